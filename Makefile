@@ -1,0 +1,53 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test test-slow lint clean compiler
+
+help:
+	@echo "make demo       install, then deploy a published network on this machine and run it on an image"
+	@echo "                IMAGE=street.png  your own image     WEIGHTS=lat_small.pth  published weights"
+	@echo "make test       install with the tools for development, run the tests; ARGS='-k store -x' for pytest"
+	@echo "make test-slow  all tests, full resolutions and long runs too"
+	@echo "make lint       format, style and types"
+	@echo "make clean      remove build outputs and caches; .venv and results/ stay"
+	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.10 or newer)"
+
+demo: compiler $(VENV)/installed
+	$(BIN)/python -m squeezenas_tvm.demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+test: compiler $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: compiler $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/installed
+
+$(BIN)/pip: # written last, so an interrupted venv is made again
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo "make: Python 3.10 or newer is needed, '$(PYTHON)' is not; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: '$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+compiler:
+	@for cc in "$$CXX" "$$CC" g++ gcc clang++ clang c++ cc; do \
+		test -n "$$cc" && command -v $$cc >/dev/null && exit 0; done; \
+		echo "make: a C compiler is needed, TVM links with it; on Debian and Ubuntu: apt install g++" >&2; exit 1

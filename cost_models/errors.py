@@ -1,0 +1,56 @@
+"""Everything cost_models/ raises on purpose.
+
+CostModelError
+├── InvalidGraph             a layer description that has no meaning: which node, why
+├── InvalidMeasurement       samples that cannot be a latency
+├── IncompatibleTable        a latency table of another target or schema, or a damaged one
+├── MissingEntry             a kernel that nobody has measured: which, on which target
+└── StoreError               the measurement store cannot be opened, read or written
+    ├── IncompatibleStore    another format, a newer schema, or damaged
+    ├── UnknownEnvironment   holds measurements, but of other devices, versions or settings
+    └── StorageFull          no room for the result at hand; the earlier ones are kept
+"""
+
+
+class CostModelError(Exception):
+    """Base: catch this to catch them all. ``exit_code`` is 2 for wrong input, 1 for failed work."""
+
+    exit_code = 2
+
+
+class InvalidGraph(CostModelError):
+    """A layer description that has no meaning."""
+
+
+class InvalidMeasurement(CostModelError):
+    """Samples that cannot be a latency."""
+
+
+class IncompatibleTable(CostModelError):
+    """A latency table of another target or schema, or a damaged one."""
+
+
+class MissingEntry(CostModelError):
+    """A kernel without a measurement on the target asked for."""
+
+    def __init__(self, kernel: str, target: str) -> None:
+        super().__init__(
+            f"{kernel}: not measured on {target}; "
+            f"measure it with: python -m squeezenas_tvm.profile --target {target}"
+        )
+
+
+class StoreError(CostModelError):
+    """The measurement store cannot be opened, read or written."""
+
+
+class IncompatibleStore(StoreError):
+    """A file of another format, of a newer schema, or a damaged one."""
+
+
+class UnknownEnvironment(StoreError):
+    """Nothing was measured on this device with these versions and settings."""
+
+
+class StorageFull(StoreError):
+    """No room to store a result; every result stored before it is kept."""

@@ -1,0 +1,174 @@
+"""A graph cut into fused kernels, the unit that is tuned and timed.
+
+The cut follows TVM's FuseOps on the operations that networks here are made of, so that a kernel timed alone
+is the kernel inside the compiled network (tests compare the two for every block). Needs no TVM: tables are
+read and composed without it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from cost_models.graph import Graph, Node, fold_batch_norm
+from cost_models.ops import (
+    Activation,
+    Add,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Expand,
+    Mul,
+    Normalize,
+    Op,
+    Resize,
+    Shape,
+    ShiftByOne,
+    ToByte,
+)
+
+_ELEMENTWISE = (Activation, Add, Mul, ToByte)
+_INJECTIVE = (Concat, Expand, Normalize, Resize, ShiftByOne)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A fused kernel at fixed shapes. Equal structure means equal kernel, wherever it came from.
+
+    Attributes:
+        graph: its operations; sizes are numbers, batch normalisation is folded, names are canonical.
+        inputs: shape of each input, in the order of ``graph.inputs``; the first dimension is the batch.
+    """
+
+    graph: Graph
+    inputs: tuple[Shape, ...]
+
+    @cached_property
+    def input_shapes(self) -> dict[str, Shape]:
+        """Input name -> shape."""
+        return dict(zip(self.graph.inputs, self.inputs, strict=True))
+
+    @cached_property
+    def description(self) -> dict[str, object]:
+        """Everything that makes the kernel what it is, as JSON can hold it."""
+        nodes = [
+            {"name": n.name, "op": type(n.op).__name__, **asdict(n.op), "inputs": list(n.inputs)}
+            for n in self.graph.nodes
+        ]
+        return {"inputs": [list(s) for s in self.inputs], "nodes": nodes, "outputs": list(self.graph.outputs)}
+
+    @cached_property
+    def key(self) -> str:
+        """Name on disk: a label for people and eight digits of the description's SHA-256 for certainty."""
+        text = json.dumps(self.description, sort_keys=True)
+        return f"{self.label} #{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def output_shape(self) -> Shape:
+        return self.graph.shapes(self.input_shapes)[self.graph.outputs[0]]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of its convolutions."""
+        return self.graph.macs(self.input_shapes)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes read and written, every value once."""
+        return self.graph.bytes_moved(self.input_shapes)
+
+    @property
+    def kind(self) -> str:
+        """Class of work: ``dense``, ``pointwise``, ``grouped``, ``depthwise`` or ``memory``."""
+        for node in self.graph.nodes:
+            if isinstance(node.op, Conv2d):
+                if node.op.groups == 1:
+                    return "pointwise" if node.op.kernel == 1 else "dense"
+                return "depthwise" if node.op.is_depthwise else "grouped"
+        return "memory"
+
+    @cached_property
+    def label(self) -> str:
+        """Short text: operations, input and output shape without the batch."""
+        steps = "+".join(_op_label(node.op) for node in self.graph.nodes)
+        ends = "->".join("x".join(map(str, shape[1:])) for shape in (self.inputs[0], self.output_shape))
+        return f"{steps} {ends}"
+
+
+def _op_label(op: Op) -> str:
+    if isinstance(op, Conv2d):
+        name = "dw" if op.is_depthwise else "conv"
+        stride = f"s{op.stride}" if op.stride > 1 else ""
+        dilation = f"d{op.dilation}" if op.dilation > 1 else ""
+        groups = f"g{op.groups}" if op.groups > 1 and not op.is_depthwise else ""
+        return f"{name}{op.kernel}x{op.kernel}{stride}{dilation}{groups}"
+    if isinstance(op, Activation):
+        return op.kind
+    if isinstance(op, Resize):
+        return "resize.corners" if op.align_corners else "resize"
+    if isinstance(op, AvgPool2d):
+        return f"pool{op.kernel[0]}x{op.kernel[1]}"
+    return type(op).__name__.lower()
+
+
+def split_into_kernels(graph: Graph, inputs: Mapping[str, Shape]) -> list[Kernel]:
+    """Kernels that run for a graph, in order; equal ones appear as often as they run.
+
+    A graph without operations (the identity skip) gives none.
+    """
+    pinned = fold_batch_norm(graph).pinned(inputs)
+    shapes = pinned.shapes(inputs)
+    return [_cut(pinned, nodes, shapes) for nodes in _group(pinned)]
+
+
+def _group(graph: Graph) -> list[list[Node]]:
+    """Nodes of each kernel. Greedy form of FuseOps: a value with one reader may join its reader's kernel.
+
+    A convolution or a reduction takes in the elementwise operations that follow it, with whatever only moves
+    or combines elements on their other inputs; operations of that last sort also join one another.
+    """
+    group_of: dict[str, list[Node]] = {}
+    groups: list[list[Node]] = []
+    for node in graph.nodes:
+        joined = _joinable(graph, node, group_of)
+        target = [member for group in joined for member in group] + [node]
+        groups = [group for group in groups if group not in joined] + [target]
+        group_of.update({member.name: target for member in target})
+    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    for group in groups:
+        group.sort(key=lambda n: order[n.name])
+    return sorted(groups, key=lambda g: order[g[-1].name])
+
+
+def _joinable(graph: Graph, node: Node, group_of: Mapping[str, list[Node]]) -> list[list[Node]]:
+    """Groups of the node's inputs that go on with this node; at most one of them holds a convolution."""
+    found: list[list[Node]] = []
+    has_anchor = False
+    for name in node.inputs:
+        group = group_of.get(name)
+        if group is None or len(graph.consumers[name]) > 1 or name in graph.outputs or group in found:
+            continue
+        if _all(group, _ELEMENTWISE + _INJECTIVE):
+            joins = isinstance(node.op, _ELEMENTWISE + _INJECTIVE)
+        else:
+            joins = isinstance(node.op, _ELEMENTWISE) and not has_anchor
+            has_anchor = has_anchor or joins
+        if joins:
+            found.append(group)
+    return found
+
+
+def _all(group: list[Node], kinds: tuple[type[Op], ...]) -> bool:
+    return all(isinstance(member.op, kinds) for member in group)
+
+
+def _cut(graph: Graph, nodes: list[Node], shapes: Mapping[str, Shape]) -> Kernel:
+    """The nodes as a graph of their own, with canonical names."""
+    members = {node.name for node in nodes}
+    outside = dict.fromkeys(name for node in nodes for name in node.inputs if name not in members)
+    names = {name: f"x{index}" for index, name in enumerate(outside)}
+    names |= {node.name: f"n{index}" for index, node in enumerate(nodes)}
+    cut = tuple(Node(names[n.name], n.op, tuple(names[i] for i in n.inputs)) for n in nodes)
+    kernel = Graph(tuple(names[name] for name in outside), cut, (cut[-1].name,))
+    return Kernel(kernel, tuple(shapes[name] for name in outside))

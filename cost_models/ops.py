@@ -1,0 +1,258 @@
+"""The operations a network is made of: shapes, MACs and parameters. Plain data, no framework.
+
+Feature maps are NCHW. An op knows what it does to shapes and how much work that is; how it is written in ONNX
+stands in ``onnx_export``, how it runs in PyTorch in ``search.torch_graph``.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from cost_models.errors import InvalidGraph
+
+Shape = tuple[int, ...]
+ActivationKind = Literal["relu", "hswish", "sigmoid", "hsigmoid"]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation.
+
+    Attributes:
+        arity: number of data inputs; None means one or more.
+        input_dtype, output_dtype: of the values read and made.
+    """
+
+    arity: ClassVar[int | None] = 1
+    input_dtype: ClassVar[str] = "float32"
+    output_dtype: ClassVar[str] = "float32"
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        """Shape of the result. Raises InvalidGraph, without the node's name, when inputs do not fit."""
+        return inputs[0]
+
+    def macs(self, output: Shape) -> int:
+        """Multiply-accumulates; counted over convolutions only, as in the SqueezeNAS paper (table 1)."""
+        return 0
+
+    def parameters(self) -> dict[str, Shape]:
+        """Trainable tensors, by name."""
+        return {}
+
+    def buffers(self) -> dict[str, Shape]:
+        """Tensors that are stored but not trained, by name."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Conv2d(Op):
+    """2-D convolution; ``padding`` is symmetric, in pixels. Weight: (out, in / groups, kernel, kernel)."""
+
+    in_channels: int
+    out_channels: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "out_channels", "kernel", "stride", "dilation", "groups"):
+            if getattr(self, name) < 1:
+                raise InvalidGraph(f"convolution: {name} is {getattr(self, name)}, must be at least 1")
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise InvalidGraph(
+                f"convolution {self.in_channels}->{self.out_channels}: groups={self.groups} must divide both"
+            )
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.groups == self.in_channels == self.out_channels and self.groups > 1
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, channels, *spatial = inputs[0]
+        if channels != self.in_channels:
+            raise InvalidGraph(f"convolution takes {self.in_channels} channels, got {channels}")
+        reach = self.dilation * (self.kernel - 1) + 1
+        height, width = ((n + 2 * self.padding - reach) // self.stride + 1 for n in spatial)
+        if min(height, width) < 1:
+            raise InvalidGraph(f"a {reach}-pixel window does not fit a map of {spatial[0]}x{spatial[1]}")
+        return batch, self.out_channels, height, width
+
+    def macs(self, output: Shape) -> int:
+        return math.prod(output) * (self.in_channels // self.groups) * self.kernel**2
+
+    def parameters(self) -> dict[str, Shape]:
+        weight = (self.out_channels, self.in_channels // self.groups, self.kernel, self.kernel)
+        return {"weight": weight} | ({"bias": (self.out_channels,)} if self.bias else {})
+
+
+@dataclass(frozen=True)
+class BatchNorm2d(Op):
+    """Batch normalisation over channels; at inference it is folded into the convolution before it."""
+
+    channels: int
+    epsilon: float = 1e-5
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        if inputs[0][1] != self.channels:
+            raise InvalidGraph(f"batch normalisation of {self.channels} channels, got {inputs[0][1]}")
+        return inputs[0]
+
+    def parameters(self) -> dict[str, Shape]:
+        return {"weight": (self.channels,), "bias": (self.channels,)}
+
+    def buffers(self) -> dict[str, Shape]:
+        return {"running_mean": (self.channels,), "running_var": (self.channels,)}
+
+
+@dataclass(frozen=True)
+class Activation(Op):
+    """Elementwise non-linearity; hswish and hsigmoid as in MobileNetV3 (section 5.2): relu6(x + 3) / 6."""
+
+    kind: ActivationKind = "relu"
+
+
+@dataclass(frozen=True)
+class Add(Op):
+    """Sum of two maps of equal shape."""
+
+    arity: ClassVar[int | None] = 2
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        if inputs[0] != inputs[1]:
+            raise InvalidGraph(f"cannot add maps of {inputs[0]} and {inputs[1]}")
+        return inputs[0]
+
+
+@dataclass(frozen=True)
+class Mul(Op):
+    """Product of a map and a map of the same shape or of one value a channel."""
+
+    arity: ClassVar[int | None] = 2
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        full, gate = inputs
+        if gate not in (full, (*full[:2], 1, 1)):
+            raise InvalidGraph(f"cannot scale a map of {full} by one of {gate}")
+        return full
+
+
+@dataclass(frozen=True)
+class Concat(Op):
+    """Maps of one spatial size, stacked along channels."""
+
+    arity: ClassVar[int | None] = None
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, _, *spatial = inputs[0]
+        if any((s[0], *s[2:]) != (batch, *spatial) for s in inputs):
+            raise InvalidGraph(f"cannot concatenate maps of {', '.join(map(str, inputs))}")
+        return batch, sum(s[1] for s in inputs), *spatial
+
+
+@dataclass(frozen=True)
+class AvgPool2d(Op):
+    """Average over windows, no padding. Kernel and stride are clamped to maps smaller than the kernel."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+
+    def window(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Kernel and stride really used on a map of this size."""
+        kernel = min(self.kernel[0], height), min(self.kernel[1], width)
+        return kernel, (min(self.stride[0], kernel[0]), min(self.stride[1], kernel[1]))
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, channels, height, width = inputs[0]
+        kernel, stride = self.window(height, width)
+        return batch, channels, (height - kernel[0]) // stride[0] + 1, (width - kernel[1]) // stride[1] + 1
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool(Op):
+    """Average over the whole map: (N, C, H, W) -> (N, C, 1, 1)."""
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        return *inputs[0][:2], 1, 1
+
+
+@dataclass(frozen=True)
+class Resize(Op):
+    """Bilinear resize to the spatial size of another value, or to ``size`` where that is given."""
+
+    align_corners: bool
+    size: tuple[int, int] | None = None
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        size = self.size or size
+        if size is None:
+            raise InvalidGraph("resize has no size")
+        return *inputs[0][:2], *size
+
+
+@dataclass(frozen=True)
+class Expand(Op):
+    """A map of 1x1 pixels spread to the spatial size of another value, or to ``size``."""
+
+    size: tuple[int, int] | None = None
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        size = self.size or size
+        if size is None or inputs[0][2:] != (1, 1):
+            raise InvalidGraph(f"cannot expand a map of {inputs[0]} to {size}")
+        return *inputs[0][:2], *size
+
+
+@dataclass(frozen=True)
+class ShiftByOne(Op):
+    """The map without its first row and column, ready for a 1x1 convolution of stride 2.
+
+    An even side loses its first pixel; an odd side also gains a zero at the end, so that the strided
+    convolution gives as many pixels as on the unshifted map (the authors' networks allow even sides only).
+    """
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, channels, height, width = inputs[0]
+        return batch, channels, height - 1 + height % 2, width - 1 + width % 2
+
+
+@dataclass(frozen=True)
+class Normalize(Op):
+    """A camera's frame as the network wants it: uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W).
+
+    ``mean`` and ``std`` are of pixel values scaled to 0..1.
+    """
+
+    input_dtype: ClassVar[str] = "uint8"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, height, width, channels = inputs[0]
+        if channels != 3:
+            raise InvalidGraph(f"a frame has 3 channels (RGB), got {channels}")
+        return batch, 3, height, width
+
+
+@dataclass(frozen=True)
+class ArgMax(Op):
+    """Index of the largest channel, the first of equals: float32 (N, C, H, W) -> int64 (N, H, W)."""
+
+    output_dtype: ClassVar[str] = "int64"
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, channels, height, width = inputs[0]
+        if channels > 256:
+            raise InvalidGraph(f"class indices are 8 bits wide: at most 256 classes, got {channels}")
+        return batch, height, width
+
+
+@dataclass(frozen=True)
+class ToByte(Op):
+    """int64 -> uint8."""
+
+    input_dtype: ClassVar[str] = "int64"
+    output_dtype: ClassVar[str] = "uint8"

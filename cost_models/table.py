@@ -1,0 +1,207 @@
+"""Latency of kernels on one target, and sums of them: the table that search and estimates read.
+
+Needs neither TVM nor the device. A table belongs to one environment (device, power mode, compiler versions, flags,
+dtype, measuring protocol); rows of another are never mixed in. Raw samples are kept in every row, statistics are
+derived from them.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cost_models.errors import IncompatibleTable, MissingEntry
+from cost_models.graph import Graph
+from cost_models.kernels import Kernel, split_into_kernels
+from cost_models.ops import Shape
+from cost_models.store import MeasurementStore
+
+SCHEMA_VERSION = 1
+ROWS, HEADER = "kernels.csv", "table.json"
+_COLUMNS = ("kernel", "how", "trials", "samples_s")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of a kernel, a block or a network.
+
+    Attributes:
+        median_s: of the samples; for several kernels, the sum of their medians.
+        low_s, high_s: 10th and 90th percentile of the samples; for several kernels, the sums, which is what
+            one sees when disturbances hit all of them alike.
+        samples: how many stand behind the number; for several kernels, the smallest of their counts.
+        kernels: how many kernels were added up; 0 for the identity skip, which costs nothing.
+        tuned: how many of them run a tuned schedule, the others run the default one.
+    """
+
+    median_s: float = 0.0
+    low_s: float = 0.0
+    high_s: float = 0.0
+    samples: int = 0
+    kernels: int = 0
+    tuned: int = 0
+
+    @classmethod
+    def of_samples(cls, samples_s: tuple[float, ...], *, tuned: bool) -> "Latency":
+        """Statistics of the samples of one kernel (at least one, in seconds)."""
+        tenths = (
+            statistics.quantiles(samples_s, n=10, method="inclusive") if len(samples_s) > 1 else samples_s
+        )
+        return cls(statistics.median(samples_s), tenths[0], tenths[-1], len(samples_s), 1, int(tuned))
+
+    @classmethod
+    def total(cls, parts: Iterable["Latency"]) -> "Latency":
+        """Sum of parts that run one after another."""
+        found = list(parts)
+        return cls(
+            sum(p.median_s for p in found),
+            sum(p.low_s for p in found),
+            sum(p.high_s for p in found),
+            min((p.samples for p in found if p.kernels), default=0),
+            sum(p.kernels for p in found),
+            sum(p.tuned for p in found),
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kernel of a table: how its schedule was found, from how many trials, and its samples in seconds."""
+
+    how: str
+    trials: int
+    samples_s: tuple[float, ...]
+
+    @property
+    def latency(self) -> Latency:
+        return Latency.of_samples(self.samples_s, tuned=self.how == "tuned")
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Measured kernels of one target.
+
+    A sum of rows estimates a network whose kernels run one after another; what happens between kernels (cache
+    contents, launches) is not in it. Looking up what was not measured is an error, never a guess.
+
+    Attributes:
+        target: name of the target.
+        fingerprint: of the environment, as ``targets.Fingerprint.as_dict`` gives it.
+        rows: by ``Kernel.key``.
+
+    Source: sums over a table of blocks as in FBNet (arXiv:1812.03443) and SqueezeNAS (arXiv:1908.01748, sec. 3.3).
+    """
+
+    target: str
+    fingerprint: Mapping[str, Any]
+    rows: Mapping[str, Row] = field(default_factory=dict)
+
+    def kernel(self, kernel: Kernel) -> Latency:
+        """Latency of one kernel. Raises MissingEntry when it was not measured."""
+        if kernel.key not in self.rows:
+            raise MissingEntry(kernel.key, self.target)
+        return self.rows[kernel.key].latency
+
+    def graph(self, graph: Graph, inputs: Mapping[str, Shape]) -> Latency:
+        """Latency of a block or a network: the sum over its kernels. Raises MissingEntry naming the first hole."""
+        return Latency.total(self.kernel(kernel) for kernel in split_into_kernels(graph, inputs))
+
+    @classmethod
+    def from_store(
+        cls, store: MeasurementStore, target: str, fingerprint: Mapping[str, Any]
+    ) -> "LatencyTable":
+        """The newest sound measurement of every kernel that was measured in this environment."""
+        environment = store.find_environment(fingerprint)
+        counts = store.trial_counts(environment)
+        rows = {
+            m.kernel: Row(m.how, counts.get(m.kernel, 0), m.samples_s)
+            for m in store.measurements(environment).values()
+            if m.error is None
+        }
+        return cls(target, dict(fingerprint), dict(sorted(rows.items())))
+
+    def save(self, folder: Path, *, made_by: str) -> None:
+        """Write ``kernels.csv`` and ``table.json`` (schema, target, fingerprint, checksum, how it was made)."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for key, row in self.rows.items():
+            writer.writerow((key, row.how, row.trials, " ".join(f"{s:.9g}" for s in row.samples_s)))
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "target": self.target,
+            "fingerprint": dict(self.fingerprint),
+            "made_by": made_by,
+            "sha256": {ROWS: hashlib.sha256(text.getvalue().encode()).hexdigest()},
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / ROWS, text.getvalue())
+        _write(folder / HEADER, json.dumps(header, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path, *, target: str | None = None) -> "LatencyTable":
+        """Read a table's folder.
+
+        Args:
+            target: name of the target it must be for; any when None.
+
+        Raises:
+            IncompatibleTable: not a table, a newer schema, damaged, or of another target.
+        """
+        folder = Path(folder)
+        header = _read_header(folder)
+        if target is not None and header["target"] != target:
+            raise IncompatibleTable(
+                f"{folder}: is a table of {header['target']}, not of {target}; give --table the folder of a "
+                f"profile of {target}, or make one: python -m squeezenas_tvm.profile --target {target}"
+            )
+        try:
+            content = (folder / ROWS).read_bytes()
+        except OSError as error:
+            raise IncompatibleTable(f"{folder / ROWS}: cannot be read ({error.strerror}); {_AGAIN}") from None
+        if hashlib.sha256(content).hexdigest() != header["sha256"][ROWS]:
+            raise IncompatibleTable(f"{folder / ROWS}: differs from its checksum in {HEADER}; {_AGAIN}")
+        lines = csv.DictReader(io.StringIO(content.decode()))
+        rows = {
+            line["kernel"]: Row(
+                line["how"], int(line["trials"]), tuple(float(s) for s in line["samples_s"].split())
+            )
+            for line in lines
+        }
+        return cls(header["target"], header["fingerprint"], rows)
+
+
+_AGAIN = "profile again into the same folder: what was measured is kept there and not repeated"
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    path = folder / HEADER
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+        version = header["schema_version"]
+        sound = isinstance(header["target"], str) and isinstance(header["sha256"][ROWS], str)
+        sound = sound and isinstance(header["fingerprint"], dict)
+    except (OSError, ValueError, KeyError, TypeError):
+        sound, version, header = False, SCHEMA_VERSION, {}
+    if version != SCHEMA_VERSION:
+        raise IncompatibleTable(
+            f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; update squeezenas_tvm or profile again"
+        )
+    if not sound:
+        raise IncompatibleTable(
+            f"{folder}: no table there (a folder with {HEADER} and {ROWS}, made by profile)"
+        )
+    result: dict[str, Any] = header
+    return result
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,122 @@
+"""Architectures as data: YAML files with a space and one block a position, read strictly."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cost_models.graph import Graph
+from search.errors import InvalidArchitecture, SearchError, near_miss
+from search.spaces import Space, get_space
+
+_FILES = resources.files("search") / "architectures"
+
+
+class Published(BaseModel):
+    """Numbers that somebody reported for an architecture, with where they stand."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    source: str
+    conditions: str
+    miou_percent: float | None = Field(default=None, gt=0, le=100)
+    latency_ms: float | None = Field(default=None, gt=0)
+    gmacs: float | None = Field(default=None, gt=0)
+    params_m: float | None = Field(default=None, gt=0)
+    search_gpu_days: float | None = Field(default=None, gt=0)
+
+
+class Architecture(BaseModel):
+    """One network: a space and the block chosen at each of its positions.
+
+    Attributes:
+        results: published or measured numbers, each with its source.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    space: str
+    blocks: list[str]
+    num_classes: int = Field(default=19, ge=2, le=256)
+    name: str = "unnamed"
+    origin: str | None = None
+    results: list[Published] = Field(default_factory=list)
+
+    @property
+    def search_space(self) -> Space:
+        """The space the architecture belongs to. Raises UnknownSpace."""
+        return get_space(self.space)
+
+    def network(self) -> Graph:
+        """Layers from the normalised image to logits at its size (see ``Space.network``)."""
+        return self.search_space.network(self.blocks, self.num_classes)
+
+
+def list_architectures() -> list[str]:
+    """Names of the shipped architectures, in alphabetical order."""
+    return sorted(f.name.removesuffix(".yaml") for f in _FILES.iterdir() if f.name.endswith(".yaml"))
+
+
+def load_architecture(source: str | Path) -> Architecture:
+    """An architecture by name (``squeezenas-lat-small``) or from a YAML file of the user's.
+
+    Raises:
+        InvalidArchitecture: no such name or file, not YAML, or unlike the schema: every fault in one message.
+        UnknownSpace, UnknownCandidate: from the check against the space.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text, where = path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidArchitecture(f"{path}: cannot be read as a YAML file ({error})") from None
+    else:
+        known = list_architectures()
+        if str(source) not in known:
+            raise InvalidArchitecture(
+                f"unknown architecture {str(source)!r}{near_miss(str(source), known)}; "
+                f"allowed: {', '.join(known)}, or the path of a .yaml file of your own"
+            )
+        text, where = (_FILES / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
+    return parse_architecture(text, where)
+
+
+def parse_architecture(text: str, where: str) -> Architecture:
+    """Architecture from YAML text; ``where`` names it in errors, which are those of ``load_architecture``."""
+    try:
+        raw: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidArchitecture(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise InvalidArchitecture(f"{where}: must be a mapping with the keys space and blocks")
+    try:
+        architecture = Architecture.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidArchitecture(f"{where}: {'; '.join(_faults(error))}") from None
+    try:
+        architecture.search_space.check(architecture.blocks)
+    except SearchError as error:
+        raise type(error)(f"{where}: {error}") from None
+    return architecture
+
+
+def dump_architecture(architecture: Architecture) -> str:
+    """YAML text that ``parse_architecture`` reads back to an equal architecture."""
+    return yaml.safe_dump(architecture.model_dump(exclude_none=True), sort_keys=False, width=110)
+
+
+def _faults(error: ValidationError) -> list[str]:
+    faults = []
+    for item in error.errors():
+        key = ".".join(map(str, item["loc"]))
+        if item["type"] == "extra_forbidden":
+            model = Published if item["loc"][0] == "results" else Architecture
+            name = str(item["loc"][-1])
+            faults.append(f"{key}: unknown key{near_miss(name, model.model_fields)}")
+        elif item["type"] == "missing":
+            faults.append(f"{key}: missing")
+        else:
+            faults.append(f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, found {item['input']!r}")
+    return faults

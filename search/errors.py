@@ -1,0 +1,44 @@
+"""Everything search/ raises on purpose.
+
+SearchError
+├── UnknownSpace          no space of that name; suggests the near miss
+├── UnknownCandidate      a block's name that the space does not offer there
+├── InvalidArchitecture   an architecture file or list of blocks that is no member of its space
+├── InvalidResolution     a size no network takes; names the nearest that works
+└── InvalidWeights        weights of another network, or a file that holds none
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SearchError(Exception):
+    """Base: catch this to catch them all."""
+
+    exit_code = 2
+
+
+class UnknownSpace(SearchError):
+    """No space of that name."""
+
+
+class UnknownCandidate(SearchError):
+    """A block's name that the space does not offer at a position."""
+
+
+class InvalidArchitecture(SearchError):
+    """An architecture that is no member of its space."""
+
+
+class InvalidResolution(SearchError):
+    """A size no network takes."""
+
+
+class InvalidWeights(SearchError):
+    """Weights of another network, or a file that holds none."""
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """``, did you mean X?`` or nothing."""
+    close = difflib.get_close_matches(str(name), sorted(known), n=1)
+    return f", did you mean {close[0]}?" if close else ""

@@ -1,0 +1,39 @@
+"""Input sizes: height first, as in ``1024x2048``."""
+
+import re
+from typing import NamedTuple
+
+from search.errors import InvalidResolution
+
+SMALLEST = 64  # four halvings leave a 4x4 map, the least on which dilated blocks mean anything
+LARGEST = 8192
+
+
+class Resolution(NamedTuple):
+    """Height and width of a network's input, in pixels."""
+
+    height: int
+    width: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Resolution":
+        """``HxW`` -> Resolution. Raises InvalidResolution naming the nearest size that works."""
+        match = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
+        if not match:
+            raise InvalidResolution(
+                f"resolution {text!r}: write HEIGHTxWIDTH in pixels, for example 512x1024"
+            )
+        return cls(int(match[1]), int(match[2])).checked()
+
+    def checked(self) -> "Resolution":
+        """Itself, or InvalidResolution: sides from 64 to 8192 pixels work, odd ones too."""
+        nearest = Resolution(*(min(max(side, SMALLEST), LARGEST) for side in self))
+        if nearest != self:
+            raise InvalidResolution(
+                f"resolution {self}: sides must be {SMALLEST} to {LARGEST} pixels; "
+                f"the nearest that works is {nearest}"
+            )
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"

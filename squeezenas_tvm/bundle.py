@@ -1,0 +1,195 @@
+"""Make bundles: the folder that goes to the device. Reading them is :mod:`squeezenas_tvm.bundle_runner`'s.
+
+    with assemble(out) as folder:
+        ...  # write folder/model.so and folder/network.onnx
+        seal(folder, manifest, dataset="cityscapes")
+
+Either the whole bundle stands at ``out`` afterwards or what was there before does.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import squeezenas_tvm
+from squeezenas_tvm import bundle_runner
+from squeezenas_tvm.bundle_runner import FILES, SCHEMA_VERSION, file_sum, manifest_sum, read_manifest
+from squeezenas_tvm.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class LabelClass:
+    """One class: ``id`` is the data set's own, ``color`` its usual (red, green, blue)."""
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+
+
+# The place in the tuple is the class index that networks give (Cityscapes calls it trainId).
+CLASSES: Mapping[str, tuple[LabelClass, ...]] = {
+    "cityscapes": (
+        LabelClass(7, "road", (128, 64, 128)),
+        LabelClass(8, "sidewalk", (244, 35, 232)),
+        LabelClass(11, "building", (70, 70, 70)),
+        LabelClass(12, "wall", (102, 102, 156)),
+        LabelClass(13, "fence", (190, 153, 153)),
+        LabelClass(17, "pole", (153, 153, 153)),
+        LabelClass(19, "traffic light", (250, 170, 30)),
+        LabelClass(20, "traffic sign", (220, 220, 0)),
+        LabelClass(21, "vegetation", (107, 142, 35)),
+        LabelClass(22, "terrain", (152, 251, 152)),
+        LabelClass(23, "sky", (70, 130, 180)),
+        LabelClass(24, "person", (220, 20, 60)),
+        LabelClass(25, "rider", (255, 0, 0)),
+        LabelClass(26, "car", (0, 0, 142)),
+        LabelClass(27, "truck", (0, 0, 70)),
+        LabelClass(28, "bus", (0, 60, 100)),
+        LabelClass(31, "train", (0, 80, 100)),
+        LabelClass(32, "motorcycle", (0, 0, 230)),
+        LabelClass(33, "bicycle", (119, 11, 32)),
+    ),
+    "camvid": (
+        LabelClass(0, "sky", (128, 128, 128)),
+        LabelClass(1, "building", (128, 0, 0)),
+        LabelClass(2, "pole", (192, 192, 128)),
+        LabelClass(3, "road", (128, 64, 128)),
+        LabelClass(4, "pavement", (60, 40, 222)),
+        LabelClass(5, "tree", (128, 128, 0)),
+        LabelClass(6, "sign", (192, 128, 128)),
+        LabelClass(7, "fence", (64, 64, 128)),
+        LabelClass(8, "car", (64, 0, 128)),
+        LabelClass(9, "pedestrian", (64, 64, 0)),
+        LabelClass(10, "bicyclist", (0, 128, 192)),
+    ),
+}
+
+
+def label_entries(dataset: str) -> list[dict[str, Any]]:
+    """The ``classes`` of labels.json for a data set of :data:`CLASSES`.
+
+    Raises:
+        UsageError: no such data set.
+    """
+    if dataset not in CLASSES:
+        raise UsageError(f"no class list for data set {dataset!r}; there are {', '.join(CLASSES)}")
+    return [
+        {"index": index, "id": entry.id, "name": entry.name, "color": list(entry.color)}
+        for index, entry in enumerate(CLASSES[dataset])
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What a bundle says about itself, but for the sums of its files.
+
+    Attributes:
+        device: TVM's name of the device kind that runs the module: ``cpu`` or ``cuda``.
+        fingerprint: the target's: device, power mode, compiler versions, flags, dtype.
+        height, width: the module's input and output, pixels.
+        mean, std: per RGB channel, of pixel values divided by 255; the module itself applies them.
+        weights_source, weights_sha256: the file the weights are from; None for random ones.
+        trained: False says that the labels mean nothing yet.
+        tuned_kernels, default_kernels: how many kernels have a tuned, and a default, schedule.
+    """
+
+    name: str
+    architecture: Mapping[str, Any]
+    target: str
+    device: str
+    fingerprint: Mapping[str, Any]
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights_source: str | None
+    weights_sha256: str | None
+    trained: bool
+    tuned_kernels: int
+    default_kernels: int
+    created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    def document(self, sums: Mapping[str, str]) -> dict[str, Any]:
+        """manifest.json for files with these SHA-256 sums; its own sum is still blank."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "manifest_sha256": "0" * 64,
+            "name": self.name,
+            "architecture": dict(self.architecture),
+            "target": {"name": self.target, "device": self.device, "fingerprint": dict(self.fingerprint)},
+            "created_at": self.created_at.isoformat(timespec="seconds"),
+            "made_by": f"squeezenas-tvm {squeezenas_tvm.__version__}",
+            "input": {
+                "dtype": "uint8",
+                "layout": "NHWC",
+                "colour": "RGB",
+                "shape": [1, self.height, self.width, 3],
+            },
+            "output": {"dtype": "uint8", "meaning": "class index", "shape": [1, self.height, self.width]},
+            "normalisation": {"mean": list(self.mean), "std": list(self.std)},
+            "weights": {
+                "source": self.weights_source,
+                "sha256": self.weights_sha256,
+                "trained": self.trained,
+            },
+            "kernels": {"tuned": self.tuned_kernels, "default": self.default_kernels},
+            "files": dict(sums),
+        }
+
+
+@contextmanager
+def assemble(out: Path) -> Iterator[Path]:
+    """Give an empty folder next to ``out`` to build a bundle in; it goes to ``out`` once sealed and sound.
+
+    After an error nothing of it is left. An older bundle at ``out`` is replaced.
+
+    Raises:
+        UsageError: ``out`` is something other than a bundle, or cannot be written.
+    """
+    if out.exists() and not (out / "manifest.json").is_file() and not _is_empty_folder(out):
+        raise UsageError(f"{out} exists and is not a bundle; name a new folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}; name another folder") from None
+    folder = work / "new"
+    try:
+        folder.mkdir()
+        yield folder
+        read_manifest(folder)
+        if out.exists():
+            out.rename(work / "old")
+        folder.rename(out)
+    finally:
+        if (work / "old").exists() and not out.exists():  # stopped between the two renames
+            (work / "old").rename(out)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def seal(folder: Path, manifest: Manifest, *, dataset: str) -> None:
+    """Finish the bundle in ``folder``, where model.so and network.onnx lie already.
+
+    Adds labels.json, run.py and, last and in one step, manifest.json with the sums of all files.
+    """
+    labels = {"schema_version": SCHEMA_VERSION, "dataset": dataset, "classes": label_entries(dataset)}
+    (folder / "labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
+    shutil.copyfile(bundle_runner.__file__, folder / "run.py")
+    document = manifest.document({name: file_sum(folder / name) for name in FILES})
+    blank = document["manifest_sha256"]
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    text = text.replace(blank, manifest_sum(text.encode(), blank))
+    partial = folder / "manifest.json.partial"
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, folder / "manifest.json")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

@@ -1,0 +1,276 @@
+"""What all commands share: the list of them, parsers, errors to exit codes, output, progress.
+
+A command is a module ``squeezenas_tvm/NAME.py`` with ``add_arguments(parser)``, ``execute(args) -> Result``
+and ``main(argv) -> int``, which calls :func:`run_command`. It imports at its top only what starts fast: heavy
+libraries belong in ``execute``, so that ``--help`` answers at once.
+
+Exit codes: 0 done, 1 failed work, 2 wrong use or input, 130 stopped with Ctrl-C, 141 output's reader left.
+"""
+
+import argparse
+import contextlib
+import difflib
+import importlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import squeezenas_tvm
+from squeezenas_tvm.errors import UsageError
+
+PROGRAM = "squeezenas-tvm"
+COMMANDS = {
+    "targets": "list the devices, or check what one of them still lacks",
+    "networks": "list the published and found architectures with MACs, parameters and latency",
+    "profile": "measure the candidate blocks of a space on a target",
+    "deploy": "tune and compile an architecture for a target into a bundle",
+    "run": "run a bundle on images: overlay, labels, latency",
+}
+PLAIN_EVERY_S = 5.0
+
+log = logging.getLogger("squeezenas_tvm")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a command gives back.
+
+    Attributes:
+        document: for ``--json``; only what JSON can hold.
+        text: for people.
+        exit_code: 0, or 1 when the work was done and its outcome is bad (a check found something missing).
+    """
+
+    document: Mapping[str, Any]
+    text: str
+    exit_code: int = 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, except that a fault is a :class:`UsageError` and so one line like every other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+class _StderrHandler(logging.Handler):
+    """Looks ``sys.stderr`` up at each line, so that lines and a progress bar do not tear each other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+
+
+def build_parser(
+    name: str, add_arguments: Callable[[argparse.ArgumentParser], None], *, example: str
+) -> argparse.ArgumentParser:
+    """The parser of command ``name``: its own arguments and the shared ones. ``example``: lines of shell."""
+    lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
+    parser = _Parser(
+        prog=f"{PROGRAM} {name}",
+        description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
+        epilog=f"example:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    shared = parser.add_argument_group("output")
+    shared.add_argument("--json", action="store_true", help="print one JSON document to stdout, nothing else")
+    shared.add_argument("-v", "--verbose", action="store_true", help="log more to stderr")
+    return parser
+
+
+def run_command(
+    name: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    execute: Callable[[argparse.Namespace], Result],
+    argv: Sequence[str] | None = None,
+    *,
+    example: str,
+    kept: str,
+) -> int:
+    """Parse, execute, print. Returns the exit code; errors without ``exit_code`` are bugs and pass through.
+
+    Args:
+        example: lines of shell for the end of ``--help``.
+        kept: what a run stopped with Ctrl-C leaves behind, one phrase; ``{option}`` stands for an argument.
+    """
+    kept_now = "nothing was started"
+    try:
+        args = build_parser(name, add_arguments, example=example).parse_args(argv)
+        _set_up_logging(verbose=args.verbose)
+        kept_now = kept.format_map(vars(args))
+        with _stdout_to_stderr():
+            result = execute(args)
+    except SystemExit as stop:  # --help has been printed
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        _complain(f"stopped: {kept_now}")
+        return 130
+    except Exception as error:
+        exit_code = getattr(error, "exit_code", None)
+        if not isinstance(exit_code, int):
+            raise
+        log.debug("where it was raised", exc_info=True)
+        _complain(f"error: {error}")
+        return exit_code
+    text = json.dumps(result.document, indent=2, allow_nan=False) if args.json else result.text
+    return result.exit_code if _emit(text) else 141
+
+
+def dispatch(argv: Sequence[str]) -> int:
+    """``COMMAND ARGUMENTS...`` to the command's module. Returns the exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        return 0 if _emit(_overview()) else 141
+    if argv[0] == "--version":
+        return 0 if _emit(f"{PROGRAM} {squeezenas_tvm.__version__}") else 141
+    name = argv[0]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        _complain(f"error: unknown command {name!r}{hint} (commands: {', '.join(COMMANDS)})")
+        return 2
+    module = importlib.import_module(f"squeezenas_tvm.{name}")
+    return int(module.main(argv[1:]))
+
+
+def positive_int(text: str) -> int:
+    """argparse type: a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned text columns under ``header``; a column of numbers stands to the right."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [bool(rows) and all(_is_number(cell) for cell in column[1:]) for column in columns]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in [header, rule, *rows]
+    )
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show how far a long work is: ``with progress("profile", 133) as step``, ``step("k3e6")`` a piece.
+
+    A bar with an estimate when stderr is a terminal, else a plain line every few seconds and at the end.
+    """
+    if sys.stderr.isatty():
+        with _bar(title, total) as step:
+            yield step
+    else:
+        yield _plain_lines(title, total)
+
+
+@contextlib.contextmanager
+def _bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    label = TextColumn("{task.description}", markup=False)
+    now = TextColumn("{task.fields[now]}", markup=False)
+    columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), now)
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, now="")
+
+        def step(text: str) -> None:
+            bar.update(task, advance=1, now=text)
+
+        yield step
+
+
+def _plain_lines(title: str, total: int) -> Callable[[str], None]:
+    started_s = time.monotonic()
+    said_s = -PLAIN_EVERY_S
+    done = 0
+
+    def step(text: str) -> None:
+        nonlocal said_s, done
+        done += 1
+        now_s = time.monotonic() - started_s
+        if now_s - said_s < PLAIN_EVERY_S and done != total:
+            return
+        said_s = now_s
+        left_s = now_s / done * (total - done)
+        rest = f"about {_duration(left_s)} left" if done < total else f"took {_duration(now_s)}"
+        log.info("%s %d/%d, %s: %s", title, done, total, rest, text)
+
+    return step
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", ""))
+    except ValueError:
+        return cell in ("", "-")
+    return True
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        f"usage: {PROGRAM} COMMAND ...\n\n{squeezenas_tvm.__doc__}\n\ncommands:\n{commands}\n\n"
+        f"example:\n  {PROGRAM} targets\n  {PROGRAM} run --help\n"
+    )
+
+
+def _set_up_logging(*, verbose: bool) -> None:
+    handler = _StderrHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for package in ("squeezenas_tvm", *squeezenas_tvm.SIBLINGS):
+        logger = logging.getLogger(package)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+        logger.propagate = False  # a library that sets up the root logger must not double our lines
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(line.strip() + "\n")
+
+
+def _emit(text: str) -> bool:
+    """Write the result. False when the reader has gone (``| head``), which is no error of ours."""
+    try:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit: give it a place where that works.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Keep stdout for the result. The descriptor too: C++ code and child processes write to that."""
+    import ctypes
+
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # else what C printed is still buffered, and lands in the result
+        os.dup2(saved, 1)
+        os.close(saved)

@@ -1,0 +1,41 @@
+"""Options that several commands share, and the objects they name. Light: imports only what it is asked for."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path("results")
+
+
+def add_resolution(parser: argparse.ArgumentParser, default: str) -> None:
+    """``--resolution HxW``."""
+    parser.add_argument(
+        "--resolution",
+        metavar="HxW",
+        default=default,
+        help="height and width of the image, pixels (default %(default)s)",
+    )
+
+
+def results_folder(target: str, out: Path | None = None) -> Path:
+    """Where measurements of a target are kept: ``out``, or ``results/TARGET`` in the current folder."""
+    return out or RESULTS / Path(target).stem
+
+
+def matching_table(folder: Path, target: Any) -> Any:
+    """The latency table in ``folder``, if it is of this target and, for this machine, of this very device.
+
+    Raises IncompatibleTable saying what differs.
+    """
+    from cost_models.errors import IncompatibleTable
+    from cost_models.table import LatencyTable
+
+    table = LatencyTable.load(folder, target=target.name)
+    if target.kind == "local":
+        difference = target.fingerprint(str(table.fingerprint.get("dtype"))).difference(table.fingerprint)
+        if difference:
+            raise IncompatibleTable(
+                f"{folder}: was measured in another environment ({difference}); "
+                f"profile again: python -m squeezenas_tvm.profile --target {target.name}"
+            )
+    return table

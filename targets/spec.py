@@ -1,0 +1,166 @@
+"""The schema of a target's YAML file. Plain data: no TVM, no network.
+
+A wrong file is answered with every fault at once, one line each: key, what was found, what is allowed.
+"""
+
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+
+from targets.errors import near_miss
+
+SCHEMA_VERSION = 1
+
+Dtype = Literal["float32", "float16", "int8"]
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Rpc(_Section):
+    """How the device is reached.
+
+    Attributes:
+        key: the name under which boards of this kind register at the tracker.
+        tracker_env: the environment variable that holds the tracker's HOST:PORT.
+    """
+
+    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    tracker_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+
+
+class Measure(_Section):
+    """How one kernel is timed. All but ``timeout_s`` is part of a measurement's identity.
+
+    Attributes:
+        number: runs averaged into one sample.
+        repeat: samples kept; at least 3, so that a median means something.
+        min_repeat_ms: a sample lasts at least this long; TVM raises ``number`` to get there.
+        cooldown_ms: pause between samples.
+        timeout_s: a kernel that takes longer than this counts as hung.
+    """
+
+    number: Annotated[int, Field(ge=1)]
+    repeat: Annotated[int, Field(ge=3)]
+    min_repeat_ms: Annotated[int, Field(ge=0)]
+    cooldown_ms: Annotated[int, Field(ge=0)]
+    timeout_s: Positive
+
+
+class Peaks(_Section):
+    """What the hardware can do at best; ``source`` says who says so and in which power mode."""
+
+    memory_bandwidth_gb_per_s: Positive
+    gmacs_per_s: Annotated[dict[Dtype, Positive], Field(min_length=1)]
+    source: Text
+
+
+class PowerModes(_Section):
+    """Names as the device spells them; measurements are taken in ``default``."""
+
+    names: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
+    default: Text
+
+    @field_validator("default")
+    @classmethod
+    def _is_named(cls, default: str, info: ValidationInfo) -> str:
+        names = info.data.get("names", (default,))
+        if default not in names:
+            raise ValueError(f"found {default!r}{near_miss(default, names)}; allowed: {', '.join(names)}")
+        return default
+
+
+class Toolchain(_Section):
+    """What the device's system has; versions are text, since 11.10 is no number."""
+
+    triple: Text | None = None
+    glibc: Text | None = None
+    cuda: Text | None = None
+
+
+class TargetSpec(_Section):
+    """One device: how to build for it, reach it and time it.
+
+    Attributes:
+        kind: ``local`` is the machine this runs on; ``board`` is reached over RPC.
+        model: the device's own name; a board must have it, a local machine is asked for it.
+        tvm: ``{tag: NAME}`` or the attributes of a TVM target, handed to TVM unchanged; for a local llvm
+            target ``mcpu`` and ``num-cores`` are detected where they are left out.
+    """
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    summary: Text
+    kind: Literal["local", "board"]
+    model: Annotated[Text | None, Field(validate_default=True)] = None
+    tvm: dict[str, Any]
+    rpc: Rpc
+    dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1, strict=False)]
+    measure: Measure
+    peaks: Peaks | None = None
+    power_modes: PowerModes | None = None
+    toolchain: Toolchain | None = None
+
+    @field_validator("tvm")
+    @classmethod
+    def _tag_or_attributes(cls, tvm: dict[str, Any]) -> dict[str, Any]:
+        if set(tvm) != {"tag"} and ("kind" not in tvm or "tag" in tvm):
+            raise ValueError(
+                f"found the keys {sorted(tvm)}; allowed: tag alone, or kind and other attributes"
+            )
+        return tvm
+
+    @field_validator("model")
+    @classmethod
+    def _fits_the_kind(cls, model: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("kind") == "board" and model is None:
+            raise ValueError("missing; a target of kind board must name its device")
+        if info.data.get("kind") == "local" and model is not None:
+            raise ValueError(
+                f"found {model!r}; allowed for kind board only, a local machine is asked its name"
+            )
+        return model
+
+
+def explain(error: ValidationError) -> list[str]:
+    """pydantic's faults in this project's words, one line each."""
+    return [_fault(detail) for detail in error.errors(include_url=False)]
+
+
+def _fault(detail: ErrorDetails) -> str:
+    where, kind = _spell(detail["loc"]), detail["type"]
+    if kind == "extra_forbidden":
+        allowed = list(_section(detail["loc"][:-1]).model_fields)
+        hint = near_miss(str(detail["loc"][-1]), allowed)
+        return f"{where}: unknown key{hint}; allowed: {', '.join(allowed)}"
+    if kind == "missing":
+        return f"{where}: missing"
+    if kind == "value_error":
+        return f"{where}: {detail['ctx']['error']}"
+    hint, allowed_text = "", detail["msg"].removeprefix("Input should be ")
+    if kind == "literal_error":
+        hint = near_miss(str(detail["input"]), re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
+    if kind == "string_pattern_mismatch":
+        allowed_text = f"text that matches {detail['ctx']['pattern']}"
+    found = f"{detail['input']!r} ({type(detail['input']).__name__})"
+    return f"{where}: found {found}{hint}; allowed: {allowed_text}"
+
+
+def _spell(location: tuple[int | str, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".").removesuffix(".[key]")
+
+
+def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model that describes the mapping at ``location``."""
+    model: type[BaseModel] = TargetSpec
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        choices = (annotation, *get_args(annotation))
+        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+    return model

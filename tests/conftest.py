@@ -1,0 +1,17 @@
+"""Fixtures that tests of all packages share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real data (photographs, published weights, tables), which is not in the repository."""
+    folder = Path(os.environ.get("SQUEEZENAS_TVM_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data: no folder {folder}; name one with SQUEEZENAS_TVM_DATA")
+    return folder

@@ -1,0 +1,249 @@
+"""What every command does the same: help, errors, exit codes, output, progress; the check of the siblings."""
+
+import argparse
+import contextlib
+import importlib
+import json
+import logging
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import squeezenas_tvm
+from squeezenas_tvm import cli
+from squeezenas_tvm.__main__ import main
+from squeezenas_tvm.cli import Result, progress, run_command, table
+from squeezenas_tvm.errors import FailedWork, UsageError
+
+ROOT = Path(squeezenas_tvm.__file__).parent.parent
+HEAVY = ("tvm", "torch", "onnx", "numpy", "pydantic", "rich", "yaml", "PIL")
+
+
+def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def add_nothing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="somewhere")
+
+
+def run(execute: object, *argv: str) -> int:
+    return run_command("run", add_nothing, execute, argv, example="squeezenas-tvm run", kept="{out} is kept")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    done = python("-X", "importtime", "-m", "squeezenas_tvm", *arguments)
+    assert done.returncode == 0
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "squeezenas_tvm" in loaded
+    assert loaded.isdisjoint(HEAVY)
+    assert "usage: squeezenas-tvm" in done.stdout
+    assert "example:\n" in done.stdout
+
+
+def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name} " in said and summary in said for name, summary in cli.COMMANDS.items())
+
+
+@pytest.mark.parametrize("name", ["run"])
+def test_command_runs_as_a_module(name: str) -> None:
+    done = python("-m", f"squeezenas_tvm.{name}", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"usage: squeezenas-tvm {name}" in done.stdout
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    declared = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    assert declared is not None
+    assert capsys.readouterr().out == f"squeezenas-tvm {declared[1]}\n"
+
+
+def test_unknown_command_suggests_the_near_miss(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profle"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: unknown command 'profle'; did you mean 'profile'? (commands: targets, ")
+    assert main(["zzz"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["run"], ["run", "--frobnicate"], ["run", "b", "i", "--out"]])
+def test_wrong_arguments_are_one_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"error: .* \(see squeezenas-tvm run --help\)", line)
+
+
+@pytest.mark.parametrize("package", ["targets", "cost_models", "search"])
+def test_base_errors_of_the_packages_reach_the_user(package: str) -> None:
+    name = {"targets": "TargetError", "cost_models": "CostModelError", "search": "SearchError"}[package]
+    assert getattr(importlib.import_module(f"{package}.errors"), name).exit_code == 2
+
+
+@pytest.mark.parametrize(("error", "exit_code"), [(UsageError("no"), 2), (FailedWork("board gone"), 1)])
+def test_errors_become_exit_codes(
+    error: Exception, exit_code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(args: argparse.Namespace) -> Result:
+        raise error
+
+    assert run(fail) == exit_code
+    assert capsys.readouterr() == ("", f"error: {error}\n")
+
+
+def test_bugs_are_not_dressed_up() -> None:
+    def fail(args: argparse.Namespace) -> Result:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(fail)
+
+
+def test_verbose_shows_where_it_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(args: argparse.Namespace) -> Result:
+        raise UsageError("no")
+
+    assert run(fail, "--verbose") == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert said.endswith("error: no\n")
+
+
+def test_ctrl_c_says_what_is_kept() -> None:
+    script = (
+        "import os, signal, time\nfrom squeezenas_tvm import cli\n"
+        "def work(args):\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
+        "raise SystemExit(cli.run_command('run', lambda p: p.add_argument('--out', default='here'), work, [],"
+        " example='x', kept='{out} is kept'))"
+    )
+    done = python("-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped: here is kept\n")
+
+
+def test_result_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(args: argparse.Namespace) -> Result:
+        return Result(document={"answer": [1, 2]}, text="one, two\n", exit_code=1)
+
+    assert run(work) == 1
+    assert capsys.readouterr().out == "one, two\n"
+    assert run(work, "--json") == 1
+    assert json.loads(capsys.readouterr().out) == {"answer": [1, 2]}
+
+
+def test_stdout_holds_the_result_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    def work(args: argparse.Namespace) -> Result:
+        import ctypes
+
+        sys.stdout.write("from Python\n")
+        ctypes.CDLL(None).printf(b"from C\n")
+        subprocess.run(["echo", "from a child"], check=True)
+        logging.getLogger("cost_models.tuning").info("from a logger")
+        return Result(document={"ok": True}, text="ok")
+
+    assert run(work, "--json") == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out) == {"ok": True}
+    for source in ("Python", "C", "a child", "a logger"):
+        assert f"from {source}\n" in said.err
+
+
+def test_reader_that_leaves_is_no_error() -> None:
+    script = (
+        "import sys\nfrom squeezenas_tvm import cli\n"
+        "work = lambda args: cli.Result(document={}, text='line\\n' * 100000)\n"
+        "sys.exit(cli.run_command('run', lambda p: None, work, [], example='x', kept='nothing'))"
+    )
+    # Unbuffered, Python itself overlooks that a large write was cut short.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+
+
+def test_table_aligns_numbers_right() -> None:
+    assert table(["name", "ms"], [["a", "9.50"], ["long name", "12.25"]]).splitlines() == [
+        "name          ms",
+        "---------  -----",
+        "a           9.50",
+        "long name  12.25",
+    ]
+    assert table(["name"], []).splitlines() == ["name", "----"]
+
+
+def test_progress_without_a_terminal_is_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(args: argparse.Namespace) -> Result:
+        with progress("profile", 500) as step:
+            for index in range(500):
+                step(f"block {index}")
+        return Result(document={}, text="done")
+
+    assert run(work) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"profile 1/500, about .* left: block 0", lines[0])
+    assert re.fullmatch(r"profile 500/500, took .* s: block 499", lines[-1])
+    assert len(lines) < 10
+
+
+def test_progress_on_a_terminal_is_a_bar() -> None:
+    script = (
+        "import sys\nfrom squeezenas_tvm.cli import progress\n"
+        "with progress('profile', 3) as step:\n    [step(f'block [{i}]') for i in range(3)]"
+    )
+    terminal, side = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=side) as process:
+        os.close(side)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other side of a terminal is closed
+            while block := os.read(terminal, 4096):
+                shown += block
+        assert process.wait(timeout=60) == 0
+    os.close(terminal)
+    assert b"3/3" in shown
+    assert b"block [2]" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(4.2, "4 s"), (89, "89 s"), (150, "2 min"), (5400, "1 h 30 min"), (7230, "2 h 0 min")],
+)
+def test_durations_for_people(seconds: float, said: str) -> None:
+    assert cli._duration(seconds) == said
+
+
+@pytest.mark.parametrize("hidden_by", ["targets.py", "targets/__init__.py"])
+def test_hidden_sibling_is_named(tmp_path: Path, hidden_by: str) -> None:
+    other = tmp_path / hidden_by
+    other.parent.mkdir(exist_ok=True)
+    other.touch()
+    script = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import squeezenas_tvm"
+    done = python("-c", script, cwd=tmp_path)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    named = other if other.name == "targets.py" else other.parent
+    assert last.startswith("ImportError: squeezenas_tvm needs its own package 'targets' at ")
+    assert f"but {named} hides it; rename that one" in last
+
+
+def test_missing_sibling_is_named(tmp_path: Path) -> None:
+    (tmp_path / "squeezenas_tvm").mkdir()
+    (tmp_path / "squeezenas_tvm" / "__init__.py").write_text(
+        Path(squeezenas_tvm.__file__).read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    done = python("-S", "-c", "import squeezenas_tvm", cwd=tmp_path)
+    assert "ImportError: squeezenas_tvm needs its package 'targets' at" in done.stderr
+    assert "install squeezenas-tvm again" in done.stderr

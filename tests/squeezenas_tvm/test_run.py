@@ -1,0 +1,139 @@
+"""The run command, from its arguments to the files it writes and the numbers it prints."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from squeezenas_tvm.bundle import assemble, label_entries, seal
+from squeezenas_tvm.bundle_runner import dataset_ids
+from squeezenas_tvm.run import main
+
+from .conftest import expected_labels, tiny_manifest
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Path:
+    path = tmp_path / "street.png"
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    return path
+
+
+def test_pictures_and_table(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "wide.jpg"
+    Image.new("RGB", (100, 50), (20, 130, 40)).save(other)
+    out = tmp_path / "seen"
+    assert main([str(sealed_bundle), str(street), str(other), "--out", str(out), "--repeats", "4"]) == 0
+    assert sorted(p.name for p in out.iterdir()) == [
+        "street-labels.png",
+        "street-overlay.png",
+        "wide-labels.png",
+        "wide-overlay.png",
+    ]
+    ids = np.asarray(Image.open(out / "street-labels.png"))
+    expected = expected_labels(np.asarray(Image.open(street)))
+    assert np.array_equal(ids, dataset_ids(expected, label_entries("cityscapes")))
+    assert Image.open(out / "wide-labels.png").size == (100, 50)
+    said = capsys.readouterr()
+    header = next(line for line in said.out.splitlines() if line.startswith("image"))
+    assert header.split() == ["image", "median", "p10", "p90", "min", "n"]
+    row = next(line for line in said.out.splitlines() if line.startswith("street.png")).split()
+    assert float(row[4]) <= float(row[1])
+    assert row[-1] == "4"
+    assert f"{out}/NAME-overlay.png" in said.out
+    assert "The weights are not trained: the labels mean nothing yet" in said.out
+    assert "wide.jpg: resized from 100x50 to the module's 64x64" in said.err
+
+
+def test_json_is_one_document(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "seen"
+    assert main([str(sealed_bundle), str(street), "--out", str(out), "--repeats", "3", "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document["trained"] is False
+    assert document["resolution"] == [64, 64]
+    (entry,) = document["images"]
+    assert Path(entry["overlay"]).is_file()
+    assert Path(entry["labels"]).is_file()
+    assert len(entry["samples_ms"]) == entry["latency_ms"]["n"] == 3
+    assert entry["latency_ms"]["min"] == min(entry["samples_ms"])
+
+
+def test_trained_weights_give_no_warning(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with assemble(tmp_path / "trained") as folder:
+        for name in ("model.so", "network.onnx"):
+            shutil.copyfile(sealed_bundle / name, folder / name)
+        seal(folder, tiny_manifest(trained=True), dataset="camvid")
+    assert main([str(tmp_path / "trained"), str(street), "--out", str(tmp_path / "o"), "--repeats", "1"]) == 0
+    assert "not trained" not in capsys.readouterr().out
+
+
+def check_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+def test_missing_bundle(street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(tmp_path / "none"), str(street), "--out", str(tmp_path / "o")]
+    check_refused(arguments, "none; a bundle is a folder with manifest.json, model.so", capsys)
+
+
+def test_broken_bundle(
+    bundle_copy: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (bundle_copy / "network.onnx").open("ab") as file:
+        file.write(b"x")
+    arguments = [str(bundle_copy), str(street), "--out", str(tmp_path / "o")]
+    check_refused(arguments, "network.onnx is not what was deployed; copy the bundle again", capsys)
+
+
+def test_missing_image(sealed_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(sealed_bundle), str(tmp_path / "no.png"), "--out", str(tmp_path / "o")]
+    check_refused(arguments, "no image at", capsys)
+    assert not (tmp_path / "o").exists()
+
+
+def test_image_that_is_none(sealed_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.png").write_text("to do", encoding="utf-8")
+    arguments = [str(sealed_bundle), str(tmp_path / "notes.png"), "--out", str(tmp_path / "o")]
+    check_refused(arguments, "notes.png is not an image that can be read", capsys)
+
+
+def test_two_images_of_one_name(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "b").mkdir()
+    twin = Path(shutil.copyfile(street, tmp_path / "b" / "street.png"))
+    arguments = [str(sealed_bundle), str(street), str(twin), "--out", str(tmp_path / "o")]
+    check_refused(arguments, "would both write street-overlay.png; run them one by one", capsys)
+
+
+def test_out_that_cannot_be_written(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(sealed_bundle), str(street), "--out", str(street)]
+    check_refused(arguments, f"--out {street} cannot be written: File exists; name another folder", capsys)
+    if os.geteuid() != 0:  # root may write anywhere
+        (tmp_path / "locked").mkdir(mode=0o500)
+        arguments[-1] = str(tmp_path / "locked")
+        check_refused(arguments, "cannot be written: Permission denied; name another folder", capsys)
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many", "1.5"])
+def test_wrong_repeats(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check_refused(
+        ["b", "i.png", "--out", "o", f"--repeats={count}"], "is not a whole number of 1 or more", capsys
+    )

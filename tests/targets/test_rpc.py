@@ -1,0 +1,214 @@
+"""The local server: where it listens, and that nothing of it is ever left behind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import targets
+from targets import LocalServer, Target, TargetError, local_rpc, open_session, parse_address
+from targets.local_machine import LocalMachine
+
+ROOT = Path(targets.__file__).parents[1]
+GONE_S = 20.0  # a bound, not an expectation: it takes well under a second
+
+# The forked child inherits the pipe to the host: an owner's death does not close it then.
+OWNER = """
+import os, time
+from targets import local_rpc
+with local_rpc("owned") as server:
+    child = os.fork()
+    if child:
+        print(server.address, child, flush=True)
+    time.sleep(600)
+"""
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + GONE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    left = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process)
+    return left
+
+
+def folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("squeezenas-rpc-*"))
+
+
+def below(server: LocalServer) -> list[psutil.Process]:
+    """Every process of a server, its host first."""
+    host = psutil.Process(server._process.pid)
+    return [host, *host.children(recursive=True)]
+
+
+@contextlib.contextmanager
+def spinning(target: Target, tracker: "str | LocalServer", library: Path) -> Iterator[list[BaseException]]:
+    """An endless loop on the device for the length of the block; yields what its caller got in the end."""
+    ends: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            with open_session(target, tracker) as session:
+                module = session.upload(library)
+                started.set()
+                module["spin"]()
+        except Exception as error:
+            ends.append(error)
+            started.set()
+
+    started = threading.Event()
+    thread = threading.Thread(target=spin)
+    thread.start()
+    assert started.wait(GONE_S)
+    try:
+        yield ends
+    finally:
+        thread.join(GONE_S)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_a_signalled_owner(
+    signal_number: signal.Signals, local_cpu: Target, bad_library: Path
+) -> None:
+    """Even with a worker of the server in an endless loop of machine code."""
+    target = local_cpu.model_copy(update={"rpc": local_cpu.rpc.model_copy(update={"key": "owned"})})
+    before = folders()
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with owner:
+        assert owner.stdout is not None
+        address, forked = owner.stdout.readline().decode().split()
+        with spinning(target, address, bad_library) as ends:
+            processes = [
+                p for p in psutil.Process(owner.pid).children(recursive=True) if p.pid != int(forked)
+            ]
+            assert len(processes) == 4, "host, tracker, server and the worker that spins"
+            os.kill(owner.pid, signal_number)
+            owner.wait(GONE_S)
+            assert wait_until(lambda: not alive(processes)), alive(processes)
+            assert psutil.pid_exists(int(forked))
+            os.kill(int(forked), signal.SIGKILL)
+    assert len(ends) == 1
+    assert wait_until(lambda: folders() == before)
+
+
+def test_nothing_outlives_an_exception_in_the_block(local_cpu: Target, bad_library: Path) -> None:
+    before = folders()
+    with contextlib.ExitStack() as stack:
+        with pytest.raises(ZeroDivisionError), local_rpc("local-cpu") as server:  # noqa: PT012
+            stack.enter_context(spinning(local_cpu, server.address, bad_library))
+            processes = below(server)
+            assert len(processes) == 4
+            raise ZeroDivisionError
+        assert alive(processes) == []
+    assert folders() == before
+
+
+def test_nothing_outlives_the_host_when_it_is_killed(local_cpu: Target, bad_library: Path) -> None:
+    before = folders()
+    with local_rpc("local-cpu") as server, spinning(local_cpu, server, bad_library):
+        processes = below(server)
+        processes[0].kill()
+        assert wait_until(lambda: not alive(processes))
+        with pytest.raises(
+            TargetError, match=f"'local-cpu' from tracker {server.address}.*the local RPC server ended"
+        ):
+            server.restart()
+    assert folders() == before
+
+
+def test_a_host_that_is_stuck_is_killed_with_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("targets.rpc.STOP_S", 0.2)
+    with local_rpc("local-cpu") as server:
+        processes = below(server)
+        processes[0].suspend()
+    assert wait_until(lambda: not alive(processes))
+
+
+def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tvm.py").write_text("raise ImportError('no TVM in here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    before = folders()
+    with (
+        pytest.raises(
+            TargetError, match="the local RPC server ended, its last words: ImportError: no TVM in here"
+        ),
+        local_rpc("local-cpu"),
+    ):
+        pass
+    assert folders() == before
+
+
+def test_two_servers_of_the_same_key_do_not_collide(
+    server: LocalServer, local_cpu: Target, add_library: Path
+) -> None:
+    with local_rpc("local-cpu") as other:
+        assert other.address != server.address
+        for tracker in (server, other):
+            with open_session(local_cpu, tracker) as session:
+                session.upload(add_library)
+    assert len(alive(below(server))) >= 3
+
+
+def test_it_listens_on_loopback_only(server: LocalServer) -> None:
+    pids = {process.pid for process in below(server)}
+    connections = psutil.net_connections("tcp")
+    listening = [tuple(c.laddr)[0] for c in connections if c.pid in pids and c.status == psutil.CONN_LISTEN]
+    assert set(listening) == {"127.0.0.1"}
+    assert f"127.0.0.1:{parse_address(server.address)[1]}" == server.address
+
+
+def test_it_measures_with_all_usable_cores(server: LocalServer) -> None:
+    environments = [process.environ() for process in below(server)]
+    cores = str(LocalMachine.detect().physical_cores)
+    assert {environment["TVM_NUM_THREADS"] for environment in environments} == {cores}
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.5:9190", ("10.0.0.5", 9190)),
+        ("board-1.lab:1", ("board-1.lab", 1)),
+        ("[::1]:65535", ("::1", 65535)),
+    ],
+)
+def test_tracker_addresses(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "host", "host:", ":9190", "host:0", "host:65536", "host:9x", "::1:9190", "tcp://h:1", "h:1\n"],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        parse_address(text)
+    assert str(caught.value) == (
+        f"tracker address: found {text!r}, allowed: HOST:PORT with port 1 to 65535, as in 10.0.0.5:9190"
+    )
