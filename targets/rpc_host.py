@@ -74,7 +74,7 @@ def main() -> None:
 def _supervise(owner_pid: int, tracker_pid: int, run_server: Callable[[], None]) -> None:
     """Keep one server alive until the owner is gone or wants it so, or the tracker has died."""
     server_pid = _fork(run_server)
-    while True:  # the pipe alone is not enough: a fork of the owner may hold it open
+    while os.getppid() == owner_pid:  # the pipe alone is not enough: a fork of the owner may hold it open
         command = os.read(0, 1) if select.select([0], [], [], _POLL_S)[0] else None
         if command in (b"", STOP):
             return

@@ -179,7 +179,7 @@ def test_two_servers_of_the_same_key_do_not_collide(
 def test_it_listens_on_loopback_only(server: LocalServer) -> None:
     pids = {process.pid for process in below(server)}
     connections = psutil.net_connections("tcp")
-    listening = [tuple(c.laddr)[0] for c in connections if c.pid in pids and c.status == psutil.CONN_LISTEN]
+    listening = [next(iter(c.laddr)) for c in connections if c.pid in pids and c.status == psutil.CONN_LISTEN]
     assert set(listening) == {"127.0.0.1"}
     assert f"127.0.0.1:{parse_address(server.address)[1]}" == server.address
 
