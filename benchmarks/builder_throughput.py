@@ -2,8 +2,8 @@
 
     python benchmarks/builder_throughput.py --trials 64 --json
 
-Proposes schedules of one pointwise convolution (48 -> 288 channels, 64 x 128) and builds them; what is counted
-is what tuning waits for: starting the workers is left out, proposing is reported beside it.
+Proposes schedules of one pointwise convolution (48 -> 288 channels, 64 x 128) and builds them. Starting the
+workers is left out; proposing is reported beside building.
 """
 
 import argparse

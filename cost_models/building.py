@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,7 +59,8 @@ class BuildResult:
 
 def brief(error: BaseException) -> str:
     """One line for people: the kind of error and the last thing that TVM's long message says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Command line:")]  # the linker's
     said = lines[-1] if lines else "no message"
     return f"{type(error).__name__}: {said}"[:_MAX_ERROR_CHARS]
 
@@ -68,7 +70,8 @@ class BuildPool:
 
     Args:
         workers: processes; ``None`` takes one for each core this process may use.
-        timeout_s: compiling and linking one module; what takes longer is stopped and reported.
+        timeout_s: compiling and linking one module; what takes longer is stopped and reported. Fast schedules
+            build in 0.1 to 1 s; those that unroll a stem wholly would take minutes.
         fcompile: linker as ``Executable.export_library`` takes it; ``None`` is the system's ``cc``.
         setup: called once in each worker before its first build, to register compiler callbacks.
             Both callables travel by cloudpickle.
@@ -82,7 +85,7 @@ class BuildPool:
     def __init__(
         self,
         workers: int | None = None,
-        timeout_s: float = 30.0,
+        timeout_s: float = 10.0,
         *,
         fcompile: Callable[..., Any] | None = None,
         setup: Callable[[], object] | None = None,
@@ -144,7 +147,9 @@ class BuildPool:
 
     def _new_path(self, suffix: str) -> Path:
         self._made += 1
-        return Path(self._folder.name) / f"{self._made}{suffix}"
+        folder = Path(self._folder.name)
+        folder.mkdir(exist_ok=True)  # something may have swept the temporary folder in a long run
+        return folder / f"{self._made}{suffix}"
 
     def _start(self) -> "_Worker":
         return _Worker(self._greeting, self._new_path(".log"))
@@ -218,10 +223,10 @@ class _Worker:
         """End the process and its linker. Idempotent."""
         if self.alive:
             self.alive = False
-            self.pipe.close()
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            self.pipe.close()  # last: a worker that sees the pipe end takes its owner for dead
 
 
 def _serve(descriptor: int) -> None:
@@ -243,6 +248,7 @@ def _listen(pipe: Connection, jobs: "queue.SimpleQueue[bytes]") -> None:
     with suppress(EOFError, OSError):
         while True:
             jobs.put(pipe.recv_bytes())
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # the pool's folder, which has no owner any more
     os.killpg(0, signal.SIGKILL)
 
 

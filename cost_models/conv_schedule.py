@@ -1,8 +1,8 @@
-"""Default CPU schedule of a fused NCHW convolution: packed input tile, register tile, vectors along the width.
+"""Default CPU schedule of a fused NCHW convolution: packed input tile, register tile, vectors along a row.
 
-The kernel is written anew from its parameters, because a fast schedule needs buffers that the original has not:
-rows rounded up to whole vectors (a predicate in a vector loop makes TVM fall back to scalar code, 25 times
-slower) and, for a strided convolution, columns sorted by their remainder (strided vector loads are scalar too)::
+The kernel is written anew from its parameters, because a fast schedule needs buffers that the original has
+not: rows rounded up to whole vectors (a predicate in a vector loop makes TVM fall back to scalar code, 25
+times slower) and, under a stride, columns sorted by their remainder (strided vector loads are scalar, too)::
 
     packed[n, c, y, x % s, x // s] = data, zero outside       one tile at a time, stays in the L2 cache
     conv[n, f, y, x]               = sum(packed * weight)     a register tile, x rounded up
@@ -11,23 +11,22 @@ slower) and, for a strided convolution, columns sorted by their remainder (strid
 
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import tvm_ffi
+from cost_models.tvm_import import tvm, tvm_ffi
 
-from cost_models.tvm_import import tvm
-
-te, tirx, s_tir = tvm.te, tvm.tirx, tvm.s_tir
-detect_linear_equation = tvm.sym.detect_linear_equation
+te, tirx = tvm.te, tvm.tirx
 
 _CACHE_BYTES = 128 * 1024  # wanted size of a packed tile: a part of any L2 cache
 _LATENCY = 10  # multiply-adds in flight that keep two vector units busy
+_MAX_WINDOW = 49  # taps; the window is unrolled
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cpu:
-    """What the tile sizes depend on. ``lanes`` are float32 per vector register, ``cores`` threads at run time."""
+    """What tile sizes depend on: ``lanes`` (float32) of a vector register, how many of them, and cores."""
 
     lanes: int
     registers: int
@@ -35,29 +34,35 @@ class Cpu:
 
     @staticmethod
     def of(target: Any) -> "Cpu":
-        bits = tvm.target.codegen.llvm_get_vector_width(target)
-        lanes = min(max(bits // 32, 4), 16)
-        arm = "aarch64" in str(target.attrs.get("mtriple", "")) or "arm_cpu" in list(target.keys)
-        return Cpu(
-            lanes=lanes,
-            registers=32 if arm or lanes == 16 else 16,
-            cores=int(target.attrs.get("num-cores", 0)) or 4,
-        )
+        """From a tvm Target of kind llvm; four cores where it does not say."""
+        # llvm_get_vector_width says 512 bits for every x86 processor
+        features = set(map(str, tvm.target.codegen.llvm_get_cpu_features(target)))
+        lanes = 16 if "avx512f" in features else 8 if "avx" in features else 4
+        many = lanes == 16 or "neon" in features
+        cores = int(target.attrs.get("num-cores", 4))
+        return Cpu(lanes=lanes, registers=32 if many else 16, cores=cores)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conv:
-    """A fused convolution as found in a kernel: buffers of the kernel and integers, ``(y, x)`` order."""
+    """A fused convolution as found in a kernel.
+
+    Attributes:
+        params: buffers that the kernel takes, the result last.
+        data, weight, intermediate: buffers of input, weights and bare result, NCHW and OIHW.
+        epilogue: value of the kernel's result at the variables ``axes``; reads ``intermediate``.
+        stride, dilation: (y, x). pads: (top, left).
+    """
 
     params: tuple[Any, ...]
     data: Any
     weight: Any
     intermediate: Any
-    epilogue: Any  # value of the last block over the variables ``axes``, reading ``intermediate``
+    epilogue: Any
     axes: tuple[Any, ...]
     stride: tuple[int, int]
     dilation: tuple[int, int]
-    pads: tuple[int, int]  # top, left
+    pads: tuple[int, int]
 
     @property
     def groups(self) -> int:
@@ -74,12 +79,16 @@ class Conv:
         return rows, columns
 
     def ragged(self, width: int) -> bool:
+        """Whether the last tile of ``width`` columns in a row is not full."""
         return int(self.intermediate.shape[3]) % width != 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
-    """Register tile: ``channels`` x ``rows`` x ``vectors`` of ``lanes`` floats; packed: ``down`` x ``across`` of them."""
+    """Register tile: ``channels`` x ``rows`` x ``vectors`` of ``lanes`` floats.
+
+    A packed tile of the input serves ``down`` x ``across`` of them, and all channels.
+    """
 
     channels: int
     rows: int
@@ -90,6 +99,7 @@ class Tile:
 
     @property
     def width(self) -> int:
+        """Columns of a register tile."""
         return self.vectors * self.lanes
 
 
@@ -146,6 +156,7 @@ def _packed_tile(conv: Conv, cpu: Cpu, rows: int, width: int, tiles_x: int) -> t
 
 
 def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
+    """Tile sizes by a small model of registers and caches; deterministic."""
     width = int(conv.intermediate.shape[3])
     lanes = min(cpu.lanes, 1 << (width - 1).bit_length())
     needed = math.ceil(width / lanes)
@@ -165,13 +176,16 @@ def find_conv(sch: Any) -> Conv:
     if len(blocks) != 3 or "conv2d" not in names[1] or len(blocks[1].iter_vars) != 7:
         raise ValueError(f"not a fused NCHW convolution: blocks {names}")
     pad, conv, last = blocks
+    if math.prod(int(iv.dom.extent) for iv in conv.iter_vars[5:]) > _MAX_WINDOW:
+        raise ValueError("the window is too large to unroll")
     if list(last.writes[0].source.shape) != list(conv.writes[0].source.shape):
         raise ValueError("the epilogue has another shape than the convolution")
     packed, weight = conv.body.value.b.a, conv.body.value.b.b
     variables = [iv.var for iv in conv.iter_vars]
-    steps = [detect_linear_equation(packed.indices[axis], variables) for axis in (2, 3)]
+    steps = [tvm.sym.detect_linear_equation(packed.indices[axis], variables) for axis in (2, 3)]
     shifts = [
-        detect_linear_equation(pad.reads[0].region[axis].min, [pad.iter_vars[axis].var]) for axis in (2, 3)
+        tvm.sym.detect_linear_equation(pad.reads[0].region[axis].min, [pad.iter_vars[axis].var])
+        for axis in (2, 3)
     ]
     return Conv(
         params=tuple(sch.mod["main"].params),
@@ -186,8 +200,19 @@ def find_conv(sch: Any) -> Conv:
     )
 
 
+def substitute(value: Any, variables: Mapping[Any, Any], load: Callable[[Any], Any]) -> Any:
+    """An expression with other variables; ``load`` gets every buffer load, its indices replaced already."""
+    return tvm_ffi.structural_map(
+        value,
+        [
+            (tvm.ir.expr.TensorLoad, load),
+            (tvm.ir.expr.Var, lambda variable: variables.get(variable, variable)),
+        ],
+    )
+
+
 def write_conv(conv: Conv, tile: Tile) -> Any:
-    """The kernel as a PrimFunc with the blocks ``packed``, ``conv`` and ``out``; same parameters, same result."""
+    """A PrimFunc of the blocks ``packed``, ``conv``, ``out``; parameters and result are the kernel's."""
     batch, channels, height, width = (int(extent) for extent in conv.data.shape)
     filters, depth, window_y, window_x = (int(extent) for extent in conv.weight.shape)
     out_shape = [int(extent) for extent in conv.intermediate.shape]
@@ -219,7 +244,8 @@ def write_conv(conv: Conv, tile: Tile) -> Any:
 
     packed = te.compute(packed_shape, packed_value, name="packed")
     rc, ry, rx = (
-        te.reduce_axis((0, extent), name) for extent, name in zip((depth, window_y, window_x), "cyx")
+        te.reduce_axis((0, extent), name)
+        for extent, name in ((depth, "rc"), (window_y, "ry"), (window_x, "rx"))
     )
     group = filters // conv.groups
 
@@ -232,22 +258,16 @@ def write_conv(conv: Conv, tile: Tile) -> Any:
     tensors[conv.intermediate] = te.compute((*out_shape[:3], columns), conv_value, name="conv")
 
     def out_value(*indices: Any) -> Any:
-        replaced = dict(zip(conv.axes, indices, strict=True))
-        return tvm_ffi.structural_map(
-            conv.epilogue,
-            [
-                (tvm.ir.expr.TensorLoad, lambda load: tensors[load.source](*load.indices)),
-                (tvm.ir.expr.Var, lambda var: replaced.get(var, var)),
-            ],
-        )
+        at = dict(zip(conv.axes, indices, strict=True))
+        return substitute(conv.epilogue, at, lambda load: tensors[load.source](*load.indices))
 
     out = te.compute(out_shape, out_value, name="out")
     return te.create_prim_func([*(tensors[p] for p in conv.params[:-1]), out])
 
 
 def schedule_conv(func: Any, conv: Conv, tile: Tile) -> Any:
-    """A schedule of what ``write_conv`` wrote: parallel packed tiles, register tiles inside, vectors innermost."""
-    sch = s_tir.Schedule(func)
+    """The schedule of what ``write_conv`` wrote: packed tiles in parallel, register tiles, vectors."""
+    sch = tvm.s_tir.Schedule(func)
     packed, conv_block, out = (sch.get_sblock(name) for name in ("packed", "conv", "out"))
     n, f, y, x, rc, ry, rx = sch.get_loops(conv_block)
     fo, fi = sch.split(f, [None, tile.channels])
@@ -270,10 +290,10 @@ def schedule_conv(func: Any, conv: Conv, tile: Tile) -> Any:
     for loop in loops:
         sch.unroll(loop)
     sch.vectorize(last)
-    if not ragged:
+    if not ragged:  # else, and where it pads, LLVM vectorises loops that are left as they are
         _vectorize(sch, out, tile.lanes)
-    if not any(conv.pads) and conv.stride == (1, 1) and not ragged:
-        _vectorize(sch, packed, tile.lanes)
+        if not any(conv.pads) and conv.stride == (1, 1):
+            _vectorize(sch, packed, tile.lanes)
     return sch
 
 

@@ -33,6 +33,7 @@ class RunSettings:
         number: runs averaged into one sample, at least.
         repeat: samples.
         min_repeat_s: a sample lasts at least this long; short kernels run more often to get there.
+        cooldown_s: pause between two samples, for devices that throttle.
         timeout_s: upload, warm-up and all samples of one kernel.
         give_up_factor: a kernel this many times slower than the best so far gets a single sample.
     """
@@ -40,6 +41,7 @@ class RunSettings:
     number: int = 1
     repeat: int = 3
     min_repeat_s: float = 0.02
+    cooldown_s: float = 0.0
     timeout_s: float = 30.0
     give_up_factor: float = 20.0
 
@@ -47,10 +49,14 @@ class RunSettings:
         for name in ("number", "repeat"):
             if getattr(self, name) < 1:
                 raise CostModelError(f"RunSettings.{name} must be >= 1, found {getattr(self, name)}")
-        if self.min_repeat_s < 0 or not self.timeout_s > 0 or not self.give_up_factor > 1:
+        if (
+            min(self.min_repeat_s, self.cooldown_s) < 0
+            or not self.timeout_s > 0
+            or not self.give_up_factor > 1
+        ):
             raise CostModelError(
-                "RunSettings: min_repeat_s must be >= 0, timeout_s > 0 and give_up_factor > 1, "
-                f"found {self.min_repeat_s}, {self.timeout_s} and {self.give_up_factor}"
+                "RunSettings: min_repeat_s and cooldown_s must be >= 0, timeout_s > 0, give_up_factor > 1; "
+                f"found {self.min_repeat_s}, {self.cooldown_s}, {self.timeout_s} and {self.give_up_factor}"
             )
 
 
@@ -139,6 +145,7 @@ def _time(
         number=settings.number,
         repeat=settings.repeat,
         min_repeat_ms=math.ceil(settings.min_repeat_s * 1000),
+        cooldown_interval_ms=math.ceil(settings.cooldown_s * 1000),
     )
     return tuple(evaluator(*arguments).results), False
 

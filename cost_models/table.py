@@ -20,6 +20,7 @@ from cost_models.errors import IncompatibleTable, MissingEntry
 from cost_models.graph import Graph
 from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.ops import Shape
+from cost_models.records import Measurement
 from cost_models.store import MeasurementStore
 
 SCHEMA_VERSION = 1
@@ -115,15 +116,18 @@ class LatencyTable:
     def from_store(
         cls, store: MeasurementStore, target: str, fingerprint: Mapping[str, Any]
     ) -> "LatencyTable":
-        """The newest sound measurement of every kernel that was measured in this environment."""
+        """What was measured in this environment: of a kernel's newest default and tuned timing the faster one."""
         environment = store.find_environment(fingerprint)
         counts = store.trial_counts(environment)
-        rows = {
-            m.kernel: Row(m.how, counts.get(m.kernel, 0), m.samples_s)
-            for m in store.measurements(environment).values()
-            if m.error is None
-        }
-        return cls(target, dict(fingerprint), dict(sorted(rows.items())))
+        newest: dict[str, dict[str, Measurement]] = {}
+        for found in store.measurements(environment).values():
+            if found.error is None:
+                newest.setdefault(found.kernel, {})[found.how] = found
+        rows = {}
+        for key, by_how in sorted(newest.items()):
+            best = min(by_how.values(), key=lambda m: m.median_s)
+            rows[key] = Row(best.how, counts.get(key, 0), best.samples_s)
+        return cls(target, dict(fingerprint), rows)
 
     def save(self, folder: Path, *, made_by: str) -> None:
         """Write ``kernels.csv`` and ``table.json`` (schema, target, fingerprint, checksum, how it was made)."""

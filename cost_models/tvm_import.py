@@ -33,7 +33,8 @@ def load_intrinsics(target: "tvm.target.Target") -> None:
 
 _replace_package()
 
+import tvm_ffi  # noqa: E402
 from tvm import relax  # noqa: E402
 from tvm.s_tir import meta_schedule as ms  # noqa: E402
 
-__all__ = ["load_intrinsics", "ms", "relax", "tvm"]
+__all__ = ["load_intrinsics", "ms", "relax", "tvm", "tvm_ffi"]

@@ -36,6 +36,5 @@ def build_network(architecture: Architecture, weights: Path | None = None) -> Se
     network = SegmentationNetwork(architecture)
     if weights is not None:
         tensors = {k: torch.from_numpy(v) for k, v in load_weights(architecture, weights).items()}
-        counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
-        network.load_state_dict(tensors | counters, strict=True)
+        network.load_state_dict(tensors, strict=True)
     return network

@@ -125,7 +125,8 @@ def sha256(path: Path) -> str:
 def _read_safetensors(path: Path) -> dict[str, Array]:
     try:
         return load_file(path)
-    except (SafetensorError, OSError, TypeError, ValueError) as error:  # TypeError: a dtype numpy lacks
+    except (SafetensorError, OSError, ValueError, AttributeError, TypeError) as error:
+        # The last two: a precision that numpy lacks.
         raise InvalidWeights(
             f"{path}: not a file of weights ({error}); allowed: .safetensors, or a PyTorch state dict "
             f"({', '.join(TORCH_SUFFIXES)})"

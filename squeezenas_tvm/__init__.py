@@ -1,10 +1,40 @@
 """Find and ship the segmentation network that is most accurate within a latency budget on a device."""
 
+import importlib
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from squeezenas_tvm.api import (
+        Architecture,
+        Estimate,
+        LatencyTable,
+        Resolution,
+        Target,
+        estimate_latency,
+        get_space,
+        list_architectures,
+        list_targets,
+        load_architecture,
+        load_target,
+    )
 
 __version__ = "0.1.0"
+__all__ = [
+    "Architecture",
+    "Estimate",
+    "LatencyTable",
+    "Resolution",
+    "Target",
+    "estimate_latency",
+    "get_space",
+    "list_architectures",
+    "list_targets",
+    "load_architecture",
+    "load_target",
+]
 
 SIBLINGS = ("targets", "cost_models", "search")
 
@@ -42,3 +72,10 @@ def _check_siblings() -> None:
 
 
 _check_siblings()
+
+
+def __getattr__(name: str) -> Any:
+    """The public API, loaded on first use: the command line must not wait for it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; public: {', '.join(__all__)}")
+    return getattr(importlib.import_module("squeezenas_tvm.api"), name)

@@ -25,11 +25,12 @@ from squeezenas_tvm.errors import UsageError
 
 PROGRAM = "squeezenas-tvm"
 COMMANDS = {
-    "targets": "list the devices, or check what one of them still lacks",
-    "networks": "list the published and found architectures with MACs, parameters and latency",
+    "targets": "list the devices, or describe one of them",
+    "networks": "list the published architectures with MACs, parameters and latency",
     "profile": "measure the candidate blocks of a space on a target",
     "deploy": "tune and compile an architecture for a target into a bundle",
     "run": "run a bundle on images: overlay, labels, latency",
+    "demo": "the main job from end to end on this machine's CPU",
 }
 PLAIN_EVERY_S = 5.0
 
@@ -46,7 +47,7 @@ class Result:
         exit_code: 0, or 1 when the work was done and its outcome is bad (a check found something missing).
     """
 
-    document: Mapping[str, Any]
+    document: Mapping[str, Any] | Sequence[Any]
     text: str
     exit_code: int = 0
 

@@ -2,7 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cost_models.table import LatencyTable
+    from targets import Target
 
 RESULTS = Path("results")
 
@@ -22,7 +26,7 @@ def results_folder(target: str, out: Path | None = None) -> Path:
     return out or RESULTS / Path(target).stem
 
 
-def matching_table(folder: Path, target: Any) -> Any:
+def matching_table(folder: Path, target: "Target") -> "LatencyTable":
     """The latency table in ``folder``, if it is of this target and, for this machine, of this very device.
 
     Raises IncompatibleTable saying what differs.

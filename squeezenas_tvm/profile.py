@@ -28,9 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="schedules tried for each kernel; 0 times the default schedules only (default %(default)s)",
     )
-    parser.add_argument("--classes", type=positive_int, default=19, help="classes of the decoder (default 19)")
+    parser.add_argument(
+        "--classes", type=positive_int, default=19, help="classes of the decoder (default 19)"
+    )
     parser.add_argument("--tracker", metavar="HOST:PORT", help="TVM RPC tracker of a board")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where measurements are kept (default results/TARGET)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where measurements are kept (default results/TARGET)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the schedule search (default %(default)s)")
 
 
@@ -96,7 +100,9 @@ def _report(measured: Any, space: Any, resolution: Any, classes: int, folder: Pa
     from search.costs import cost_table
 
     costs = cost_table(measured, space, resolution, classes)
-    entries = {f"{i}/{name}": e for i, row in enumerate(costs.blocks) for name, e in row.items()} | dict(costs.fixed)
+    entries = {f"{i}/{name}": e for i, row in enumerate(costs.blocks) for name, e in row.items()} | dict(
+        costs.fixed
+    )
     holes = [name for name, entry in entries.items() if entry is None]
     document = {
         "target": measured.target,
@@ -140,9 +146,17 @@ def _text(costs: Any, holes: list[str], path: Path) -> str:
         for index, row in enumerate(costs.blocks)
     ]
     fixed = ", ".join(f"{n} {e.median_s * 1e3:.3f}" if e else f"{n} -" for n, e in costs.fixed.items())
-    lines = ["Median latency in ms by position and candidate:", "", table(["", *names], rows), "", f"Around them: {fixed}"]
+    lines = [
+        "Median latency in ms by position and candidate:",
+        "",
+        table(["", *names], rows),
+        "",
+        f"Around them: {fixed}",
+    ]
     if holes:
-        lines.append(f"Not measured ({len(holes)}): {', '.join(holes[:6])}; the same command tries the rest again.")
+        lines.append(
+            f"Not measured ({len(holes)}): {', '.join(holes[:6])}; the same command tries the rest again."
+        )
     return "\n".join([*lines, f"Table: {path} (raw samples: {path.parent / 'measurements.sqlite'})"])
 
 

@@ -195,18 +195,22 @@ def test_workers_are_fresh_and_die_with_their_linkers_when_the_owner_is_killed(t
     """
     path = tmp_path / "owner.py"
     path.write_text(textwrap.dedent(script))
-    owner = subprocess.Popen([sys.executable, str(path)])
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    owner = subprocess.Popen([sys.executable, str(path)], env={**os.environ, "TMPDIR": str(folders)})
     try:
         while len(list(tmp_path.glob("linker*"))) < 2:
             assert owner.poll() is None, "the owner ended before its workers were linking"
             time.sleep(0.05)
         family = [child.pid for child in psutil.Process(owner.pid).children(recursive=True)]
         assert len(family) == 4
+        assert len(list(folders.iterdir())) == 1
         assert len(list(tmp_path.glob("main*"))) == 1, "a worker ran the owner's script"
     finally:
         owner.kill()
         owner.wait()
     assert [pid for pid in family if not gone(pid)] == []
+    assert list(folders.iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"timeout_s": 0.0}])

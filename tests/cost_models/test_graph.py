@@ -108,7 +108,11 @@ RELU = Activation()
     ("nodes", "outputs", "reason"),
     [
         ([Node("a", RELU, ("y",))], "a", "a: reads 'y', which no earlier node makes"),
-        ([Node("a", RELU, ("b",)), Node("b", RELU, ("x",))], "b", "a: reads 'b', which no earlier node makes"),
+        (
+            [Node("a", RELU, ("b",)), Node("b", RELU, ("x",))],
+            "b",
+            "a: reads 'b', which no earlier node makes",
+        ),
         ([Node("a", Resize(True), ("x",), "y")], "a", "a: reads 'y', which no earlier node makes"),
         ([Node("a", RELU, ("x",)), Node("a", RELU, ("x",))], "a", "a: the name is used twice"),
         ([Node("x", RELU, ("x",))], "x", "x: the name is used twice"),

@@ -193,7 +193,7 @@ def test_a_device_that_cannot_be_reached_ends_the_measuring() -> None:
     ("wrong", "message"),
     [
         ({"repeat": 0}, r"RunSettings.repeat must be >= 1, found 0"),
-        ({"timeout_s": 0.0}, r"timeout_s > 0 and give_up_factor > 1, found 0.02, 0.0 and 20.0"),
+        ({"timeout_s": 0.0}, r"timeout_s > 0, give_up_factor > 1; found 0.02, 0.0, 0.0 and 20.0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:

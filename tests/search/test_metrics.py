@@ -28,7 +28,9 @@ def test_nothing_scored_is_not_a_number() -> None:
 
 
 def test_a_mistake_is_named() -> None:
-    with pytest.raises(ValueError, match=r"labels are \(2, 3\), predictions \(6,\): they must be of one shape"):
+    with pytest.raises(
+        ValueError, match=r"labels are \(2, 3\), predictions \(6,\): they must be of one shape"
+    ):
         confusion_matrix(LABELS, GIVEN.ravel(), 4)
     with pytest.raises(ValueError, match=r"label 7: must be 0 to 3"):
         confusion_matrix(np.array([1, 7]), np.array([0, 0]), 4)

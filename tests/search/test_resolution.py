@@ -18,7 +18,13 @@ def test_height_comes_first(text: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "nearest"),
-    [("0x0", "64x64"), ("7x7", "64x64"), ("63x100", "64x100"), ("100x8193", "100x8192"), ("1x9999", "64x8192")],
+    [
+        ("0x0", "64x64"),
+        ("7x7", "64x64"),
+        ("63x100", "64x100"),
+        ("100x8193", "100x8192"),
+        ("1x9999", "64x8192"),
+    ],
 )
 def test_a_size_out_of_range_gets_the_nearest(text: str, nearest: str) -> None:
     expected = f"resolution {text}: sides must be 64 to 8192 pixels; the nearest that works is {nearest}"

@@ -1,0 +1,181 @@
+"""ONNX -> Relax -> fused kernels -> compiled module. No PyTorch.
+
+TVM 0.27 agrees with onnxruntime on every form that ``onnx_export`` writes (tests hold it to 1e-4). It cannot
+take a linear Resize with ``align_corners`` to one row or column: it divides by zero while it legalises.
+"""
+
+import importlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from cost_models.building import brief
+from cost_models.default_schedules import schedule_default
+from cost_models.errors import CostModelError, InvalidGraph
+from cost_models.tuning import apply_trace
+from cost_models.tvm_import import relax, tvm, tvm_ffi
+
+_log = logging.getLogger(__name__)
+
+
+class LoweringError(CostModelError):
+    """A network that TVM took, but could not build or link."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelFunc:
+    """A fused kernel of a lowered network.
+
+    Attributes:
+        mod: IRModule with the one function ``main``, normalised as MetaSchedule does; not scheduled.
+        hash: structural hash of ``mod``; equal kernels have equal hashes, whichever network they come from.
+        calls: how many times one run of the network calls it.
+    """
+
+    mod: Any
+    hash: str
+    calls: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compiled:
+    """A network ready to run or to export.
+
+    Attributes:
+        executable: ``tvm.relax.VirtualMachine(executable, device)["main"]`` runs it.
+        tuned, default: names of the kernels that run on a tuning record, and on the default schedule.
+    """
+
+    executable: Any
+    tuned: tuple[str, ...]
+    default: tuple[str, ...]
+
+
+def lower(model: onnx.ModelProto, target: Any) -> Any:
+    """Relax IRModule of a network, one PrimFunc a fused kernel, none of them scheduled.
+
+    Weights become constants; expressions of weights alone are computed here.
+
+    Args:
+        model: every input has a fixed shape.
+        target: tvm Target.
+
+    Raises:
+        InvalidGraph: the model is not valid ONNX, has open shapes, or TVM cannot import it.
+    """
+    name = model.graph.name
+    with _explained(f"{name}: not a valid ONNX model"):
+        onnx.checker.check_model(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name not in weights and not all(d.dim_value > 0 for d in value.type.tensor_type.shape.dim):
+            raise InvalidGraph(f"{name}: input {value.name} has an open shape; export it with fixed sizes")
+    passes = [
+        relax.transform.DecomposeOpsForInference(),  # with the next: foreign batch normalisation fuses
+        relax.transform.CanonicalizeBindings(),
+        relax.get_pipeline("zero"),
+        relax.transform.DeadCodeElimination(),
+    ]
+    frontend = importlib.import_module("tvm.relax.frontend.onnx")
+    with _explained(f"{name}: TVM cannot import it"), target:
+        return tvm.transform.Sequential(passes)(frontend.from_onnx(model, keep_params_in_input=False))
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """What onnx and TVM raise, of many types and pages long, as one line."""
+    try:
+        yield
+    except Exception as error:
+        raise InvalidGraph(f"{what}: {brief(error)}") from error
+
+
+def kernels(lowered: Any) -> dict[str, KernelFunc]:
+    """Every kernel that a lowered network calls, by its name in the network."""
+    calls: Counter[str] = Counter()
+
+    def count(expr: Any) -> None:
+        if isinstance(expr, relax.Call) and expr.op == tvm.ir.Op.get("relax.call_tir"):
+            calls[expr.args[0].name_hint] += 1
+
+    for function in lowered.functions.values():
+        if isinstance(function, relax.Function):
+            relax.analysis.post_order_visit(function, count)
+    normalised = {name: _normalised(lowered[name]) for name in sorted(calls)}
+    return {
+        name: KernelFunc(mod=mod, hash=structural_hash(mod), calls=calls[name])
+        for name, mod in normalised.items()
+    }
+
+
+def structural_hash(mod: Any) -> str:
+    """16 hexadecimal digits; the same in every process with this version of TVM."""
+    return f"{tvm_ffi.structural_hash(mod) % 2**64:016x}"
+
+
+def _normalised(func: Any) -> Any:
+    """As ``extract_tasks`` of MetaSchedule does it: what fusion noted on the function is left out."""
+    return tvm.get_global_func("tvm.s_tir.meta_schedule.normalize_mod")(func.without_attr("op_pattern"))
+
+
+def compile_lowered(lowered: Any, target: Any, records: Mapping[str, str]) -> Compiled:
+    """Schedule every kernel, tuned where there is a record, and build.
+
+    Args:
+        lowered: what ``lower`` gave for the same target.
+        records: ``KernelFunc.hash`` -> tuning trace, as ``Trial.trace`` holds it. One that does not fit its
+            kernel is left out with a warning.
+
+    Raises:
+        LoweringError: TVM could not build it.
+    """
+    scheduled = tvm.IRModule(dict(lowered.functions.items()), attrs=lowered.attrs)
+    tuned: list[str] = []
+    default: list[str] = []
+    for name, kernel in kernels(lowered).items():
+        mod = _tuned(name, kernel, records)
+        (default if mod is None else tuned).append(name)
+        func = (schedule_default(kernel.mod, target) if mod is None else mod)["main"]
+        scheduled.update_func(lowered.get_global_var(name), func.with_attr("global_symbol", name))
+    try:
+        executable = tvm.compile(scheduled, target)
+    except Exception as error:
+        raise LoweringError(
+            f"TVM cannot build this network for {target.kind.name}: {brief(error)}"
+        ) from error
+    return Compiled(executable=executable, tuned=tuple(tuned), default=tuple(default))
+
+
+def _tuned(name: str, kernel: KernelFunc, records: Mapping[str, str]) -> Any:
+    """The kernel scheduled by its record; None where there is none that fits."""
+    trace = records.get(kernel.hash)
+    if trace is None:
+        return None
+    try:
+        return apply_trace(kernel.mod, trace)
+    except CostModelError as error:
+        _log.warning("%s: its tuning record does not fit and is not used: %s", name, error)
+        return None
+
+
+def export(executable: Any, path: Path) -> None:
+    """Write a compiled network as a shared object, linked by this machine's C++ compiler.
+
+    Raises:
+        LoweringError: no compiler, or it failed.
+    """
+    try:
+        executable.export_library(str(path))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise LoweringError(
+            f"{path}: could not be linked: {brief(error)}; "
+            "a C++ compiler is needed (Debian, Ubuntu: apt install g++)"
+        ) from error

@@ -1,0 +1,122 @@
+"""``demo``: the main job from end to end on this machine, by the commands that a user would type.
+
+Profiles the Small space, estimates the published networks from that table, deploys one, runs it on an image.
+"""
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from squeezenas_tvm.cli import Result, dispatch, run_command
+from squeezenas_tvm.errors import FailedWork, UsageError
+
+EXAMPLE = "squeezenas-tvm demo\nsqueezenas-tvm demo --image street.jpg --weights lat_small.pth"
+KEPT = "what was measured is stored in {out}; the same command goes on from there"
+ARCHITECTURE, SPACE, TARGET = "squeezenas-lat-small", "small", "local-cpu"
+SCENE_SIZE, SCENE_SEED = (512, 1024), 7
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--image", type=Path, help="image to segment; a drawn street scene if left out")
+    parser.add_argument(
+        "--weights", type=Path, help="weights of LAT-Small (.pth or .safetensors); random if left out"
+    )
+    parser.add_argument(
+        "--resolution", metavar="HxW", default="256x512", help="of the network (default %(default)s)"
+    )
+    parser.add_argument("--trials", metavar="N", default="4", help="schedules a kernel (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="(default %(default)s)")
+
+
+def execute(args: argparse.Namespace) -> Result:
+    """Run the steps one after another, each as its own command line."""
+    started = time.monotonic()
+    out: Path = args.out
+    for path in (args.image, args.weights):
+        if path is not None and not path.is_file():
+            raise UsageError(f"{path}: no such file")
+    image = args.image or _draw(out / "scene.png")
+    table, bundle, seen = out / "profile", out / "bundle", out / "seen"
+    size = ["--resolution", args.resolution]
+    weights = ["--weights", str(args.weights)] if args.weights else []
+    steps = (
+        [
+            "profile",
+            "--target",
+            TARGET,
+            "--space",
+            SPACE,
+            *size,
+            "--trials",
+            args.trials,
+            "--out",
+            str(table),
+        ],
+        ["networks", "--space", SPACE, "--target", TARGET, "--table", str(table), *size],
+        [
+            "deploy",
+            ARCHITECTURE,
+            "--target",
+            TARGET,
+            *size,
+            *weights,
+            "--measurements",
+            str(table),
+            "--out",
+            str(bundle),
+        ],
+        ["run", str(bundle), str(image), "--out", str(seen)],
+    )
+    for step in steps:
+        _run(step)
+    places = {
+        "table": str(table),
+        "overlay": str(seen / f"{image.stem}-overlay.png"),
+        "module": str(bundle / "model.so"),
+    }
+    minutes = (time.monotonic() - started) / 60
+    text = "\n".join(
+        [f"Done in {minutes:.1f} minutes.", *(f"{name:<8} {path}" for name, path in places.items())]
+    )
+    return Result(document=places | {"minutes": minutes}, text=text)
+
+
+def _run(step: Sequence[str]) -> None:
+    """One command in this process. Its own error line has been printed when it fails."""
+    sys.stderr.write(f"\n$ squeezenas-tvm {shlex.join(step)}\n")
+    sys.stderr.flush()
+    code = dispatch(step)
+    if code == 130:
+        raise KeyboardInterrupt
+    if code == 2:
+        raise UsageError(f"the demo's step {step[0]} was refused, see above")
+    if code:
+        raise FailedWork(
+            f"the demo's step {step[0]} failed, see above; what it measured is kept, run the demo again"
+        )
+
+
+def _draw(path: Path) -> Path:
+    """A street-like scene of the project's own, so that nothing must be downloaded."""
+    import numpy as np
+    from PIL import Image
+
+    from squeezenas_tvm.scene import draw_scene
+
+    image, _ = draw_scene(*SCENE_SIZE, np.random.default_rng(SCENE_SEED))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    return run_command("demo", add_arguments, execute, argv, example=EXAMPLE, kept=KEPT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from search.architecture import (
+    Architecture,
+    dump_architecture,
+    list_architectures,
+    load_architecture,
+    parse_architecture,
+)
+from search.errors import InvalidArchitecture, UnknownCandidate, UnknownSpace
+
+IMAGE = {"x": (1, 3, 1024, 2048)}
+BLOCKS = ["skip"] * 20
+MINIMAL = f"space: squeezenas-small\nblocks: {BLOCKS}\n"
+
+
+def test_the_shipped_set() -> None:
+    assert list_architectures() == [
+        *("mobilenetv3-large-seg", "mobilenetv3-small-seg"),
+        *("squeezenas-lat-large", "squeezenas-lat-small", "squeezenas-lat-xlarge"),
+        *("squeezenas-mac-large", "squeezenas-mac-small", "squeezenas-mac-xlarge"),
+    ]
+
+
+@pytest.mark.parametrize("name", list_architectures())
+def test_shipped_files_round_trip(name: str) -> None:
+    architecture = load_architecture(name)
+    assert architecture.name == name
+    assert parse_architecture(dump_architecture(architecture), "dumped") == architecture
+    assert all(result.source and result.conditions for result in architecture.results)
+
+
+@pytest.mark.parametrize(
+    ("name", "gmacs", "relative"),
+    [  # the authors' released code, run; then the paper's table 1 (arXiv:1908.01748), which rounds
+        ("squeezenas-lat-small", 4.465099, 2e-7),
+        ("squeezenas-mac-small", 3.007513, 2e-7),
+        ("squeezenas-mac-large", 9.386148, 2e-7),
+        ("squeezenas-lat-small", 4.47, 2e-3),
+        ("squeezenas-mac-small", 3.01, 2e-3),
+        ("squeezenas-mac-large", 9.39, 2e-3),
+        ("squeezenas-lat-large", 19.57, 5e-3),
+        ("squeezenas-lat-xlarge", 32.73, 5e-3),
+        ("squeezenas-mac-xlarge", 21.84, 5e-3),
+        ("mobilenetv3-small-seg", 2.90, 3e-2),
+        ("mobilenetv3-large-seg", 9.74, 3e-2),
+    ],
+)
+def test_macs_of_published_networks(name: str, gmacs: float, relative: float) -> None:
+    assert load_architecture(name).network().macs(IMAGE) / 1e9 == pytest.approx(gmacs, rel=relative)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [  # trainable values of the authors' released networks
+        ("squeezenas-mac-small", 277_598),
+        ("squeezenas-mac-large", 704_382),
+        ("squeezenas-mac-xlarge", 1_819_563),
+        ("squeezenas-lat-small", 465_774),
+        ("squeezenas-lat-large", 1_918_734),
+        ("squeezenas-lat-xlarge", 3_059_323),
+    ],
+)
+def test_parameters_of_published_networks(name: str, parameters: int) -> None:
+    assert load_architecture(name).network().num_parameters == parameters
+
+
+@pytest.mark.parametrize("name", [n for n in list_architectures() if n.startswith("squeezenas")])
+def test_what_the_files_report_is_what_the_networks_are(name: str) -> None:
+    architecture = load_architecture(name)
+    network = architecture.network()
+    (result,) = architecture.results
+    assert network.macs(IMAGE) / 1e9 == pytest.approx(result.gmacs, rel=5e-3)
+    assert network.num_parameters / 1e6 == pytest.approx(result.params_m, rel=0.08)  # table 1 counts buffers
+
+
+def test_a_file_of_the_users(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINIMAL + "num_classes: 11\n", encoding="utf-8")
+    architecture = load_architecture(path)
+    assert architecture == Architecture(space="squeezenas-small", blocks=BLOCKS, num_classes=11)
+    assert load_architecture(str(path)) == architecture
+    network = architecture.network()
+    assert network.shapes({"x": (1, 3, 64, 64)})[network.outputs[0]] == (1, 11, 64, 64)
+
+
+def test_an_architecture_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load_architecture("squeezenas-lat-small").name = "other"  # type: ignore[misc]
+
+
+def refusal(text: str, error: type[Exception] = InvalidArchitecture) -> str:
+    with pytest.raises(error) as caught:
+        parse_architecture(text, "mine.yaml")
+    message = str(caught.value)
+    assert message.startswith("mine.yaml: ")
+    assert "\n" not in message
+    return message.removeprefix("mine.yaml: ")
+
+
+def test_an_unknown_key_gets_the_near_miss() -> None:
+    assert refusal(MINIMAL + "nam: x\n") == "nam: unknown key, did you mean name?"
+    assert refusal(MINIMAL + "qqq: x\n") == "qqq: unknown key"
+    wrong = "results: [{source: a, conditions: b, latency_s: 3}]\n"
+    assert refusal(MINIMAL + wrong) == "results.0.latency_s: unknown key, did you mean latency_ms?"
+
+
+def test_all_faults_are_told_at_once() -> None:
+    message = refusal("blocks: [skip, 3]\nnum_classes: 1000\nspac: small\n")
+    assert message.split("; ") == [
+        "space: missing",
+        "blocks.1: input should be a valid string, found 3",
+        "num_classes: input should be less than or equal to 256, found 1000",
+        "spac: unknown key, did you mean space?",
+    ]
+
+
+def test_numbers_are_not_guessed_from_text() -> None:
+    assert (
+        refusal(MINIMAL + "num_classes: '19'\n") == "num_classes: input should be a valid integer, found '19'"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "word", "3"])
+def test_a_file_that_is_no_mapping(text: str) -> None:
+    assert refusal(text) == "must be a mapping with the keys space and blocks"
+
+
+def test_a_file_that_is_not_yaml() -> None:
+    assert refusal("blocks: [").startswith("not YAML: ")
+    assert "could not determine a constructor" in refusal("!!python/object/apply:os.system [echo]")
+
+
+def test_blocks_must_fit_the_space() -> None:
+    few = refusal("space: squeezenas-large\nblocks: [skip]\n")
+    assert few == "space squeezenas-large has 22 positions, the architecture has 1 blocks"
+    other = refusal(MINIMAL.replace("'skip'", "k3e5", 1), UnknownCandidate)
+    assert other.startswith(
+        "space squeezenas-small: position 0: unknown block 'k3e5', did you mean k3e6?; allowed there: k3e1, "
+    )
+    space = refusal(MINIMAL.replace("squeezenas-small", "squeezenas-smal"), UnknownSpace)
+    assert space.startswith("unknown space 'squeezenas-smal', did you mean squeezenas-small?; allowed: ")
+
+
+def test_an_unknown_name_gets_the_near_miss_and_the_list() -> None:
+    expected = (
+        "unknown architecture 'squeezenas-lat-smal', did you mean squeezenas-lat-small?; "
+        f"allowed: {', '.join(list_architectures())}, or the path of a .yaml file of your own"
+    )
+    with pytest.raises(InvalidArchitecture, match=f"^{re.escape(expected)}$"):
+        load_architecture("squeezenas-lat-smal")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for name in ("absent.yaml", "binary.yaml"):
+        with pytest.raises(InvalidArchitecture, match=rf"{name}: cannot be read as a YAML file \("):
+            load_architecture(tmp_path / name)
