@@ -2,6 +2,7 @@
 
 CostModelError
 ├── InvalidGraph             a layer description that has no meaning: which node, why
+├── LoweringError            a network that TVM took, but could not build or link (failed work: exit code 1)
 ├── InvalidMeasurement       samples that cannot be a latency
 ├── IncompatibleTable        a latency table of another target or schema, or a damaged one
 ├── MissingEntry             a kernel that nobody has measured: which, on which target
@@ -20,6 +21,12 @@ class CostModelError(Exception):
 
 class InvalidGraph(CostModelError):
     """A layer description that has no meaning."""
+
+
+class LoweringError(CostModelError):
+    """A network that TVM took, but could not build or link."""
+
+    exit_code = 1
 
 
 class InvalidMeasurement(CostModelError):

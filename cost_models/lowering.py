@@ -5,7 +5,6 @@ take a linear Resize with ``align_corners`` to one row or column: it divides by 
 """
 
 import importlib
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,17 +16,8 @@ import onnx
 
 from cost_models.building import brief
 from cost_models.default_schedules import schedule_default
-from cost_models.errors import CostModelError, InvalidGraph
-from cost_models.tuning import apply_trace
+from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.tvm_import import relax, tvm, tvm_ffi
-
-_log = logging.getLogger(__name__)
-
-
-class LoweringError(CostModelError):
-    """A network that TVM took, but could not build or link."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +41,7 @@ class Compiled:
 
     Attributes:
         executable: ``tvm.relax.VirtualMachine(executable, device)["main"]`` runs it.
-        tuned, default: names of the kernels that run on a tuning record, and on the default schedule.
+        tuned, default: names of the kernels that run a tuned, and the default schedule.
     """
 
     executable: Any
@@ -126,13 +116,13 @@ def _normalised(func: Any) -> Any:
     return tvm.get_global_func("tvm.s_tir.meta_schedule.normalize_mod")(func.without_attr("op_pattern"))
 
 
-def compile_lowered(lowered: Any, target: Any, records: Mapping[str, str]) -> Compiled:
-    """Schedule every kernel, tuned where there is a record, and build.
+def compile_lowered(lowered: Any, target: Any, tuned_mods: Mapping[str, Any]) -> Compiled:
+    """Schedule every kernel, tuned where such a schedule is known, and build.
 
     Args:
         lowered: what ``lower`` gave for the same target.
-        records: ``KernelFunc.hash`` -> tuning trace, as ``Trial.trace`` holds it. One that does not fit its
-            kernel is left out with a warning.
+        tuned_mods: ``KernelFunc.hash`` -> scheduled IRModule of a structurally equal kernel. Modules and not
+            traces, because a trace names blocks, and TVM names some of them after the values around a kernel.
 
     Raises:
         LoweringError: TVM could not build it.
@@ -141,7 +131,7 @@ def compile_lowered(lowered: Any, target: Any, records: Mapping[str, str]) -> Co
     tuned: list[str] = []
     default: list[str] = []
     for name, kernel in kernels(lowered).items():
-        mod = _tuned(name, kernel, records)
+        mod = tuned_mods.get(kernel.hash)
         (default if mod is None else tuned).append(name)
         func = (schedule_default(kernel.mod, target) if mod is None else mod)["main"]
         scheduled.update_func(lowered.get_global_var(name), func.with_attr("global_symbol", name))
@@ -152,18 +142,6 @@ def compile_lowered(lowered: Any, target: Any, records: Mapping[str, str]) -> Co
             f"TVM cannot build this network for {target.kind.name}: {brief(error)}"
         ) from error
     return Compiled(executable=executable, tuned=tuple(tuned), default=tuple(default))
-
-
-def _tuned(name: str, kernel: KernelFunc, records: Mapping[str, str]) -> Any:
-    """The kernel scheduled by its record; None where there is none that fits."""
-    trace = records.get(kernel.hash)
-    if trace is None:
-        return None
-    try:
-        return apply_trace(kernel.mod, trace)
-    except CostModelError as error:
-        _log.warning("%s: its tuning record does not fit and is not used: %s", name, error)
-        return None
 
 
 def export(executable: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tunes and times kernels on one target and stores every result: the engine under ``profile`` and ``deploy``."""
+"""Tunes and times kernels on one target and stores every result: the engine of ``profile`` and ``deploy``."""
 
 import contextlib
 import math
@@ -20,7 +20,9 @@ from cost_models.tuning import SearchSettings, apply_trace, best_trial, tune
 from targets import Session, Target, open_session
 
 _ONE_DAY_S = 86400.0
-_WORTH_TIMING = 1.1  # a trial has few samples: one this much slower than the default schedule may yet be faster
+_WORTH_TIMING = (
+    1.1  # a trial has few samples: one this much slower than the default schedule may yet be faster
+)
 TRIAL_SETTINGS = RunSettings(number=1, repeat=3, min_repeat_s=0.01)
 
 
@@ -153,10 +155,10 @@ class Profiler:
         return Measurement(kernel=kernel.key, how=how, samples_s=run.samples_s, error=run.error)
 
 
-def best_traces(
+def tuned_modules(
     store: MeasurementStore, fingerprint: Mapping[str, Any], wanted: Sequence[Kernel], tvm_target: Any
-) -> dict[str, str]:
-    """Schedules worth deploying: structural hash of the kernel's module -> trace of its best trial.
+) -> dict[str, Any]:
+    """Schedules worth deploying: structural hash of a kernel's module -> the module with its best schedule.
 
     Only kernels whose tuned schedule was measured faster than the default one, in this very environment.
     """
@@ -164,12 +166,13 @@ def best_traces(
         environment = store.find_environment(fingerprint)
     except UnknownEnvironment:
         return {}
-    traces = {}
+    modules = {}
     for kernel in wanted:
         trial = _fastest(store, environment, kernel.key)
         if trial is not None:
-            traces[structural_hash(kernel_module(kernel, tvm_target))] = trial.trace
-    return traces
+            mod = kernel_module(kernel, tvm_target)
+            modules[structural_hash(mod)] = apply_trace(mod, trial.trace)
+    return modules
 
 
 def _fastest(store: MeasurementStore, environment: str, key: str) -> Trial | None:

@@ -1,8 +1,8 @@
 """Latency of kernels on one target, and sums of them: the table that search and estimates read.
 
-Needs neither TVM nor the device. A table belongs to one environment (device, power mode, compiler versions, flags,
-dtype, measuring protocol); rows of another are never mixed in. Raw samples are kept in every row, statistics are
-derived from them.
+Needs neither TVM nor the device. A table belongs to one environment (device, power mode, compiler versions,
+flags, dtype, measuring protocol); rows of another are never mixed in. Raw samples are kept in every row,
+statistics are derived from them.
 """
 
 import csv
@@ -95,7 +95,7 @@ class LatencyTable:
         fingerprint: of the environment, as ``targets.Fingerprint.as_dict`` gives it.
         rows: by ``Kernel.key``.
 
-    Source: sums over a table of blocks as in FBNet (arXiv:1812.03443) and SqueezeNAS (arXiv:1908.01748, sec. 3.3).
+    Source: sums over a table of blocks as in FBNet (arXiv:1812.03443) and SqueezeNAS (arXiv:1908.01748).
     """
 
     target: str
@@ -109,14 +109,14 @@ class LatencyTable:
         return self.rows[kernel.key].latency
 
     def graph(self, graph: Graph, inputs: Mapping[str, Shape]) -> Latency:
-        """Latency of a block or a network: the sum over its kernels. Raises MissingEntry naming the first hole."""
+        """Latency of a block or a network: the sum over its kernels. Raises MissingEntry for a hole."""
         return Latency.total(self.kernel(kernel) for kernel in split_into_kernels(graph, inputs))
 
     @classmethod
     def from_store(
         cls, store: MeasurementStore, target: str, fingerprint: Mapping[str, Any]
     ) -> "LatencyTable":
-        """What was measured in this environment: of a kernel's newest default and tuned timing the faster one."""
+        """What was measured there: of a kernel's newest default and its newest tuned timing the faster."""
         environment = store.find_environment(fingerprint)
         counts = store.trial_counts(environment)
         newest: dict[str, dict[str, Measurement]] = {}
@@ -130,7 +130,7 @@ class LatencyTable:
         return cls(target, dict(fingerprint), rows)
 
     def save(self, folder: Path, *, made_by: str) -> None:
-        """Write ``kernels.csv`` and ``table.json`` (schema, target, fingerprint, checksum, how it was made)."""
+        """Write ``kernels.csv`` and ``table.json`` (schema, target, fingerprint, checksum, maker)."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
@@ -194,7 +194,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         sound, version, header = False, SCHEMA_VERSION, {}
     if version != SCHEMA_VERSION:
         raise IncompatibleTable(
-            f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; update squeezenas_tvm or profile again"
+            f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; update it or profile again"
         )
     if not sound:
         raise IncompatibleTable(

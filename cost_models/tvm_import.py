@@ -2,11 +2,9 @@
 
 ``TuneContext`` and the default builder import ``tvm.s_tir.tensor_intrin``, whose ``__init__`` parses the
 tensor intrinsics of every backend through TVMScript: 9 to 70 s. A package object with the same ``__path__``
-but an empty body takes its place, and only the intrinsics that float kernels of the target at hand can use are
-loaded (x86: 0.2 s). The submodules stay importable by name.
+but an empty body takes its place: float kernels need none of them. The submodules stay importable by name.
 """
 
-import importlib
 import sys
 import types
 from pathlib import Path
@@ -14,7 +12,6 @@ from pathlib import Path
 from targets.tvm_import import tvm
 
 _PACKAGE = "tvm.s_tir.tensor_intrin"
-_BY_KIND = {"llvm": ("x86",), "cuda": ("cuda",)}
 
 
 def _replace_package() -> None:
@@ -25,16 +22,10 @@ def _replace_package() -> None:
     sys.modules[_PACKAGE] = package
 
 
-def load_intrinsics(target: "tvm.target.Target") -> None:
-    """Register the tensor intrinsics that schedule rules for ``target`` name. Idempotent."""
-    for name in _BY_KIND.get(target.kind.name, ()):
-        importlib.import_module(f"{_PACKAGE}.{name}")
-
-
 _replace_package()
 
 import tvm_ffi  # noqa: E402
 from tvm import relax  # noqa: E402
 from tvm.s_tir import meta_schedule as ms  # noqa: E402
 
-__all__ = ["load_intrinsics", "ms", "relax", "tvm", "tvm_ffi"]
+__all__ = ["ms", "relax", "tvm", "tvm_ffi"]

@@ -11,6 +11,7 @@ Exit codes: 0 done, 2 wrong input.
 import argparse
 import hashlib
 import json
+import os
 import re
 import statistics
 import struct
@@ -104,8 +105,7 @@ class Bundle:
         self.manifest = manifest
         self.classes = classes
         self.height, self.width = (int(size) for size in manifest["input"]["shape"][1:3])
-        self._vm = vm
-        self._device = device
+        self._vm, self._device = vm, device
 
     @classmethod
     def load(cls, path: str | Path) -> "Bundle":
@@ -117,8 +117,7 @@ class Bundle:
         folder = Path(path)
         manifest = read_manifest(folder)
         classes = json.loads((folder / "labels.json").read_bytes())["classes"]
-        import tvm  # takes a second: only once the bundle is known to be sound
-
+        tvm = _import_tvm(manifest)  # takes a second: only once the bundle is known to be sound
         kind, made_for = manifest["target"]["device"], manifest["target"]["name"]
         device = tvm.device(kind, 0)
         if not device.exist:
@@ -151,9 +150,8 @@ class Bundle:
         return samples_ms[warmup:]
 
     def _to_device(self, image: UInt8) -> Any:
-        import tvm
-
-        return tvm.runtime.tensor(resize_bilinear(image, self.height, self.width)[None], self._device)
+        frame = resize_bilinear(image, self.height, self.width)[None]
+        return _import_tvm(self.manifest).runtime.tensor(frame, self._device)
 
     def _run(self, tensor: Any) -> Any:
         result = self._vm["main"](tensor)
@@ -162,18 +160,24 @@ class Bundle:
         return result if hasattr(result, "numpy") else result[0]
 
 
+def _import_tvm(manifest: dict[str, Any]) -> Any:
+    """TVM with as many threads as the target has cores (its own choice is half), without loading PyTorch."""
+    os.environ.setdefault("TVM_NUM_THREADS", str(manifest["target"]["fingerprint"].get("cores") or 1))
+    torch = sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import of it fails
+    try:
+        import tvm
+    finally:
+        if torch is None:
+            del sys.modules["torch"]
+    return tvm
+
+
 def statistics_ms(samples_ms: Sequence[float]) -> dict[str, float]:
     """Count, minimum, median, mean and percentiles of latencies in milliseconds."""
-    p10, p90, p99 = (float(p) for p in np.percentile(samples_ms, [10, 90, 99]))
-    return {
-        "n": len(samples_ms),
-        "min": min(samples_ms),
-        "p10": p10,
-        "median": statistics.median(samples_ms),
-        "mean": statistics.fmean(samples_ms),
-        "p90": p90,
-        "p99": p99,
-    }
+    names = ("min", "p10", "median", "p90", "p99")
+    at = np.percentile(samples_ms, [0, 10, 50, 90, 99])
+    spread = dict(zip(names, map(float, at), strict=True))
+    return {"n": len(samples_ms), "mean": statistics.fmean(samples_ms), **spread}
 
 
 def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
@@ -376,9 +380,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("image", nargs="+", type=Path)
-    parser.add_argument(
-        "--out", type=Path, default=Path(), help="folder for the label images (default: this one)"
-    )
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the labels (default: this one)")
     parser.add_argument("--repeats", type=count, default=20, help="timed runs of each image (default: 20)")
     parser.add_argument("--warmup", type=count, default=3, help="untimed runs before them (default: 3)")
     args = parser.parse_args(argv)

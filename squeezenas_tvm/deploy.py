@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenas_tvm.cli import Result, run_command
-from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_resolution, results_folder
 from squeezenas_tvm.profile import _count as trials_count
 
@@ -118,8 +118,8 @@ def _compile(model: Any, kernels: Sequence[Any], target: Any, measurements: Path
     from cost_models.lowering import compile_lowered, export, lower
 
     tvm_target = target.tvm_target()
-    records = _records(kernels, target, tvm_target, measurements)
-    compiled = compile_lowered(lower(model, tvm_target), tvm_target, records)
+    tuned = _tuned_modules(kernels, target, tvm_target, measurements)
+    compiled = compile_lowered(lower(model, tvm_target), tvm_target, tuned)
     onnx.save(model, folder / "network.onnx")
     export(compiled.executable, folder / "model.so")
     if compiled.default:
@@ -132,16 +132,18 @@ def _compile(model: Any, kernels: Sequence[Any], target: Any, measurements: Path
     return compiled
 
 
-def _records(kernels: Sequence[Any], target: Any, tvm_target: Any, measurements: Path) -> dict[str, str]:
-    """Structural hash of a kernel's module -> its trace, where a tuned schedule beats the default one."""
-    from cost_models.profiler import best_traces
+def _tuned_modules(
+    kernels: Sequence[Any], target: Any, tvm_target: Any, measurements: Path
+) -> dict[str, Any]:
+    """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""
+    from cost_models.profiler import tuned_modules
     from cost_models.store import MeasurementStore
 
     path = measurements / "measurements.sqlite"
     if not path.exists():
         return {}
     with MeasurementStore.open(path, create=False) as store:
-        return best_traces(store, target.fingerprint().as_dict(), kernels, tvm_target)
+        return tuned_modules(store, target.fingerprint().as_dict(), kernels, tvm_target)
 
 
 def _write(

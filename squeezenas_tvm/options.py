@@ -1,4 +1,4 @@
-"""Options that several commands share, and the objects they name. Light: imports only what it is asked for."""
+"""Options that several commands share, and the objects they name; imports only what it is asked for."""
 
 import argparse
 from pathlib import Path
