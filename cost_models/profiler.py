@@ -9,6 +9,7 @@ from typing import Any
 
 from cost_models.building import BuildPool
 from cost_models.default_schedules import schedule_default
+from cost_models.environment import environment
 from cost_models.errors import UnknownEnvironment
 from cost_models.kernels import Kernel
 from cost_models.lowering import kernels, lower, structural_hash
@@ -49,7 +50,7 @@ class Profiler:
         seed: int = 0,
     ) -> None:
         self.target, self.store = target, store
-        self.fingerprint = target.fingerprint(dtype).as_dict()
+        self.fingerprint = environment(target, dtype)
         self._tvm_target = target.tvm_target()
         self._tracker, self._search, self._seed = tracker, settings, seed
         self._environment = store.add_environment(self.fingerprint)

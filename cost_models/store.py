@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from cost_models.database import PROFILE_COMMAND, connect, damaged, explained, now_utc, transaction
+from cost_models.environment import differences
 from cost_models.errors import InvalidMeasurement, StoreError, UnknownEnvironment
 from cost_models.records import Measurement, Trial
 
@@ -76,7 +77,7 @@ class MeasurementStore:
             return digest
         if not known:
             raise UnknownEnvironment(f"{self.path}: nothing measured yet; measure with: {PROFILE_COMMAND}")
-        nearest = min((_differences(there, fingerprint) for there in known.values()), key=len)
+        nearest = min((differences(there, fingerprint) for there in known.values()), key=len)
         raise UnknownEnvironment(
             f"{self.path}: not measured in this environment; the nearest of {len(known)} there has "
             f"{', '.join(nearest)}; ask for that one, or measure with: {PROFILE_COMMAND}"
@@ -197,25 +198,9 @@ class MeasurementStore:
             raise damaged(self.path, error) from error
 
 
-def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    found, needed = _leaves(there), _leaves(wanted)
-    return [
-        f"{name} {found.get(name)!r} instead of {needed.get(name)!r}"
-        for name in sorted(found.keys() | needed.keys())
-        if found.get(name) != needed.get(name)
-    ]
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        leaves |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return leaves
-
-
-def _digest(fingerprint: Mapping[str, Any]) -> str:
-    """The same as ``targets.Fingerprint.digest``, whatever the order of the names."""
-    return hashlib.sha256(_canonical(fingerprint).encode()).hexdigest()[:12]
+def _digest(environment: Mapping[str, Any]) -> str:
+    """12 hex digits of SHA-256, whatever the order of the names."""
+    return hashlib.sha256(_canonical(environment).encode()).hexdigest()[:12]
 
 
 def _canonical(value: Any) -> str:

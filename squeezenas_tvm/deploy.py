@@ -136,6 +136,7 @@ def _tuned_modules(
     kernels: Sequence[Any], target: Any, tvm_target: Any, measurements: Path
 ) -> dict[str, Any]:
     """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""
+    from cost_models.environment import environment
     from cost_models.profiler import tuned_modules
     from cost_models.store import MeasurementStore
 
@@ -143,13 +144,14 @@ def _tuned_modules(
     if not path.exists():
         return {}
     with MeasurementStore.open(path, create=False) as store:
-        return tuned_modules(store, target.fingerprint().as_dict(), kernels, tvm_target)
+        return tuned_modules(store, environment(target), kernels, tvm_target)
 
 
 def _write(
     folder: Path, architecture: Any, target: Any, resolution: Any, weights: Path | None, compiled: Any
 ) -> None:
     """Seal the bundle: manifest, labels, runner."""
+    from cost_models.environment import environment
     from search.spaces import IMAGENET_MEAN, IMAGENET_STD
     from search.weights import sha256
     from squeezenas_tvm.bundle import Manifest, seal
@@ -159,7 +161,7 @@ def _write(
         architecture=architecture.model_dump(exclude_none=True),
         target=target.name,
         device="cpu",
-        fingerprint=target.fingerprint().as_dict(),
+        fingerprint=environment(target),
         height=resolution.height,
         width=resolution.width,
         mean=IMAGENET_MEAN,

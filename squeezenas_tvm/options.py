@@ -31,15 +31,16 @@ def matching_table(folder: Path, target: "Target") -> "LatencyTable":
 
     Raises IncompatibleTable saying what differs.
     """
+    from cost_models.environment import differences, environment
     from cost_models.errors import IncompatibleTable
     from cost_models.table import LatencyTable
 
     table = LatencyTable.load(folder, target=target.name)
     if target.kind == "local":
-        difference = target.fingerprint(str(table.fingerprint.get("dtype"))).difference(table.fingerprint)
-        if difference:
+        here = environment(target, str(table.fingerprint.get("dtype")))
+        if differing := differences(table.fingerprint, here):
             raise IncompatibleTable(
-                f"{folder}: was measured in another environment ({difference}); "
+                f"{folder}: was measured in another environment ({', '.join(differing)}); "
                 f"profile again: python -m squeezenas_tvm.profile --target {target.name}"
             )
     return table

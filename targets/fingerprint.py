@@ -30,7 +30,7 @@ class Fingerprint:
     measure: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `difference` takes it back."""
+        """Plain data for JSON."""
         return asdict(self)
 
     @property
@@ -38,19 +38,3 @@ class Fingerprint:
         """12 hex digits of the SHA-256 over the canonical JSON text."""
         text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    def difference(self, other: "Fingerprint | Mapping[str, Any]") -> str:
-        """One line that says which fields differ, this one's value first; empty if none does.
-
-        Args:
-            other: a fingerprint, or what its `as_dict` gave and a file kept.
-        """
-        mine = _flat(self.as_dict())
-        theirs = _flat(other.as_dict() if isinstance(other, Fingerprint) else other)
-        names = [name for name in (*mine, *theirs) if mine.get(name) != theirs.get(name)]
-        return "; ".join(f"{n}: {mine.get(n)!r} against {theirs.get(n)!r}" for n in dict.fromkeys(names))
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {name: value for name, value in values.items() if name != "measure"}
-    return flat | {f"measure.{name}": value for name, value in values.get("measure", {}).items()}

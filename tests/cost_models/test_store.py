@@ -353,7 +353,8 @@ WRITER = textwrap.dedent(
 
 def start_writer(path: Path, kernel: str, count: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", WRITER, str(path), kernel, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    # Unbuffered: communicate() does not see what readline() has read ahead.
+    return subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
 
 
 def numbers_of(store: MeasurementStore, kernel: str) -> list[int]:

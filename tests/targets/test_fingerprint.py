@@ -1,7 +1,6 @@
 """What changes the identity of a measurement, and what does not."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,27 +32,9 @@ def fingerprint(local_cpu: Target) -> Fingerprint:
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Fingerprint)])
-def test_each_field_changes_the_digest_and_is_named(fingerprint: Fingerprint, field: str) -> None:
+def test_each_field_changes_the_digest(fingerprint: Fingerprint, field: str) -> None:
     other = dataclasses.replace(fingerprint, **{field: CHANGED[field]})
     assert other.digest != fingerprint.digest
-    line = fingerprint.difference(other)
-    assert line.startswith(field)
-    assert "\n" not in line
-
-
-def test_the_difference_names_values_of_both_and_of_each_changed_field(fingerprint: Fingerprint) -> None:
-    measure = {**fingerprint.measure, "repeat": 99}
-    other = dataclasses.replace(fingerprint, cores=999, measure=measure)
-    assert fingerprint.difference(other) == (
-        f"cores: {fingerprint.cores} against 999; measure.repeat: {fingerprint.measure['repeat']} against 99"
-    )
-
-
-def test_a_stored_fingerprint_compares_too(fingerprint: Fingerprint) -> None:
-    stored = json.loads(json.dumps(fingerprint.as_dict()))
-    assert fingerprint.difference(stored) == ""
-    del stored["dtype"]
-    assert fingerprint.difference(stored) == "dtype: 'float32' against None"
 
 
 def test_it_is_the_same_in_another_process(fingerprint: Fingerprint) -> None:
@@ -91,4 +72,4 @@ def test_a_board_is_described_by_its_file() -> None:
     xavier = load_target("jetson-xavier")
     single, half = xavier.fingerprint("float32"), xavier.fingerprint("float16")
     assert (single.device, single.cores, single.power_mode) == ("NVIDIA Jetson AGX Xavier", 8, "MODE_30W_ALL")
-    assert single.difference(half) == "dtype: 'float32' against 'float16'"
+    assert single.digest != half.digest

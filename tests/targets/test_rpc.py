@@ -33,6 +33,13 @@ with local_rpc("owned") as server:
 """
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other runs on this machine leave or take in the common one is not ours to count."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 def wait_until(condition: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + GONE_S
     while not condition():
