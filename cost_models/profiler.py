@@ -7,15 +7,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cost_models.building import BuildPool
+from cost_models.building import BuildPool, BuildResult
 from cost_models.default_schedules import schedule_default
 from cost_models.environment import environment
-from cost_models.errors import UnknownEnvironment
+from cost_models.errors import CostModelError, UnknownEnvironment
+from cost_models.interrupts import HeldInterrupts
 from cost_models.kernels import Kernel
 from cost_models.lowering import kernels, lower, structural_hash
 from cost_models.onnx_export import to_onnx
 from cost_models.records import Measurement, Trial
-from cost_models.running import Runner, RunSettings, arguments_of
+from cost_models.running import Runner, RunResult, RunSettings, arguments_of
 from cost_models.store import MeasurementStore
 from cost_models.tuning import SearchSettings, apply_trace, best_trial, tune
 from targets import Session, Target, open_session
@@ -31,7 +32,8 @@ class Profiler:
     """Measures kernels one after another; a context manager that holds the device and the build processes.
 
     A kernel is timed with its default schedule and, when trials are allowed, with the best schedule found by
-    tuning. Everything is stored as it comes; what the store has already is not done again.
+    tuning. Everything is stored as it comes; what the store has already is not done again. Ctrl-C is held
+    back while TVM works in this process.
 
     Args:
         tracker: HOST:PORT of a TVM tracker; for a local target None starts tracker and server on loopback and
@@ -51,15 +53,20 @@ class Profiler:
     ) -> None:
         self.target, self.store = target, store
         self.fingerprint = environment(target, dtype)
+        if dtype != "float32":
+            raise CostModelError(f"dtype {dtype}: this release measures float32 only; leave --dtype out")
         self._tvm_target = target.tvm_target()
         self._tracker, self._search, self._seed = tracker, settings, seed
         self._environment = store.add_environment(self.fingerprint)
+        self._interrupts = HeldInterrupts()
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> "Profiler":
         with contextlib.ExitStack() as stack:
-            session = stack.enter_context(open_session(self.target, self._tracker, timeout_s=_ONE_DAY_S))
-            self._pool = stack.enter_context(BuildPool())
+            stack.enter_context(self._interrupts)
+            with self._interrupts.released():
+                session = stack.enter_context(open_session(self.target, self._tracker, timeout_s=_ONE_DAY_S))
+                self._pool = stack.enter_context(_Pool(self._interrupts))
             self._runner = Runner(_connector(session))
             self._resources = stack.pop_all()
         return self
@@ -123,7 +130,7 @@ class Profiler:
             self._tvm_target,
             trials=trials,
             build_pool=self._pool,
-            measure=self._runner.measure,
+            measure=self._measure,
             history=history,
             on_trial=keep,
             settings=self._search or SearchSettings.for_trials(trials),
@@ -150,10 +157,26 @@ class Profiler:
             timeout_s=protocol.timeout_s,
         )
         try:
-            run = self._runner.measure(path, arguments)
+            run = self._measure(path, arguments)
         finally:
             path.unlink(missing_ok=True)
         return Measurement(kernel=kernel.key, how=how, samples_s=run.samples_s, error=run.error)
+
+    def _measure(self, path: Path, arguments: Sequence[Any], best_s: float = math.inf) -> RunResult:
+        with self._interrupts.released():
+            return self._runner.measure(path, arguments, best_s)
+
+
+class _Pool(BuildPool):
+    """Build processes that one need not wait for after Ctrl-C."""
+
+    def __init__(self, interrupts: HeldInterrupts) -> None:
+        super().__init__()
+        self._interrupts = interrupts
+
+    def build(self, modules: Sequence[Any], target: Any) -> list[BuildResult]:
+        with self._interrupts.released():
+            return super().build(modules, target)
 
 
 def tuned_modules(

@@ -5,6 +5,7 @@ flags, dtype, measuring protocol); rows of another are never mixed in. Raw sampl
 statistics are derived from them.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cost_models.errors import IncompatibleTable, MissingEntry
+from cost_models.errors import CostModelError, IncompatibleTable, MissingEntry
 from cost_models.graph import Graph
 from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.ops import Shape
@@ -130,7 +131,10 @@ class LatencyTable:
         return cls(target, dict(fingerprint), rows)
 
     def save(self, folder: Path, *, made_by: str) -> None:
-        """Write ``kernels.csv`` and ``table.json`` (schema, target, fingerprint, checksum, maker)."""
+        """Write ``kernels.csv`` and ``table.json`` (schema, target, fingerprint, checksum, maker).
+
+        Raises CostModelError when there is no room, or the place cannot be written.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
@@ -143,9 +147,8 @@ class LatencyTable:
             "made_by": made_by,
             "sha256": {ROWS: hashlib.sha256(text.getvalue().encode()).hexdigest()},
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / ROWS, text.getvalue())
-        _write(folder / HEADER, json.dumps(header, indent=2) + "\n")
+        write_whole(folder / ROWS, text.getvalue())
+        write_whole(folder / HEADER, json.dumps(header, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path, *, target: str | None = None) -> "LatencyTable":
@@ -170,13 +173,10 @@ class LatencyTable:
             raise IncompatibleTable(f"{folder / ROWS}: cannot be read ({error.strerror}); {_AGAIN}") from None
         if hashlib.sha256(content).hexdigest() != header["sha256"][ROWS]:
             raise IncompatibleTable(f"{folder / ROWS}: differs from its checksum in {HEADER}; {_AGAIN}")
-        lines = csv.DictReader(io.StringIO(content.decode()))
-        rows = {
-            line["kernel"]: Row(
-                line["how"], int(line["trials"]), tuple(float(s) for s in line["samples_s"].split())
-            )
-            for line in lines
-        }
+        try:
+            rows = _read_rows(content.decode())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise IncompatibleTable(f"{folder / ROWS}: not the rows of a table; {_AGAIN}") from None
         return cls(header["target"], header["fingerprint"], rows)
 
 
@@ -186,26 +186,46 @@ _AGAIN = "profile again into the same folder: what was measured is kept there an
 def _read_header(folder: Path) -> dict[str, Any]:
     path = folder / HEADER
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = header["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise IncompatibleTable(
+                f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; update it or profile again"
+            )
         sound = isinstance(header["target"], str) and isinstance(header["sha256"][ROWS], str)
         sound = sound and isinstance(header["fingerprint"], dict)
     except (OSError, ValueError, KeyError, TypeError):
-        sound, version, header = False, SCHEMA_VERSION, {}
-    if version != SCHEMA_VERSION:
-        raise IncompatibleTable(
-            f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; update it or profile again"
-        )
+        sound = False
     if not sound:
         raise IncompatibleTable(
-            f"{folder}: no table there (a folder with {HEADER} and {ROWS}, made by profile)"
+            f"{folder}: no sound table there (a folder with {HEADER} and {ROWS}, made by profile)"
         )
-    result: dict[str, Any] = header
-    return result
+    return header
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+def _read_rows(text: str) -> dict[str, Row]:
+    return {
+        line["kernel"]: Row(
+            line["how"], int(line["trials"]), tuple(float(s) for s in line["samples_s"].split())
+        )
+        for line in csv.DictReader(io.StringIO(text))
+    }
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file and its folder so that, whatever happens, the old or the new text is there, whole.
+
+    Raises CostModelError when there is no room, or the place cannot be written.
+    """
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise CostModelError(
+            f"{path}: cannot be written ({error.strerror}); what was measured is kept; "
+            "make room there and give the same command again"
+        ) from None

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from squeezenas_tvm.cli import Result, dispatch, run_command
 from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.options import trials_count
+from squeezenas_tvm.run import UNTRAINED
 
 EXAMPLE = "squeezenas-tvm demo\nsqueezenas-tvm demo --image street.jpg --weights lat_small.pth"
 KEPT = "what was measured is stored in {out}; the same command goes on from there"
 ARCHITECTURE, SPACE, TARGET = "squeezenas-lat-small", "small", "local-cpu"
-SCENE_SIZE, SCENE_SEED = (512, 1024), 7
+SCENE_SIZE, SCENE_SEED = (512, 1024), 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,13 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resolution", metavar="HxW", default="256x512", help="of the network (default %(default)s)"
     )
-    parser.add_argument("--trials", metavar="N", default="4", help="schedules a kernel (default %(default)s)")
+    parser.add_argument(
+        "--trials", type=trials_count, metavar="N", default=4, help="schedules a kernel (default %(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="(default %(default)s)")
 
 
 def execute(args: argparse.Namespace) -> Result:
     """Run the steps one after another, each as its own command line."""
+    from search.resolution import Resolution
+
     started = time.monotonic()
+    Resolution.parse(args.resolution)
     out: Path = args.out
     for path in (args.image, args.weights):
         if path is not None and not path.is_file():
@@ -52,7 +59,7 @@ def execute(args: argparse.Namespace) -> Result:
             SPACE,
             *size,
             "--trials",
-            args.trials,
+            str(args.trials),
             "--out",
             str(table),
         ],
@@ -79,9 +86,8 @@ def execute(args: argparse.Namespace) -> Result:
         "module": str(bundle / "model.so"),
     }
     minutes = (time.monotonic() - started) / 60
-    text = "\n".join(
-        [f"Done in {minutes:.1f} minutes.", *(f"{name:<8} {path}" for name, path in places.items())]
-    )
+    lines = [f"Done in {minutes:.1f} minutes.", *(f"{name:<8} {path}" for name, path in places.items())]
+    text = "\n".join(lines if args.weights else [*lines, UNTRAINED])
     return Result(document=places | {"minutes": minutes}, text=text)
 
 
@@ -108,8 +114,11 @@ def _draw(path: Path) -> Path:
     from squeezenas_tvm.scene import draw_scene
 
     image, _ = draw_scene(*SCENE_SIZE, np.random.default_rng(SCENE_SEED))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}; name another --out") from None
     return path
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from squeezenas_tvm.cli import Result, run_command
-from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_resolution, results_folder
-from squeezenas_tvm.profile import _count as trials_count
+from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.options import add_resolution, check_buildable, results_folder, trials_count
 
 EXAMPLE = (
     "squeezenas-tvm deploy squeezenas-lat-small --target local-cpu --resolution 512x1024 \\\n"
@@ -53,25 +52,28 @@ def execute(args: argparse.Namespace) -> Result:
 
     architecture, target = load_architecture(args.architecture), load_target(args.target)
     resolution = Resolution.parse(args.resolution)
-    if target.kind != "local":
-        raise UsageError(
-            f"target {target.name}: this release deploys to this machine only; give --target local-cpu"
-        )
+    check_buildable(target)
     if architecture.num_classes not in CLASS_LISTS:
         raise UsageError(
             f"{architecture.name}: no class list for {architecture.num_classes} classes; "
             f"there are lists for {' and '.join(map(str, CLASS_LISTS))}"
         )
-    return deploy(
-        architecture,
-        target,
-        resolution,
-        out=args.out,
-        weights=args.weights,
-        trials=args.trials,
-        measurements=results_folder(target.name, args.measurements),
-        tracker=args.tracker,
-    )
+    try:
+        return deploy(
+            architecture,
+            target,
+            resolution,
+            out=args.out,
+            weights=args.weights,
+            trials=args.trials,
+            measurements=results_folder(target.name, args.measurements),
+            tracker=args.tracker,
+        )
+    except OSError as error:
+        raise FailedWork(
+            f"{error.filename or args.out}: {error.strerror or error}; no bundle was made; "
+            "make room there or name another --out, and give the same command again"
+        ) from error
 
 
 def deploy(
@@ -90,6 +92,7 @@ def deploy(
     Raises:
         InvalidWeights, UsageError: before anything long is started.
     """
+    from cost_models.interrupts import HeldInterrupts
     from cost_models.kernels import split_into_kernels
     from cost_models.onnx_export import to_onnx
     from search.spaces import camera_network
@@ -106,7 +109,8 @@ def deploy(
             from squeezenas_tvm.profile import measure_kernels
 
             measure_kernels(target, kernels, measurements, trials=trials, tracker=tracker, title="tune")
-        compiled = _compile(model, kernels, target, measurements, folder)
+        with HeldInterrupts():
+            compiled = _compile(model, kernels, target, measurements, folder)
         _write(folder, architecture, target, resolution, weights, compiled)
     return _result(out, architecture, resolution, weights, compiled)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenas_tvm.cli import Result, run_command, table
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_resolution, matching_table, results_folder
 
 EXAMPLE = (
@@ -31,6 +32,8 @@ def execute(args: argparse.Namespace) -> Result:
     from search.resolution import Resolution
     from search.spaces import get_space
 
+    if args.table and not args.target:
+        raise UsageError("--table needs --target: the device that the table is of")
     resolution = Resolution.parse(args.resolution)
     found = [load_architecture(name) for name in args.architecture or list_architectures()]
     if args.space:

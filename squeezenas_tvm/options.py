@@ -1,8 +1,11 @@
 """Options that several commands share, and the objects they name; imports only what it is asked for."""
 
 import argparse
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from cost_models.table import LatencyTable
@@ -21,9 +24,30 @@ def add_resolution(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def trials_count(text: str) -> int:
+    """argparse type: a whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
 def results_folder(target: str, out: Path | None = None) -> Path:
     """Where measurements of a target are kept: ``out``, or ``results/TARGET`` in the current folder."""
     return out or RESULTS / Path(target).stem
+
+
+def check_buildable(target: "Target") -> None:
+    """Refuse, before anything long, a target that this release cannot build for.
+
+    Raises UsageError.
+    """
+    found = target.tvm_target()
+    machine = platform.machine()
+    if found.kind.name != "llvm" or not str(found.attrs.get("mtriple", machine)).startswith(machine):
+        raise UsageError(
+            f"target {target.name}: this release builds for {machine} CPUs only, not for "
+            f"{found.attrs.get('arch', found.kind.name)}; give --target local-cpu, or a file of such a CPU"
+        )
 
 
 def matching_table(folder: Path, target: "Target") -> "LatencyTable":

@@ -8,7 +8,7 @@ from typing import Any
 
 from squeezenas_tvm.cli import Result, positive_int, progress, run_command, table
 from squeezenas_tvm.errors import FailedWork
-from squeezenas_tvm.options import add_resolution, results_folder
+from squeezenas_tvm.options import add_resolution, check_buildable, results_folder, trials_count
 
 EXAMPLE = "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --trials 16"
 KEPT = "everything measured so far is stored; the same command goes on from there"
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float32", help="element type (default %(default)s)")
     parser.add_argument(
         "--trials",
-        type=_count,
+        type=trials_count,
         default=DEFAULT_TRIALS,
         metavar="N",
         help="schedules tried for each kernel; 0 times the default schedules only (default %(default)s)",
@@ -38,10 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the schedule search (default %(default)s)")
 
 
-def _count(text: str) -> int:
-    return 0 if text == "0" else positive_int(text)
-
-
 def execute(args: argparse.Namespace) -> Result:
     """Measure what is missing, then write and show the table."""
     from search.costs import space_kernels
@@ -51,6 +47,7 @@ def execute(args: argparse.Namespace) -> Result:
 
     target, space = load_target(args.target), get_space(args.space)
     resolution = Resolution.parse(args.resolution)
+    check_buildable(target)
     folder = results_folder(target.name, args.out)
     found = list(space_kernels(space, resolution, args.classes))
     measured = measure_kernels(
@@ -97,6 +94,9 @@ def measure_kernels(
 
 
 def _report(measured: Any, space: Any, resolution: Any, classes: int, folder: Path) -> Result:
+    import json
+
+    from cost_models.table import write_whole
     from search.costs import cost_table
 
     costs = cost_table(measured, space, resolution, classes)
@@ -114,7 +114,7 @@ def _report(measured: Any, space: Any, resolution: Any, classes: int, folder: Pa
         "folder": str(folder),
     }
     path = folder / f"{space.name}-{resolution}.json"
-    _write_json(path, document)
+    write_whole(path, json.dumps(document, indent=1) + "\n")
     return Result(document=document, text=_text(costs, holes, path), exit_code=1 if holes else 0)
 
 
@@ -129,14 +129,6 @@ def _entry(latency: Any) -> dict[str, Any] | None:
         "kernels": latency.kernels,
         "tuned_kernels": latency.tuned,
     }
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    import json
-
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def _text(costs: Any, holes: list[str], path: Path) -> str:

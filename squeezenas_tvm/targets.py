@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from squeezenas_tvm.cli import Result, run_command, table
@@ -29,16 +30,27 @@ def execute(args: argparse.Namespace) -> Result:
 
 def _describe(target: Any) -> Result:
     """Everything the file says and, for this machine, what was found on it."""
+    from targets.local_machine import LocalMachine
+
     fingerprint = target.fingerprint(target.dtypes[0])
     document = target.model_dump(exclude_none=True) | {
         "fingerprint": fingerprint.as_dict(),
         "digest": fingerprint.digest,
     }
+    found = []
+    if target.kind == "local":
+        machine = LocalMachine.detect()
+        document["machine"] = asdict(machine)
+        found = [
+            ("vectors", ", ".join(machine.vector_extensions)),
+            ("memory", f"{machine.memory_bytes / 2**30:.1f} GiB"),
+        ]
     rows = [
         ("name", target.name),
         ("what it is", target.summary),
         ("device", fingerprint.device),
         ("cores", str(fingerprint.cores)),
+        *found,
         ("power mode", fingerprint.power_mode),
         ("TVM target", fingerprint.tvm_target),
         ("TVM, LLVM", f"{fingerprint.tvm_version}, {fingerprint.llvm_version}"),

@@ -1,0 +1,89 @@
+"""What tests of several commands need: a fast target, stores filled by a formula, command lines."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cost_models.environment import environment
+from cost_models.kernels import Kernel
+from cost_models.records import Measurement, Trial
+from cost_models.store import MeasurementStore
+from search.costs import space_kernels
+from search.resolution import Resolution
+from search.spaces import get_space
+from targets import Target
+
+ROOT = Path(__file__).parents[2]
+SIZE = Resolution(64, 128)
+TRIED = 6  # trials that a filled store has of every kernel
+
+QUICK = """
+schema_version: 1
+name: quick-cpu
+summary: this machine with as few samples as the schema allows
+kind: local
+tvm: {kind: llvm}
+rpc: {key: quick-cpu}
+dtypes: [float32]
+measure: {number: 1, repeat: 3, min_repeat_ms: 1, cooldown_ms: 0, timeout_s: 30}
+"""
+
+
+def quick_target(folder: Path) -> Path:
+    """The YAML file of a local target that measures a kernel in milliseconds."""
+    path = folder / "quick-cpu.yaml"
+    path.write_text(QUICK, encoding="utf-8")
+    return path
+
+
+def kernels_of(space: str = "small", size: Resolution = SIZE) -> list[Kernel]:
+    return list(space_kernels(get_space(space), size))
+
+
+def seconds(kernel: Kernel) -> float:
+    """Made up, and different for kernels of different work."""
+    return 1e-6 + kernel.macs * 1e-10 + kernel.bytes_moved * 1e-9
+
+
+def fill(folder: Path, target: Target, kernels: Iterable[Kernel]) -> Path:
+    """Store a default measurement and ``TRIED`` failed trials of every kernel: nothing is left to do."""
+    path = folder / "measurements.sqlite"
+    with MeasurementStore.open(path) as store:
+        store._db.execute("PRAGMA synchronous = OFF")
+        where = store.add_environment(environment(target))
+        for kernel in kernels:
+            store.add_kernel(kernel.key, kernel.description)
+            samples_s = tuple(seconds(kernel) * factor for factor in (0.9, 1.0, 1.2))
+            store.add_measurement(where, Measurement(kernel=kernel.key, how="default", samples_s=samples_s))
+            for _ in range(TRIED):
+                store.add_trial(where, kernel.key, Trial(trace="", error="made up"))
+    return path
+
+
+def command(
+    *argv: str, cwd: Path, environ: dict[str, str] | None = None, **options: Any
+) -> "subprocess.Popen[str]":
+    """Start ``squeezenas-tvm ARGV``; Ctrl-C works in it, however pytest was started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "squeezenas_tvm", *argv],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
+
+
+def finish(process: "subprocess.Popen[str]", timeout_s: float = 300) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command."""
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    finally:
+        process.kill()
+    return process.returncode, out, err

@@ -1,0 +1,99 @@
+"""The public Python API: the five lines that documents show, and an import that costs nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import squeezenas_tvm as st
+from cost_models.errors import IncompatibleTable, MissingEntry
+from search.costs import estimate as sum_of_parts
+from search.errors import InvalidResolution
+from squeezenas_tvm.networks import _describe
+from squeezenas_tvm.profile import measure_kernels
+
+from .measuring import ROOT, SIZE, fill, kernels_of
+
+NAME = "squeezenas-lat-small"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place with results/local-cpu: all kernels of Small at 64x128, by a formula."""
+    folder = tmp_path_factory.mktemp("project")
+    target = st.load_target("local-cpu")
+    fill(folder / "results" / "local-cpu", target, kernels_of())
+    measure_kernels(target, [], folder / "results" / "local-cpu", trials=0)
+    return folder
+
+
+def python(script: str, cwd: Path) -> str:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_five_lines(folder: Path) -> None:
+    said = python(
+        "import squeezenas_tvm as st\n"
+        "target = st.load_target('local-cpu')\n"
+        f"arch = st.load_architecture('{NAME}')\n"
+        "table = st.LatencyTable.load('results/local-cpu')\n"
+        "by_table = st.estimate_latency(arch, target, resolution=(64, 128), table=table)\n"
+        "by_folder = st.estimate_latency(arch, target, resolution=(64, 128), table='results/local-cpu')\n"
+        "seconds = st.estimate_latency(arch, target, resolution=(64, 128))\n"
+        "assert seconds == by_table == by_folder\n"
+        "print(seconds)\n",
+        cwd=folder,
+    )
+    assert said.startswith("Estimate(median=0.0")
+    assert "sources={'measured': 1.0}" in said
+
+
+def test_estimate_is_the_number_that_networks_shows(folder: Path) -> None:
+    target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
+    table = st.LatencyTable.load(folder / "results" / "local-cpu")
+    estimate = st.estimate_latency(architecture, target, SIZE, table=table)
+    shown = _describe(architecture, SIZE, lambda a: sum_of_parts(a, table, SIZE))["estimated_latency_ms"]
+    assert (shown["median"], shown["low"], shown["high"]) == pytest.approx(
+        (estimate.median * 1e3, estimate.low * 1e3, estimate.high * 1e3)
+    )
+    assert estimate.low < estimate.median < estimate.high
+
+
+def test_import_loads_nothing_until_used(tmp_path: Path) -> None:
+    said = python(
+        "import sys\n"
+        "import squeezenas_tvm as st\n"
+        "print(sorted({'tvm', 'torch', 'numpy', 'pydantic', 'yaml', 'onnx'} & set(sys.modules)))\n"
+        f"st.load_architecture('{NAME}'); st.load_target('local-cpu'); st.get_space('small')\n"
+        "print(sorted({'tvm', 'torch'} & set(sys.modules)))\n",
+        cwd=tmp_path,
+    )
+    assert said == "[]\n[]\n"
+
+
+def test_every_public_name_is_there_and_others_are_refused() -> None:
+    for name in st.__all__:
+        assert getattr(st, name) is not None
+    with pytest.raises(
+        AttributeError, match=r"has no attribute 'estimate_latencies'; public: Architecture, "
+    ):
+        st.estimate_latencies  # noqa: B018
+
+
+def test_what_is_not_in_the_table_is_an_error(folder: Path, tmp_path: Path) -> None:
+    target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
+    table = folder / "results" / "local-cpu"
+    with pytest.raises(MissingEntry, match="not measured on local-cpu; measure it with: python -m"):
+        st.estimate_latency(architecture, target, (128, 128), table=table)
+    with pytest.raises(InvalidResolution, match="the nearest that works is 64x64"):
+        st.estimate_latency(architecture, target, (7, 7), table=table)
+    with pytest.raises(IncompatibleTable, match="no sound table there"):
+        st.estimate_latency(architecture, target, table=tmp_path)
+    with pytest.raises(IncompatibleTable, match="is a table of local-cpu, not of jetson-xavier"):
+        st.estimate_latency(architecture, st.load_target("jetson-xavier"), table=table)

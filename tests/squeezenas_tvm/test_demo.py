@@ -1,0 +1,97 @@
+"""The demo: every step of the main job, by the commands that a user would type."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cost_models.table import LatencyTable
+from squeezenas_tvm.bundle_runner import read_manifest
+from squeezenas_tvm.demo import main
+from squeezenas_tvm.run import UNTRAINED
+from targets import load_target
+
+from .measuring import SIZE, command, fill, finish, kernels_of
+
+STEPS = ("profile", "networks", "deploy", "run")
+
+
+def check_everything_is_there(folder: Path, document: dict[str, Any]) -> None:
+    places = {name: folder / document[name] for name in ("table", "overlay", "module")}
+    assert {kernel.key for kernel in kernels_of()} == set(LatencyTable.load(places["table"]).rows)
+    scene = Image.open(folder / "demo" / "scene.png")
+    labels = np.asarray(Image.open(places["overlay"].with_name("scene-labels.png")))
+    assert labels.shape == (scene.height, scene.width)
+    assert Image.open(places["overlay"]).width >= scene.width
+    manifest = read_manifest(places["module"].parent)
+    assert manifest["input"]["shape"] == [1, *SIZE, 3]
+    assert manifest["weights"]["trained"] is False
+
+
+def test_every_step_with_a_profile_that_has_little_left_to_do(tmp_path: Path) -> None:
+    left_out = [kernel for kernel in kernels_of() if kernel.kind == "depthwise"][:2]
+    known = [kernel for kernel in kernels_of() if kernel not in left_out]
+    fill(tmp_path / "demo" / "profile", load_target("local-cpu"), known)
+    given = ["demo", "--resolution", str(SIZE), "--trials", "1"]
+    code, out, said = finish(command(*given, "--json", cwd=tmp_path))
+    assert code == 0, said
+    check_everything_is_there(tmp_path, json.loads(out))
+    at = [said.index(f"$ squeezenas-tvm {step} ") for step in STEPS]
+    assert at == sorted(at)
+    assert UNTRAINED in said
+    assert "weights: random, so its labels mean nothing" in said
+    assert "Traceback" not in said
+    code, out, said = finish(command(*given, cwd=tmp_path))  # goes on where it stopped: at the end
+    assert code == 0, said
+    assert out.startswith("Done in ")
+    for place in ("demo/profile", "demo/seen/scene-overlay.png", "demo/bundle/model.so"):
+        assert place in out
+    assert UNTRAINED in out
+
+
+@pytest.mark.slow
+def test_demo_from_nothing(tmp_path: Path) -> None:
+    given = ["demo", "--resolution", str(SIZE), "--trials", "0", "--json"]
+    code, out, said = finish(command(*given, cwd=tmp_path), timeout_s=600)
+    assert code == 0, said
+    check_everything_is_there(tmp_path, json.loads(out))
+    assert json.loads(out)["minutes"] < 10
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--image", "none.png"], "none.png: no such file"),
+        (["--weights", "none.pth"], "none.pth: no such file"),
+        (["--resolution", "7x7"], "the nearest that works is 64x64"),
+        (["--trials", "-1"], "argument --trials: '-1' is not a whole number of 0 or more"),
+        (["--out", "/dev/null/x"], "/dev/null/x/scene.png cannot be written: Not a directory; name another"),
+    ],
+)
+def test_wrong_input_is_one_line_before_anything_is_done(
+    argv: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_step_that_is_refused_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What an earlier run left at the profile's place is no store."""
+    (tmp_path / "demo" / "profile" / "measurements.sqlite").mkdir(parents=True)
+    assert main(["--resolution", str(SIZE), "--out", str(tmp_path / "demo")]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert "is a folder; name a file" in lines[-2]
+    assert lines[-1] == "error: the demo's step profile was refused, see above"

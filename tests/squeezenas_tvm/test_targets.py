@@ -1,0 +1,66 @@
+"""The targets command: the list of devices, and one of them in full."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from squeezenas_tvm.targets import main
+from targets import list_targets, load_target
+
+from .measuring import quick_target
+
+
+def test_list_has_every_shipped_target(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[0].split() == ["name", "kind", "dtypes", "what", "it", "is"]
+    assert tuple(line.split()[0] for line in said[2:]) == list_targets()
+    assert main(["--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert [target["name"] for target in document["targets"]] == list(list_targets())
+    assert document["targets"][0] == load_target(list_targets()[0]).model_dump(mode="json", exclude_none=True)
+
+
+def test_this_machine_in_full(capfd: pytest.CaptureFixture[str]) -> None:
+    fingerprint = load_target("local-cpu").fingerprint()
+    assert main(["local-cpu", "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document["kind"] == "local"
+    assert document["digest"] == fingerprint.digest
+    assert document["fingerprint"] == fingerprint.as_dict()
+    assert main(["local-cpu"]) == 0
+    said = capfd.readouterr().out
+    for value in (fingerprint.device, fingerprint.tvm_version, fingerprint.digest, fingerprint.tvm_target):
+        assert value in said
+
+
+def test_board_is_described_without_being_there(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["jetson-xavier"]) == 0
+    said = capfd.readouterr().out
+    assert "NVIDIA Jetson AGX Xavier" in said
+    assert "MODE_30W_ALL" in said
+    assert "float32, float16" in said
+
+
+def test_file_of_ones_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([str(quick_target(tmp_path)), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["name"] == "quick-cpu"
+
+
+def test_unknown_target(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["local-cup"]) == 2
+    assert capfd.readouterr().err == (
+        f"error: unknown target 'local-cup', did you mean local-cpu?; allowed: {', '.join(list_targets())}, "
+        "or the path of a .yaml file of your own\n"
+    )
+
+
+def test_file_that_tvm_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = quick_target(tmp_path)
+    text = path.read_text(encoding="utf-8").replace("{kind: llvm}", "{tag: nvidia/jetson-agx-xavir}")
+    path.write_text(text, encoding="utf-8")
+    assert main([str(path)]) == 2
+    said = capfd.readouterr().err
+    assert "refused by TVM, did you mean nvidia/jetson-agx-xavier?" in said
+    assert "Traceback" not in said
