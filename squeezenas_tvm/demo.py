@@ -50,32 +50,11 @@ def execute(args: argparse.Namespace) -> Result:
     table, bundle, seen = out / "profile", out / "bundle", out / "seen"
     size = ["--resolution", args.resolution]
     weights = ["--weights", str(args.weights)] if args.weights else []
+    on = ["--target", TARGET]
     steps = (
-        [
-            "profile",
-            "--target",
-            TARGET,
-            "--space",
-            SPACE,
-            *size,
-            "--trials",
-            str(args.trials),
-            "--out",
-            str(table),
-        ],
-        ["networks", "--space", SPACE, "--target", TARGET, "--table", str(table), *size],
-        [
-            "deploy",
-            ARCHITECTURE,
-            "--target",
-            TARGET,
-            *size,
-            *weights,
-            "--measurements",
-            str(table),
-            "--out",
-            str(bundle),
-        ],
+        ["profile", *on, "--space", SPACE, *size, "--trials", str(args.trials), "--out", str(table)],
+        ["networks", *on, "--space", SPACE, *size, "--table", str(table)],
+        ["deploy", ARCHITECTURE, *on, *size, *weights, "--measurements", str(table), "--out", str(bundle)],
         ["run", str(bundle), str(image), "--out", str(seen)],
     )
     for step in steps:

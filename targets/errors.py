@@ -18,12 +18,11 @@ class TargetError(Exception):
 
 
 class InvalidTarget(TargetError):
-    """A target that breaks the schema or that TVM refuses. ``faults`` has one line for each fault."""
+    """A target that breaks the schema or that TVM refuses. ``faults`` has a phrase for each fault."""
 
     def __init__(self, source: str, faults: Sequence[str]) -> None:
         self.source, self.faults = source, tuple(faults)
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__(f"{source}: {count}\n" + "\n".join(f"  - {fault}" for fault in faults))
+        super().__init__(f"{source}: {'; '.join(faults)}")
 
 
 class UnknownTarget(TargetError):

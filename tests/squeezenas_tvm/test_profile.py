@@ -201,7 +201,8 @@ def test_interrupted_anywhere_it_goes_on_and_repeats_nothing(
 ) -> None:
     moments = random.Random(3)
     for stop in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
-        process = command("profile", *arguments(quick, folder), cwd=tmp_path)
+        environ = {"TMPDIR": str(tmp_path)}  # SIGKILL while builders start leaves their logs
+        process = command("profile", *arguments(quick, folder), cwd=tmp_path, environ=environ)
         try:
             process.wait(timeout=moments.uniform(1.0, 5.0))
         except subprocess.TimeoutExpired:
@@ -350,8 +351,10 @@ def test_target_file_with_an_unknown_key(tmp_path: Path, capfd: pytest.CaptureFi
     path.write_text(path.read_text(encoding="utf-8") + "sumary: x\n", encoding="utf-8")
     assert main(["--target", str(path)]) == 2
     said = capfd.readouterr().err
-    assert f"error: {path}: 1 fault\n" in said
-    assert "sumary: unknown key, did you mean summary?; allowed: schema_version, name, " in said
+    assert said.startswith(
+        f"error: {path}: sumary: unknown key, did you mean summary?; allowed: schema_version, "
+    )
+    assert said.count("\n") == 1
     assert "Traceback" not in said
 
 
