@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from cost_models.errors import IncompatibleTable, MissingEntry
 from cost_models.table import LatencyTable
-from search.architecture import list_architectures, load_architecture
+from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs import estimate
 from search.resolution import Resolution
 from squeezenas_tvm.deploy import deploy
@@ -64,7 +65,7 @@ def _compare(name: str, resolution: Resolution, folder: Path) -> dict[str, Any]:
         )
         frame = np.random.default_rng(0).integers(0, 256, (*resolution, 3), dtype=np.uint8)
         ours, theirs = _interleaved(_tvm(bundle, frame), _onnxruntime(bundle, frame))
-    estimated_ms = estimate(architecture, LatencyTable.load(folder), resolution).median_s * 1e3
+    estimated_ms = _estimated_ms(architecture, folder, resolution)
     return {
         "name": name,
         "resolution": str(resolution),
@@ -76,8 +77,16 @@ def _compare(name: str, resolution: Resolution, folder: Path) -> dict[str, Any]:
         "onnxruntime_ms": statistics.median(theirs),
         "onnxruntime_p90_ms": float(np.percentile(theirs, 90)),
         "tvm_to_onnxruntime": statistics.median(ours) / statistics.median(theirs),
-        "estimated_to_tvm": estimated_ms / statistics.median(ours),
+        "estimated_to_tvm": estimated_ms / statistics.median(ours) if estimated_ms else None,
     }
+
+
+def _estimated_ms(architecture: Architecture, folder: Path, resolution: Resolution) -> float | None:
+    """From the table in ``folder``; None where it lacks a kernel or is not there."""
+    try:
+        return estimate(architecture, LatencyTable.load(folder), resolution).median_s * 1e3
+    except (MissingEntry, IncompatibleTable):
+        return None
 
 
 def _tvm(bundle: Path, frame: Any) -> Callable[[], list[float]]:
