@@ -28,13 +28,13 @@ class SegmentationNetwork(GraphModule):
         return logits
 
 
-def build_network(architecture: Architecture, weights: Path | None = None) -> SegmentationNetwork:
+def build_network(architecture: Architecture, weights: str | Path | None = None) -> SegmentationNetwork:
     """The network of an architecture, with weights from a file or freshly initialised.
 
     Raises InvalidWeights listing every tensor that does not fit.
     """
     network = SegmentationNetwork(architecture)
     if weights is not None:
-        tensors = {k: torch.from_numpy(v) for k, v in load_weights(architecture, weights).items()}
+        tensors = {k: torch.from_numpy(v) for k, v in load_weights(architecture, Path(weights)).items()}
         network.load_state_dict(tensors, strict=True)
     return network

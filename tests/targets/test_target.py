@@ -158,9 +158,7 @@ def test_an_unknown_name_gets_the_near_miss_and_the_list(name: str) -> None:
 
 def test_what_tvm_refuses_names_the_target_and_the_near_miss(tmp_path: Path) -> None:
     typo = load_target(write(tmp_path, {"tvm": {"tag": "nvidia/jetson-agx-xaver"}}))
-    with pytest.raises(
-        InvalidTarget, match=r"target jetson-xavier: .*did you mean nvidia/jetson-agx-xavier"
-    ):
+    with pytest.raises(InvalidTarget, match=r"target jetson-xavier: .*did you mean nvidia/jetson-agx-xavier"):
         typo.tvm_target()
     typo = load_target(write(tmp_path, {"tvm": {"kind": "llvm", "mcpux": "carmel"}}))
     with pytest.raises(InvalidTarget, match="Unknown config option 'mcpux'"):
