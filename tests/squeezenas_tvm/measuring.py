@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cost_models.environment import environment
 from cost_models.kernels import Kernel
@@ -87,3 +89,19 @@ def finish(process: "subprocess.Popen[str]", timeout_s: float = 300) -> tuple[in
     finally:
         process.kill()
     return process.returncode, out, err
+
+
+def refused_by(
+    main: Callable[[list[str]], int],
+    argv: list[str],
+    said: str,
+    capture: pytest.CaptureFixture[str],
+    exit_code: int = 2,
+) -> None:
+    """A command answers wrong input with one line on stderr, nothing on stdout and an exit code."""
+    assert main(argv) == exit_code
+    captured = capture.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line

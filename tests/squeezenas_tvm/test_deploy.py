@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from squeezenas_tvm.run import main as run
 from squeezenas_tvm.scene import draw_scene
 from targets import load_target
 
-from .measuring import ROOT, SIZE, command, finish
+from .measuring import ROOT, SIZE, command, finish, refused_by
 
 Labels = npt.NDArray[np.uint8]
 NAME = "squeezenas-lat-small"
@@ -313,13 +314,7 @@ def test_published_weights_at_full_size(shared_data: Path, tmp_path: Path) -> No
 # --- wrong input ---
 
 
-def check_refused(argv: list[str], said: str, capfd: pytest.CaptureFixture[str], exit_code: int = 2) -> None:
-    assert main(argv) == exit_code
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("error: ")
-    assert said in line
+check_refused = partial(refused_by, main)
 
 
 def test_board_is_refused_with_what_can_be_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from squeezenas_tvm.networks import main
 from squeezenas_tvm.profile import measure_kernels
 from targets import load_target
 
-from .measuring import SIZE, command, fill, finish, kernels_of
+from .measuring import SIZE, command, fill, finish, kernels_of, refused_by
 
 # GMACs at 1024x2048: of the authors' code with the precision it gives, or of the papers' tables.
 PUBLISHED = {
@@ -108,13 +109,7 @@ def test_file_of_ones_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
 # --- wrong input ---
 
 
-def check_refused(argv: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(argv) == 2
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("error: ")
-    assert said in line
+check_refused = partial(refused_by, main)
 
 
 def write_architecture(folder: Path, blocks: list[str], more: str = "") -> str:

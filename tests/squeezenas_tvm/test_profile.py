@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from search.spaces import get_space
 from squeezenas_tvm.profile import KEPT, _report, main, measure_kernels
 from targets import load_target
 
-from .measuring import SIZE, TRIED, command, fill, finish, kernels_of, quick_target, seconds
+from .measuring import SIZE, TRIED, command, fill, finish, kernels_of, quick_target, refused_by, seconds
 
 LEFT_OUT = [kernel for kernel in kernels_of() if kernel.kind == "depthwise"][:3]
 TRIALS = 3
@@ -299,13 +300,7 @@ def test_full_disk_is_one_line_and_what_was_stored_stays(
         assert len(row["traces"]) == TRIALS
 
 
-def check_refused(argv: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(argv) == 2
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("error: ")
-    assert said in line
+check_refused = partial(refused_by, main)
 
 
 @pytest.mark.parametrize(

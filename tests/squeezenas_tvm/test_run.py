@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from squeezenas_tvm.bundle_runner import dataset_ids
 from squeezenas_tvm.run import main
 
 from .conftest import expected_labels, tiny_manifest
+from .measuring import refused_by
 
 
 @pytest.fixture
@@ -77,13 +79,7 @@ def test_trained_weights_give_no_warning(
     assert "not trained" not in capsys.readouterr().out
 
 
-def check_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("error: ")
-    assert said in line
+check_refused = partial(refused_by, main)
 
 
 def test_missing_bundle(street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
