@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from cost_models.graph import Graph, GraphBuilder
 from cost_models.lowering import compile_lowered, lower
@@ -15,6 +16,7 @@ from cost_models.tvm_import import relax, tvm
 from search.architecture import list_architectures, load_architecture
 from search.resolution import Resolution
 from search.spaces import Part, camera_network, get_space
+from search.torch_graph import GraphModule
 from targets import load_target
 
 TARGET = load_target("local-cpu").tvm_target()
@@ -42,6 +44,28 @@ def largest_error(model: onnx.ModelProto) -> dict[str, float]:
         value.name: float(np.abs(ours.numpy() - theirs).max() / np.abs(theirs).max())
         for value, ours, theirs in zip(model.graph.output, found, wanted, strict=True)
     }
+
+
+def fitted_weights(network: Graph) -> dict[str, np.ndarray]:
+    """Random weights with the statistics that training leaves behind.
+
+    With statistics drawn at random the values of a whole network grow by thousands and rounding with them:
+    MobileNetV3-Large at full resolution is then 2e-4 off in onnxruntime and 1.3e-4 in TVM, against float64.
+    """
+    torch.manual_seed(0)
+    module = GraphModule(network).train()
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.momentum = None  # the average of all batches, of which there is one
+    with torch.inference_mode():
+        module(torch.randn(4, 3, 128, 256))
+    return {name: v.numpy() for name, v in module.state_dict().items() if "num_batches" not in name}
+
+
+def network_error(name: str, resolution: tuple[int, int]) -> float:
+    network = load_architecture(name).network()
+    (error,) = largest_error(to_onnx(network, {"x": (1, 3, *resolution)}, fitted_weights(network))).values()
+    return error
 
 
 def side_by_side(parts: Iterable[Part]) -> tuple[Graph, dict[str, Shape]]:
@@ -84,14 +108,11 @@ def test_stem_head_and_decoder(space: str) -> None:
 
 @pytest.mark.parametrize("name", list_architectures())
 def test_whole_network(name: str) -> None:
-    (error,) = largest_error(to_onnx(load_architecture(name).network(), {"x": (1, 3, *SMALL)})).values()
-    assert error < TOLERANCE
+    assert network_error(name, SMALL) < TOLERANCE
 
 
 def test_whole_network_at_an_odd_size() -> None:
-    network = load_architecture("squeezenas-lat-xlarge").network()
-    (error,) = largest_error(to_onnx(network, {"x": (1, 3, 65, 97)})).values()
-    assert error < TOLERANCE
+    assert network_error("squeezenas-lat-xlarge", (65, 97)) < TOLERANCE
 
 
 @pytest.mark.slow
@@ -106,8 +127,7 @@ def test_every_distinct_block_at_full_resolution(space: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_architectures())
 def test_whole_network_at_full_resolution(name: str) -> None:
-    (error,) = largest_error(to_onnx(load_architecture(name).network(), {"x": (1, 3, *FULL)})).values()
-    assert error < TOLERANCE
+    assert network_error(name, FULL) < TOLERANCE
 
 
 def test_the_camera_network_gives_the_same_classes() -> None:
