@@ -18,7 +18,7 @@ from cost_models.graph import GraphBuilder
 from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.lowering import structural_hash
 from cost_models.ops import Activation, Conv2d
-from cost_models.profiler import Profiler, kernel_module, tuned_modules
+from cost_models.profiler import Profiler, _fastest, kernel_module, tuned_modules
 from cost_models.records import Measurement, Trial
 from cost_models.store import MeasurementStore
 from cost_models.table import LatencyTable
@@ -263,3 +263,22 @@ def test_modules_worth_deploying(profiler: Profiler, store: MeasurementStore, ta
     assert list(found) == [structural_hash(kernel_module(faster, target.tvm_target()))]
     other = environment(target) | {"device": "another"}
     assert tuned_modules(store, other, wanted, target.tvm_target()) == {}
+
+
+def test_what_is_deployed_is_what_the_table_counts(tmp_path: Path, target: Target) -> None:
+    """A newer timing replaces an older one of its kind for both, also a slower one."""
+    fingerprint, kernel = environment(target), kernel_of(8)
+    with MeasurementStore.open(tmp_path / "m.sqlite") as store:
+        place = store.add_environment(fingerprint)
+        store.add_kernel(kernel.key, kernel.description)
+        for how, trace, seconds in (("default", "", 4.0), ("tuned", "old", 1.0), ("tuned", "new", 2.0)):
+            trial = (
+                store.add_trial(place, kernel.key, Trial(trace=trace, samples_s=(1.0,))) if trace else None
+            )
+            timed = Measurement(kernel=kernel.key, how=how, samples_s=(seconds,))
+            store.add_measurement(place, timed, trial=trial)
+        table = LatencyTable.from_store(store, target.name, fingerprint)
+        deployed = _fastest(store, place, kernel.key)
+    assert table.rows[kernel.key].samples_s == (2.0,)
+    assert deployed is not None
+    assert deployed.trace == "new"

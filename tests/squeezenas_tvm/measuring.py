@@ -21,6 +21,7 @@ from targets import Target
 
 ROOT = Path(__file__).parents[2]
 SIZE = Resolution(64, 128)
+NAME = "squeezenas-lat-small"
 TRIED = 6  # trials that a filled store has of every kernel
 
 QUICK = """
@@ -105,3 +106,8 @@ def refused_by(
     (line,) = captured.err.splitlines()
     assert line.startswith("error: ")
     assert said in line
+
+
+def deploy_arguments(out: Path, *more: str, size: Resolution = SIZE) -> list[str]:
+    """Arguments of ``deploy`` for LAT-Small on this machine."""
+    return [NAME, "--target", "local-cpu", "--resolution", str(size), "--out", str(out), *more]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +35,9 @@ from squeezenas_tvm.run import main as run
 from squeezenas_tvm.scene import draw_scene
 from targets import load_target
 
-from .measuring import ROOT, SIZE, command, finish, refused_by
+from .measuring import NAME, ROOT, SIZE, command, deploy_arguments, finish
 
 Labels = npt.NDArray[np.uint8]
-NAME = "squeezenas-lat-small"
 FRAMES = ("frankfurt_000001_030310", "frankfurt_000001_082087")
 
 
@@ -109,15 +106,11 @@ def without_torch(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
 
 
-def arguments(out: Path, *more: str, size: Resolution = SIZE) -> list[str]:
-    return [NAME, "--target", "local-cpu", "--resolution", str(size), "--out", str(out), *more]
-
-
 @pytest.fixture(scope="module")
 def deployed(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
     """A bundle on default schedules, what --json said of it, and what went to stderr."""
     folder = tmp_path_factory.mktemp("deployed")
-    given = arguments(folder / "bundle", "--weights", str(weights), "--trials", "0", "--json")
+    given = deploy_arguments(folder / "bundle", "--weights", str(weights), "--trials", "0", "--json")
     done = without_torch("deploy", *given, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "bundle", json.loads(done.stdout), done.stderr
@@ -190,7 +183,7 @@ def test_pytorch_file_is_deployed_without_pytorch(
     network: SegmentationNetwork, bundle: Path, tmp_path: Path
 ) -> None:
     torch.save(network.state_dict(), tmp_path / "random.pth")
-    done = without_torch("deploy", *arguments(Path("out"), "--weights", "random.pth"), cwd=tmp_path)
+    done = without_torch("deploy", *deploy_arguments(Path("out"), "--weights", "random.pth"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     frame = scene(*SIZE)
     same = agreement(Bundle.load(tmp_path / "out").segment(frame), Bundle.load(bundle).segment(frame))
@@ -198,7 +191,12 @@ def test_pytorch_file_is_deployed_without_pytorch(
 
 
 def test_random_weights_are_said_to_be_random(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    given = ["mobilenetv3-small-seg", *arguments(tmp_path / "out")[1:], "--measurements", str(tmp_path)]
+    given = [
+        "mobilenetv3-small-seg",
+        *deploy_arguments(tmp_path / "out")[1:],
+        "--measurements",
+        str(tmp_path),
+    ]
     assert main(given) == 0
     said = capfd.readouterr()
     assert "weights: random, so its labels mean nothing; give --weights FILE for real ones" in said.out
@@ -232,7 +230,7 @@ def test_records_are_used_and_change_no_answer(
 ) -> None:
     folder, count = records
     given = ["--weights", str(weights), "--measurements", str(folder), "--json"]
-    done = without_torch("deploy", *arguments(tmp_path / "out", *given), cwd=tmp_path)
+    done = without_torch("deploy", *deploy_arguments(tmp_path / "out", *given), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["tuned_kernels"] == count
@@ -292,7 +290,7 @@ def test_runner_in_the_bundle_runs_alone(bundle: Path, tmp_path: Path) -> None:
 def check_published(shared_data: Path, size: Resolution, tmp_path: Path) -> None:
     weights = shared_data / "squeezenas" / "lat_small.pth"
     given = ["--weights", str(weights), "--measurements", str(tmp_path)]
-    done = without_torch("deploy", *arguments(tmp_path / "out", *given, size=size), cwd=tmp_path)
+    done = without_torch("deploy", *deploy_arguments(tmp_path / "out", *given, size=size), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     network = build_network(load_architecture(NAME), weights).eval()
     loaded = Bundle.load(tmp_path / "out")
@@ -311,106 +309,7 @@ def test_published_weights_at_full_size(shared_data: Path, tmp_path: Path) -> No
     check_published(shared_data, Resolution(1024, 2048), tmp_path)
 
 
-# --- wrong input ---
-
-
-check_refused = partial(refused_by, main)
-
-
-def test_board_is_refused_with_what_can_be_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    given = [NAME, "--target", "jetson-xavier", "--out", str(tmp_path / "out")]
-    said = (
-        f"target jetson-xavier: this release builds for {platform.machine()} CPUs only, not for sm_72; give"
-    )
-    check_refused(given, said, capfd)
-    check_refused(given, "--target local-cpu", capfd)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (["--target", "local-cup"], "unknown target 'local-cup', did you mean local-cpu?"),
-        (["--resolution", "7x7"], "the nearest that works is 64x64"),
-        (["--resolution", "abc"], "write HEIGHTxWIDTH in pixels"),
-        (["--trials", "-1"], "argument --trials: '-1' is not a whole number of 0 or more"),
-        (["--weights", "none.pth"], "none.pth: no such file of weights"),
-        (["--out", "file/bundle"], "file/bundle cannot be written: "),
-        (["--out", "file"], "file exists and is not a bundle; name a new folder"),
-        (["--dtype", "float16"], "unrecognized arguments: --dtype float16"),
-    ],
-)
-def test_wrong_input_is_one_line(
-    change: list[str],
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("mine", encoding="utf-8")
-    check_refused([*arguments(Path("out")), *change], said, capfd)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
-
-
-def test_architecture_with_faults(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "mine.yaml"
-    rest = arguments(tmp_path / "out")[1:]
-    path.write_text(f"space: squeezenas-small\nblocks: {['k3e6'] * 19}\n", encoding="utf-8")
-    check_refused([str(path), *rest], "has 20 positions, the architecture has 19 blocks", capfd)
-    path.write_text(f"space: squeezenas-small\nblocks: {['k3e6'] * 19 + ['k3e66']}\n", encoding="utf-8")
-    check_refused([str(path), *rest], "position 19: unknown block 'k3e66', did you mean k3e6?", capfd)
-    path.write_text(f"space: squeezenas-small\nnum_classes: 7\nblocks: {['k3e6'] * 20}\n", encoding="utf-8")
-    check_refused([str(path), *rest], "no class list for 7 classes; there are lists for 19 and 11", capfd)
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_weights_of_another_network_are_listed_one_by_one(
-    suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    state = build_network(load_architecture("squeezenas-mac-small")).state_dict()
-    path = tmp_path / f"other{suffix}"
-    if suffix == ".pth":
-        torch.save(state, path)
-    else:
-        save_weights(path, {name: values.numpy() for name, values in state.items()})
-    given = arguments(tmp_path / "out", "--weights", str(path))
-    check_refused(given, f"{path} does not fit {NAME}: weights of another network: ", capfd)
-    main(given)
-    line = capfd.readouterr().err
-    there = {name: tuple(v.shape) for name, v in state.items() if not name.endswith("tracked")}
-    wanted = build_network(load_architecture(NAME)).state_dict()
-    needed = {name: tuple(v.shape) for name, v in wanted.items() if not name.endswith("tracked")}
-    assert all(f"missing {name}" in line for name in needed.keys() - there.keys())
-    assert all(name in line for name in there.keys() - needed.keys())
-    assert all(name in line for name in there.keys() & needed.keys() if there[name] != needed[name])
-    assert [path.name] == [entry.name for entry in tmp_path.iterdir()]
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with less room than a bundle takes; skips where mounting is not permitted."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    try:
-        mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def test_full_disk_leaves_nothing_behind(disk: Path, tmp_path: Path) -> None:
-    given = arguments(disk / "out", "--measurements", str(tmp_path))
-    code, out, said = finish(command("deploy", *given, cwd=tmp_path))
-    assert (code, out) == (1, "")
-    line = said.splitlines()[-1]
-    assert line.startswith(f"error: {disk}")
-    assert "no bundle was made" in line
-    assert "Traceback" not in said
-    assert list(disk.iterdir()) == []
+# --- what must not be taken for a bundle ---
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.8])
@@ -419,7 +318,7 @@ def test_ctrl_c_leaves_the_older_bundle_and_nothing_else(
 ) -> None:
     older = Path(shutil.copytree(bundle, tmp_path / "out"))
     before = {path.name: sha256(path) for path in older.iterdir()}
-    given = arguments(Path("out"), "--weights", str(weights), "--measurements", str(tmp_path))
+    given = deploy_arguments(Path("out"), "--weights", str(weights), "--measurements", str(tmp_path))
     process = command("deploy", *given, cwd=tmp_path)
     while not list(tmp_path.glob(".out-*")):  # it has begun
         assert process.poll() is None, process.communicate()

@@ -1,0 +1,115 @@
+"""What the deploy command refuses, in one line, leaving nothing behind."""
+
+import platform
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.architecture import load_architecture
+from search.network import build_network
+from search.weights import save_weights
+from squeezenas_tvm.deploy import main
+
+from .measuring import NAME, command, deploy_arguments, finish, refused_by
+
+check_refused = partial(refused_by, main)
+
+
+def test_board_is_refused_with_what_can_be_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    given = [NAME, "--target", "jetson-xavier", "--out", str(tmp_path / "out")]
+    said = (
+        f"target jetson-xavier: this release builds for {platform.machine()} CPUs only, not for sm_72; give"
+    )
+    check_refused(given, said, capfd)
+    check_refused(given, "--target local-cpu", capfd)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--target", "local-cup"], "unknown target 'local-cup', did you mean local-cpu?"),
+        (["--resolution", "7x7"], "the nearest that works is 64x64"),
+        (["--resolution", "abc"], "write HEIGHTxWIDTH in pixels"),
+        (["--trials", "-1"], "argument --trials: '-1' is not a whole number of 0 or more"),
+        (["--weights", "none.pth"], "none.pth: no such file of weights"),
+        (["--out", "file/bundle"], "file/bundle cannot be written: "),
+        (["--out", "file"], "file exists and is not a bundle; name a new folder"),
+        (["--dtype", "float16"], "unrecognized arguments: --dtype float16"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    change: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    check_refused([*deploy_arguments(Path("out")), *change], said, capfd)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_architecture_with_faults(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    rest = deploy_arguments(tmp_path / "out")[1:]
+    path.write_text(f"space: squeezenas-small\nblocks: {['k3e6'] * 19}\n", encoding="utf-8")
+    check_refused([str(path), *rest], "has 20 positions, the architecture has 19 blocks", capfd)
+    path.write_text(f"space: squeezenas-small\nblocks: {['k3e6'] * 19 + ['k3e66']}\n", encoding="utf-8")
+    check_refused([str(path), *rest], "position 19: unknown block 'k3e66', did you mean k3e6?", capfd)
+    path.write_text(f"space: squeezenas-small\nnum_classes: 7\nblocks: {['k3e6'] * 20}\n", encoding="utf-8")
+    check_refused([str(path), *rest], "no class list for 7 classes; there are lists for 19 and 11", capfd)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_of_another_network_are_listed_one_by_one(
+    suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    state = build_network(load_architecture("squeezenas-mac-small")).state_dict()
+    path = tmp_path / f"other{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        save_weights(path, {name: values.numpy() for name, values in state.items()})
+    given = deploy_arguments(tmp_path / "out", "--weights", str(path))
+    check_refused(given, f"{path} does not fit {NAME}: weights of another network: ", capfd)
+    main(given)
+    line = capfd.readouterr().err
+    there = {name: tuple(v.shape) for name, v in state.items() if not name.endswith("tracked")}
+    wanted = build_network(load_architecture(NAME)).state_dict()
+    needed = {name: tuple(v.shape) for name, v in wanted.items() if not name.endswith("tracked")}
+    assert all(f"missing {name}" in line for name in needed.keys() - there.keys())
+    assert all(name in line for name in there.keys() - needed.keys())
+    assert all(name in line for name in there.keys() & needed.keys() if there[name] != needed[name])
+    assert [path.name] == [entry.name for entry in tmp_path.iterdir()]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with less room than a bundle takes; skips where mounting is not permitted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_full_disk_leaves_nothing_behind(disk: Path, tmp_path: Path) -> None:
+    given = deploy_arguments(disk / "out", "--measurements", str(tmp_path))
+    code, out, said = finish(command("deploy", *given, cwd=tmp_path))
+    assert (code, out) == (1, "")
+    line = said.splitlines()[-1]
+    assert line.startswith(f"error: {disk}")
+    assert "no bundle was made" in line
+    assert "Traceback" not in said
+    assert list(disk.iterdir()) == []
