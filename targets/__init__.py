@@ -1,6 +1,6 @@
 """What a device is, how to build for it and how to reach it. Importing this does not import TVM."""
 
-from targets.errors import DeviceHung, DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget
+from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget
 from targets.fingerprint import Fingerprint
 from targets.local_machine import LocalMachine
 from targets.rpc import LocalServer, local_rpc, parse_address
@@ -8,7 +8,6 @@ from targets.session import Session, open_session
 from targets.target import Target, list_targets, load_target
 
 __all__ = [
-    "DeviceHung",
     "DeviceUnavailable",
     "Fingerprint",
     "InvalidTarget",

@@ -3,8 +3,7 @@
 TargetError
 ├── InvalidTarget        the YAML is wrong; lists every fault
 ├── UnknownTarget        no such name or file; suggests the near miss
-├── DeviceUnavailable    tracker or board did not answer
-└── DeviceHung           what the device was given to run did not end in time
+└── DeviceUnavailable    tracker or board did not answer
 """
 
 import difflib
@@ -44,15 +43,6 @@ class DeviceUnavailable(TargetError):
         super().__init__(
             f"no device with key {key!r} from tracker {tracker} after {waited_s:.1f} s: {reason}; {advice}"
         )
-
-
-class DeviceHung(TargetError):
-    """What the device was given to run did not end in time; the session is lost."""
-
-    exit_code = 1
-
-    def __init__(self, target: str, limit_s: float) -> None:
-        super().__init__(f"{target} did not finish within {limit_s:g} s; reconnect() the session to go on")
 
 
 def near_miss(word: str, allowed: Iterable[str]) -> str:

@@ -4,13 +4,12 @@ import contextlib
 import os
 import socket
 import struct
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from targets.errors import DeviceHung, DeviceUnavailable, TargetError
+from targets.errors import DeviceUnavailable, TargetError
 from targets.rpc import LocalServer, local_rpc, parse_address
 from targets.target import Target
 
@@ -71,53 +70,17 @@ class Session:
     def reconnect(self) -> None:
         """Drop this session, dead or alive, and get a new one.
 
-        A local server is restarted, which ends a hung kernel at once. A board ends it when the old session is
-        ``timeout_s`` old, so this may wait that long.
+        A local server is restarted, which ends a hung kernel at once: a call that waits for it in another
+        thread gets an exception. A board ends it when the old session is ``timeout_s`` old, so this may wait
+        that long.
 
         Raises:
             DeviceUnavailable: no new session in time.
         """
-        self.close()
-        self.kill()
-        self._connect(self._wait_s if self.server else self._wait_s + self.timeout_s)
-
-    def kill(self) -> None:
-        """End what a local device runs now, from any thread; the caller that waits for it gets an exception.
-
-        A board cannot be reached while it is busy: there this does nothing, and ``timeout_s`` is the limit.
-        """
         if self.server is not None:
-            self.server.restart()
-
-    @contextlib.contextmanager
-    def time_limit(self, limit_s: float) -> Iterator[None]:
-        """`kill` if the block takes longer than ``limit_s`` seconds. Use it around every run of new code.
-
-        Ctrl-C, too, waits for the end of a remote call: TVM restarts the interrupted system call.
-
-        Raises:
-            DeviceHung: it took longer; the session needs `reconnect`.
-        """
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            self.kill()
-
-        timer, error = threading.Timer(limit_s, expire), None
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except Exception as caught:
-            error = caught
-        finally:
-            timer.cancel()
-            timer.join()  # a kill under way must not hit the session that comes next
-        if expired.is_set():
-            raise DeviceHung(self.target.name, limit_s) from error
-        if error is not None:
-            raise error
+            self.server.restart()  # before closing, which waits for a call under way
+        self.close()
+        self._connect(self._wait_s if self.server else self._wait_s + self.timeout_s)
 
     def close(self) -> None:
         """Give the device back, even while modules of the session are still referenced. May be repeated."""

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from targets import (
-    DeviceHung,
     DeviceUnavailable,
     LocalServer,
     Session,
@@ -163,12 +162,22 @@ def test_a_hung_kernel_is_ended_and_the_session_comes_back(
 ) -> None:
     with open_session(local_cpu, server) as session:
         spin = session.upload(bad_library)["spin"]
-        with (
-            pytest.raises(DeviceHung, match=r"^local-cpu did not finish within 0\.2 s; reconnect"),
-            session.time_limit(0.2),
-        ):
-            spin()
+        ends: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                spin()
+            except Exception as error:
+                ends.append(error)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        time.sleep(0.2)
+        assert caller.is_alive()
         session.reconnect()
+        caller.join(LONG_S)
+        assert not caller.is_alive()
+        assert len(ends) == 1
         assert add_one(session, add_library)[0] == RIGHT
 
 
@@ -193,15 +202,4 @@ def test_a_crash_on_the_device_does_not_end_the_server(
         with pytest.raises(RuntimeError):
             crash()
         session.reconnect()
-        assert add_one(session, add_library)[0] == RIGHT
-
-
-def test_work_within_the_limit_is_left_alone_and_its_own_error_passes(
-    server: LocalServer, local_cpu: Target, add_library: Path
-) -> None:
-    with open_session(local_cpu, server) as session:
-        with session.time_limit(LONG_S):
-            assert add_one(session, add_library)[0] == RIGHT
-        with pytest.raises(ZeroDivisionError), session.time_limit(LONG_S):
-            raise ZeroDivisionError
         assert add_one(session, add_library)[0] == RIGHT
