@@ -1,68 +1,32 @@
 """Compiles kernels in parallel, in processes that load TVM once and take nobody with them when they crash.
 
-A worker is a fresh interpreter, not a fork: no threads, no PyTorch, nothing of the user's ``__main__``. It
-reads jobs from a pipe; when the pipe's other end closes, because the owner closed the pool or was killed, the
-worker and its linker die at once.
+One thread of the pool, the dispatcher, starts the processes, hands them jobs and collects what they answer.
+When the owner closes the pool or is killed, they die at once, and their linkers too: see `build_worker`.
 """
 
-import json
+import contextlib
+import itertools
+import math
 import os
 import pickle
-import queue
-import shutil
-import signal
-import subprocess
-import sys
+import socket
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from cost_models.build_worker import BuildResult, Job, Worker, brief
 from cost_models.errors import CostModelError
-from cost_models.tvm_import import tvm
 
-# TVM's Python layer imports PyTorch wherever it is installed: 2 s and 200 MB a worker for nothing.
-_BOOTSTRAP = """
-import json, sys
-sys.modules["torch"] = None
-sys.path[:] = json.loads(sys.argv[1])
-from cost_models.building import _serve
-_serve(int(sys.argv[2]))
-"""
-_START_TIMEOUT_S = 180.0  # loading TVM: 1 s as a rule, far more from a cold disk on a busy board
-_MAX_ERROR_CHARS = 300
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BuildResult:
-    """A shared object on disk, or why there is none.
-
-    Attributes:
-        path: the shared object; ``None`` when ``error`` is set. Deleted with the pool at the latest.
-        error: one line.
-        build_s: compiling and linking; for a candidate that was stopped, how long it was waited for.
-    """
-
-    path: Path | None = None
-    error: str | None = None
-    build_s: float = 0.0
-
-
-def brief(error: BaseException) -> str:
-    """One line for people: the kind of error and the last thing that TVM's long message says."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    lines = [line for line in lines if line and not line.startswith("Command line:")]  # the linker's
-    said = lines[-1] if lines else "no message"
-    return f"{type(error).__name__}: {said}"[:_MAX_ERROR_CHARS]
+__all__ = ["BuildPool", "BuildResult", "brief"]
 
 
 class BuildPool:
@@ -70,14 +34,17 @@ class BuildPool:
 
     Args:
         workers: processes; ``None`` takes one for each core this process may use.
-        timeout_s: compiling and linking one module; what takes longer is stopped and reported. Fast schedules
-            build in 0.1 to 1 s; those that unroll a stem wholly would take minutes.
+        timeout_s: compiling and linking one module; what takes longer is stopped and reported. Time in which
+            others keep it from a processor does not count. Fast schedules build in 0.1 to 1 s; those that
+            unroll a stem wholly would take minutes.
+        nice: 0 to 19, how far the workers stand back: what is measured on this machine goes first, builds use
+            what is left.
         fcompile: linker as ``Executable.export_library`` takes it; ``None`` is the system's ``cc``.
         setup: called once in each worker before its first build, to register compiler callbacks.
             Both callables travel by cloudpickle.
 
     Raises:
-        CostModelError: ``workers`` or ``timeout_s`` not positive.
+        CostModelError: ``workers`` or ``timeout_s`` not positive, or ``nice`` out of range.
 
     Use it as a context manager; the shared objects are gone when it ends.
     """
@@ -87,22 +54,36 @@ class BuildPool:
         workers: int | None = None,
         timeout_s: float = 10.0,
         *,
+        nice: int = 19,
         fcompile: Callable[..., Any] | None = None,
         setup: Callable[[], object] | None = None,
     ) -> None:
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        self.timeout_s = timeout_s
-        if self.workers < 1 or not timeout_s > 0:
+        self.timeout_s, self.nice = timeout_s, nice
+        if self.workers < 1 or not timeout_s > 0 or not 0 <= nice <= 19:
             raise CostModelError(
-                f"BuildPool: workers must be >= 1 and timeout_s > 0, found {workers} and {timeout_s}"
+                "BuildPool: workers must be >= 1 and timeout_s > 0 and nice 0 to 19, "
+                f"found {workers}, {timeout_s} and {nice}"
             )
         self._greeting = cloudpickle.dumps((fcompile, setup))
         self._folder = tempfile.TemporaryDirectory(prefix="squeezenas-build-")
-        self._idle: list[_Worker] = []
-        self._made = 0
+        self._numbers = itertools.count(1)
+        self._bell, self._ear = socket.socketpair()  # a byte wakes the dispatcher up
+        self._bell.setblocking(False)
+        # Not the caller's thread: when the thread that started a process ends, Linux tells the process that
+        # its parent died.
+        self._dispatcher = threading.Thread(target=self._dispatch, name="build-dispatcher", daemon=True)
+        self._staff: list[Worker] = []  # the dispatcher's alone
+        self._changed = threading.Condition()  # guards what follows
+        self._waiting: deque[Job] = deque()
+        self._open = False
+        self._failure: Exception | None = None
+        self._pauses = 0
+        self._still = False  # all workers are stopped
 
     def __enter__(self) -> "BuildPool":
-        self._idle += [self._start() for _ in range(self.workers - len(self._idle))]
+        self._open = True
+        self._dispatcher.start()
         return self
 
     def __exit__(
@@ -111,154 +92,139 @@ class BuildPool:
         self.close()
 
     def close(self) -> None:
-        """Stop the workers and delete what they built. Idempotent."""
-        while self._idle:
-            self._idle.pop().kill()
+        """Stop the workers, delete what they built, cancel the futures that are not done. Idempotent."""
+        self._open = False
+        self._wake()
+        if self._dispatcher.ident is not None:
+            self._dispatcher.join()
+        self._bell.close()
+        self._ear.close()
         self._folder.cleanup()
 
-    def build(self, modules: Sequence[Any], target: Any) -> list[BuildResult]:
-        """Compile IRModules for one TVM target; results in the order of ``modules``.
+    def submit(
+        self, module: Any, target: Any, *, on_done: Callable[[Future[BuildResult]], object] | None = None
+    ) -> Future[BuildResult]:
+        """Compile an IRModule for a TVM target, after those submitted before. From any thread.
 
-        A module that TVM refuses, that crashes the compiler or that takes too long costs only itself.
+        A module that cannot be pickled, that TVM refuses, that crashes the compiler or that takes too long
+        costs only itself: its result has an ``error``. Until it is done the future can be cancelled, also
+        while it is being built: the worker is stopped and replaced.
+
+        Args:
+            on_done: called with the future when that is done or cancelled, as a rule by the dispatcher, which
+                does nothing else meanwhile: be quick.
+
+        Raises:
+            CostModelError: the pool is closed, or has failed because the system refused it a process, a file
+                or memory. Futures that were not done then raise what the system said.
         """
-        results: dict[int, BuildResult] = {}
-        waiting = deque(enumerate(modules))
-        busy: dict[Connection, tuple[_Worker, int]] = {}
+        future: Future[BuildResult] = Future()
+        if on_done is not None:
+            future.add_done_callback(on_done)
         try:
-            while waiting or busy:
-                while waiting and len(busy) < self.workers:
-                    index, module = waiting.popleft()
-                    worker = self._idle.pop() if self._idle else self._start()
-                    busy[worker.pipe] = (worker, index)
-                    worker.give(pickle.dumps((module, target, str(self._new_path(".so")))), self.timeout_s)
-                first_deadline = min(worker.deadline for worker, _ in busy.values())
-                wait(list(busy), timeout=max(0.0, first_deadline - time.monotonic()))
-                for pipe, (worker, index) in list(busy.items()):
-                    result = worker.poll(self.timeout_s)
-                    if result is not None:
-                        results[index] = result
-                        del busy[pipe]
-                        if worker.alive:
-                            self._idle.append(worker)
+            message = pickle.dumps((module, target, str(self._new_path(".so"))))
+        except Exception as error:
+            future.set_result(BuildResult(error=brief(error)))
+            return future
+        future.add_done_callback(lambda _: self._wake())  # cancelled: a worker may be at it
+        with self._changed:
+            if not self._open:
+                why = (
+                    f"it failed with {brief(self._failure)}" if self._failure else "submit in its with block"
+                )
+                raise CostModelError(f"BuildPool.submit: the pool is not open; {why}")
+            self._waiting.append(Job(message, future))
+        self._wake()
+        return future
+
+    def build(self, modules: Sequence[Any], target: Any) -> list[BuildResult]:
+        """``submit`` all and wait for them; results in the order of ``modules``. Ctrl-C cancels them."""
+        futures: list[Future[BuildResult]] = []
+        try:
+            for module in modules:
+                futures.append(self.submit(module, target))
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """No worker and no linker runs in this block, for a careful timing on this machine. May be nested.
+
+        They are stopped where they are and go on after it; the pause counts for no time limit and not in
+        ``build_s``. Modules may be submitted meanwhile.
+        """
+        with self._changed:
+            self._pauses += 1
+        try:
+            self._wake()
+            with self._changed:
+                self._changed.wait_for(lambda: self._still or not self._dispatcher.is_alive())
+            yield
         finally:
-            for worker, _ in busy.values():  # interrupted: whatever they answer later has no reader
-                worker.kill()
-        return [results[index] for index in range(len(modules))]
+            with self._changed:
+                self._pauses -= 1
+            self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
+            self._bell.send(b".")
 
     def _new_path(self, suffix: str) -> Path:
-        self._made += 1
         folder = Path(self._folder.name)
         folder.mkdir(exist_ok=True)  # something may have swept the temporary folder in a long run
-        return folder / f"{self._made}{suffix}"
+        return folder / f"{next(self._numbers)}{suffix}"
 
-    def _start(self) -> "_Worker":
-        return _Worker(self._greeting, self._new_path(".log"))
-
-
-class _Worker:
-    """The owner's end of one process: at most one job at a time."""
-
-    def __init__(self, greeting: bytes, log: Path) -> None:
-        self.pipe, theirs = Pipe()
-        self.alive = True
-        self.deadline = 0.0
-        self._ready = False
-        self._given_at = 0.0
-        self._log = log
-        command = [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), str(theirs.fileno())]
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={
-                    **os.environ,
-                    "TMPDIR": str(log.parent),
-                },  # what a stopped linker leaves goes with the pool
-                start_new_session=True,  # Ctrl-C is the owner's to handle; one kill takes the linker too
-            )
-        theirs.close()
-        self._send(greeting)
-
-    def _send(self, message: bytes) -> None:
-        with suppress(OSError):  # it died: poll() finds the end of the pipe and says so
-            self.pipe.send_bytes(message)
-
-    def give(self, job: bytes, timeout_s: float) -> None:
-        self._given_at = time.monotonic()
-        self.deadline = self._given_at + (timeout_s if self._ready else _START_TIMEOUT_S)
-        self._send(job)
-
-    def poll(self, timeout_s: float) -> BuildResult | None:
-        """The job's result; ``None`` while there is reason to wait. A worker that failed is dead after it."""
+    def _dispatch(self) -> None:
         try:
-            while self.pipe.poll():
-                answer = self.pipe.recv()
-                if isinstance(answer, BuildResult):
-                    return answer
-                self._ready = True
-                self.deadline = time.monotonic() + timeout_s
-        except (EOFError, OSError):
-            self.kill()
-            return self._failed(f"the compiler's process died ({self._cause()})")
-        if time.monotonic() < self.deadline:
-            return None
-        self.kill()
-        what = f"building took longer than {timeout_s:g} s" if self._ready else "loading TVM took too long"
-        return self._failed(f"{what}; stopped")
+            for _ in range(self.workers):
+                self._start()
+            while self._open:
+                self._obey_pauses()
+                self._hand_out()
+                self._collect()
+        except Exception as error:  # no more processes, files or memory to be had
+            self._failure = error
+        with self._changed:
+            self._open, self._still = False, True
+            self._changed.notify_all()
+        for worker in self._staff:
+            worker.kill()
+        for job in [*(worker.job for worker in self._staff if worker.job), *self._waiting]:
+            job.drop(self._failure)
 
-    def _failed(self, error: str) -> BuildResult:
-        return BuildResult(error=error, build_s=time.monotonic() - self._given_at)
+    def _start(self) -> Worker:
+        worker = Worker(self._greeting, self._new_path(".log"), self.nice, self.timeout_s)
+        self._staff.append(worker)
+        return worker
 
-    def _cause(self) -> str:
-        code = self._process.returncode
-        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        lines = self._log.read_text(errors="replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        return f"{ended}; it said: {said[-1][:_MAX_ERROR_CHARS]}" if said and code > 0 else ended
+    def _obey_pauses(self) -> None:
+        with self._changed:
+            for worker in self._staff:
+                if self._pauses:
+                    worker.stop()
+                else:
+                    worker.go_on()
+            self._still = self._pauses > 0 and all(worker.stopped for worker in self._staff)
+            self._changed.notify_all()
 
-    def kill(self) -> None:
-        """End the process and its linker. Idempotent."""
-        if self.alive:
-            self.alive = False
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self.pipe.close()  # last: a worker that sees the pipe end takes its owner for dead
+    def _hand_out(self) -> None:
+        idle = sorted((worker for worker in self._staff if worker.job is None), key=lambda w: w.ready)
+        while self._waiting and not self._pauses and (idle or len(self._staff) < self.workers):
+            if self._waiting[0].future.cancelled():
+                self._waiting.popleft().drop()
+            else:
+                worker = idle.pop() if idle else self._start()
+                worker.give(self._waiting.popleft())
 
-
-def _serve(descriptor: int) -> None:
-    """Run in a worker: build what comes down the pipe, for ever."""
-    pipe = Connection(descriptor)
-    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    fcompile, setup = pickle.loads(pipe.recv_bytes())
-    # TVM lets go of the interpreter while it compiles, so this thread hears of the owner's death at any time.
-    threading.Thread(target=_listen, args=(pipe, jobs), daemon=True).start()
-    if setup is not None:
-        setup()
-    pipe.send("ready")
-    while True:
-        module, target, path = pickle.loads(jobs.get())
-        pipe.send(_build(module, target, Path(path), fcompile))
-
-
-def _listen(pipe: Connection, jobs: "queue.SimpleQueue[bytes]") -> None:
-    with suppress(EOFError, OSError):
-        while True:
-            jobs.put(pipe.recv_bytes())
-    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # the pool's folder, which has no owner any more
-    os.killpg(0, signal.SIGKILL)
-
-
-def _build(module: Any, target: Any, path: Path, fcompile: Callable[..., Any] | None) -> BuildResult:
-    started = time.perf_counter()
-    try:
-        # Weights come as arguments here; in a network the layout rewrite is done once, ahead of time.
-        module = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
-        executable = tvm.compile(module, target)
-        executable.export_library(str(path), **({"fcompile": fcompile} if fcompile else {}))
-    except Exception as error:
-        return BuildResult(error=brief(error), build_s=time.perf_counter() - started)
-    return BuildResult(path=path, build_s=time.perf_counter() - started)
+    def _collect(self) -> None:
+        """Wait until a worker says something, one is late or somebody rings; take in what they say."""
+        first = min((worker.deadline for worker in self._staff if not worker.stopped), default=math.inf)
+        timeout_s = None if first == math.inf else max(0.0, first - time.monotonic())
+        if self._ear in wait([self._ear, *(worker.pipe for worker in self._staff)], timeout_s):
+            self._ear.recv(4096)
+        for worker in self._staff:
+            worker.poll()
+        self._staff = [worker for worker in self._staff if worker.alive]
