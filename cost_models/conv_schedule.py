@@ -9,41 +9,21 @@ times slower) and, under a stride, columns sorted by their remainder (strided ve
     out[n, f, y, x]                = epilogue(conv)           bias, activation, residual: as in the original
 """
 
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from cost_models.sblocks import blocks_of, inline
 from cost_models.tvm_import import tvm, tvm_ffi
 
 te, tirx = tvm.te, tvm.tirx
 
-_CACHE_BYTES = 128 * 1024  # wanted size of a packed tile: a part of any L2 cache
-_LATENCY = 10  # multiply-adds in flight that keep two vector units busy
 _MAX_WINDOW = 49  # taps; the window is unrolled
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cpu:
-    """What tile sizes depend on: ``lanes`` (float32) of a vector register, how many of them, and cores."""
-
-    lanes: int
-    registers: int
-    cores: int
-
-    @staticmethod
-    def of(target: Any) -> "Cpu":
-        """From a tvm Target of kind llvm; four cores where it does not say."""
-        # llvm_get_vector_width says 512 bits for every x86 processor
-        features = set(map(str, tvm.target.codegen.llvm_get_cpu_features(target)))
-        lanes = 16 if "avx512f" in features else 8 if "avx" in features else 4
-        many = lanes == 16 or "neon" in features
-        cores = int(target.attrs.get("num-cores", 4))
-        return Cpu(lanes=lanes, registers=32 if many else 16, cores=cores)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Conv:
     """A fused convolution as found in a kernel.
 
@@ -64,23 +44,43 @@ class Conv:
     dilation: tuple[int, int]
     pads: tuple[int, int]
 
-    @property
+    @cached_property
+    def channels(self) -> int:
+        """Of the input."""
+        return int(self.data.shape[1])
+
+    @cached_property
+    def out_shape(self) -> tuple[int, int, int]:
+        """(filters, height, width)."""
+        _, filters, height, width = (int(extent) for extent in self.intermediate.shape)
+        return filters, height, width
+
+    @cached_property
+    def taps(self) -> tuple[int, int]:
+        """Rows and columns of the weights."""
+        return int(self.weight.shape[2]), int(self.weight.shape[3])
+
+    @cached_property
     def groups(self) -> int:
-        return int(self.data.shape[1]) // int(self.weight.shape[1])
+        return self.channels // int(self.weight.shape[1])
 
-    @property
+    @cached_property
     def depthwise(self) -> bool:
-        return self.groups == int(self.weight.shape[0]) and int(self.weight.shape[1]) == 1
+        return self.groups == self.out_shape[0] and int(self.weight.shape[1]) == 1
 
-    @property
+    @cached_property
     def window(self) -> tuple[int, int]:
         """Rows and columns of input that one output depends on."""
-        rows, columns = ((int(self.weight.shape[2 + i]) - 1) * self.dilation[i] + 1 for i in (0, 1))
+        rows, columns = ((self.taps[i] - 1) * self.dilation[i] + 1 for i in (0, 1))
         return rows, columns
 
     def ragged(self, width: int) -> bool:
         """Whether the last tile of ``width`` columns in a row is not full."""
-        return int(self.intermediate.shape[3]) % width != 0
+        return self.out_shape[2] % width != 0
+
+    def readable_directly(self, width: int) -> bool:
+        """Whether tiles of ``width`` columns find all they need in the input, in whole vectors."""
+        return self.stride == (1, 1) and not any(self.pads) and not self.ragged(width)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +88,11 @@ class Tile:
     """Register tile: ``channels`` x ``rows`` x ``vectors`` of ``lanes`` floats.
 
     A packed tile of the input serves ``down`` x ``across`` of them, and all channels.
+
+    Attributes:
+        filters_first: all of the packed tile for some channels, then for the next, so that their weights stay
+            in the cache; not for depthwise kernels.
+        direct: the input is read where it is and not packed; needs ``Conv.readable_directly``.
     """
 
     channels: int
@@ -96,6 +101,8 @@ class Tile:
     lanes: int
     down: int
     across: int
+    filters_first: bool = False
+    direct: bool = False
 
     @property
     def width(self) -> int:
@@ -103,75 +110,22 @@ class Tile:
         return self.vectors * self.lanes
 
 
-def _divisors(n: int, limit: int) -> list[int]:
-    return [d for d in range(1, min(n, limit) + 1) if n % d == 0]
+def find_conv(mod: Any) -> Conv:
+    """The convolution of an unscheduled kernel.
 
-
-def _register_tile(conv: Conv, cpu: Cpu, needed: int) -> tuple[int, int, int]:
-    """(channels, rows, vectors) with the least time a multiply-add, of ``needed`` vectors in a row."""
-    filters, height = int(conv.weight.shape[0]), int(conv.intermediate.shape[2])
-    if conv.depthwise:  # every input is used window times from the first-level cache; rows share their loads
-        rows = max(_divisors(height, 4))
-        return 1, rows, max(_divisors(needed, 4 // rows))
-    best: tuple[float, ...] = (math.inf,)
-    choice = (1, 1, 1)
-    rows_of = _divisors(height, 4) if needed == 1 else [1]
-    for channels, rows, vectors in itertools.product(
-        _divisors(filters // conv.groups, cpu.registers), rows_of, range(1, min(needed, 8) + 1)
-    ):
-        sums, inputs = channels * rows * vectors, rows * vectors
-        if sums + inputs + 1 > cpu.registers:
-            continue
-        # two multiply-adds and two loads a cycle; too few sums wait for each other; padding is lost work
-        cycles = max(sums, inputs + channels, _LATENCY) / sums * math.ceil(needed / vectors) * vectors
-        rank = (round(cycles, 3), inputs, abs(sums - cpu.registers / 2))
-        if rank < best:
-            best, choice = rank, (channels, rows, vectors)
-    return choice
-
-
-def _packed_tile(conv: Conv, cpu: Cpu, rows: int, width: int, tiles_x: int) -> tuple[int, int]:
-    """(register tiles down, across) of a packed tile: little halo, in the cache budget, tiles for every core.
-
-    ``rows`` and ``width`` are the register tile's, ``tiles_x`` how many of them make a row.
-    """
-    depth = 1 if conv.depthwise else int(conv.data.shape[1])
-    height = int(conv.intermediate.shape[2])
-    (stride_y, stride_x), (window_y, window_x) = conv.stride, conv.window
-    best: tuple[float, ...] = (math.inf,)
-    choice = (1, 1)
-    across_of = [tiles_x] if conv.ragged(width) else _divisors(tiles_x, tiles_x)
-    for down, across in itertools.product(_divisors(height // rows, 64), across_of):
-        used_y, used_x = down * rows * stride_y, across * width * stride_x
-        packed_y, packed_x = used_y + window_y - stride_y, used_x + window_x - stride_x
-        tasks = height // (down * rows) * (tiles_x // across) * (int(conv.data.shape[1]) // depth)
-        over = max(0.0, packed_y * packed_x * depth * 4 / _CACHE_BYTES - 1)
-        idle = max(0.0, 4 * cpu.cores / tasks - 1)
-        # a piece of a row also brings in the cache line that it ends in
-        fetched = packed_y / used_y * (packed_x + 16) / used_x
-        rank = (round(over + idle + fetched, 3), down)
-        if rank < best:
-            best, choice = rank, (down, across)
-    return choice
-
-
-def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
-    """Tile sizes by a small model of registers and caches; deterministic."""
-    width = int(conv.intermediate.shape[3])
-    lanes = min(cpu.lanes, 1 << (width - 1).bit_length())
-    needed = math.ceil(width / lanes)
-    channels, rows, vectors = _register_tile(conv, cpu, needed)
-    down, across = _packed_tile(conv, cpu, rows, vectors * lanes, math.ceil(needed / vectors))
-    return Tile(channels=channels, rows=rows, vectors=vectors, lanes=lanes, down=down, across=across)
-
-
-def find_conv(sch: Any) -> Conv:
-    """The convolution of an unscheduled kernel whose elementwise blocks are inlined.
+    Args:
+        mod: IRModule with the kernel as its function ``main``.
 
     Raises:
         ValueError: the kernel is none, or one that this schedule does not cover.
     """
-    blocks = [sch.get(block) for block in sch.get_child_blocks(sch.get_sblock("root"))]
+    sch = tvm.s_tir.Schedule(mod)
+    found = blocks_of(sch)
+    if len(found) > 2:
+        inline(sch, found[2:])
+    elif len(found) == 2:
+        sch.cache_write(found[1], 0, "global")
+    blocks = [sch.get(block) for block in blocks_of(sch)]
     names = [block.name_hint for block in blocks]
     if len(blocks) != 3 or "conv2d" not in names[1] or len(blocks[1].iter_vars) != 7:
         raise ValueError(f"not a fused NCHW convolution: blocks {names}")
@@ -211,11 +165,11 @@ def substitute(value: Any, variables: Mapping[Any, Any], load: Callable[[Any], A
     )
 
 
-def write_conv(conv: Conv, tile: Tile) -> Any:
+def _write(conv: Conv, tile: Tile) -> Any:
     """A PrimFunc of the blocks ``packed``, ``conv``, ``out``; parameters and result are the kernel's."""
     batch, channels, height, width = (int(extent) for extent in conv.data.shape)
     filters, depth, window_y, window_x = (int(extent) for extent in conv.weight.shape)
-    out_shape = [int(extent) for extent in conv.intermediate.shape]
+    out_shape = (batch, *conv.out_shape)
     (stride_y, stride_x), (dilation_y, dilation_x), (top, left) = conv.stride, conv.dilation, conv.pads
     columns = math.ceil(out_shape[3] / tile.width) * tile.width
     packed_shape = (
@@ -265,9 +219,14 @@ def write_conv(conv: Conv, tile: Tile) -> Any:
     return te.create_prim_func([*(tensors[p] for p in conv.params[:-1]), out])
 
 
-def schedule_conv(func: Any, conv: Conv, tile: Tile) -> Any:
-    """The schedule of what ``write_conv`` wrote: packed tiles in parallel, register tiles, vectors."""
-    sch = tvm.s_tir.Schedule(func)
+def schedule_conv(conv: Conv, tile: Tile) -> Any:
+    """The kernel as a scheduled PrimFunc: packed tiles in parallel, register tiles, vectors.
+
+    Raises:
+        ValueError: the tile does not divide the convolution.
+    """
+    _check(conv, tile)
+    sch = tvm.s_tir.Schedule(_write(conv, tile))
     packed, conv_block, out = (sch.get_sblock(name) for name in ("packed", "conv", "out"))
     n, f, y, x, rc, ry, rx = sch.get_loops(conv_block)
     fo, fi = sch.split(f, [None, tile.channels])
@@ -277,10 +236,15 @@ def schedule_conv(func: Any, conv: Conv, tile: Tile) -> Any:
     tasks, tiles = ([n, fo, yo, xo], [ym, xm]) if conv.depthwise else ([n, yo, xo], [ym, xm, fo])
     if ragged:  # whole rows before the epilogue: it then needs no predicate
         tiles = [ym, xm] if conv.depthwise else [ym, fo, xm]
+    if tile.filters_first and not conv.depthwise:
+        tiles = [fo, ym, xm]
     sch.reorder(*tasks, *tiles, rc, ry, rx, fi, yi, xi, xv)
     task = sch.fuse(*tasks)
     sch.parallel(task)
-    sch.compute_at(packed, task, preserve_unit_loops=True)
+    if tile.direct:
+        sch.compute_inline(packed)
+    else:
+        sch.compute_at(packed, task, preserve_unit_loops=True)
     sch.reverse_compute_at(out, tiles[-2 if ragged else -1], preserve_unit_loops=True)
     for loop in (ry, rx, fi, yi, xi):
         sch.unroll(loop)
@@ -292,9 +256,25 @@ def schedule_conv(func: Any, conv: Conv, tile: Tile) -> Any:
     sch.vectorize(last)
     if not ragged:  # else, and where it pads, LLVM vectorises loops that are left as they are
         _vectorize(sch, out, tile.lanes)
-        if not any(conv.pads) and conv.stride == (1, 1):
+        if not tile.direct and not any(conv.pads) and conv.stride == (1, 1):
             _vectorize(sch, packed, tile.lanes)
-    return sch
+    return sch.mod["main"]
+
+
+def _check(conv: Conv, tile: Tile) -> None:
+    filters, height, width = conv.out_shape
+    columns = math.ceil(width / tile.width) * tile.width
+    for whole, part, what in (
+        (filters // conv.groups, tile.channels, "channels of a group"),
+        (height, tile.rows * tile.down, "rows"),
+        (columns, tile.width * tile.across, "columns"),
+    ):
+        if part < 1 or whole % part:
+            raise ValueError(f"{part} does not divide {whole} {what}")
+    if conv.ragged(tile.width) and tile.width * tile.across != columns:
+        raise ValueError(f"a packed tile must have all {columns} columns, as the last of a row are padding")
+    if tile.direct and not conv.readable_directly(tile.width):
+        raise ValueError("the input must be packed: it is padded or strided, or a row has no whole vectors")
 
 
 def _vectorize(sch: Any, block: Any, lanes: int) -> None:

@@ -8,9 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cost_models.conv_schedule import Cpu
 from cost_models.default_schedules import schedule_default
 from cost_models.lowering import kernels, lower, structural_hash
+from cost_models.tiles import Cpu
 from cost_models.tvm_import import tvm, tvm_ffi
 
 te = tvm.te
@@ -156,7 +156,7 @@ def test_registers_and_lanes_come_from_the_target() -> None:
 def test_convolutions_work_in_tiles(size: tuple[int, ...]) -> None:
     *shape, stride, dilation, groups = size
     scheduled = schedule_default(convolution(*shape, stride=stride, dilation=dilation, groups=groups), TARGET)
-    assert {"packed", "out"} <= {b.split('"')[0] for b in str(scheduled).split('T.sblock("')}
+    assert {"conv_update", "out"} <= {b.split('"')[0] for b in str(scheduled).split('T.sblock("')}
     assert scratch_bytes(scheduled) <= 2**18
 
 

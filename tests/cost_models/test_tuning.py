@@ -1,273 +1,230 @@
-import json
-import math
-import subprocess
-import sys
-import textwrap
+"""The search of one kernel: several sources, no schedule twice, steered by what was measured."""
+
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from types import SimpleNamespace
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from tvm.relax.frontend.onnx import from_onnx
 
-from cost_models.building import BuildPool
+from cost_models.building import BuildPool, BuildResult
+from cost_models.default_schedules import schedule_default
 from cost_models.errors import CostModelError
+from cost_models.kernels import Kernel
+from cost_models.lowering import structural_hash
 from cost_models.records import Trial
-from cost_models.running import Runner, RunResult, RunSettings, arguments_of
-from cost_models.tuning import SearchSettings, apply_trace, best_trial, tune
-from cost_models.tvm_import import ms, relax, tvm
+from cost_models.running import RunSettings, arguments_of, run_kernel
+from cost_models.schedules import Proposal, apply_schedule
+from cost_models.tuned import kernel_module
+from cost_models.tuning import KernelSearch, SearchSettings, best_trial
+from cost_models.tvm_import import tvm
+from targets import Session, load_target, open_session
 
-ROOT = Path(__file__).parents[2]
+from .some_kernels import argmax, convolution, relu
+
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
-SMALL = SearchSettings(round_size=4, population=8, generations=1, random_trials=4)
+SMALL = SearchSettings(round_size=8, population=8, generations=1, random_trials=8)
+KERNEL = convolution(8, 24, 8, 32)
+FEW = convolution(3, 5, 1, 7)  # few tiles
 
 
-def kernel_of(*nodes: Any, size: int, channels: int, weights: dict[str, Any] | None = None) -> Any:
-    """The only kernel of an ONNX graph from x [1, channels, size, size] to z."""
-    graph = helper.make_graph(
-        list(nodes),
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, size, size])],
-        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", "c", "h", "w"])],
-        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    mod = relax.get_pipeline("zero")(from_onnx(model, keep_params_in_input=False))
-    (task,) = ms.relax_integration.extract_tasks(mod, TARGET)
-    return task.dispatched[0]
+def module(kernel: Kernel) -> Any:
+    return kernel_module(kernel, TARGET)
 
 
-def convolution(channels: int = 8, size: int = 16, kernel: int = 3, groups: int = 1) -> Any:
-    weight = np.ones((channels, channels // groups, kernel, kernel), "float32")
-    conv = helper.make_node("Conv", ["x", "w"], ["y"], group=groups, pads=[kernel // 2] * 4)
-    relu = helper.make_node("Relu", ["y"], ["z"])
-    return kernel_of(conv, relu, size=size, channels=channels, weights={"w": weight})
+def search(
+    kernel: Kernel = KERNEL, seed: int = 0, history: Sequence[Trial] = (), **more: Any
+) -> KernelSearch:
+    return KernelSearch(module(kernel), TARGET, more.get("settings", SMALL), seed, history)
 
 
-def resize() -> Any:
-    node = helper.make_node("Resize", ["x", "", "scales"], ["z"], mode="linear")
-    scales = np.array([1, 1, 2, 2], "float32")
-    return kernel_of(node, size=8, channels=4, weights={"scales": scales})
+def trials(
+    proposals: Sequence[Proposal], time_s: Callable[[Proposal], float] = lambda _: 1e-3
+) -> list[Trial]:
+    return [Trial(schedule=p.schedule, samples_s=(time_s(p),), origin=p.origin) for p in proposals]
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[BuildPool]:
-    with BuildPool() as pool:
-        yield pool
+def origins(proposals: Sequence[Proposal]) -> Counter[str]:
+    return Counter(proposal.origin for proposal in proposals)
 
 
-@pytest.fixture(scope="module")
-def device() -> Iterator[Runner]:
-    """Real timing on this machine, over RPC."""
-    server = tvm.rpc.Server("127.0.0.1", 19090, 19290, key="test", silent=True)
-    remote = tvm.rpc.connect("127.0.0.1", server.port, "test")
-    session = SimpleNamespace(remote=remote, device=remote.cpu(0))
-    yield Runner(lambda: session, RunSettings(repeat=3, min_repeat_s=0.001))
-    server.terminate()
+def texts(proposals: Sequence[Proposal]) -> list[str]:
+    return [proposal.schedule for proposal in proposals]
 
 
-class Stopwatch:
-    """A device on which the first kernel takes 1 ms, the next 2 ms and so on; remembers what it was given."""
-
-    def __init__(self) -> None:
-        self.best_s: list[float] = []
-
-    def __call__(self, path: Path, args_info: Sequence[Any], best_s: float) -> RunResult:
-        assert path.exists()
-        self.best_s.append(best_s)
-        return RunResult(samples_s=(1e-3 * len(self.best_s),), run_s=0.5)
+def test_tiles_lead_until_something_is_measured() -> None:
+    assert origins(search().propose(8)) == {"tiles": 6, "evolution": 2}
 
 
-def outputs(mod: Any, pool: BuildPool) -> Any:
-    """What the kernel computes from fixed random arguments."""
-    (result,) = pool.build([mod], TARGET)
-    assert result.path is not None, result.error
-    random = np.random.default_rng(0)
-    shapes = [tuple(info.shape) for info in arguments_of(mod)]
-    tensors = [tvm.runtime.tensor(random.standard_normal(shape).astype("float32")) for shape in shapes]
-    tvm.runtime.load_module(str(result.path))["main"](*tensors)
-    return tensors[-1].numpy()
+@pytest.mark.parametrize("winner", ["tiles", "evolution"])
+def test_the_source_of_the_best_trial_proposes_most_and_the_other_a_quarter(winner: str) -> None:
+    tuning = search()
+    first = tuning.propose(8)
+    tuning.learn(first, trials(first, lambda p: 1e-3 if p.origin == winner else 2e-3))
+    second = tuning.propose(8)
+    assert origins(second)[winner] == 6
+    assert len(second) == len({*texts(first), *texts(second)}) - len(first) == 8
 
 
-def test_trials_are_reported_at_once_and_returned(pool: BuildPool) -> None:
-    told: list[Trial] = []
-    trials = tune(
-        convolution(),
-        TARGET,
-        trials=6,
-        build_pool=pool,
-        measure=Stopwatch(),
-        on_trial=told.append,
-        settings=SMALL,
-    )
-    assert len(trials) == 6
-    assert told == trials
-    assert len({trial.trace for trial in trials}) == 6
-    assert [trial.samples_s for trial in trials] == [(1e-3 * (i + 1),) for i in range(6)]
-    assert all(trial.build_s > 0 and trial.run_s == 0.5 for trial in trials)
+def test_a_transferred_schedule_leads_to_the_source_of_its_form() -> None:
+    tuning = search()
+    (proposal,) = search(settings=SearchSettings(population=4, sources=("evolution",))).propose(1)
+    transferred = Proposal(schedule=proposal.schedule, mod=proposal.mod, origin="transfer")
+    tuning.learn([transferred], trials([transferred]))
+    assert origins(tuning.propose(8))["evolution"] == 6
 
 
-def test_measuring_is_told_the_best_so_far_from_history_too(pool: BuildPool) -> None:
-    mod = convolution()
-    first = Stopwatch()
-    history = tune(mod, TARGET, trials=3, build_pool=pool, measure=first, settings=SMALL)
-    assert first.best_s == [math.inf, 1e-3, 1e-3]
-    second = Stopwatch()
-    tune(mod, TARGET, trials=5, build_pool=pool, measure=second, history=history, settings=SMALL)
-    assert second.best_s == [1e-3, 1e-3]
+def test_small_rounds() -> None:
+    assert origins(search().propose(1)) == {"tiles": 1}
+    assert origins(search().propose(2)) == {"tiles": 1, "evolution": 1}
+    assert len(search().propose(99)) == SMALL.round_size
 
 
-def test_history_counts_and_is_never_measured_again(pool: BuildPool) -> None:
-    mod = convolution(channels=4, size=4, kernel=1)  # few schedules: a search that forgot would repeat some
-    history = tune(mod, TARGET, trials=12, build_pool=pool, measure=Stopwatch(), settings=SMALL)
-    trials = tune(
-        mod, TARGET, trials=24, build_pool=pool, measure=Stopwatch(), history=history, settings=SMALL
-    )
-    assert trials[:12] == history
-    assert len(trials) == 24
-    assert len({trial.trace for trial in trials}) == 24
+@pytest.mark.parametrize("source", ["tiles", "evolution"])
+def test_one_source_alone(source: str) -> None:
+    settings = SearchSettings(round_size=4, population=8, generations=1, sources=(source,))
+    assert origins(search(settings=settings).propose(4)) == {source: 4}
 
 
-def test_a_full_history_leaves_nothing_to_do(pool: BuildPool) -> None:
-    history = [Trial(trace="[]", samples_s=(1.0,))] * 2
-    device = Stopwatch()
-    assert tune(resize(), TARGET, trials=2, build_pool=pool, measure=device, history=history) == history
-    assert device.best_s == []
+def test_without_tiles_evolution_proposes_all() -> None:
+    assert origins(search(argmax(8, 16)).propose(8)) == {"evolution": 8}
+    assert search(argmax(8, 16), settings=SearchSettings(sources=("tiles",))).propose(8) == []
 
 
-def test_an_interrupted_search_goes_on_where_it_stopped(pool: BuildPool) -> None:
-    stored: list[Trial] = []
-
-    def store(trial: Trial) -> None:
-        stored.append(trial)
-        if len(stored) == 3:
-            raise KeyboardInterrupt
-
-    mod, device = convolution(), Stopwatch()
-    with pytest.raises(KeyboardInterrupt):
-        tune(mod, TARGET, trials=8, build_pool=pool, measure=device, on_trial=store, settings=SMALL)
-    assert len(stored) == 3
-    trials = tune(
-        mod,
-        TARGET,
-        trials=8,
-        build_pool=pool,
-        measure=device,
-        history=tuple(stored),
-        on_trial=store,
-        settings=SMALL,
-    )
-    assert stored == trials
-    assert len(trials) == len({trial.trace for trial in trials}) == len(device.best_s) == 8
+def test_when_tiles_are_used_up_evolution_goes_on() -> None:
+    tuning = search(FEW)
+    found: list[Proposal] = []
+    while origins(proposals := tuning.propose(8))["tiles"]:
+        found += proposals
+        tuning.learn(proposals, trials(proposals, lambda p: 1e-3 if p.origin == "tiles" else 2e-3))
+        assert len(found) < 400
+    assert origins(proposals) == {"evolution": 8}
 
 
-def test_same_seed_same_first_round_and_another_seed_another(pool: BuildPool) -> None:
-    def first_round(seed: int) -> list[str]:
-        trials = tune(
-            convolution(), TARGET, trials=4, build_pool=pool, measure=Stopwatch(), settings=SMALL, seed=seed
-        )
-        return [trial.trace for trial in trials]
-
-    assert first_round(1) == first_round(1)
-    assert first_round(1) != first_round(2)
-
-
-def test_a_kernel_without_reduction_ends_when_its_schedules_are_used_up(pool: BuildPool) -> None:
-    trials = tune(resize(), TARGET, trials=500, build_pool=pool, measure=Stopwatch(), settings=SMALL)
-    assert 1 <= len(trials) < 500
-    assert all(trial.error is None for trial in trials)
-    assert len({trial.trace for trial in trials}) == len(trials)
+def test_no_module_is_proposed_twice_nor_the_default_one() -> None:
+    tuning = search(FEW)
+    hashes = [structural_hash(schedule_default(module(FEW), TARGET))]
+    for _ in range(6):
+        proposals = tuning.propose(8)
+        tuning.learn(proposals, trials(proposals))
+        hashes += [structural_hash(proposal.mod) for proposal in proposals]
+    assert len(hashes) == len(set(hashes)) == 49
 
 
-def test_kernels_that_cannot_be_built_or_run_are_trials_with_an_error() -> None:
-    def cannot_link(path: str, objects: list[str], options: Any = None, **more: Any) -> None:
-        raise RuntimeError("no linker for this board")
-
-    with BuildPool(fcompile=cannot_link) as broken:
-        device = Stopwatch()
-        trials = tune(convolution(), TARGET, trials=5, build_pool=broken, measure=device, settings=SMALL)
-    assert [trial.error for trial in trials] == ["RuntimeError: no linker for this board"] * 5
-    assert device.best_s == []
-    assert best_trial(trials) is None
+def test_it_ends_when_the_space_is_used_up() -> None:
+    tuning = search(relu(2, 2, 2))
+    found: list[str] = []
+    while proposals := tuning.propose(8):
+        found += texts(proposals)
+        tuning.learn(proposals, trials(proposals))
+        assert len(found) < 500
+    assert len(found) == len(set(found)) >= 1
 
 
-def test_what_is_measured_is_deleted(pool: BuildPool) -> None:
-    seen: list[Path] = []
+@pytest.mark.parametrize("known", [0, 8], ids=["no history", "history"])
+def test_same_seed_and_history_same_first_round_in_any_thread(known: int) -> None:
+    history = trials(search(seed=7).propose(8)[:known])
 
-    def fail(path: Path, args_info: Sequence[Any], best_s: float) -> RunResult:
-        seen.append(path)
-        return RunResult(error="the device is on fire")
+    def first(seed: int) -> list[str]:
+        return texts(search(seed=seed, history=history).propose(8))
 
-    trials = tune(convolution(), TARGET, trials=2, build_pool=pool, measure=fail, settings=SMALL)
-    assert [trial.error for trial in trials] == ["the device is on fire"] * 2
-    assert len(seen) == 2
-    assert not any(path.exists() for path in seen)
+    here = first(1)
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert elsewhere.submit(first, 1).result() == here
+    assert first(2) != here
+
+
+def test_an_earlier_run_steers_and_is_not_repeated() -> None:
+    earlier = search()
+    first = earlier.propose(8)
+    history = trials(first, lambda p: 1e-3 if p.origin == "evolution" else 2e-3)
+    again = search(history=history).propose(8)
+    assert origins(again)["evolution"] == 6
+    assert not set(texts(again)) & set(texts(first))
+
+
+def test_stored_schedules_that_do_not_fit_are_left_out_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    foreign = trials(search(argmax(8, 16)).propose(1)) + trials(search(FEW).propose(1))
+    broken = Trial(schedule='{"conv": 3}', samples_s=(1e-9,), origin="tiles")
+    with caplog.at_level(logging.WARNING, logger="cost_models.tuning"):
+        tuning = search(history=[*foreign, broken])
+    assert len(caplog.messages) == 3
+    assert all("a stored trial is left out of the search" in message for message in caplog.messages)
+    assert len(tuning.propose(8)) == 8
+
+
+def test_times_add_up_over_sources() -> None:
+    tuning = search()
+    before = tuning.sampling_s
+    tuning.propose(8)
+    assert tuning.sampling_s > before
+    assert tuning.evolution_s > 0
+
+
+def test_settings_of_few_trials_do_not_evolve() -> None:
+    assert SearchSettings.for_trials(64) == SearchSettings()
+    few = SearchSettings.for_trials(8)
+    assert (few.round_size, few.generations) == (8, 0)
+    assert SearchSettings.for_trials(0).round_size == 1
 
 
 @pytest.mark.parametrize(
-    "make", [convolution, lambda: convolution(kernel=1), lambda: convolution(groups=8), resize]
+    ("wrong", "text"),
+    [
+        ({"population": 0}, "population must be >= 1, found 0"),
+        ({"generations": -1}, "generations must be >= 0, found -1"),
+        ({"sources": ()}, "sources must be some of "),
+        ({"sources": ("luck",)}, "sources must be some of "),
+        ({"least_share": 0.6}, "least_share must be 0 to 1/2, found 0.6"),
+    ],
 )
-def test_traces_keep_what_the_kernel_computes(make: Callable[[], Any], pool: BuildPool) -> None:
-    mod = make()
-    trials = tune(mod, TARGET, trials=3, build_pool=pool, measure=Stopwatch(), settings=SMALL)
-    expected = outputs(mod, pool)
-    for trial in trials:
-        np.testing.assert_allclose(
-            outputs(apply_trace(mod, trial.trace), pool), expected, rtol=1e-4, atol=1e-4
-        )
-
-
-def test_a_trace_replays_in_another_process(pool: BuildPool, tmp_path: Path) -> None:
-    mod = convolution()
-    (trial,) = tune(mod, TARGET, trials=1, build_pool=pool, measure=Stopwatch(), settings=SMALL)
-    json.loads(trial.trace)
-    (tmp_path / "mod.json").write_text(tvm.ir.save_json(mod))
-    (tmp_path / "trace.json").write_text(trial.trace)
-    script = """
-    import sys
-    from pathlib import Path
-    from cost_models.tuning import apply_trace
-    from cost_models.tvm_import import tvm
-    folder = Path(sys.argv[1])
-    mod = tvm.ir.load_json((folder / "mod.json").read_text())
-    scheduled = apply_trace(mod, (folder / "trace.json").read_text())
-    (folder / "scheduled.json").write_text(tvm.ir.save_json(scheduled))
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
-    elsewhere = tvm.ir.load_json((tmp_path / "scheduled.json").read_text())
-    tvm.ir.assert_structural_equal(elsewhere, apply_trace(mod, trial.trace))
-    np.testing.assert_allclose(outputs(elsewhere, pool), outputs(mod, pool), rtol=1e-4, atol=1e-4)
-
-
-def test_a_trace_of_another_kernel_is_refused(pool: BuildPool) -> None:
-    (trial,) = tune(convolution(), TARGET, trials=1, build_pool=pool, measure=Stopwatch(), settings=SMALL)
-    with pytest.raises(CostModelError, match=r"schedule does not fit the kernel.*tune this one anew"):
-        apply_trace(resize(), trial.trace)
-
-
-def test_the_best_schedule_is_not_slower_than_none(pool: BuildPool, device: Runner) -> None:
-    mod = convolution(channels=16, size=32)
-    trials = tune(mod, TARGET, trials=12, build_pool=pool, measure=device.measure, settings=SMALL)
-    best = best_trial(trials)
-    assert best is not None
-    paths = [result.path for result in pool.build([mod, apply_trace(mod, best.trace)], TARGET)]
-    naive, tuned = (device.measure(path or Path(), arguments_of(mod)) for path in paths)
-    assert min(tuned.samples_s) < 1.5 * min(naive.samples_s)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(CostModelError, match=rf"SearchSettings\.{text}"):
+        SearchSettings(**wrong)
 
 
 def test_best_is_the_lowest_median_of_those_without_error() -> None:
-    failed = Trial(trace="a", error="no")
-    lucky = Trial(trace="b", samples_s=(1.0, 5.0, 5.0))
-    steady = Trial(trace="c", samples_s=(2.0, 2.0, 2.0))
+    failed = Trial(schedule="a", error="no")
+    lucky = Trial(schedule="b", samples_s=(1.0, 5.0, 5.0))
+    steady = Trial(schedule="c", samples_s=(2.0, 2.0, 2.0))
     assert best_trial([failed, lucky, steady]) is steady
     assert best_trial([failed]) is None
     assert best_trial([]) is None
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(CostModelError, match=r"SearchSettings.population must be >= 1, found 0"):
-        SearchSettings(population=0)
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with open_session(load_target("local-cpu")) as session:
+        yield session
+
+
+def test_what_it_finds_on_a_real_device_is_faster_than_no_schedule(session: Session) -> None:
+    target = load_target("local-cpu").tvm_target()
+    mod = kernel_module(convolution(48, 96, 16, 64), target)
+    tuning = KernelSearch(mod, target, SMALL)
+
+    def fastest_s(build: BuildResult) -> float:
+        assert build.path is not None, build.error
+        run = run_kernel(session, build.path, arguments_of(mod), RunSettings(repeat=3, min_repeat_s=0.001))
+        assert run.error is None
+        return min(run.samples_s)
+
+    done: list[Trial] = []
+    with BuildPool() as pool:
+        for _ in range(2):
+            proposals = tuning.propose(4)
+            builds = pool.build([proposal.mod for proposal in proposals], target)
+            found = [
+                Trial(schedule=p.schedule, samples_s=(fastest_s(build),), origin=p.origin)
+                for p, build in zip(proposals, builds, strict=True)
+            ]
+            tuning.learn(proposals, found)
+            done += found
+        best = best_trial(done)
+        assert best is not None
+        naive, tuned = pool.build([mod, apply_schedule(mod, target, best.schedule)], target)
+        pairs = [(fastest_s(naive), fastest_s(tuned)) for _ in range(4)]
+    assert min(slow for slow, _ in pairs) > 1.5 * min(fast for _, fast in pairs)
