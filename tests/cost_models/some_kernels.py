@@ -1,0 +1,69 @@
+"""Kernels as spaces of inverted residuals have them, for tests that need a few or a whole space."""
+
+from cost_models.graph import Graph, GraphBuilder
+from cost_models.kernels import Kernel, split_into_kernels
+from cost_models.ops import Activation, Add, ArgMax, Conv2d
+
+
+def convolution(
+    inputs: int,
+    outputs: int,
+    height: int,
+    width: int,
+    window: int = 1,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Kernel:
+    """A convolution with bias and ReLU of a map of ``height`` x ``width``."""
+    builder = GraphBuilder()
+    conv = Conv2d(inputs, outputs, window, stride, window // 2 * dilation, dilation, groups)
+    graph = builder.build(builder.add("relu", Activation("relu"), builder.conv_bn("conv", conv, "x")))
+    return only(graph, inputs, height, width)
+
+
+def depthwise(channels: int, height: int, width: int, window: int = 3, stride: int = 1) -> Kernel:
+    return convolution(channels, channels, height, width, window, stride=stride, groups=channels)
+
+
+def argmax(height: int, width: int) -> Kernel:
+    builder = GraphBuilder()
+    return only(builder.build(builder.add("classes", ArgMax(), "x")), 19, height, width)
+
+
+def relu(channels: int, height: int, width: int) -> Kernel:
+    builder = GraphBuilder()
+    return only(
+        builder.build(builder.add("relu", Activation("relu"), "x")),
+        channels,
+        height,
+        width,
+    )
+
+
+def only(graph: Graph, channels: int, height: int, width: int) -> Kernel:
+    (kernel,) = split_into_kernels(graph, {"x": (1, channels, height, width)})
+    return kernel
+
+
+def residual(channels: int, expansion: int, window: int, height: int, width: int) -> list[Kernel]:
+    """Expand, depthwise, project and add."""
+    builder, wide = GraphBuilder(), channels * expansion
+    x = builder.add("a", Activation("relu"), builder.conv_bn("expand", Conv2d(channels, wide), "x"))
+    conv = Conv2d(wide, wide, window, 1, window // 2, 1, wide)
+    x = builder.add("b", Activation("relu"), builder.conv_bn("depthwise", conv, x))
+    x = builder.add("sum", Add(), builder.conv_bn("project", Conv2d(wide, channels), x), "x")
+    return split_into_kernels(builder.build(x), {"x": (1, channels, height, width)})
+
+
+def space() -> list[Kernel]:
+    """Distinct kernels of a small space: 66 of 8 families."""
+    kernels = [convolution(3, 16, 128, 256, 3, stride=2), argmax(128, 256)]
+    for channels, height, width in ((16, 64, 128), (24, 32, 64), (40, 16, 32), (96, 8, 16)):
+        for expansion in (1, 3, 6):
+            for window in (3, 5):
+                kernels += residual(channels, expansion, window, height, width)
+            kernels.append(depthwise(channels * expansion, height, width, stride=2))
+        kernels.append(relu(channels, height, width))
+    return list(dict.fromkeys(kernels))
