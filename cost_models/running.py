@@ -1,28 +1,46 @@
-"""Times compiled kernels on a device over TVM's RPC, one after another on an otherwise quiet device."""
+"""Times compiled kernels on a device over TVM's RPC: quickly for trials, carefully for what goes in a table.
+
+Both wait for the device as long as that takes: whoever gives them a session adds the time limit.
+"""
 
 import contextlib
+import hashlib
 import math
-import queue
-import threading
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from cost_models.building import brief
 from cost_models.errors import CostModelError
+from cost_models.rounds import MIN_ROUNDS, Care, Rounds, take_rounds
+from cost_models.samples import is_coarse
 from cost_models.tvm_import import ms, tvm
+from targets.spec import Measure
+
+_LONGER = 4  # times as long are the samples where the clock is too coarse
+_FINEST_S = 1e-3  # TVM takes the least duration of a sample in whole milliseconds
+_SLOW = 1.25  # on a quiet machine the reference scatters by up to 10 %: this is another state of the machine
 
 
 class Session(Protocol):
-    """An open connection to a device: TVM's ``RPCSession`` and the device of it that runs kernels."""
+    """An open connection to a device: TVM's ``RPCSession``, the device that runs kernels, and room.
+
+    ``scratch`` holds what work wants to find again in the same session; it is emptied with the session.
+    """
 
     @property
     def remote(self) -> Any: ...
 
     @property
     def device(self) -> Any: ...
+
+    @property
+    def scratch(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +52,7 @@ class RunSettings:
         repeat: samples.
         min_repeat_s: a sample lasts at least this long; short kernels run more often to get there.
         cooldown_s: pause between two samples, for devices that throttle.
-        timeout_s: upload, warm-up and all samples of one kernel.
+        timeout_s: upload, warm-up and all samples of one kernel; kept by whoever runs the work.
         give_up_factor: a kernel this many times slower than the best so far gets a single sample.
     """
 
@@ -59,22 +77,55 @@ class RunSettings:
                 f"found {self.min_repeat_s}, {self.cooldown_s}, {self.timeout_s} and {self.give_up_factor}"
             )
 
+    @classmethod
+    def of(cls, measure: Measure) -> "RunSettings":
+        """As a target's file says."""
+        return cls(
+            number=measure.number,
+            repeat=measure.repeat,
+            min_repeat_s=measure.min_repeat_ms / 1e3,
+            cooldown_s=measure.cooldown_ms / 1e3,
+            timeout_s=measure.timeout_s,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """What timing gave.
+    """What timing a trial gave.
 
     Attributes:
         samples_s: seconds a run, one value a repeat; empty when ``error`` is set.
         error: one line.
-        run_s: what timing cost, upload included.
+        upload_s: copying the file to the device and loading it there.
+        run_s: what timing cost after that.
         hopeless: far slower than the best so far, so there is a single sample of a single run.
     """
 
     samples_s: tuple[float, ...] = ()
     error: str | None = None
+    upload_s: float = 0.0
     run_s: float = 0.0
     hopeless: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """What a careful timing gave.
+
+    Attributes:
+        samples_s: seconds a run, in the order taken; empty when ``error`` is set.
+        reference_s: of the reference kernel, in the order taken; empty without one.
+        notes: what whoever reads the samples must know, one phrase each.
+        error: one line.
+        upload_s, run_s: as for ``RunResult``.
+    """
+
+    samples_s: tuple[float, ...] = ()
+    reference_s: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    upload_s: float = 0.0
+    run_s: float = 0.0
 
 
 def arguments_of(mod: Any) -> list[Any]:
@@ -100,45 +151,102 @@ def run_kernel(
     settings: RunSettings,
     *,
     best_s: float = math.inf,
-    arguments: Sequence[Any] | None = None,
 ) -> RunResult:
     """Upload, load, warm up and time one shared object. The uploaded file is always removed.
 
     Args:
         args_info: as ``arguments_of`` gives it.
         best_s: fastest kernel so far, seconds a run; bounds what a hopeless one may cost.
-        arguments: what ``make_arguments`` made for an earlier kernel of the same shapes.
-
-    Waits for the device as long as that takes: ``Runner`` adds the time limit.
     """
-    started = time.perf_counter()
+    watch = _Stopwatch()
     try:
-        with _uploaded(session.remote, path) as module:
-            arguments = make_arguments(session, args_info) if arguments is None else arguments
-            samples_s, hopeless = _time(module, session.device, arguments, settings, best_s)
+        with uploaded(session, path) as module:
+            watch.loaded()
+            arguments = _arguments(session, args_info)
+            first_s = _once(module, session.device, arguments)
+            hopeless = first_s > settings.give_up_factor * best_s
+            samples_s = (first_s,) if hopeless else sample(module, session.device, arguments, settings)
     except Exception as error:
-        return RunResult(error=brief(error), run_s=time.perf_counter() - started)
-    return RunResult(samples_s=samples_s, hopeless=hopeless, run_s=time.perf_counter() - started)
+        return RunResult(error=brief(error), upload_s=watch.upload_s, run_s=watch.run_s)
+    return RunResult(samples_s=samples_s, hopeless=hopeless, upload_s=watch.upload_s, run_s=watch.run_s)
+
+
+def time_carefully(
+    session: Session,
+    path: Path,
+    args_info: Sequence[Any],
+    settings: RunSettings,
+    care: Care,
+    reference: Callable[[Session], tuple[float, ...]] | None = None,
+) -> Timing:
+    """Time one shared object in rounds, with the reference kernel before, between and after them.
+
+    More rounds follow until ``care`` is satisfied or its budget is spent; ``notes`` say what was not reached.
+    Samples of disturbed rounds stay in: leaving them out did not bring the medians of repeated timings closer
+    together, since a machine's slow states outlast a timing. Where the clock is too coarse, it starts anew,
+    once, with longer samples.
+
+    Args:
+        settings: ``repeat`` and ``give_up_factor`` are not used here.
+        reference: a burst of the reference kernel, ``Reference.burst``.
+    """
+    watch = _Stopwatch()
+    beside = None if reference is None else partial(reference, session)
+    try:
+        with uploaded(session, path) as module:
+            watch.loaded()
+            arguments = _arguments(session, args_info)
+            first_s = _once(module, session.device, arguments)
+
+            def rounds_of(min_repeat_s: float) -> Rounds:
+                affordable = int(care.budget_s / MIN_ROUNDS / max(first_s, min_repeat_s))
+                repeat = max(1, min(care.burst, affordable))
+                each = replace(settings, min_repeat_s=min_repeat_s, repeat=repeat)
+                return take_rounds(partial(sample, module, session.device, arguments, each), beside, care)
+
+            rounds, notes = rounds_of(settings.min_repeat_s), []
+            if is_coarse(rounds.samples_s):
+                longer_s = _LONGER * max(settings.min_repeat_s, _FINEST_S)
+                rounds, notes = rounds_of(longer_s), [f"coarse clock: samples of {longer_s * 1e3:g} ms"]
+    except Exception as error:
+        return Timing(error=brief(error), upload_s=watch.upload_s, run_s=watch.run_s)
+    notes += rounds.notes(care) + _slow_state(session, rounds.levels_s)
+    return Timing(
+        samples_s=rounds.samples_s,
+        reference_s=tuple(chain.from_iterable(rounds.beside)),
+        notes=tuple(notes),
+        upload_s=watch.upload_s,
+        run_s=watch.run_s,
+    )
+
+
+def _slow_state(session: Session, levels_s: Sequence[float]) -> list[str]:
+    """A note where the device was slower all along than it was before in the same session."""
+    if not levels_s:
+        return []
+    fastest_s = min(*levels_s, session.scratch.get("reference_fastest_s", math.inf))
+    session.scratch["reference_fastest_s"] = fastest_s
+    ratio = statistics.median(levels_s) / fastest_s
+    return [f"slow state: the reference took {ratio:.2f} times its fastest so far"] if ratio > _SLOW else []
 
 
 @contextlib.contextmanager
-def _uploaded(remote: Any, path: Path) -> Iterator[Any]:
-    remote.upload(str(path), path.name)
+def uploaded(session: Session, path: Path) -> Iterator[Any]:
+    """The remote module; its file is gone after the block, the module stays usable.
+
+    Named after its content: TVM's server never unloads a library, and answers a known name with the first
+    library of that name.
+    """
+    name = f"{hashlib.sha256(path.read_bytes()).hexdigest()}.so"
+    session.remote.upload(str(path), name)
     try:
-        yield remote.load_module(path.name)
+        yield session.remote.load_module(name)
     finally:
-        remote.remove(path.name)
+        session.remote.remove(name)
 
 
-def _time(
-    module: Any, device: Any, arguments: Sequence[Any], settings: RunSettings, best_s: float
-) -> tuple[tuple[float, ...], bool]:
-    """Samples in seconds, and whether it was given up after one. Every evaluator call warms up once."""
-    device.sync()
-    once = module.time_evaluator(module.entry_name, device, number=1, repeat=1)
-    first = tuple(once(*arguments).results)
-    if first[0] > settings.give_up_factor * best_s:
-        return first, True
+def sample(module: Any, device: Any, arguments: Sequence[Any], settings: RunSettings) -> tuple[float, ...]:
+    """Samples in seconds, after a warm-up run."""
     evaluator = module.time_evaluator(
         module.entry_name,
         device,
@@ -147,86 +255,43 @@ def _time(
         min_repeat_ms=math.ceil(settings.min_repeat_s * 1000),
         cooldown_interval_ms=math.ceil(settings.cooldown_s * 1000),
     )
-    return tuple(evaluator(*arguments).results), False
+    return tuple(evaluator(*arguments).results)
 
 
-class Runner:
-    """Times kernels on one device and outlives what they do to it.
-
-    Args:
-        connect: opens a session; called before the first kernel and again after one that hung, crashed the
-            server or broke the device. It must end or wait out the session that it replaces. What it raises,
-            ``measure`` raises: without a device there is nothing to go on with.
-        settings: how to time.
-    """
-
-    def __init__(self, connect: Callable[[], Session], settings: RunSettings | None = None) -> None:
-        self.settings = settings or RunSettings()
-        self._connect = connect
-        self._session: Session | None = None
-        self._arguments: tuple[str, list[Any]] | None = (
-            None  # of the last kernel: a device may have little memory
-        )
-
-    def measure(self, path: Path, args_info: Sequence[Any], best_s: float = math.inf) -> RunResult:
-        """``run_kernel`` with at most ``settings.timeout_s``."""
-        if self._session is None:
-            self._session = self._connect()
-        answers: queue.SimpleQueue[tuple[RunResult, list[Any] | None]] = queue.SimpleQueue()
-        threading.Thread(
-            target=_run_apart,
-            args=(
-                self._session,
-                path,
-                list(args_info),
-                self.settings,
-                best_s,
-                self._reusable(args_info),
-                answers,
-            ),
-            daemon=True,  # one that hangs ends when its server does
-        ).start()
-        try:
-            result, arguments = answers.get(timeout=self.settings.timeout_s)
-        except queue.Empty:
-            limit_s = self.settings.timeout_s
-            result = RunResult(error=f"no answer from the device within {limit_s:g} s", run_s=limit_s)
-            arguments = None
-        if arguments is None:
-            self._session = None
-            self._arguments = None
-        else:
-            self._arguments = (_spell(args_info), arguments)
-        return result
-
-    def _reusable(self, args_info: Sequence[Any]) -> list[Any] | None:
-        if self._arguments is not None and self._arguments[0] != _spell(args_info):
-            self._arguments = None
-        return self._arguments[1] if self._arguments else None
+def _once(module: Any, device: Any, arguments: Sequence[Any]) -> float:
+    """Seconds of a single run after a warm-up run."""
+    device.sync()
+    evaluator = module.time_evaluator(module.entry_name, device, number=1, repeat=1)
+    return float(evaluator(*arguments).results[0])
 
 
-def _spell(args_info: Sequence[Any]) -> str:
-    return " ".join(f"{info.dtype}{tuple(info.shape)}" for info in args_info)
+def _arguments(session: Session, args_info: Sequence[Any]) -> list[Any]:
+    """Those of the last kernel of the session where the shapes are the same."""
+    shapes = " ".join(f"{info.dtype}{tuple(info.shape)}" for info in args_info)
+    if shapes not in session.scratch.get("arguments", {}):
+        session.scratch.pop(
+            "arguments", None
+        )  # before the new ones are made: a device may have little memory
+        session.scratch["arguments"] = {shapes: make_arguments(session, args_info)}
+    arguments: list[Any] = session.scratch["arguments"][shapes]
+    return arguments
 
 
-def _run_apart(
-    session: Session,
-    path: Path,
-    args_info: Sequence[Any],
-    settings: RunSettings,
-    best_s: float,
-    arguments: list[Any] | None,
-    answers: "queue.SimpleQueue[tuple[RunResult, list[Any] | None]]",
-) -> None:
-    """Answers with the result and the arguments to reuse; with none when the session is no good any more."""
-    try:
-        arguments = make_arguments(session, args_info) if arguments is None else arguments
-        result = run_kernel(session, path, args_info, settings, best_s=best_s, arguments=arguments)
-    except Exception as error:
-        result = RunResult(error=brief(error))
-    if result.error is not None:
-        try:
-            session.device.sync()  # a dead server or a broken CUDA context says so here
-        except Exception:
-            arguments = None
-    answers.put((result, arguments))
+class _Stopwatch:
+    """Tells copying and loading from running, whenever it is asked."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._loaded: float | None = None
+
+    def loaded(self) -> None:
+        """Copying and loading are done."""
+        self._loaded = time.perf_counter()
+
+    @property
+    def upload_s(self) -> float:
+        return (self._loaded or time.perf_counter()) - self._started
+
+    @property
+    def run_s(self) -> float:
+        return 0.0 if self._loaded is None else time.perf_counter() - self._loaded

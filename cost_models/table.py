@@ -2,7 +2,7 @@
 
 Needs neither TVM nor the device. A table belongs to one environment (device, power mode, compiler versions,
 flags, dtype, measuring protocol); rows of another are never mixed in. Raw samples are kept in every row,
-statistics are derived from them.
+statistics are derived from them. A kernel that no schedule works for has an estimate, and says so.
 """
 
 import contextlib
@@ -10,23 +10,25 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cost_models.errors import CostModelError, IncompatibleTable, MissingEntry
+from cost_models.errors import CostModelError, IncompatibleTable, InvalidMeasurement, MissingEntry
 from cost_models.graph import Graph
 from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.ops import Shape
-from cost_models.records import Measurement
+from cost_models.records import SCHEDULED
+from cost_models.samples import interval_width
 from cost_models.store import MeasurementStore
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # version 1 had neither estimates nor reasons, and is still read
 ROWS, HEADER = "kernels.csv", "table.json"
-_COLUMNS = ("kernel", "how", "trials", "samples_s")
+_COLUMNS = ("kernel", "how", "trials", "samples_s", "estimate_s", "reason")
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,12 @@ class Latency:
         median_s: of the samples; for several kernels, the sum of their medians.
         low_s, high_s: 10th and 90th percentile of the samples; for several kernels, the sums, which is what
             one sees when disturbances hit all of them alike.
-        samples: how many stand behind the number; for several kernels, the smallest of their counts.
+        samples: how many stand behind the number, 0 for an estimate; for several kernels, the smallest count.
         kernels: how many kernels were added up; 0 for the identity skip, which costs nothing.
-        tuned: how many of them run a tuned schedule, the others run the default one.
+        tuned: how many of them run a schedule that was found by tuning, here or for a similar kernel.
+        estimated: how many of them could not be measured; estimates count in the sums of seconds.
+        interval_s: seconds between the ends of the 95 % interval of the median; infinite for a single sample,
+            nothing for an estimate; for several kernels, the sum.
     """
 
     median_s: float = 0.0
@@ -48,6 +53,13 @@ class Latency:
     samples: int = 0
     kernels: int = 0
     tuned: int = 0
+    estimated: int = 0
+    interval_s: float = 0.0
+
+    @property
+    def width(self) -> float:
+        """``interval_s`` as a share of the median; 0 for what costs nothing."""
+        return self.interval_s / self.median_s if self.median_s else 0.0
 
     @classmethod
     def of_samples(cls, samples_s: tuple[float, ...], *, tuned: bool) -> "Latency":
@@ -55,7 +67,15 @@ class Latency:
         tenths = (
             statistics.quantiles(samples_s, n=10, method="inclusive") if len(samples_s) > 1 else samples_s
         )
-        return cls(statistics.median(samples_s), tenths[0], tenths[-1], len(samples_s), 1, int(tuned))
+        return cls(
+            statistics.median(samples_s),
+            tenths[0],
+            tenths[-1],
+            len(samples_s),
+            kernels=1,
+            tuned=int(tuned),
+            interval_s=interval_width(samples_s),
+        )
 
     @classmethod
     def total(cls, parts: Iterable["Latency"]) -> "Latency":
@@ -68,20 +88,51 @@ class Latency:
             min((p.samples for p in found if p.kernels), default=0),
             sum(p.kernels for p in found),
             sum(p.tuned for p in found),
+            sum(p.estimated for p in found),
+            sum(p.interval_s for p in found),
         )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One kernel of a table: how its schedule was found, from how many trials, and its samples in seconds."""
+    """One kernel of a table.
+
+    Attributes:
+        how: whose schedule it runs, ``default``, ``tuned`` or ``transferred``; ``estimated`` if none works.
+        trials: how many schedules were tried.
+        samples_s: raw, in seconds; none where it is estimated.
+        estimate_s: what an estimated one is taken to cost; None for the others.
+        reason: why it is estimated; empty for the others.
+    """
 
     how: str
     trials: int
-    samples_s: tuple[float, ...]
+    samples_s: tuple[float, ...] = ()
+    estimate_s: float | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.how not in (*SCHEDULED, "estimated"):
+            raise InvalidMeasurement(
+                f"how must be one of {', '.join(SCHEDULED)}, estimated; found {self.how!r}"
+            )
+        values = self.samples_s if self.estimate_s is None else (self.estimate_s,)
+        if not values or not all(math.isfinite(value) and value > 0 for value in values):
+            raise InvalidMeasurement(f"latencies must be finite and > 0 s, found {values}")
+        estimated = (not self.samples_s, self.estimate_s is not None, bool(self.reason))
+        if estimated != (self.how == "estimated",) * 3:
+            raise InvalidMeasurement(
+                "an estimated row has estimate_s and reason, any other has samples_s alone"
+            )
 
     @property
     def latency(self) -> Latency:
-        return Latency.of_samples(self.samples_s, tuned=self.how == "tuned")
+        if self.estimate_s is not None:
+            return Latency(self.estimate_s, self.estimate_s, self.estimate_s, kernels=1, estimated=1)
+        return Latency.of_samples(self.samples_s, tuned=self.how != "default")
+
+
+Estimate = Callable[[str, Mapping[str, Any]], float | None]  # kernel's key and description -> seconds
 
 
 @dataclass(frozen=True)
@@ -113,25 +164,43 @@ class LatencyTable:
         """Latency of a block or a network: the sum over its kernels. Raises MissingEntry for a hole."""
         return Latency.total(self.kernel(kernel) for kernel in split_into_kernels(graph, inputs))
 
+    def share_wider_than(self, width: float) -> float:
+        """Share of the measured rows whose ``latency.width`` is over ``width``; 0 if nothing is measured."""
+        wide = [row.latency.width > width for row in self.rows.values() if row.samples_s]
+        return sum(wide) / max(len(wide), 1)
+
     @classmethod
     def from_store(
-        cls, store: MeasurementStore, target: str, fingerprint: Mapping[str, Any]
+        cls,
+        store: MeasurementStore,
+        target: str,
+        fingerprint: Mapping[str, Any],
+        estimate: Estimate | None = None,
     ) -> "LatencyTable":
-        """What was measured there: of a kernel's newest default and its newest tuned timing the faster."""
+        """What was measured there: see ``MeasurementStore.fastest``.
+
+        Args:
+            estimate: asked for kernels whose every measurement failed; None leaves them out.
+        """
         environment = store.find_environment(fingerprint)
-        counts = store.trial_counts(environment)
-        newest: dict[str, dict[str, Measurement]] = {}
-        for found in store.measurements(environment).values():
-            if found.error is None:
-                newest.setdefault(found.kernel, {})[found.how] = found
+        counts, descriptions = store.trial_counts(environment), store.kernels()
+        fastest = store.fastest(environment)
+        failed = {m.kernel: m.error for m in store.measurements(environment).values() if m.error}
         rows = {}
-        for key, by_how in sorted(newest.items()):
-            best = min(by_how.values(), key=lambda m: m.median_s)
-            rows[key] = Row(best.how, counts.get(key, 0), best.samples_s)
+        for key in sorted(fastest.keys() | failed.keys()):
+            if key in fastest:
+                _, best = fastest[key]
+                rows[key] = Row(best.how, counts.get(key, 0), best.samples_s)
+            elif estimate and (seconds := estimate(key, descriptions[key])) is not None:
+                rows[key] = Row("estimated", counts.get(key, 0), estimate_s=seconds, reason=failed[key])
         return cls(target, dict(fingerprint), rows)
 
-    def save(self, folder: Path, *, made_by: str) -> None:
+    def save(self, folder: Path, *, made_by: str, machine: str | None = None) -> None:
         """Write ``kernels.csv`` and ``table.json`` (schema, target, fingerprint, checksum, maker).
+
+        Args:
+            made_by: program and version.
+            machine: in words, where and when it was measured: model, cores, memory, date.
 
         Raises CostModelError when there is no room, or the place cannot be written.
         """
@@ -139,12 +208,15 @@ class LatencyTable:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for key, row in self.rows.items():
-            writer.writerow((key, row.how, row.trials, " ".join(f"{s:.9g}" for s in row.samples_s)))
+            samples = " ".join(f"{s:.9g}" for s in row.samples_s)
+            estimate = "" if row.estimate_s is None else f"{row.estimate_s:.9g}"
+            writer.writerow((key, row.how, row.trials, samples, estimate, row.reason))
         header = {
             "schema_version": SCHEMA_VERSION,
             "target": self.target,
             "fingerprint": dict(self.fingerprint),
             "made_by": made_by,
+            "machine": machine,
             "sha256": {ROWS: hashlib.sha256(text.getvalue().encode()).hexdigest()},
         }
         write_whole(folder / ROWS, text.getvalue())
@@ -174,8 +246,8 @@ class LatencyTable:
         if hashlib.sha256(content).hexdigest() != header["sha256"][ROWS]:
             raise IncompatibleTable(f"{folder / ROWS}: differs from its checksum in {HEADER}; {_AGAIN}")
         try:
-            rows = _read_rows(content.decode())
-        except (ValueError, KeyError, TypeError, AttributeError):
+            rows = _read_rows(content.decode(), header["schema_version"])
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidMeasurement):
             raise IncompatibleTable(f"{folder / ROWS}: not the rows of a table; {_AGAIN}") from None
         return cls(header["target"], header["fingerprint"], rows)
 
@@ -188,9 +260,10 @@ def _read_header(folder: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = header["schema_version"]
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise IncompatibleTable(
-                f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; update it or profile again"
+                f"{path}: schema {version}, this program reads 1 to {SCHEMA_VERSION}; "
+                "update it or profile again"
             )
         sound = isinstance(header["target"], str) and isinstance(header["sha256"][ROWS], str)
         sound = sound and isinstance(header["fingerprint"], dict)
@@ -203,13 +276,19 @@ def _read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
-def _read_rows(text: str) -> dict[str, Row]:
-    return {
-        line["kernel"]: Row(
-            line["how"], int(line["trials"]), tuple(float(s) for s in line["samples_s"].split())
+def _read_rows(text: str, version: int) -> dict[str, Row]:
+    nothing = {"estimate_s": "", "reason": ""} if version == 1 else {}
+    rows = {}
+    for line in csv.DictReader(io.StringIO(text)):
+        line |= nothing
+        rows[line["kernel"]] = Row(
+            line["how"],
+            int(line["trials"]),
+            tuple(float(sample) for sample in line["samples_s"].split()),
+            float(line["estimate_s"]) if line["estimate_s"] else None,
+            line["reason"],
         )
-        for line in csv.DictReader(io.StringIO(text))
-    }
+    return rows
 
 
 def write_whole(path: Path, text: str) -> None:

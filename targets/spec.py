@@ -37,11 +37,16 @@ class Rpc(_Section):
 class Measure(_Section):
     """How one kernel is timed. All but ``timeout_s`` is part of a measurement's identity.
 
+    Timing goes in rounds, with a reference kernel between them, until the median is known well enough.
+
     Attributes:
         number: runs averaged into one sample.
-        repeat: samples kept; at least 3, so that a median means something.
+        repeat: samples of the first two rounds, which are made in any case; all samples are kept.
         min_repeat_ms: a sample lasts at least this long; TVM raises ``number`` to get there.
         cooldown_ms: pause between samples.
+        interval_width: wanted of the 95 % interval of the median, as a share of the median.
+        drift: how much slower than at its fastest the reference may be beside a round, as a share.
+        budget_s: when it is spent, timing ends however wide the interval is.
         timeout_s: a kernel that takes longer than this counts as hung.
     """
 
@@ -49,7 +54,18 @@ class Measure(_Section):
     repeat: Annotated[int, Field(ge=3)]
     min_repeat_ms: Annotated[int, Field(ge=0)]
     cooldown_ms: Annotated[int, Field(ge=0)]
+    interval_width: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    drift: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    budget_s: Positive = 1.5
     timeout_s: Positive
+
+    @field_validator("timeout_s")
+    @classmethod
+    def _is_beyond_the_budget(cls, timeout_s: float, info: ValidationInfo) -> float:
+        budget_s = info.data.get("budget_s", 0.0)
+        if timeout_s <= budget_s:
+            raise ValueError(f"found {timeout_s:g}; allowed: more than budget_s, which is {budget_s:g}")
+        return timeout_s
 
 
 class Peaks(_Section):

@@ -1,10 +1,8 @@
-"""Latency tables: what their numbers mean, what is looked up, what is refused when they are read."""
+"""Latency tables: what their numbers mean, what is looked up, what comes from a store."""
 
-import hashlib
-import json
+import math
 import statistics
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cost_models.errors import CostModelError, IncompatibleTable, MissingEntry, UnknownEnvironment
+from cost_models.errors import (
+    InvalidMeasurement,
+    MissingEntry,
+    UnknownEnvironment,
+)
 from cost_models.graph import GraphBuilder
 from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.ops import Activation, Conv2d
@@ -47,11 +49,15 @@ def table_of(**samples_s: tuple[float, ...]) -> LatencyTable:
 
 def test_percentiles_of_known_samples() -> None:
     latency = Latency.of_samples(tuple(float(n) for n in range(11, 0, -1)), tuned=True)
-    assert latency == Latency(median_s=6.0, low_s=2.0, high_s=10.0, samples=11, kernels=1, tuned=1)
+    # 95 % interval of the median of 11: from the second smallest to the second largest
+    assert latency == Latency(6.0, low_s=2.0, high_s=10.0, samples=11, kernels=1, tuned=1, interval_s=8.0)
+    assert latency.width == pytest.approx(8 / 6)
 
 
-def test_single_sample_is_all_there_is() -> None:
-    assert Latency.of_samples((0.25,), tuned=False) == Latency(0.25, 0.25, 0.25, 1, 1, 0)
+def test_single_sample_tells_nothing_of_its_width() -> None:
+    latency = Latency.of_samples((0.25,), tuned=False)
+    assert latency == Latency(0.25, 0.25, 0.25, 1, 1, 0, interval_s=math.inf)
+    assert latency.width == math.inf
 
 
 @given(SAMPLES)
@@ -74,6 +80,46 @@ def test_total_is_the_sum(parts: list[tuple[float, ...]]) -> None:
     assert total.kernels == len(parts)
     assert total.tuned == sum(len(samples) % 2 == 0 for samples in parts)
     assert total.samples == min(map(len, parts), default=0)
+
+
+def test_width_of_a_sum_is_the_sum_of_widths_over_the_sum_of_medians() -> None:
+    long, short = (
+        Latency.of_samples((9.0, 10.0, 11.0), tuned=True),
+        Latency.of_samples((1.0, 2.0), tuned=True),
+    )
+    assert (long.width, short.width) == (0.2, pytest.approx(1 / 1.5))
+    total = Latency.total([long, short, Latency()])
+    assert total.width == pytest.approx((2.0 + 1.0) / (10.0 + 1.5))
+    assert Latency().width == 0.0
+
+
+def test_an_estimate_counts_in_seconds_and_as_one() -> None:
+    row = Row("estimated", 6, estimate_s=2e-3, reason="it broke")
+    assert row.latency == Latency(2e-3, 2e-3, 2e-3, samples=0, kernels=1, tuned=0, estimated=1)
+    total = Latency.total([row.latency, Row("transferred", 1, (1e-3, 1e-3)).latency])
+    assert (total.median_s, total.kernels, total.tuned, total.estimated) == (pytest.approx(3e-3), 2, 1, 1)
+    assert total.samples == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("best", 0, (1.0,)), "how must be one of default, tuned, transferred, estimated; found 'best'"),
+        (("default", 0, ()), r"latencies must be finite and > 0 s, found \(\)"),
+        (("tuned", 0, (1.0, 0.0)), r"latencies must be finite and > 0 s, found \(1.0, 0.0\)"),
+        (("estimated", 0, (), 1e999, "it broke"), r"latencies must be finite and > 0 s, found \(inf,\)"),
+        (
+            ("estimated", 0, (1.0,)),
+            "an estimated row has estimate_s and reason, any other has samples_s alone",
+        ),
+        (("estimated", 0, (), 1.0), "an estimated row has estimate_s and reason"),
+        (("tuned", 0, (), 1.0, "it broke"), "an estimated row has estimate_s and reason"),
+        (("default", 0, (1.0,), 1.0), "an estimated row has estimate_s and reason"),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused(row: Any, message: str) -> None:
+    with pytest.raises(InvalidMeasurement, match=message):
+        Row(*row)
 
 
 def test_a_part_without_kernels_costs_nothing_and_hides_no_samples() -> None:
@@ -114,6 +160,18 @@ def test_what_was_not_measured_is_an_error_that_names_it() -> None:
         table.graph(graph, {"x": (1, 8, 16, 16)})
 
 
+def test_share_of_rows_whose_interval_is_too_wide() -> None:
+    rows = {
+        "narrow": Row("default", 0, (1.00, 1.02, 1.04)),
+        "wide": Row("default", 0, (1.00, 1.02, 1.10)),
+        "one sample": Row("tuned", 1, (1.0,)),
+        "not measured": Row("estimated", 2, estimate_s=1.0, reason="it broke"),
+    }
+    assert LatencyTable("board", BOARD, rows).share_wider_than(0.05) == pytest.approx(2 / 3)
+    assert LatencyTable("board", BOARD, rows).share_wider_than(0.2) == pytest.approx(1 / 3)
+    assert LatencyTable("board", BOARD).share_wider_than(0.05) == 0.0
+
+
 # --- from a store ---
 
 
@@ -123,21 +181,30 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
         yield store
 
 
-def add(store: MeasurementStore, key: str, how: str, *samples_s: float, of: Any = BOARD) -> None:
+def add(
+    store: MeasurementStore, key: str, how: str, *samples_s: float, of: Any = BOARD, error: str = "it broke"
+) -> None:
     environment = store.add_environment(of)
     store.add_kernel(key, {"key": key})
-    error = None if samples_s else "it broke"
-    store.add_measurement(environment, Measurement(kernel=key, how=how, samples_s=samples_s, error=error))
+    measurement = Measurement(kernel=key, how=how, samples_s=samples_s, error=None if samples_s else error)
+    store.add_measurement(environment, measurement)
 
 
-def test_the_faster_of_default_and_tuned_wins(store: MeasurementStore) -> None:
+def test_the_fastest_of_all_kinds_wins(store: MeasurementStore) -> None:
     add(store, "a", "default", 2e-3, 2e-3)
     add(store, "a", "tuned", 1e-3, 1.1e-3)
     add(store, "b", "tuned", 5e-3)
     add(store, "b", "default", 4e-3)
+    add(store, "c", "default", 4e-3)
+    add(store, "c", "transferred", 2e-3)
+    add(store, "c", "tuned", 3e-3)
     rows = LatencyTable.from_store(store, "board", BOARD).rows
-    assert rows == {"a": Row("tuned", 0, (1e-3, 1.1e-3)), "b": Row("default", 0, (4e-3,))}
-    assert (rows["a"].latency.tuned, rows["b"].latency.tuned) == (1, 0)
+    assert rows == {
+        "a": Row("tuned", 0, (1e-3, 1.1e-3)),
+        "b": Row("default", 0, (4e-3,)),
+        "c": Row("transferred", 0, (2e-3,)),
+    }
+    assert [rows[key].latency.tuned for key in "abc"] == [1, 0, 1]
 
 
 def test_the_newest_of_each_kind_counts_even_where_it_is_slower(store: MeasurementStore) -> None:
@@ -153,6 +220,27 @@ def test_failures_are_no_rows_and_do_not_hide_what_worked(store: MeasurementStor
     add(store, "a", "default")
     add(store, "b", "default")
     assert list(LatencyTable.from_store(store, "board", BOARD).rows) == ["a"]
+
+
+def test_what_never_worked_is_estimated_with_the_reason(store: MeasurementStore) -> None:
+    add(store, "a", "default")
+    add(store, "a", "tuned", error="it hung")
+    add(store, "b", "default")
+    add(store, "c", "default")
+    add(store, "c", "tuned", 1e-3)
+    store.add_trial(store.add_environment(BOARD), "a", Trial(schedule="1", error="it broke"))
+    asked = []
+
+    def estimate(key: str, description: Any) -> float | None:
+        asked.append((key, description))
+        return 5e-3 if key == "a" else None
+
+    rows = LatencyTable.from_store(store, "board", BOARD, estimate).rows
+    assert rows == {
+        "a": Row("estimated", 1, estimate_s=5e-3, reason="it hung"),
+        "c": Row("tuned", 0, (1e-3,)),
+    }
+    assert asked == [("a", {"key": "a"}), ("b", {"key": "b"})]
 
 
 def test_rows_of_another_environment_stay_out(store: MeasurementStore) -> None:
@@ -171,151 +259,7 @@ def test_rows_say_how_many_trials_stand_behind_them(store: MeasurementStore) -> 
     add(store, "a", "default", 1e-3)
     add(store, "b", "default", 1e-3)
     environment = store.add_environment(BOARD)
-    store.add_trial(environment, "a", Trial(trace="1", samples_s=(1e-3,)))
-    store.add_trial(environment, "a", Trial(trace="2", error="it broke"))
+    store.add_trial(environment, "a", Trial(schedule="1", samples_s=(1e-3,)))
+    store.add_trial(environment, "a", Trial(schedule="2", error="it broke"))
     rows = LatencyTable.from_store(store, "board", BOARD).rows
     assert (rows["a"].trials, rows["b"].trials) == (2, 0)
-
-
-# --- on disk ---
-
-KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), min_size=1)
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    rows = {"conv1x1 8x8x8->8x8x8 #1": Row("tuned", 16, (1e-3, 2e-3)), "b": Row("default", 0, (0.5,))}
-    LatencyTable("board", BOARD, rows).save(tmp_path / "table", made_by="a test")
-    return tmp_path / "table"
-
-
-def test_saved_table_is_read_back_and_says_how_it_was_made(saved: Path) -> None:
-    rows = {"conv1x1 8x8x8->8x8x8 #1": Row("tuned", 16, (1e-3, 2e-3)), "b": Row("default", 0, (0.5,))}
-    assert LatencyTable.load(saved) == LatencyTable("board", BOARD, rows)
-    assert LatencyTable.load(str(saved), target="board").rows == rows
-    header = json.loads((saved / "table.json").read_text(encoding="utf-8"))
-    assert header["made_by"] == "a test"
-    assert (saved / "kernels.csv").read_text(encoding="utf-8").splitlines()[
-        0
-    ] == "kernel,how,trials,samples_s"
-    assert sorted(path.name for path in saved.iterdir()) == ["kernels.csv", "table.json"]
-
-
-@given(st.dictionaries(KEYS, SAMPLES, max_size=5))
-def test_any_rows_survive_the_disk(
-    tmp_path_factory: pytest.TempPathFactory, samples: dict[str, tuple[float, ...]]
-) -> None:
-    folder = tmp_path_factory.mktemp("table")
-    table_of(**samples).save(folder, made_by="a test")
-    read = LatencyTable.load(folder)
-    assert list(read.rows) == list(samples)
-    for key, samples_s in samples.items():
-        assert read.rows[key].samples_s == pytest.approx(samples_s, rel=1e-8)
-
-
-def check_refused(folder: Path, *said: str, **options: Any) -> None:
-    with pytest.raises(IncompatibleTable) as caught:
-        LatencyTable.load(folder, **options)
-    assert caught.value.exit_code == 2
-    assert "\n" not in str(caught.value)
-    for words in said:
-        assert words in str(caught.value)
-
-
-def test_table_of_another_target_is_refused(saved: Path) -> None:
-    check_refused(
-        saved,
-        f"{saved}: is a table of board, not of other; give --table the folder of a profile of other, or make",
-        target="other",
-    )
-
-
-@pytest.mark.parametrize("name", ["kernels.csv", "table.json"])
-def test_missing_file_is_refused(saved: Path, name: str) -> None:
-    (saved / name).unlink()
-    check_refused(saved, "kernels.csv")
-
-
-def test_folder_without_a_table_is_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "none"):
-        check_refused(folder, f"{folder}: no sound table there (a folder with table.json and kernels.csv")
-
-
-def test_one_changed_digit_is_noticed(saved: Path) -> None:
-    text = (saved / "kernels.csv").read_text(encoding="utf-8")
-    (saved / "kernels.csv").write_text(text.replace("0.002", "0.003"), encoding="utf-8")
-    check_refused(saved, "kernels.csv: differs from its checksum in table.json; profile again into the same")
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "3", "{", '"x"', "{}", '{"schema_version": 1}', '{"schema_version": 1, "target": 7}']
-)
-def test_damaged_header_is_refused(saved: Path, text: str) -> None:
-    (saved / "table.json").write_text(text, encoding="utf-8")
-    check_refused(saved, "no sound table there")
-
-
-def test_bytes_that_are_no_text_are_refused(saved: Path) -> None:
-    (saved / "table.json").write_bytes(b"\xff\xfe\x00")
-    check_refused(saved, "no sound table there")
-
-
-def test_newer_schema_is_named_whatever_else_it_holds(saved: Path) -> None:
-    (saved / "table.json").write_text('{"schema_version": 2, "goal": "board"}', encoding="utf-8")
-    check_refused(saved, "table.json: schema 2, this program reads 1; update it or profile again")
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        b"kernel,how,trials\na,tuned,1\n",
-        b"kernel,how,trials,samples_s\na,tuned,many,0.1\n",
-        b"kernel,how,trials,samples_s\na,tuned,1,0.1 fast\n",
-        b"kernel,how,trials,samples_s\na,tuned\n",
-        b"\xff\xfe",
-    ],
-)
-def test_rows_of_another_form_are_refused_though_their_sum_is_right(saved: Path, rows: bytes) -> None:
-    header = json.loads((saved / "table.json").read_text(encoding="utf-8"))
-    header["sha256"]["kernels.csv"] = hashlib.sha256(rows).hexdigest()
-    (saved / "table.json").write_text(json.dumps(header), encoding="utf-8")
-    (saved / "kernels.csv").write_bytes(rows)
-    check_refused(saved, "kernels.csv: not the rows of a table; profile again into the same folder")
-
-
-def test_place_that_cannot_be_written_is_named(saved: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(
-        CostModelError, match=r"file/kernels\.csv: cannot be written \(.*\); what was measured"
-    ):
-        LatencyTable.load(saved).save(tmp_path / "file", made_by="a test")
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Mounts a file system of so many KiB; skips where that is not permitted."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(size_kib: int) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(place)]
-        try:
-            subprocess.run(command, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("mounting a small file system needs root")
-        return place
-
-    yield mount
-    if place.is_mount():
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def test_full_disk_keeps_the_table_that_was_there(saved: Path, full_disk: Callable[[int], Path]) -> None:
-    folder = full_disk(64) / "table"
-    old = LatencyTable.load(saved)
-    old.save(folder, made_by="a test")
-    large = table_of(**{f"kernel {n}": (0.123456789,) * 20 for n in range(1000)})
-    with pytest.raises(CostModelError, match=r"kernels\.csv: cannot be written \(No space left on device\)"):
-        large.save(folder, made_by="a test")
-    assert LatencyTable.load(folder) == old
-    assert sorted(path.name for path in folder.iterdir()) == ["kernels.csv", "table.json"]

@@ -58,6 +58,9 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
             "measure.repeats": 20,
             "measure.repeat": 2,
             "measure.number": "10",
+            "measure.interval_width": 0,
+            "measure.drift": 0.6,
+            "measure.budget_s": "2",
             "colour": "green",
             "kind": "bord",
             "dtypes": ["float32", "float61"],
@@ -75,10 +78,13 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         load_target(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
-    assert len(caught.value.faults) == 14
+    assert len(caught.value.faults) == 17
     assert set(caught.value.faults) == {
         "measure.repeats: unknown key, did you mean repeat?; "
-        "allowed: number, repeat, min_repeat_ms, cooldown_ms, timeout_s",
+        "allowed: number, repeat, min_repeat_ms, cooldown_ms, interval_width, drift, budget_s, timeout_s",
+        "measure.interval_width: found 0 (int); allowed: greater than 0",
+        "measure.drift: found 0.6 (float); allowed: less than or equal to 0.5",
+        "measure.budget_s: found '2' (str); allowed: a valid number",
         "measure.repeat: found 2 (int); allowed: greater than or equal to 3",
         "measure.number: found '10' (str); allowed: a valid integer",
         f"colour: unknown key; allowed: {', '.join(TargetSpec.model_fields)}",
@@ -110,6 +116,21 @@ def test_a_misspelt_key_of_any_section_is_told_the_sections_own_keys(tmp_path: P
     allowed = ", ".join(models[section].model_fields)
     with pytest.raises(InvalidTarget, match=f"{section}.zzz: unknown key; allowed: {allowed}$"):
         load_target(write(tmp_path, {f"{section}.zzz": 1}))
+
+
+def test_a_kernel_may_take_longer_than_its_budget(tmp_path: Path) -> None:
+    fault = "measure.timeout_s: found 10; allowed: more than budget_s, which is 10$"
+    with pytest.raises(InvalidTarget, match=fault):
+        load_target(write(tmp_path, {"measure.timeout_s": 10, "measure.budget_s": 10}))
+
+
+def test_a_file_without_the_wanted_precision_gets_the_usual_one(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        {"measure": {"number": 1, "repeat": 3, "min_repeat_ms": 1, "cooldown_ms": 0, "timeout_s": 9}},
+    )
+    measure = load_target(path).measure
+    assert (measure.interval_width, measure.drift, measure.budget_s) == (0.05, 0.1, 1.5)
 
 
 def test_a_board_names_its_device_and_a_local_machine_does_not(tmp_path: Path) -> None:
