@@ -30,6 +30,7 @@ from cost_models.ops import (
 
 _ELEMENTWISE = (Activation, Add, Mul, ToByte)
 _INJECTIVE = (Concat, Expand, Normalize, Resize, ShiftByOne)
+_MOVING = _ELEMENTWISE + _INJECTIVE
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,19 @@ def split_into_kernels(graph: Graph, inputs: Mapping[str, Shape]) -> list[Kernel
     """
     pinned = fold_batch_norm(graph).pinned(inputs)
     shapes = pinned.shapes(inputs)
-    return [_cut(pinned, nodes, shapes) for nodes in _group(pinned)]
+    return [_cut(pinned, nodes, shapes) for nodes in _group(pinned, shapes)]
 
 
-def _group(graph: Graph) -> list[list[Node]]:
+def _group(graph: Graph, shapes: Mapping[str, Shape]) -> list[list[Node]]:
     """Nodes of each kernel. Greedy form of FuseOps: a value with one reader may join its reader's kernel.
 
-    A convolution or a reduction takes in the elementwise operations that follow it, with whatever only moves
-    or combines elements on their other inputs; operations of that last sort also join one another.
+    A convolution or a reduction takes in the elementwise operations that follow it, and what is elementwise
+    or repeats elements on their other inputs. What only moves or combines elements joins its like.
     """
     group_of: dict[str, list[Node]] = {}
     groups: list[list[Node]] = []
     for node in graph.nodes:
-        joined = _joinable(graph, node, group_of)
+        joined = _joinable(graph, node, group_of, shapes)
         target = [member for group in joined for member in group] + [node]
         groups = [group for group in groups if group not in joined] + [target]
         group_of.update({member.name: target for member in target})
@@ -141,7 +142,9 @@ def _group(graph: Graph) -> list[list[Node]]:
     return sorted(groups, key=lambda g: order[g[-1].name])
 
 
-def _joinable(graph: Graph, node: Node, group_of: Mapping[str, list[Node]]) -> list[list[Node]]:
+def _joinable(
+    graph: Graph, node: Node, group_of: Mapping[str, list[Node]], shapes: Mapping[str, Shape]
+) -> list[list[Node]]:
     """Groups of the node's inputs that go on with this node; at most one of them holds a convolution."""
     found: list[list[Node]] = []
     has_anchor = False
@@ -149,14 +152,22 @@ def _joinable(graph: Graph, node: Node, group_of: Mapping[str, list[Node]]) -> l
         group = group_of.get(name)
         if group is None or len(graph.consumers[name]) > 1 or name in graph.outputs or group in found:
             continue
-        if _all(group, _ELEMENTWISE + _INJECTIVE):
-            joins = isinstance(node.op, _ELEMENTWISE + _INJECTIVE)
+        if _all(group, _MOVING):
+            joins = isinstance(node.op, _MOVING)
         else:
             joins = isinstance(node.op, _ELEMENTWISE) and not has_anchor
             has_anchor = has_anchor or joins
         if joins:
             found.append(group)
+    if has_anchor:  # from the other inputs it takes what is elementwise or repeats elements, no more
+        found = [g for g in found if all(_repeats(n, shapes) for n in g) or not _all(g, _MOVING)]
     return found
+
+
+def _repeats(node: Node, shapes: Mapping[str, Shape]) -> bool:
+    """Whether every element of the result is one of the input's at the same place, or at the only place."""
+    single = isinstance(node.op, Resize) and shapes[node.inputs[0]][2:] == (1, 1)
+    return single or isinstance(node.op, (*_ELEMENTWISE, Expand))
 
 
 def _all(group: list[Node], kinds: tuple[type[Op], ...]) -> bool:
