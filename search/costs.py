@@ -1,5 +1,7 @@
 """What a space and its networks cost on a target, from a table of kernels. No device, no TVM."""
 
+import random
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +25,32 @@ def space_kernels(space: Space, resolution: Resolution, num_classes: int = 19) -
         for kernel in dict.fromkeys(split_into_kernels(part.graph, part.inputs)):
             users.setdefault(kernel, []).append(part.name)
     return users
+
+
+def sample_blocks(space: Space, resolution: Resolution, count: int, seed: int = 0) -> list[Part]:
+    """A few different blocks of a space, in order of position: those that ``profile`` also times whole.
+
+    Spread evenly over the positions, and over the candidates as far as that leaves a choice. Identity skips
+    are left out; fewer than ``count`` where the space has no more.
+    """
+    choices = [choice for choice in space.blocks(resolution) if choice[2].graph.nodes]
+    random.Random(seed).shuffle(choices)
+    used: Counter[tuple[str, int | str]] = Counter()
+
+    def places(choice: tuple[int, str, Part]) -> list[tuple[str, int | str]]:
+        """What is best not used twice, most important first; a stretch is neighbouring positions."""
+        index, candidate, _ = choice
+        stretch = index * count // len(space.positions)
+        return [("stretch", stretch), ("position", index), ("candidate", candidate)]
+
+    chosen: list[tuple[int, str, Part]] = []
+    while choices and len(chosen) < count:
+        best = min(choices, key=lambda choice: [used[place] for place in places(choice)])
+        chosen.append(best)
+        used.update(places(best))
+        part = best[2]
+        choices = [c for c in choices if (c[2].graph, c[2].inputs) != (part.graph, part.inputs)]
+    return [part for _, _, part in sorted(chosen, key=lambda choice: choice[0])]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from cost_models.errors import MissingEntry
 from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.table import Latency, LatencyTable, Row
 from search.architecture import Architecture, list_architectures, load_architecture
-from search.costs import CostTable, cost_table, estimate, space_kernels
+from search.costs import CostTable, cost_table, estimate, sample_blocks, space_kernels
 from search.resolution import Resolution
-from search.spaces import SPACES, Space, camera_network, get_space
+from search.spaces import SPACES, Part, Space, camera_network, get_space
 
 SIZE = Resolution(64, 128)
 SMALL = get_space("small")
@@ -157,3 +157,37 @@ def test_estimate_of_blocks_that_are_all_identity_where_they_can() -> None:
     latency = estimate(Architecture(space="squeezenas-small", blocks=blocks), measured, SIZE)
     smallest = estimate(load_architecture("squeezenas-lat-small"), measured, SIZE)
     assert 0 < latency.median_s < smallest.median_s
+
+
+def where(part: Part) -> tuple[int, str]:
+    _, index, candidate = part.name.split(".")
+    return int(index), candidate
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sample_of_blocks_is_spread_over_positions_and_candidates(seed: int) -> None:
+    sample = sample_blocks(SMALL, SIZE, 10, seed)
+    indices, candidates = zip(*map(where, sample), strict=True)
+    assert [index // 2 for index in indices] == list(range(10))  # one of every two of the 20 positions
+    assert len(set(candidates)) == 10
+    assert len({part.inputs["x"] for part in sample}) >= 4
+
+
+def test_sample_of_blocks_depends_on_the_seed_alone() -> None:
+    def names(seed: int) -> list[str]:
+        return [part.name for part in sample_blocks(SMALL, SIZE, 6, seed)]
+
+    assert names(3) == names(3)
+    assert names(3) != names(4)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_largest_sample_holds_every_block_once_and_never_the_identity(name: str) -> None:
+    space = SPACES[name]
+    sample = sample_blocks(space, SIZE, 1000)
+    different = {(part.graph, part.inputs["x"]) for _, _, part in space.blocks(SIZE)}
+    assert len(sample) == len({(part.graph, part.inputs["x"]) for part in sample})
+    assert {(part.graph, part.inputs["x"]) for part in sample} == {
+        (graph, shape) for graph, shape in different if split_into_kernels(graph, {"x": shape})
+    }
+    assert sample_blocks(space, SIZE, 0) == []
