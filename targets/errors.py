@@ -3,7 +3,10 @@
 TargetError
 ├── InvalidTarget        the YAML is wrong; lists every fault
 ├── UnknownTarget        no such name or file; suggests the near miss
+├── WorkFailed           what a fleet was asked to do failed through its own fault
 └── DeviceUnavailable    tracker or board did not answer
+    ├── WrongVersion     the board's TVM is not ours
+    └── NoBoardLeft      every board of a fleet is lost
 """
 
 import difflib
@@ -34,15 +37,37 @@ class UnknownTarget(TargetError):
         )
 
 
+class WorkFailed(TargetError):
+    """Work given to a fleet raised on a healthy board, or cost two sessions. The text is the reason."""
+
+    exit_code = 1
+
+
 class DeviceUnavailable(TargetError):
     """Tracker or board did not answer in time."""
 
     exit_code = 1
 
-    def __init__(self, key: str, tracker: str, waited_s: float, reason: str, advice: str) -> None:
-        super().__init__(
+    @classmethod
+    def after(cls, key: str, tracker: str, waited_s: float, reason: str, advice: str) -> "DeviceUnavailable":
+        """One line: what was asked for, where, for how long, why it failed, what to do."""
+        return cls(
             f"no device with key {key!r} from tracker {tracker} after {waited_s:.1f} s: {reason}; {advice}"
         )
+
+
+class WrongVersion(DeviceUnavailable):
+    """A board whose TVM is of another version: modules and calls would not fit each other."""
+
+    def __init__(self, board: str, found: str, ours: str) -> None:
+        super().__init__(
+            f"board {board} speaks TVM {found}, allowed: TVM {ours}, as here; "
+            f"install apache-tvm=={ours} on the board and restart its RPC server"
+        )
+
+
+class NoBoardLeft(DeviceUnavailable):
+    """Every board of a fleet is lost or set aside, and none came back in time."""
 
 
 def near_miss(word: str, allowed: Iterable[str]) -> str:

@@ -53,18 +53,21 @@ class LocalServer:
         thread, so also while another waits for a hung kernel.
 
         Raises:
-            DeviceUnavailable: the server's process has died.
+            DeviceUnavailable: the server's process has died, or was stopped.
         """
         with self._lock:
+            if self._commands.closed:
+                raise DeviceUnavailable(f"the local RPC server at {self.address} was stopped; start another")
             with contextlib.suppress(OSError):  # a dead host is told from its missing answer
                 self._commands.write(RESTART)
             self._answer(STOP_S)
 
     def stop(self) -> None:
         """End all its processes and wait until they are gone."""
-        with contextlib.suppress(OSError):
-            self._commands.write(STOP)
-        self._commands.close()
+        with self._lock:  # a restart under way is let finish
+            with contextlib.suppress(OSError):
+                self._commands.write(STOP)
+            self._commands.close()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -81,7 +84,7 @@ class LocalServer:
             chunk = os.read(self._answers.fileno(), 100) if ready else b""
             if not chunk:
                 what = "ended" if ready else "is silent"
-                raise DeviceUnavailable(
+                raise DeviceUnavailable.after(
                     self.key,
                     self.address or "127.0.0.1",
                     time.monotonic() - start,
@@ -118,7 +121,9 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
                 bufsize=0,
                 cwd=folder,
                 env=_environment(folder),
-                start_new_session=True,  # a Ctrl-C on the terminal is for the owner alone
+                # A Ctrl-C on the terminal is for the owner alone. A group is enough; in a session of its own
+                # the server would have to share the cores with threads of low priority here (autogroups).
+                preexec_fn=os.setpgrp,
             )
         server = LocalServer(key, process, log)
         try:

@@ -1,54 +1,86 @@
 """One caller's hold on a device: a TVM RPC session that is always given back."""
 
+import base64
+import concurrent.futures
 import contextlib
-import os
-import socket
-import struct
+import logging
+import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from targets.errors import DeviceUnavailable, TargetError
-from targets.rpc import LocalServer, local_rpc, parse_address
+from targets.errors import DeviceUnavailable, TargetError, WrongVersion
+from targets.rpc import LocalServer, local_rpc
 from targets.target import Target
+from targets.tracker import Grant, Tracker, no_board, tracker_address
 
-_POLL_S = 0.02
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class NoAnswer(Exception):
+    """A call to a device did not come back in time."""
 
 
 class Session:
-    """A device of its own until `close`. Made by `open_session`.
+    """A device of its own from `connect` to `close`. Made by `open_session` and by `targets.fleet.Fleet`.
 
-    A lost session shows as the exception of the call that it hit, of whatever type TVM has for it.
-    `reconnect` then gets a fresh one; all modules, functions and arrays of the old one are dead.
+    A lost session shows as the exception of the call that it hit, of whatever type TVM has for it; its
+    modules, functions and arrays are dead then.
 
     Attributes:
         target: what is at the other end.
-        server: the local server behind the session; None for a board.
-        timeout_s: the device ends the session when it is this old, hung or not. A call in flight then fails.
+        board: the name of the board, ``host:port`` of its RPC server.
+        scratch: what work wants to find again on this session, such as argument tensors; emptied with it.
     """
 
-    def __init__(
-        self, target: Target, address: str, server: LocalServer | None, timeout_s: float, wait_s: float
-    ) -> None:
-        self.target, self.server, self.timeout_s = target, server, timeout_s
-        self._address, self._wait_s = address, wait_s
+    def __init__(self, target: Target, grant: Grant, timeout_s: float) -> None:
+        self.target, self.board = target, grant.board
+        self.scratch: dict[str, Any] = {}
+        self._grant, self._timeout_s = grant, timeout_s
         self._device_type = target.tvm_target().get_target_device_type()
         self._remote: Any = None
         self._uploaded: set[str] = set()
-        self._connect(wait_s)
+        self._since = time.monotonic()
 
     @property
     def remote(self) -> Any:
         """The ``tvm.rpc.RPCSession``. Raises TargetError once closed."""
         if self._remote is None:
-            raise TargetError(f"session with {self.target.name} is closed; call reconnect() or open another")
+            raise TargetError(f"session with {self.target.name} at {self.board} is closed; open another")
         return self._remote
 
     @property
     def device(self) -> Any:
         """The remote ``tvm.runtime.Device`` that fits the target's kind: CPU or GPU 0."""
         return self.remote.device(self._device_type, 0)
+
+    @property
+    def age_s(self) -> float:
+        """The device ends the session when this reaches the session's time-out, hung or not."""
+        return time.monotonic() - self._since
+
+    def connect(self) -> None:
+        """Use the grant. May block for ever, as a server that is stopped does not answer: see `call_within`.
+
+        Raises:
+            RuntimeError: the server is gone or was restarted.
+            WrongVersion: its TVM is not ours.
+        """
+        from targets.tvm_import import tvm
+
+        self._since = time.monotonic()
+        grant = self._grant
+        self._remote = tvm.rpc.connect(
+            grant.host, grant.port, grant.match_key, session_timeout=self._timeout_s
+        )
+        try:
+            _check_version(self)
+        except BaseException:
+            self.close()
+            raise
 
     def upload(self, path: str | Path) -> Any:
         """Copy an exported library to the device and load it there; returns the remote module.
@@ -67,31 +99,17 @@ class Session:
         self.remote.remove(name)
         self._uploaded.discard(name)
 
-    def reconnect(self) -> None:
-        """Drop this session, dead or alive, and get a new one.
-
-        A local server is restarted, which ends a hung kernel at once: a call that waits for it in another
-        thread gets an exception. A board ends it when the old session is ``timeout_s`` old, so this may wait
-        that long.
-
-        Raises:
-            DeviceUnavailable: no new session in time.
-        """
-        if self.server is not None:
-            self.server.restart()  # before closing, which waits for a call under way
-        self.close()
-        self._connect(self._wait_s if self.server else self._wait_s + self.timeout_s)
-
     def close(self) -> None:
-        """Give the device back, even while modules of the session are still referenced. May be repeated."""
+        """Give the device back, even while objects of the session are still referenced. May be repeated.
+
+        Not for a session in which a call hangs: that would pull the connection from under it. Let it be
+        closed where that call ends, see `call_within`.
+        """
         remote, self._remote = self._remote, None
-        self._uploaded.clear()
         if remote is not None:
             with contextlib.suppress(Exception):  # the other end may be gone, which is as good as closed
                 remote.get_function("CloseRPCConnection")()
-
-    def _connect(self, wait_s: float) -> None:
-        self._remote = _request(self._address, self.target.rpc.key, wait_s=wait_s, timeout_s=self.timeout_s)
+        self.scratch.clear()  # not earlier: releasing a tensor waits for a device that may be stopped
 
 
 @contextlib.contextmanager
@@ -107,87 +125,123 @@ def open_session(
     Args:
         tracker: HOST:PORT, or a server from `local_rpc`. Without it a board's tracker is taken from the
             variable that the target names, and for a local target a server is started and stopped here.
-        timeout_s: the longest a session may last, see `Session`.
+        timeout_s: the device ends the session when it is this old, hung or not; a call in flight then fails.
         wait_s: how long to wait for a device that is busy or not yet registered.
 
     Raises:
-        DeviceUnavailable: no tracker, or no device in time.
+        DeviceUnavailable: no tracker, no device in time, or one with another TVM.
         TargetError: no address, or not of the form HOST:PORT.
     """
     with contextlib.ExitStack() as stack:
         if tracker is None and target.kind == "local":
             tracker = stack.enter_context(local_rpc(target.rpc.key))
-        server = tracker if isinstance(tracker, LocalServer) else None
-        address = server.address if server else str(tracker or _address_from_environment(target))
-        session = Session(target, address, server, timeout_s, wait_s)
+        address = tracker.address if isinstance(tracker, LocalServer) else tracker or tracker_address(target)
+        session = _connected(target, address, timeout_s, wait_s)
         stack.callback(session.close)
         yield session
 
 
-def _address_from_environment(target: Target) -> str:
-    variable = target.rpc.tracker_env
-    if variable is None:
-        raise TargetError(f"target {target.name}: no tracker address; pass HOST:PORT or give rpc.tracker_env")
-    address = os.environ.get(variable)
-    if not address:
-        raise TargetError(f"target {target.name}: no tracker address; pass HOST:PORT or set {variable} to it")
-    return address
+def call_within(timeout_s: float, function: Callable[[], T], late: Callable[[], None] | None = None) -> T:
+    """What ``function`` returns or raises, called in a daemon thread that is abandoned when time is over.
+
+    Args:
+        late: called in that thread if it does come to an end after all.
+
+    Raises:
+        NoAnswer: ``timeout_s`` was not enough.
+    """
+    answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            value = function()
+        except BaseException as raised:
+            log.debug("a call to a device failed", exc_info=True)
+            _drop_frames(raised)
+            error = raised
+        try:
+            if error is None:
+                answer.set_result(value)
+            else:
+                answer.set_exception(error)
+        except concurrent.futures.InvalidStateError:  # cancelled below: nobody waits any more
+            if late is not None:
+                late()
+
+    threading.Thread(target=run, name="device-call", daemon=True).start()
+    try:
+        return answer.result(timeout_s)
+    except concurrent.futures.TimeoutError:
+        if not answer.cancel():  # it came at the last moment, or the function itself raised TimeoutError
+            return answer.result()
+        raise NoAnswer(f"no answer within {timeout_s:g} s") from None
 
 
-def _request(address: str, key: str, *, wait_s: float, timeout_s: float) -> Any:
-    """A new ``tvm.rpc.RPCSession`` for ``key``. TVM's own client would wait for ever."""
-    from targets.tvm_import import tvm
+def _drop_frames(error: BaseException | None) -> None:
+    """Frames keep tensors of the device alive, whose release would block whoever drops the error."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
-    host, port = parse_address(address)
+
+def _connected(target: Target, address: str, timeout_s: float, wait_s: float) -> Session:
     start = time.monotonic()
-    reason, advice = "the tracker does not answer", "is the address right and the tracker up?"
     while True:
         left_s = start + wait_s - time.monotonic()
-        if left_s <= 0:
-            raise DeviceUnavailable(key, address, time.monotonic() - start, reason, advice)
         try:
-            with socket.create_connection((host, port), timeout=left_s) as connection:
-                registered = _handshake(connection)
-                if key in registered:
-                    reason, advice = (
-                        "all of them are busy",
-                        "wait for them, raise wait_s or register more boards",
-                    )
-                    url, device_port, match_key = _take(connection, key)
-                    return tvm.rpc.connect(url, device_port, match_key, session_timeout=timeout_s)
-                names = ", ".join(registered) or "none"
-                reason, advice = (
-                    f"the tracker has these keys: {names}",
-                    "start the board's RPC server with that key",
-                )
-        except TimeoutError:
-            continue
+            with Tracker(address, max(0.1, left_s)) as tracker:
+                tracker.request(target.rpc.key)
+                grant = tracker.grant(start + wait_s - time.monotonic())
         except OSError as error:
-            reason, advice = f"{error.strerror or error}", "is the address right and the tracker up?"
-            raise DeviceUnavailable(key, address, time.monotonic() - start, reason, advice) from error
-        except RuntimeError as error:  # a server that was restarted meanwhile no longer knows the match key
-            reason, advice = f"the device refused: {str(error).splitlines()[0]}", "restart its RPC server"
-        time.sleep(_POLL_S)
+            raise no_board(target.rpc.key, address, time.monotonic() - start, error) from error
+        if grant is None:
+            raise no_board(target.rpc.key, address, time.monotonic() - start)
+        session = Session(target, grant, timeout_s)
+        left_s = start + wait_s - time.monotonic()
+        try:
+            call_within(max(1.0, left_s), session.connect, late=session.close)
+            return session
+        except (NoAnswer, RuntimeError) as error:  # the server was stopped, restarted or killed meanwhile
+            if time.monotonic() > start + wait_s:
+                reason = f"board {grant.board} refused: {brief(error)}"
+                raise DeviceUnavailable.after(
+                    target.rpc.key, address, time.monotonic() - start, reason, "restart its RPC server"
+                ) from error
 
 
-def _handshake(connection: socket.socket) -> list[str]:
-    """Greet the tracker; returns the registered keys."""
+def brief(error: BaseException) -> str:
+    """An exception as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    kind = type(error).__name__
+    return text if isinstance(error, NoAnswer | TargetError) or text.startswith(kind) else f"{kind}: {text}"
+
+
+def _check_version(session: Session) -> None:
+    """Refuse a board with another TVM. One built without the compiler cannot tell, which is only reported."""
     from targets.tvm_import import tvm
 
-    base = tvm.rpc.base
-    connection.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
-    if struct.unpack("<i", base.recvall(connection, 4))[0] != base.RPC_TRACKER_MAGIC:
-        raise OSError("what answers there is no TVM tracker")
-    base.sendjson(connection, [base.TrackerCode.SUMMARY])
-    _, summary = base.recvjson(connection)
-    return sorted({info["key"].removeprefix("server:") for info in summary["server_info"]})
+    ours = _version(tvm.get_global_func)
+    try:
+        theirs = _version(session.remote.get_function)
+    except AttributeError:
+        log.warning(
+            "board %s has TVM's runtime alone, which does not tell its version; make sure it is %s",
+            session.board,
+            ours,
+        )
+        return
+    if theirs != ours:
+        raise WrongVersion(session.board, theirs, ours)
 
 
-def _take(connection: socket.socket, key: str) -> tuple[str, int, str]:
-    """Wait for a free device; returns its host, port and the key that opens it once."""
-    from targets.tvm_import import tvm
-
-    base = tvm.rpc.base
-    base.sendjson(connection, [base.TrackerCode.REQUEST, key, "", 1])
-    _, (url, port, match_key) = base.recvjson(connection)
-    return url, port, match_key
+def _version(get_function: Callable[[str], Any]) -> str:
+    """The version compiled into TVM. No function returns it, but every serialized module carries it."""
+    empty = get_function("ffi.Map")()
+    module = get_function("ir.IRModule")(empty, None, empty)
+    workload = get_function("s_tir.meta_schedule.Workload")(module)
+    texts = get_function("s_tir.meta_schedule.WorkloadAsJSON")(workload)
+    text = base64.b64decode(str(get_function("ffi.ArrayGetItem")(texts, 1)))
+    found = re.search(rb'"tvm_version": "([^"]*)"', text)
+    return found[1].decode() if found else "unknown"

@@ -1,13 +1,24 @@
-"""Real parts for the tests of targets/: two compiled libraries and one running server."""
+"""Real parts for the tests of targets/: compiled libraries, a running server, and a yard of boards."""
 
+import contextlib
+import os
+import signal
+import socket
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+import targets
 from targets import LocalServer, Target, load_target, local_rpc
+
+ROOT = Path(targets.__file__).parents[1]
+LONG_S = 20.0  # a bound that only a failure reaches
 
 BAD = """
 int __tvm_ffi_spin(void *self, const void *args, int count, void *result) {
@@ -19,7 +30,160 @@ int __tvm_ffi_crash(void *self, const void *args, int count, void *result) {
   *(volatile int *)8 = 1;
   return 0;
 }
+int __tvm_ffi_count(void *self, const void *args, int count, void *result) {
+  for (volatile int i = 0; i < 4000000; i++);
+  return 0;
+}
 """
+
+# One process that has loaded TVM forks a tracker, and a server for each line of stdin: "PORT VERSION", where
+# VERSION may be "own". Every one is a process group of its own, so that it can be stopped with its workers.
+YARD = """
+import base64, os, sys, time
+from targets.tvm_import import tvm
+from tvm.rpc import server, tracker
+import tvm_ffi
+
+def spawn(start):
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        os.write(theirs, b"%d" % start().port)
+        os.close(theirs)
+        while os.getppid() == yard:
+            time.sleep(0.1)
+        os._exit(0)
+    os.close(theirs)
+    port = os.read(ours, 10).decode()
+    os.close(ours)
+    print(pid, port, flush=True)
+
+def as_version(version):
+    def workload_as_json(workload):
+        text = '"tvm_version": "%s"' % version
+        return tvm.runtime.convert(["", base64.b64encode(text.encode()).decode()])
+    tvm_ffi.register_global_func("s_tir.meta_schedule.WorkloadAsJSON", workload_as_json, override=True)
+
+def start_server(port, version):
+    if version != "own":
+        as_version(version)
+    address = ("127.0.0.1", tracker_port)
+    State = server.PopenRPCServerState
+    return State("127.0.0.1", port, port + 1, tracker_addr=address, key="board", silent=True)
+
+yard = os.getpid()
+tracker_port, Tracker = int(sys.argv[1]), tracker.PopenTrackerServerState
+spawn(lambda: Tracker("127.0.0.1", tracker_port, tracker_port + 1, silent=True))
+for line in sys.stdin:
+    port, version = line.split()
+    spawn(lambda: start_server(int(port), version))
+"""
+
+
+class Board:
+    """A real RPC server, with its workers a process group of its own."""
+
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid, self.port, self.name = pid, port, f"127.0.0.1:{port}"
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+
+class Yard:
+    """A tracker and as many boards as are asked for; see YARD."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self._tracker, port = self._answer()
+        self.address = f"127.0.0.1:{port}"
+        self._boards: list[Board] = []
+
+    def board(self, port: int = 0, version: str = "own") -> Board:
+        """A new board, on a given port if that matters."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{port or free_port()} {version}\n")
+        self._process.stdin.flush()
+        self._boards.append(Board(*self._answer()))
+        return self._boards[-1]
+
+    def clear(self) -> None:
+        """Kill all boards, and wait until none of their processes is left."""
+        groups = {board.pid for board in self._boards}
+        for board in self._boards:
+            board.kill()
+        while any(group_of(process) in groups for process in psutil.process_iter()):
+            time.sleep(0.02)
+        self._boards.clear()
+
+    def close(self) -> None:
+        self.clear()
+        os.killpg(self._tracker, signal.SIGKILL)
+
+    def _answer(self) -> tuple[int, int]:
+        assert self._process.stdout is not None
+        pid, port = self._process.stdout.readline().split()
+        return int(pid), int(port)
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """False if it has not come true within LONG_S."""
+    deadline = time.monotonic() + LONG_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def group_of(process: psutil.Process) -> int:
+    """The process group; 0 for one that is dead already."""
+    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return os.getpgid(process.pid)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def whole_yard() -> Iterator[Yard]:
+    with subprocess.Popen(
+        [sys.executable, "-c", YARD, str(free_port())],
+        cwd=ROOT,
+        env={**os.environ, "TVM_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yard = Yard(process)
+        try:
+            yield yard
+        finally:
+            yard.close()
+            process.kill()
+
+
+@pytest.fixture
+def yard(whole_yard: Yard) -> Iterator[Yard]:
+    yield whole_yard
+    whole_yard.clear()
+
+
+@pytest.fixture(scope="session")
+def board_target(local_cpu: Target) -> Target:
+    """Boards of the yard: this machine's CPU, but reached as a board is, with no server of its own."""
+    return local_cpu.model_copy(update={"rpc": local_cpu.rpc.model_copy(update={"key": "board"})})
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +209,7 @@ def add_library(tmp_path_factory: pytest.TempPathFactory, local_cpu: Target) -> 
 
 @pytest.fixture(scope="session")
 def bad_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``spin()`` never returns, ``crash()`` is a segmentation fault."""
+    """``spin()`` never returns, ``crash()`` is a segmentation fault, ``count()`` takes some milliseconds."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "bad.c").write_text(BAD)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", "bad.so", "bad.c"], cwd=folder, check=True)

@@ -7,19 +7,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-import targets
 from targets import LocalServer, Target, TargetError, local_rpc, open_session, parse_address
 from targets.local_machine import LocalMachine
 
-ROOT = Path(targets.__file__).parents[1]
-GONE_S = 20.0  # a bound, not an expectation: it takes well under a second
+from .conftest import LONG_S, ROOT, wait_until
 
 # The forked child inherits the pipe to the host: an owner's death does not close it then.
 OWNER = """
@@ -38,15 +35,6 @@ def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """What other runs on this machine leave or take in the common one is not ours to count."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-
-def wait_until(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + GONE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -86,11 +74,11 @@ def spinning(target: Target, tracker: "str | LocalServer", library: Path) -> Ite
     started = threading.Event()
     thread = threading.Thread(target=spin)
     thread.start()
-    assert started.wait(GONE_S)
+    assert started.wait(LONG_S)
     try:
         yield ends
     finally:
-        thread.join(GONE_S)
+        thread.join(LONG_S)
         assert not thread.is_alive()
 
 
@@ -117,7 +105,7 @@ def test_nothing_outlives_a_signalled_owner(
             ]
             assert len(processes) == 4, "host, tracker, server and the worker that spins"
             os.kill(owner.pid, signal_number)
-            owner.wait(GONE_S)
+            owner.wait(LONG_S)
             assert wait_until(lambda: not alive(processes)), alive(processes)
             assert psutil.pid_exists(int(forked))
             os.kill(int(forked), signal.SIGKILL)

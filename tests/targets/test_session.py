@@ -1,6 +1,7 @@
 """Sessions over a real tracker and server: they work, they end, and a lost one comes back."""
 
 import contextlib
+import signal
 import socket
 import threading
 import time
@@ -16,11 +17,13 @@ from targets import (
     Session,
     Target,
     TargetError,
+    WrongVersion,
     load_target,
     open_session,
 )
+from targets.session import NoAnswer, brief, call_within
 
-LONG_S = 20.0  # a bound that only a failure reaches
+from .conftest import LONG_S, Yard
 
 
 def add_one(session: Session, library: Path) -> tuple[list[float], Any]:
@@ -54,7 +57,7 @@ def test_a_compiled_library_runs_and_may_be_replaced_while_loaded(
 def test_without_a_tracker_a_local_target_brings_its_own(local_cpu: Target, add_library: Path) -> None:
     with open_session(local_cpu) as session:
         assert add_one(session, add_library)[0] == RIGHT
-        assert session.server is not None
+        assert session.board.startswith("127.0.0.1:")
 
 
 def test_the_device_is_free_after_the_block_though_its_objects_live_on(
@@ -63,7 +66,7 @@ def test_the_device_is_free_after_the_block_though_its_objects_live_on(
     with pytest.raises(ZeroDivisionError), open_session(local_cpu, server) as session:  # noqa: PT012
         _, kept = add_one(session, add_library)
         raise ZeroDivisionError
-    with pytest.raises(TargetError, match="session with local-cpu is closed"):
+    with pytest.raises(TargetError, match=r"session with local-cpu at 127.0.0.1:\d+ is closed; open another"):
         _ = session.remote
     with open_session(local_cpu, server.address, wait_s=LONG_S) as session:
         assert add_one(session, add_library)[0] == RIGHT
@@ -157,27 +160,15 @@ def test_a_board_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_a_hung_kernel_is_ended_and_the_session_comes_back(
+def test_a_hung_kernel_is_ended_by_a_restart_of_the_local_server(
     server: LocalServer, local_cpu: Target, add_library: Path, bad_library: Path
 ) -> None:
     with open_session(local_cpu, server) as session:
         spin = session.upload(bad_library)["spin"]
-        ends: list[BaseException] = []
-
-        def call() -> None:
-            try:
-                spin()
-            except Exception as error:
-                ends.append(error)
-
-        caller = threading.Thread(target=call)
-        caller.start()
-        time.sleep(0.2)
-        assert caller.is_alive()
-        session.reconnect()
-        caller.join(LONG_S)
-        assert not caller.is_alive()
-        assert len(ends) == 1
+        with pytest.raises(NoAnswer, match=r"^no answer within 0\.2 s$"):
+            call_within(0.2, spin)
+        server.restart()
+    with open_session(local_cpu, server) as session:
         assert add_one(session, add_library)[0] == RIGHT
 
 
@@ -186,11 +177,10 @@ def test_the_device_itself_ends_a_session_that_is_too_old(
 ) -> None:
     """The only limit that a board has."""
     with open_session(local_cpu, server.address, timeout_s=1.0) as session:
-        assert session.server is None
         spin = session.upload(bad_library)["spin"]
         with pytest.raises(RuntimeError, match=r"1\.0s session has expired"):
             spin()
-        session.reconnect()
+    with open_session(local_cpu, server.address) as session:
         assert add_one(session, add_library)[0] == RIGHT
 
 
@@ -201,5 +191,88 @@ def test_a_crash_on_the_device_does_not_end_the_server(
         crash = session.upload(bad_library)["crash"]
         with pytest.raises(RuntimeError):
             crash()
-        session.reconnect()
+    with open_session(local_cpu, server.address) as session:
         assert add_one(session, add_library)[0] == RIGHT
+
+
+def test_scratch_is_emptied_with_the_session(server: LocalServer, local_cpu: Target) -> None:
+    from targets.tvm_import import tvm
+
+    with open_session(local_cpu, server) as session:
+        session.scratch["tensor"] = tvm.runtime.empty((8,), "float32", session.device)
+        assert session.board.startswith("127.0.0.1:")
+    assert session.scratch == {}
+
+
+def test_a_board_with_another_tvm_is_refused(yard: Yard, board_target: Target) -> None:
+    from targets.tvm_import import tvm
+
+    board = yard.board(version="0.99.0")
+    with (
+        pytest.raises(WrongVersion) as caught,
+        open_session(board_target, yard.address, wait_s=LONG_S),
+    ):
+        pass
+    assert str(caught.value) == (
+        f"board {board.name} speaks TVM 0.99.0, allowed: TVM {tvm.__version__}, as here; "
+        f"install apache-tvm=={tvm.__version__} on the board and restart its RPC server"
+    )
+    assert caught.value.exit_code == 1
+
+
+def test_a_stopped_board_is_not_waited_for_longer_than_asked(yard: Yard, board_target: Target) -> None:
+    """TVM itself would hang in connecting to it."""
+    board = yard.board()
+    with open_session(board_target, yard.address, wait_s=LONG_S):
+        pass
+    time.sleep(0.5)  # it registers again
+    board.signal(signal.SIGSTOP)
+    with (
+        pytest.raises(
+            DeviceUnavailable, match=f"board {board.name} refused: no answer within .*; restart its"
+        ),
+        open_session(board_target, yard.address, wait_s=1.0),
+    ):
+        pass
+
+
+def test_a_call_that_comes_too_late_is_told_so() -> None:
+    ended, late = threading.Event(), threading.Event()
+
+    def call() -> None:
+        ended.wait(LONG_S)
+        raise ZeroDivisionError
+
+    with pytest.raises(NoAnswer):
+        call_within(0.01, call, late=late.set)
+    assert not late.is_set()
+    ended.set()
+    assert late.wait(LONG_S)
+
+
+def test_a_call_in_time_gives_what_the_function_gives() -> None:
+    late = threading.Event()
+
+    def fail() -> None:
+        raise TimeoutError("its own")
+
+    assert call_within(LONG_S, lambda: 42, late=late.set) == 42
+    with pytest.raises(TimeoutError, match="its own"):
+        call_within(LONG_S, fail, late=late.set)
+    assert not late.is_set()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+        (ValueError(), "ValueError:"),
+        (
+            RuntimeError("RuntimeError: caught from RPC:\n  bad shape\n  at 0x7f"),
+            "RuntimeError: caught from RPC: bad shape",
+        ),
+        (TargetError("one line"), "one line"),
+    ],
+)
+def test_errors_become_one_line(error: Exception, text: str) -> None:
+    assert brief(error).strip() == text
