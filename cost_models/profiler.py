@@ -1,44 +1,63 @@
-"""Tunes and times kernels on one target and stores every result: the engine of ``profile`` and ``deploy``."""
+"""Tunes and times kernels on one target and stores every result: the engine of ``profile`` and ``deploy``.
+
+The way of one ``measure``: every kernel is timed with its default schedule; then the kernels that the effort
+says are searched, and lend their best schedules to the others; where that is poor, the others are searched,
+too; the best schedules found are timed carefully, beside the default one.
+"""
 
 import contextlib
+import logging
 import math
+import os
+import statistics
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
-from cost_models.building import BuildPool, BuildResult
-from cost_models.default_schedules import schedule_default
+from cost_models.adapting import Adapted
+from cost_models.building import BuildPool
+from cost_models.careful import BATCH, CarefulTimer
+from cost_models.effort import Effort
+from cost_models.engine import TRIAL_SETTINGS, Engine, Task
 from cost_models.environment import environment
-from cost_models.errors import CostModelError, UnknownEnvironment
-from cost_models.interrupts import HeldInterrupts
+from cost_models.errors import CostModelError
+from cost_models.history import History
 from cost_models.kernels import Kernel
-from cost_models.lowering import kernels, lower, structural_hash
-from cost_models.onnx_export import to_onnx
-from cost_models.records import Measurement, Trial
-from cost_models.running import Runner, RunResult, RunSettings, arguments_of
+from cost_models.records import ReferenceRun, Trial
+from cost_models.reference import Reference
+from cost_models.roofline import PhysicalModel
+from cost_models.status import Status, Work
 from cost_models.store import MeasurementStore
-from cost_models.tuning import SearchSettings, apply_trace, best_trial, tune
-from targets import Session, Target, open_session
+from cost_models.transfer import Plan, fallbacks, lent, plan
+from cost_models.tuned import kernel_module
+from cost_models.tuning import KernelSearch, SearchSettings
+from targets import BoardState, Fleet, Target
 
-_ONE_DAY_S = 86400.0
-_WORTH_TIMING = (
-    1.1  # a trial has few samples: one this much slower than the default schedule may yet be faster
-)
-TRIAL_SETTINGS = RunSettings(number=1, repeat=3, min_repeat_s=0.01)
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_OTHER_SPEED = 1.15  # between runs: more than ordinary noise
+_SESSION_S = 300.0
 
 
 class Profiler:
-    """Measures kernels one after another; a context manager that holds the device and the build processes.
+    """Measures kernels; a context manager that holds the boards and the build processes.
 
-    A kernel is timed with its default schedule and, when trials are allowed, with the best schedule found by
-    tuning. Everything is stored as it comes; what the store has already is not done again. Ctrl-C is held
-    back while TVM works in this process.
+    Everything is stored as it comes; what the store has already is not done again. Ctrl-C is heard at once:
+    the work is done in a thread of its own.
 
     Args:
-        tracker: HOST:PORT of a TVM tracker; for a local target None starts tracker and server on loopback and
-            stops them at the end.
-        seed: of the schedule search.
+        tracker: HOST:PORT of a TVM tracker, all of whose boards of the target's key are used; for a local
+            target None starts tracker and server on loopback and stops them at the end.
+        wait_s: how long to wait for the first board, and for the return of boards when all are lost.
+        settings: of the searches; by the number of trials when None.
+        seed: of the searches.
+
+    Attributes:
+        environment: digest under which results are stored.
+        status: of the ``measure`` under way or done.
     """
 
     def __init__(
@@ -48,6 +67,7 @@ class Profiler:
         *,
         dtype: str = "float32",
         tracker: str | None = None,
+        wait_s: float = 30.0,
         settings: SearchSettings | None = None,
         seed: int = 0,
     ) -> None:
@@ -55,19 +75,32 @@ class Profiler:
         self.fingerprint = environment(target, dtype)
         if dtype != "float32":
             raise CostModelError(f"dtype {dtype}: this release measures float32 only; leave --dtype out")
-        self._tvm_target = target.tvm_target()
-        self._tracker, self._search, self._seed = tracker, settings, seed
-        self._environment = store.add_environment(self.fingerprint)
-        self._interrupts = HeldInterrupts()
+        self.tvm_target = target.tvm_target()
+        self.environment = store.add_environment(self.fingerprint)
+        self.status = Status()
+        self._history = History(store, self.environment)
+        self._tracker, self._wait_s = tracker, wait_s
+        self._search, self._seed = settings, seed
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> "Profiler":
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._interrupts)
-            with self._interrupts.released():
-                session = stack.enter_context(open_session(self.target, self._tracker, timeout_s=_ONE_DAY_S))
-                self._pool = stack.enter_context(_Pool(self._interrupts))
-            self._runner = Runner(_connector(session))
+            pool = stack.enter_context(BuildPool())
+            reference = Reference.build(pool, self.tvm_target)
+            timeout_s = self.target.measure.timeout_s
+            fleet = Fleet(
+                self.target,
+                self._tracker,
+                probe=reference.probe,
+                session_s=max(_SESSION_S, 2 * timeout_s),
+                wait_s=self._wait_s,
+            )
+            self.fleet = stack.enter_context(fleet)
+            trial_settings = replace(TRIAL_SETTINGS, timeout_s=timeout_s)
+            self._engine = Engine(pool, self.fleet, self.tvm_target, self._keep, settings=trial_settings)
+            self.timer = CarefulTimer(
+                self.target, pool, self.fleet, reference, self._history, self._engine.check
+            )
             self._resources = stack.pop_all()
         return self
 
@@ -76,155 +109,174 @@ class Profiler:
     ) -> None:
         self._resources.close()
 
+    @property
+    def current(self) -> tuple[Task, ...]:
+        """Kernels being searched now."""
+        return self._engine.current
+
+    @property
+    def boards(self) -> tuple[BoardState, ...]:
+        """All boards seen so far."""
+        return self.fleet.boards()
+
     def measure(
-        self, kernel: Kernel, trials: int, on_trial: Callable[[Trial], None] = lambda trial: None
-    ) -> list[Measurement]:
-        """Bring a kernel to ``trials`` trials and time its default and its best schedule.
+        self, kernels: Sequence[Kernel], effort: Effort, tick: Callable[[], None] = lambda: None
+    ) -> None:
+        """Bring kernels to what the effort asks for.
 
         Args:
-            on_trial: called after each new trial is stored.
+            kernels: distinct ones.
+            tick: called several times a second, in the caller's thread, to show ``status``.
 
-        Returns:
-            The measurements made now; none when the store had all of it.
+        Raises:
+            NoBoardLeft, StoreError, CostModelError: all that was measured before is stored; another Profiler
+                goes on from there.
         """
-        self.store.add_kernel(kernel.key, kernel.description)
-        made = []
-        mod: Any = None
-        stored = self.store.measurements(self._environment, kernel.key)
-        if not any(m.how == "default" and m.error is None for m in stored.values()):
-            mod = kernel_module(kernel, self._tvm_target)
-            made.append(self._time(kernel, schedule_default(mod, self._tvm_target), "default", None))
-        history = self.store.trials(self._environment, kernel.key)
-        if trials > len(history):
-            mod = mod or kernel_module(kernel, self._tvm_target)
-            self._tune(kernel, mod, trials, list(history.values()), on_trial)
-            history = self.store.trials(self._environment, kernel.key)
-        best = best_trial(list(history.values()))
-        if best is not None and best.median_s < _WORTH_TIMING * self._default_s(kernel):
-            trial_id = next(id_ for id_, trial in history.items() if trial is best)
-            if not any(self.store.trial_of(id_) == trial_id for id_ in stored):
-                mod = mod or kernel_module(kernel, self._tvm_target)
-                made.append(self._time(kernel, apply_trace(mod, best.trace), "tuned", trial_id))
-        return made
+        self.apart(partial(self._measure, list(kernels), effort), tick)
 
-    def _default_s(self, kernel: Kernel) -> float:
-        """Median of the default schedule, infinite where it does not run."""
-        measured = self.store.measurements(self._environment, kernel.key).values()
-        return min((m.median_s for m in measured if m.how == "default"), default=math.inf)
+    def apart(self, work: Callable[[], _T], tick: Callable[[], None] = lambda: None) -> _T:
+        """``work`` in a thread, of low priority where kernels run on this machine; this one hears Ctrl-C."""
+        result: list[_T] = []
+        failure: list[BaseException] = []
 
-    def _tune(
-        self,
-        kernel: Kernel,
-        mod: Any,
-        trials: int,
-        history: list[Trial],
-        on_trial: Callable[[Trial], None],
-    ) -> None:
-        def keep(trial: Trial) -> None:
-            self.store.add_trial(self._environment, kernel.key, trial)
-            on_trial(trial)
+        def run() -> None:
+            if self.target.kind == "local":
+                with contextlib.suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of a thread, on Linux
+            try:
+                result.append(work())
+            except BaseException as error:
+                failure.append(error)
 
-        self._runner.settings = TRIAL_SETTINGS
-        tune(
-            mod,
-            self._tvm_target,
-            trials=trials,
-            build_pool=self._pool,
-            measure=self._measure,
-            history=history,
-            on_trial=keep,
-            settings=self._search or SearchSettings.for_trials(trials),
-            seed=self._seed,
-        )
-
-    def _time(self, kernel: Kernel, scheduled: Any, how: str, trial: int | None) -> Measurement:
-        """Build one schedule, time it as the target's protocol says, store the samples or the error."""
-        (build,) = self._pool.build([scheduled], self._tvm_target)
-        if build.path is None:
-            found = Measurement(kernel=kernel.key, how=how, error=build.error)
-        else:
-            found = self._run(kernel, build.path, arguments_of(scheduled), how)
-        self.store.add_measurement(self._environment, found, trial=trial)
-        return found
-
-    def _run(self, kernel: Kernel, path: Path, arguments: Any, how: str) -> Measurement:
-        protocol = self.target.measure
-        self._runner.settings = RunSettings(
-            number=protocol.number,
-            repeat=protocol.repeat,
-            min_repeat_s=protocol.min_repeat_ms / 1e3,
-            cooldown_s=protocol.cooldown_ms / 1e3,
-            timeout_s=protocol.timeout_s,
-        )
+        thread = threading.Thread(target=run, name="profiler", daemon=True)
+        thread.start()
         try:
-            run = self._measure(path, arguments)
-        finally:
-            path.unlink(missing_ok=True)
-        return Measurement(kernel=kernel.key, how=how, samples_s=run.samples_s, error=run.error)
+            while thread.is_alive():
+                thread.join(0.2)
+                tick()
+        except BaseException:
+            self._engine.stop()
+            self.fleet.cancel()
+            thread.join()
+            raise
+        if failure:
+            raise failure[0]
+        return result[0]
 
-    def _measure(self, path: Path, arguments: Sequence[Any], best_s: float = math.inf) -> RunResult:
-        with self._interrupts.released():
-            return self._runner.measure(path, arguments, best_s)
+    def _measure(self, kernels: list[Kernel], effort: Effort) -> None:
+        for kernel in kernels:
+            self.store.add_kernel(kernel.key, kernel.description)
+        self.status = Status(total=len(kernels), work={kernel: Work() for kernel in kernels})
+        self._note_speed()
+        self.timer.limit(effort.timing_s)
+        self.status.phase = "timing default schedules"
+        missing = [kernel for kernel in kernels if math.isinf(self._history.default_s(kernel))]
+        self.timer.time_defaults(missing, self.status)
+        self.status.done = len(kernels) if not effort.trials else 0
+        if effort.transfers:
+            self._by_transfer(plan(kernels, effort), effort)
+        elif effort.trials:
+            self._search_all("searching", {kernel: effort.trials for kernel in kernels})
+        self.status.phase = "timing the best schedules"
+        self.timer.time_finalists(kernels, self.status)
+        self.status.phase = "timing again what was disturbed"
+        self.timer.time_disturbed(kernels, self.status)
+        self.status.done = len(kernels)
 
+    def _by_transfer(self, plan: Plan, effort: Effort) -> None:
+        self._search_all("searching anchors", plan.anchors)
+        self._adapt({kernel: self._borrow(kernel, plan) for kernel in plan.neighbours}, plan.transfers)
+        kernels = [*plan.anchors, *plan.neighbours]
+        spent = sum(map(self._history.tried, kernels))
+        seconds = {kernel: self._history.fastest_s(kernel) for kernel in kernels}
+        known = {kernel: latency_s for kernel, latency_s in seconds.items() if math.isfinite(latency_s)}
+        if known:
+            model = PhysicalModel.fit(list(known), list(known.values()))
+            poor = fallbacks(plan, effort, seconds, model, plan.total - spent)
+            wanted = {kernel: self._history.tried(kernel) + new for kernel, new in poor.items()}
+            self._search_all("searching where transfer is poor", wanted)
 
-class _Pool(BuildPool):
-    """Build processes that one need not wait for after Ctrl-C."""
+    def _search_all(self, phase: str, wanted: Mapping[Kernel, int]) -> None:
+        """Bring kernels to so many trials."""
+        tasks = []
+        for kernel, trials in wanted.items():
+            new = trials - self._history.tried(kernel)
+            if new > 0:
+                search = partial(self._open_search, kernel, trials)
+                tasks.append(Task(kernel, search, new, self._history.fastest_s(kernel)))
+        self._carry_out(phase, tasks)
 
-    def __init__(self, interrupts: HeldInterrupts) -> None:
-        super().__init__()
-        self._interrupts = interrupts
+    def _open_search(self, kernel: Kernel, trials: int) -> KernelSearch:
+        return KernelSearch(
+            kernel_module(kernel, self.tvm_target),
+            self.tvm_target,
+            self._search or SearchSettings.for_trials(trials),
+            self._seed,
+            list(self._history.trials(kernel).values()),
+        )
 
-    def build(self, modules: Sequence[Any], target: Any) -> list[BuildResult]:
-        with self._interrupts.released():
-            return super().build(modules, target)
+    def _borrow(self, kernel: Kernel, plan: Plan) -> list[str]:
+        """Schedules of a kernel's donors, the most promising first."""
+        return lent([list(self._history.trials(donor).values()) for donor in plan.neighbours[kernel]])
 
+    def _adapt(self, lent: Mapping[Kernel, Sequence[str]], transfers: int) -> None:
+        """Try other kernels' schedules on kernels, so many on each."""
+        tasks = []
+        for kernel, schedules in lent.items():
+            tried = self._history.trials(kernel).values()
+            new = transfers - sum(trial.origin == "transfer" for trial in tried)
+            if new > 0 and schedules:
+                known = {trial.schedule for trial in tried}
+                adapted = partial(self._open_adapted, kernel, schedules, known)
+                tasks.append(Task(kernel, adapted, new, self._history.fastest_s(kernel)))
+        self._carry_out("adapting schedules", tasks)
 
-def tuned_modules(
-    store: MeasurementStore, fingerprint: Mapping[str, Any], wanted: Sequence[Kernel], tvm_target: Any
-) -> dict[str, Any]:
-    """Schedules worth deploying: structural hash of a kernel's module -> the module with its best schedule.
+    def _open_adapted(self, kernel: Kernel, schedules: Sequence[str], known: set[str]) -> Adapted:
+        return Adapted(kernel_module(kernel, self.tvm_target), self.tvm_target, schedules, known)
 
-    Only kernels whose tuned schedule was measured faster than the default one, in this very environment.
-    """
-    try:
-        environment = store.find_environment(fingerprint)
-    except UnknownEnvironment:
-        return {}
-    modules = {}
-    for kernel in wanted:
-        trial = _fastest(store, environment, kernel.key)
-        if trial is not None:
-            mod = kernel_module(kernel, tvm_target)
-            modules[structural_hash(mod)] = apply_trace(mod, trial.trace)
-    return modules
+    def _carry_out(self, phase: str, tasks: Sequence[Task]) -> None:
+        """Run tasks; the best schedules of kernels that are through are timed now and then."""
+        self.status.phase = phase
+        self.status.planned += sum(task.wanted for task in tasks)
+        finished: list[Kernel] = []
 
+        def finish(task: Task) -> None:
+            self.status.planned -= task.wanted - len(task.trials)  # it may have had fewer schedules
+            work = self.status.work[task.kernel]
+            work.sampling_s += task.sampling_s
+            work.evolution_s += task.evolution_s
+            finished.append(task.kernel)
+            if len(finished) == BATCH:
+                self._settle(finished)
 
-def _fastest(store: MeasurementStore, environment: str, key: str) -> Trial | None:
-    """The trial behind a kernel's latency; None where that is of the default schedule."""
-    measured = {id_: m for id_, m in store.measurements(environment, key).items() if m.error is None}
-    if not measured:
-        return None
-    newest = {m.how: id_ for id_, m in measured.items()}  # later ones replace earlier, as in the table
-    trial_id = store.trial_of(min(newest.values(), key=lambda id_: measured[id_].median_s))
-    return store.trials(environment, key)[trial_id] if trial_id is not None else None
+        self._engine.run(tasks, finish)
+        self._settle(finished)
 
+    def _settle(self, finished: list[Kernel]) -> None:
+        self.timer.time_finalists(finished, self.status)
+        self.status.done = min(self.status.done + len(finished), self.status.total)
+        finished.clear()
 
-def kernel_module(kernel: Kernel, tvm_target: Any) -> Any:
-    """The kernel as TVM tunes it: an IRModule whose only function is ``main``, not yet scheduled."""
-    lowered = lower(to_onnx(kernel.graph, kernel.input_shapes, name="kernel"), tvm_target)
-    (found,) = kernels(lowered).values()
-    return found.mod
+    def _keep(self, kernel: Kernel, trial: Trial) -> None:
+        """Store a trial; in the thread of its board."""
+        self.store.add_trial(self.environment, kernel.key, trial)
+        self.status.trials += 1
+        self.status.work[kernel].count(trial)
 
-
-def _connector(session: Session) -> Callable[[], Session]:
-    """The open session at first, a fresh one in its place after that."""
-    used = False
-
-    def connect() -> Session:
-        nonlocal used
-        if used:
-            session.reconnect()
-        used = True
-        return session
-
-    return connect
+    def _note_speed(self) -> None:
+        """Store the reference kernel's time on each board; warn when the machine is not what it was."""
+        earlier = [run.median_s for run in self.store.references(self.environment).values()]
+        for board in self.boards:
+            if board.probe_s is None:
+                continue
+            run = ReferenceRun(board=board.name, samples_s=(board.probe_s,))
+            self.store.add_reference(self.environment, run)
+            usual_s = statistics.median(earlier) if earlier else board.probe_s
+            if not 1 / _OTHER_SPEED < board.probe_s / usual_s < _OTHER_SPEED:
+                _log.warning(
+                    "%s runs the reference kernel in %.3f ms; for earlier results it took %.3f ms: "
+                    "other load, clocks or power mode; old and new latencies do not compare",
+                    board.name,
+                    board.probe_s * 1e3,
+                    usual_s * 1e3,
+                )

@@ -1,4 +1,4 @@
-"""What all commands share: the list of them, parsers, errors to exit codes, output, progress.
+"""What all commands share: the list of them, parsers, errors to exit codes, output.
 
 A command is a module ``squeezenas_tvm/NAME.py`` with ``add_arguments(parser)``, ``execute(args) -> Result``
 and ``main(argv) -> int``, which calls :func:`run_command`. It imports at its top only what starts fast: heavy
@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -32,7 +31,6 @@ COMMANDS = {
     "run": "run a bundle on images: overlay, labels, latency",
     "demo": "the main job from end to end on this machine's CPU",
 }
-PLAIN_EVERY_S = 5.0
 
 log = logging.getLogger("squeezenas_tvm")
 
@@ -159,62 +157,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in [header, rule, *rows]
     )
-
-
-@contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show how far a long work is: ``with progress("profile", 133) as step``, ``step("k3e6")`` a piece.
-
-    A bar with an estimate when stderr is a terminal, else a plain line every few seconds and at the end.
-    """
-    if sys.stderr.isatty():
-        with _bar(title, total) as step:
-            yield step
-    else:
-        yield _plain_lines(title, total)
-
-
-@contextlib.contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    label = TextColumn("{task.description}", markup=False)
-    now = TextColumn("{task.fields[now]}", markup=False)
-    columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), now)
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, now="")
-
-        def step(text: str) -> None:
-            bar.update(task, advance=1, now=text)
-
-        yield step
-
-
-def _plain_lines(title: str, total: int) -> Callable[[str], None]:
-    started_s = time.monotonic()
-    said_s = -PLAIN_EVERY_S
-    done = 0
-
-    def step(text: str) -> None:
-        nonlocal said_s, done
-        done += 1
-        now_s = time.monotonic() - started_s
-        if now_s - said_s < PLAIN_EVERY_S and done != total:
-            return
-        said_s = now_s
-        left_s = now_s / done * (total - done)
-        rest = f"about {_duration(left_s)} left" if done < total else f"took {_duration(now_s)}"
-        log.info("%s %d/%d, %s: %s", title, done, total, rest, text)
-
-    return step
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _is_number(cell: str) -> bool:

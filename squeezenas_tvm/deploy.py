@@ -106,9 +106,11 @@ def deploy(
         model = to_onnx(graph, inputs, tensors, name=architecture.name)
         kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
         if trials:
-            from squeezenas_tvm.profile import measure_kernels
+            from cost_models.effort import Effort
+            from squeezenas_tvm.measuring import measure_kernels
 
-            measure_kernels(target, kernels, measurements, trials=trials, tracker=tracker, title="tune")
+            effort = Effort.alone(trials)
+            measure_kernels(target, kernels, measurements, effort=effort, tracker=tracker, title="tune")
         with HeldInterrupts():
             compiled = _compile(model, kernels, target, measurements, folder)
         _write(folder, architecture, target, resolution, weights, compiled)
@@ -141,8 +143,8 @@ def _tuned_modules(
 ) -> dict[str, Any]:
     """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""
     from cost_models.environment import environment
-    from cost_models.profiler import tuned_modules
     from cost_models.store import MeasurementStore
+    from cost_models.tuned import tuned_modules
 
     path = measurements / "measurements.sqlite"
     if not path.exists():

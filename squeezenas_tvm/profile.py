@@ -1,18 +1,23 @@
 """``profile``: measures the kernels of a space on a target and composes its table of block latencies."""
 
 import argparse
+import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from squeezenas_tvm.cli import Result, positive_int, progress, run_command, table
-from squeezenas_tvm.errors import FailedWork
+from cost_models.effort import EFFORTS, Effort
+from squeezenas_tvm.cli import Result, positive_int, run_command, table
+from squeezenas_tvm.measuring import PARTS, Measured, measure_kernels
 from squeezenas_tvm.options import add_resolution, check_buildable, results_folder, trials_count
+from squeezenas_tvm.progress import duration
 
-EXAMPLE = "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --trials 16"
+EXAMPLE = "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --effort quick"
 KEPT = "everything measured so far is stored; the same command goes on from there"
-DEFAULT_TRIALS = 64
+BLOCKS = 8  # of the space, that are also timed whole
+WIDE = 0.05
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_resolution(parser, "1024x2048")
     parser.add_argument("--dtype", default="float32", help="element type (default %(default)s)")
     parser.add_argument(
+        "--effort",
+        choices=list(EFFORTS),
+        default="standard",
+        help="how long to look for fast schedules (default %(default)s)",
+    )
+    parser.add_argument(
         "--trials",
         type=trials_count,
-        default=DEFAULT_TRIALS,
         metavar="N",
-        help="schedules tried for each kernel; 0 times the default schedules only (default %(default)s)",
+        help="instead of --effort: schedules tried for each kernel; 0 times the default schedules only",
     )
     parser.add_argument(
         "--classes", type=positive_int, default=19, help="classes of the decoder (default 19)"
@@ -40,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Measure what is missing, then write and show the table."""
-    from search.costs import space_kernels
+    from search.costs import sample_blocks, space_kernels
     from search.resolution import Resolution
     from search.spaces import get_space
     from targets import load_target
@@ -51,71 +61,83 @@ def execute(args: argparse.Namespace) -> Result:
     folder = results_folder(target.name, args.out)
     found = list(space_kernels(space, resolution, args.classes))
     measured = measure_kernels(
-        target, found, folder, trials=args.trials, dtype=args.dtype, tracker=args.tracker, seed=args.seed
+        target,
+        found,
+        folder,
+        effort=EFFORTS[args.effort] if args.trials is None else Effort.alone(args.trials),
+        blocks=[(part.name, part.graph, part.inputs) for part in sample_blocks(space, resolution, BLOCKS)],
+        dtype=args.dtype,
+        tracker=args.tracker,
+        seed=args.seed,
     )
-    return _report(measured, space, resolution, args.classes, folder)
+    return _report(measured, found, space, resolution, args.classes, folder)
 
 
-def measure_kernels(
-    target: Any,
-    wanted: Sequence[Any],
-    folder: Path,
-    *,
-    trials: int,
-    dtype: str = "float32",
-    tracker: str | None = None,
-    seed: int = 0,
-    title: str = "profile",
-) -> Any:
-    """Measure kernels on a target, save the table of all that its store holds, return it.
-
-    Raises:
-        FailedWork: not one kernel could be measured.
-    """
-    from cost_models.profiler import Profiler
-    from cost_models.store import MeasurementStore
-    from cost_models.table import LatencyTable
-
-    with MeasurementStore.open(folder / "measurements.sqlite") as store:
-        profiler = Profiler(target, store, dtype=dtype, tracker=tracker, seed=seed)
-        failed = {}
-        with profiler, progress(title, len(wanted)) as step:
-            for kernel in wanted:
-                for measurement in profiler.measure(kernel, trials):
-                    if measurement.error:
-                        failed[kernel.key] = measurement.error
-                step(kernel.label)
-        result = LatencyTable.from_store(store, target.name, profiler.fingerprint)
-    if wanted and not any(kernel.key in result.rows for kernel in wanted):
-        reason = next(iter(failed.values()), "no reason given")
-        raise FailedWork(f"not one of {len(wanted)} kernels could be measured on {target.name}: {reason}")
-    result.save(folder, made_by=f"squeezenas_tvm profile, {trials} trials a kernel")
-    return result
-
-
-def _report(measured: Any, space: Any, resolution: Any, classes: int, folder: Path) -> Result:
+def _report(
+    measured: Measured, kernels: Sequence[Any], space: Any, resolution: Any, classes: int, folder: Path
+) -> Result:
     import json
 
     from cost_models.table import write_whole
     from search.costs import cost_table
 
-    costs = cost_table(measured, space, resolution, classes)
+    costs = cost_table(measured.table, space, resolution, classes)
+    rows = [measured.table.rows[kernel.key] for kernel in kernels if kernel.key in measured.table.rows]
+    quality = _quality(rows)
     entries = {f"{i}/{name}": e for i, row in enumerate(costs.blocks) for name, e in row.items()} | dict(
         costs.fixed
     )
     holes = [name for name, entry in entries.items() if entry is None]
     document = {
-        "target": measured.target,
+        "target": measured.table.target,
         "space": space.name,
         "resolution": str(resolution),
         "blocks": [{name: _entry(e) for name, e in row.items()} for row in costs.blocks],
         "fixed": {name: _entry(e) for name, e in costs.fixed.items()},
         "missing": holes,
+        "kernels": quality,
+        "estimated": dict(measured.problems),
+        "tuning": measured.tuning,
+        "additivity": measured.additivity.document() if measured.additivity else None,
         "folder": str(folder),
     }
     path = folder / f"{space.name}-{resolution}.json"
     write_whole(path, json.dumps(document, indent=1) + "\n")
-    return Result(document=document, text=_text(costs, holes, path), exit_code=1 if holes else 0)
+    text = "\n".join([_costs_text(costs, holes), "", *_quality_text(quality, measured), f"Table: {path}"])
+    text += f" (raw samples: {folder / 'measurements.sqlite'})"
+    return Result(document=document, text=text, exit_code=1 if holes else 0)
+
+
+def _quality(rows: Sequence[Any]) -> dict[str, Any]:
+    """How the rows came to be, and how sure they are."""
+    widths = [row.latency.width for row in rows if row.samples_s]
+    return {
+        "count": len(rows),
+        "how": dict(Counter(row.how for row in rows)),
+        "share_wider_than_5_percent": sum(width > WIDE for width in widths) / max(len(widths), 1),
+    }
+
+
+def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
+    from cost_models.whole_blocks import CACHES
+
+    how = ", ".join(f"{count} {name}" for name, count in sorted(quality["how"].items()))
+    share = quality["share_wider_than_5_percent"]
+    lines = [f"{quality['count']} kernels: {how}; 95 % interval wider than {WIDE:.0%}: {share:.1%} of them."]
+    tuning = measured.tuning
+    if tuning["trials"]:
+        parts = ", ".join(f"{part} {tuning[f'{part}_s']:.0f} s" for part in PARTS)
+        lines.append(
+            f"{tuning['trials']} trials ({tuning['valid']} valid) in {duration(tuning['wall_s'])}, "
+            f"{tuning['trials_per_minute']:.0f} a minute; side by side: {parts}."
+        )
+    for key, reason in measured.problems.items():
+        lines.append(f"Estimated, no schedule works: {key}: {reason}")
+    if measured.additivity is not None:
+        ratios = {cache: measured.additivity.ratio(cache) for cache in CACHES}
+        if said := "; ".join(f"{cache} caches {ratio}" for cache, ratio in ratios.items() if ratio):
+            lines.append(f"Whole blocks over the sum of their kernels: {said}.")
+    return lines
 
 
 def _entry(latency: Any) -> dict[str, Any] | None:
@@ -128,10 +150,12 @@ def _entry(latency: Any) -> dict[str, Any] | None:
         "samples": latency.samples,
         "kernels": latency.kernels,
         "tuned_kernels": latency.tuned,
+        "estimated_kernels": latency.estimated,
+        "interval_ms": latency.interval_s * 1e3 if math.isfinite(latency.interval_s) else None,
     }
 
 
-def _text(costs: Any, holes: list[str], path: Path) -> str:
+def _costs_text(costs: Any, holes: list[str]) -> str:
     names = list(dict.fromkeys(name for row in costs.blocks for name in row))
     rows = [
         [str(index), *(f"{row[name].median_s * 1e3:.3f}" if row.get(name) else "-" for name in names)]
@@ -149,7 +173,7 @@ def _text(costs: Any, holes: list[str], path: Path) -> str:
         lines.append(
             f"Not measured ({len(holes)}): {', '.join(holes[:6])}; the same command tries the rest again."
         )
-    return "\n".join([*lines, f"Table: {path} (raw samples: {path.parent / 'measurements.sqlite'})"])
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squeezenas_tvm.cli import Result, positive_int, progress, run_command, table
+from squeezenas_tvm.cli import Result, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.progress import progress
 
 if TYPE_CHECKING:
     from squeezenas_tvm.bundle_runner import Bundle

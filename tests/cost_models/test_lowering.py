@@ -22,7 +22,7 @@ from cost_models.lowering import (
     lower,
     structural_hash,
 )
-from cost_models.tuning import apply_trace
+from cost_models.schedules import apply_schedule, trace_text
 from cost_models.tvm_import import ms, relax, tvm
 
 ROOT = Path(__file__).parents[2]
@@ -281,18 +281,12 @@ def test_another_process_finds_the_same_hashes_and_runs_the_exported_module(tmp_
     )
 
 
-def trace_of(mod: Any) -> str:
-    """A tuning record: any schedule that is not the default one, as JSON text."""
+def schedule_of(mod: Any) -> str:
+    """The text form of any schedule that is not the default one."""
     schedule = tvm.s_tir.Schedule(mod)
     loops = schedule.get_loops(schedule.get_sblock("conv2d_nchw"))
     schedule.parallel(loops[1])
-    return json.dumps(plain(schedule.trace.as_json()))
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, str | int | float | None):
-        return value
-    return [plain(item) for item in value]
+    return trace_text(schedule)
 
 
 def test_tuned_modules_replace_default_schedules() -> None:
@@ -301,7 +295,7 @@ def test_tuned_modules_replace_default_schedules() -> None:
     lowered = lower(model, TARGET)
     found = kernels(lowered)
     name, *_ = (n for n in found if "conv2d_nchw" in str(found[n].mod) and "group" not in str(found[n].mod))
-    tuned = apply_trace(found[name].mod, trace_of(found[name].mod))
+    tuned = apply_schedule(found[name].mod, TARGET, schedule_of(found[name].mod))
     made = compile_lowered(lowered, TARGET, {found[name].hash: tuned})
     assert made.tuned == (name,)
     assert set(made.default) == set(found) - {name}

@@ -1,56 +1,36 @@
-"""The profiler on this machine: what it stores, what it does not repeat, what it leaves behind."""
+"""The profiler on this machine: what it stores, and what it does not repeat."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import textwrap
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
+from cost_models import careful
+from cost_models import profiler as profiler_module
+from cost_models.effort import Effort
 from cost_models.environment import environment
 from cost_models.errors import CostModelError
-from cost_models.graph import GraphBuilder
-from cost_models.kernels import Kernel, split_into_kernels
+from cost_models.kernels import Kernel
 from cost_models.lowering import structural_hash
-from cost_models.ops import Activation, Conv2d
-from cost_models.profiler import Profiler, _fastest, kernel_module, tuned_modules
-from cost_models.records import Measurement, Trial
+from cost_models.profiler import Profiler
+from cost_models.records import Measurement, ReferenceRun, Trial
+from cost_models.schedules import Proposal
 from cost_models.store import MeasurementStore
 from cost_models.table import LatencyTable
-from targets import Target, TargetError, load_target
+from cost_models.tuned import kernel_module
+from cost_models.tuning import KernelSearch
+from targets import Target, TargetError
 
-ROOT = Path(__file__).parents[2]
-QUICK = """
-schema_version: 1
-name: quick-cpu
-summary: this machine with as few samples as the schema allows
-kind: local
-tvm: {kind: llvm}
-rpc: {key: quick-cpu}
-dtypes: [float32, float16]
-measure: {number: 1, repeat: 3, min_repeat_ms: 1, cooldown_ms: 0, timeout_s: 30}
-"""
+from .profiling import contents, failing_for, is_kept, kernel_of, quick_target, refused, timings_of, trials_of
 
-
-def kernel_of(channels: int, size: int = 16) -> Kernel:
-    """A 3x3 depthwise convolution with ReLU."""
-    net = GraphBuilder()
-    value = net.conv_bn("conv", Conv2d(channels, channels, kernel=3, padding=1, groups=channels), "x")
-    graph = net.build(net.add("act", Activation("relu"), value))
-    (kernel,) = split_into_kernels(graph, {"x": (1, channels, size, size)})
-    return kernel
+DEFAULTS = Effort.alone(0)
 
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
-    path = tmp_path_factory.mktemp("target") / "quick-cpu.yaml"
-    path.write_text(QUICK, encoding="utf-8")
-    return load_target(path)
+    return quick_target(tmp_path_factory.mktemp("target"))
 
 
 @pytest.fixture(scope="module")
@@ -65,182 +45,178 @@ def profiler(target: Target, store: MeasurementStore) -> Iterator[Profiler]:
         yield profiler
 
 
-def listening(processes: list[psutil.Process]) -> list[tuple[str, int]]:
-    """Addresses on which the processes accept connections."""
-    pids = {process.pid for process in processes}
-    return [
-        (connection.laddr.ip, connection.laddr.port)
-        for connection in psutil.net_connections("inet")
-        if connection.pid in pids and connection.status == psutil.CONN_LISTEN
-    ]
+def disturbed(profiler: Profiler, kernel: Kernel) -> bool:
+    """Whether the machine was so restless that this kernel is to be timed again."""
+    _, timing = profiler.store.fastest(profiler.environment, kernel.key)[kernel.key]
+    return timing.disturbed
 
 
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run after some time; one that nobody has reaped does not run."""
-    _, left = psutil.wait_procs(processes, timeout=10)
-    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+def test_a_kernel_gets_its_default_timing_its_trials_and_timings_of_the_best(profiler: Profiler) -> None:
+    kernel, ticks = kernel_of(16), []
+    profiler.measure([kernel], Effort.alone(3), lambda: ticks.append(profiler.status.phase))
+    trials, timings = trials_of(profiler, kernel), timings_of(profiler, kernel)
+    measurements = list(profiler.store.measurements(profiler.environment, kernel.key).values())
+    assert len(trials) == len({trial.schedule for trial in trials.values()}) == 3
+    assert {trial.error for trial in trials.values()} == {None}
+    assert profiler.store.kernels()[kernel.key] == kernel.description
+    default = measurements[0]
+    assert default.how == "default"
+    best = sorted(trials, key=lambda id_: trials[id_].median_s)[:2]
+    finalists = {id_ for id_ in best if trials[id_].median_s < 1.2 * default.median_s}
+    assert timings.keys() == {None, *finalists}
+    assert len(timings[None]) >= 1 + bool(finalists)  # beside the finalists, once more
+    assert {m.how for id_, found in timings.items() if id_ is not None for m in found} <= {"tuned"}
+    (board,) = profiler.boards
+    for measurement in measurements:
+        assert len(measurement.samples_s) >= 3
+        assert len(measurement.reference_s) >= 3
+        assert measurement.board == board.name
+    assert ticks
+    assert set(ticks) >= {"searching"}
 
 
-def test_kernel_gets_its_default_timing_its_trials_and_the_timing_of_the_best(
-    profiler: Profiler, store: MeasurementStore, target: Target
-) -> None:
-    kernel, seen = kernel_of(16), []
-    made = profiler.measure(kernel, 3, seen.append)
-    where = store.find_environment(environment(target))
-    trials = store.trials(where, kernel.key)
-    assert len(trials) == 3
-    assert list(trials.values()) == seen
-    assert len({trial.trace for trial in seen}) == 3
-    assert list(store.measurements(where, kernel.key).values()) == made
-    assert made[0].how == "default"
-    assert all(len(m.samples_s) == 3 for m in made)
-    assert store.kernels()[kernel.key] == kernel.description
-    best = min(trial.median_s for trial in seen)
-    tuned = [id_ for id_, m in store.measurements(where, kernel.key).items() if m.how == "tuned"]
-    assert len(tuned) == (best < 1.1 * made[0].median_s)
-    for id_ in tuned:
-        assert trials[store.trial_of(id_)].median_s == best
+def test_the_status_tells_what_was_done(profiler: Profiler) -> None:
+    kernels = [kernel_of(32), kernel_of(48)]
+    profiler.measure(kernels, Effort.alone(2))
+    status = profiler.status
+    assert (status.done, status.total) == (2, 2)
+    assert (status.trials, status.planned) == (4, 4)
+    assert status.timed == status.timings >= 2
+    assert profiler.current == ()
+    for kernel in kernels:
+        work, trials = status.work[kernel], trials_of(profiler, kernel).values()
+        assert (work.trials, work.valid) == (2, 2)
+        assert work.best_s == min(trial.median_s for trial in trials)
+        assert work.build_s == pytest.approx(sum(trial.build_s for trial in trials))
+        assert min(work.sampling_s, work.build_s, work.upload_s, work.run_s) > 0
 
 
-def test_what_is_stored_is_not_done_again_and_more_trials_are_the_difference(
-    profiler: Profiler, store: MeasurementStore, target: Target
-) -> None:
-    kernel, new = kernel_of(24), []
-    profiler.measure(kernel, 2)
-    where = store.find_environment(environment(target))
-    before = store.trials(where, kernel.key), store.measurements(where, kernel.key)
-    assert profiler.measure(kernel, 2, new.append) == []
-    assert profiler.measure(kernel, 0, new.append) == []
-    assert new == []
-    assert (store.trials(where, kernel.key), store.measurements(where, kernel.key)) == before
-    made = profiler.measure(kernel, 4, new.append)
-    assert len(new) == 2
-    after = store.trials(where, kernel.key)
-    assert len(after) == len({trial.trace for trial in after.values()}) == 4
-    assert "default" not in [m.how for m in made]
-
-
-def test_no_trials_is_the_default_schedule_alone(profiler: Profiler, store: MeasurementStore) -> None:
-    kernel = kernel_of(8)
-    (made,) = profiler.measure(kernel, 0)
-    assert (made.how, made.error) == ("default", None)
-    assert kernel.key not in store.trial_counts(store.find_environment(profiler.fingerprint))
-    table = LatencyTable.from_store(store, "quick-cpu", profiler.fingerprint)
-    assert table.rows[kernel.key].samples_s == made.samples_s
-
-
-def test_interrupted_kernel_goes_on_where_it_stopped(
-    profiler: Profiler, store: MeasurementStore, target: Target
-) -> None:
-    kernel, seen = kernel_of(40), []
-
-    def stop_at_second(trial: Trial) -> None:
-        seen.append(trial)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        profiler.measure(kernel, 4, stop_at_second)
-    made = profiler.measure(kernel, 4, seen.append)
-    where = store.find_environment(environment(target))
-    assert list(store.trials(where, kernel.key).values()) == seen
-    assert len({trial.trace for trial in seen}) == len(seen) == 4
-    assert "default" not in [m.how for m in made]
-
-
-def test_failed_default_timing_is_tried_again(
-    profiler: Profiler, store: MeasurementStore, target: Target
-) -> None:
-    kernel = kernel_of(56)
-    where = store.find_environment(environment(target))
-    store.add_kernel(kernel.key, kernel.description)
-    store.add_measurement(where, Measurement(kernel=kernel.key, how="default", error="device was gone"))
-    (made,) = profiler.measure(kernel, 0)
-    assert made.error is None
-    assert profiler.measure(kernel, 0) == []
-
-
-def test_tracker_and_server_are_on_loopback_and_gone_afterwards(target: Target, tmp_path: Path) -> None:
-    mine = psutil.Process()
-    before = set(mine.children(recursive=True))
-    with MeasurementStore.open(tmp_path / "m.sqlite") as store:
-        with Profiler(target, store):
-            started = [child for child in mine.children(recursive=True) if child not in before]
-            addresses = listening(started)
-        assert len(addresses) >= 2
-        assert {host for host, _ in addresses} == {"127.0.0.1"}
-        assert alive(started) == []
-    for address in addresses:
-        with pytest.raises(ConnectionRefusedError), socket.create_connection(address, timeout=5):
-            pass
-
-
-def test_error_in_the_block_leaves_no_process(target: Target, tmp_path: Path) -> None:
-    mine = psutil.Process()
-    before, started = set(mine.children(recursive=True)), []
-
-    def fail() -> None:
-        with MeasurementStore.open(tmp_path / "m.sqlite") as store, Profiler(target, store):
-            started.extend(child for child in mine.children(recursive=True) if child not in before)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert started
-    assert alive(started) == []
-
-
-SEARCHING = textwrap.dedent(
-    """
-    import os, signal, sys, threading, time
-    from cost_models.profiler import Profiler
-    from cost_models.store import MeasurementStore
-    from targets import load_target
-    sys.path.insert(0, "{tests}")
-    from test_profiler import kernel_of
-
-    main = threading.main_thread().ident
-
-    def functions():
-        frame = sys._current_frames()[main]
-        while frame:
-            yield frame.f_code.co_name
-            frame = frame.f_back
-
-    def interrupt():
-        while "{function}" not in functions():
-            time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    try:
-        target = load_target(sys.argv[1])
-        with MeasurementStore.open(sys.argv[2]) as store, Profiler(target, store) as profiler:
-            profiler.measure(kernel_of(32), 40)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    """
-)
-
-
-@pytest.mark.parametrize("function", ["generate_measure_candidates", "predict", "build"])
-def test_ctrl_c_while_tvm_searches_is_no_crash(function: str, target: Target, tmp_path: Path) -> None:
-    (tmp_path / "quick-cpu.yaml").write_text(QUICK, encoding="utf-8")
-    script = SEARCHING.format(tests=Path(__file__).parent, function=function)
-    command = [sys.executable, "-c", script, str(tmp_path / "quick-cpu.yaml"), str(tmp_path / "m.sqlite")]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+def test_what_is_stored_is_not_done_again_and_more_trials_are_the_difference(profiler: Profiler) -> None:
+    kernel = kernel_of(24)
+    profiler.measure([kernel], Effort.alone(2))
+    before, quiet, timed = (
+        contents(profiler.store),
+        not disturbed(profiler, kernel),
+        timings_of(profiler, kernel),
     )
-    assert (done.returncode, done.stderr) == (130, "")
-    assert not list(tmp_path.glob("squeezenas-*"))
-    with MeasurementStore.open(tmp_path / "m.sqlite", create=False) as store:
-        store.check()
+    for effort in (Effort.alone(2), DEFAULTS):
+        profiler.measure([kernel], effort)
+        assert profiler.status.trials == 0
+    after = contents(profiler.store)
+    assert after[0] == before[0]
+    assert timings_of(profiler, kernel).keys() == timed.keys()
+    assert not quiet or after == before
+    profiler.measure([kernel], Effort.alone(4))
+    assert profiler.status.trials == profiler.status.planned == 2
+    trials = trials_of(profiler, kernel)
+    assert len(trials) == len({trial.schedule for trial in trials.values()}) == 4
+    assert is_kept(after, contents(profiler.store))
+
+
+def test_no_trials_is_the_default_schedule_alone(profiler: Profiler) -> None:
+    kernel = kernel_of(8)
+    profiler.measure([kernel], DEFAULTS)
+    ((how, timings),) = timings_of(profiler, kernel).items()
+    assert how is None
+    assert {(timing.how, timing.error) for timing in timings} == {("default", None)}
+    assert kernel.key not in profiler.store.trial_counts(profiler.environment)
+    _, counts = profiler.store.fastest(profiler.environment, kernel.key)[kernel.key]
+    table = LatencyTable.from_store(profiler.store, "quick-cpu", profiler.fingerprint)
+    assert table.rows[kernel.key].samples_s == counts.samples_s
+    assert (table.rows[kernel.key].how, table.rows[kernel.key].trials) == ("default", 0)
+
+
+def test_failed_default_timing_is_tried_again(profiler: Profiler) -> None:
+    kernel = kernel_of(56)
+    failed = Measurement(kernel=kernel.key, how="default", error="device was gone")
+    profiler.store.add_kernel(kernel.key, kernel.description)
+    profiler.store.add_measurement(profiler.environment, failed)
+    profiler.measure([kernel], DEFAULTS)
+    first, second, *_ = timings_of(profiler, kernel)[None]
+    assert first == failed
+    assert second.error is None
+    before = contents(profiler.store)
+    if not disturbed(profiler, kernel):
+        profiler.measure([kernel], DEFAULTS)
+        assert contents(profiler.store) == before
+
+
+def test_a_kernel_whose_default_schedule_fails_gets_a_searched_one(
+    profiler: Profiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, other = kernel_of(72), kernel_of(80)
+    module = kernel_module(kernel, profiler.tvm_target)
+    monkeypatch.setattr(careful, "schedule_default", failing_for(module, careful.schedule_default))
+    profiler.measure([kernel, other], Effort.alone(2))
+    assert all("nowhere" in str(found.error) for found in timings_of(profiler, kernel)[None])
+    assert len(trials_of(profiler, kernel)) == 2
+    fastest = profiler.store.fastest(profiler.environment)
+    assert fastest[kernel.key][1].how == "tuned"
+    assert other.key in fastest
+
+
+class Refused:
+    """A search all of whose candidates TVM refuses."""
+
+    sampling_s = evolution_s = 0.0
+
+    def __init__(self, mod: Any) -> None:
+        self._mod = mod
+
+    def propose(self, at_most: int) -> list[Proposal]:
+        schedules = (str(number) for number in range(at_most))
+        return [Proposal(schedule=text, mod=refused(self._mod), origin="tiles") for text in schedules]
+
+    def learn(self, proposals: Sequence[Proposal], trials: Sequence[Trial]) -> None:
+        pass
+
+
+def test_a_kernel_for_which_nothing_works_stays_failed_with_its_reason(
+    profiler: Profiler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel, other = kernel_of(88), kernel_of(96)
+    module = kernel_module(kernel, profiler.tvm_target)
+    monkeypatch.setattr(careful, "schedule_default", failing_for(module, careful.schedule_default))
+    monkeypatch.setattr(
+        profiler_module,
+        "KernelSearch",
+        lambda mod, *more: (
+            Refused(mod) if structural_hash(mod) == structural_hash(module) else KernelSearch(mod, *more)
+        ),
+    )
+    profiler.measure([kernel, other], Effort.alone(3))
+    trials = list(trials_of(profiler, kernel).values())
+    assert len(trials) == 3
+    assert all("nowhere" in str(trial.error) for trial in trials)
+    (default,) = timings_of(profiler, kernel)[None]
+    assert "nowhere" in str(default.error)
+    assert (profiler.status.work[kernel].trials, profiler.status.work[kernel].valid) == (3, 0)
+    assert {record.message for record in caplog.records if record.levelno >= logging.WARNING} == {
+        f"{kernel.label}, default schedule: {default.error}"
+    }
+    assert other.key in profiler.store.fastest(profiler.environment)
+    assert kernel.key not in profiler.store.fastest(profiler.environment)
+    name, fingerprint = profiler.target.name, profiler.fingerprint
+    table = LatencyTable.from_store(profiler.store, name, fingerprint, lambda key, description: 0.25)
+    row = table.rows[kernel.key]
+    assert (row.how, row.trials, row.estimate_s, row.reason) == ("estimated", 3, 0.25, default.error)
+
+
+def test_another_speed_of_the_machine_is_told(
+    target: Target, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with MeasurementStore.open(tmp_path / "m.sqlite") as store, Profiler(target, store) as profiler:
+        store.add_reference(profiler.environment, ReferenceRun(board="earlier", samples_s=(1e-9,)))
+        profiler.measure([], DEFAULTS)
+        (board,) = profiler.boards
+        assert [run.board for run in store.references(profiler.environment).values()] == [
+            "earlier",
+            board.name,
+        ]
+    (warning,) = [record.message for record in caplog.records if "reference kernel" in record.message]
+    assert warning.startswith(f"{board.name} runs the reference kernel in ")
+    assert "for earlier results it took 0.000 ms" in warning
+    assert warning.endswith("old and new latencies do not compare")
 
 
 def test_dtypes_that_are_not_measured_are_refused(target: Target, store: MeasurementStore) -> None:
@@ -250,35 +226,6 @@ def test_dtypes_that_are_not_measured_are_refused(target: Target, store: Measure
         Profiler(target, store, dtype="float61")
 
 
-def test_modules_worth_deploying(profiler: Profiler, store: MeasurementStore, target: Target) -> None:
-    faster, slower, unmeasured = kernel_of(12), kernel_of(20), kernel_of(28)
-    where = store.find_environment(environment(target))
-    for kernel, how in ((faster, "tuned"), (slower, "default")):  # nothing is faster than a nanosecond
-        profiler.measure(kernel, 1)
-        (trial,) = store.trials(where, kernel.key)
-        timing = Measurement(kernel=kernel.key, how=how, samples_s=(1e-9,))
-        store.add_measurement(where, timing, trial=trial if how == "tuned" else None)
-    wanted = [faster, slower, unmeasured]
-    found = tuned_modules(store, environment(target), wanted, target.tvm_target())
-    assert list(found) == [structural_hash(kernel_module(faster, target.tvm_target()))]
-    other = environment(target) | {"device": "another"}
-    assert tuned_modules(store, other, wanted, target.tvm_target()) == {}
-
-
-def test_what_is_deployed_is_what_the_table_counts(tmp_path: Path, target: Target) -> None:
-    """A newer timing replaces an older one of its kind for both, also a slower one."""
-    fingerprint, kernel = environment(target), kernel_of(8)
-    with MeasurementStore.open(tmp_path / "m.sqlite") as store:
-        place = store.add_environment(fingerprint)
-        store.add_kernel(kernel.key, kernel.description)
-        for how, trace, seconds in (("default", "", 4.0), ("tuned", "old", 1.0), ("tuned", "new", 2.0)):
-            trial = (
-                store.add_trial(place, kernel.key, Trial(trace=trace, samples_s=(1.0,))) if trace else None
-            )
-            timed = Measurement(kernel=kernel.key, how=how, samples_s=(seconds,))
-            store.add_measurement(place, timed, trial=trial)
-        table = LatencyTable.from_store(store, target.name, fingerprint)
-        deployed = _fastest(store, place, kernel.key)
-    assert table.rows[kernel.key].samples_s == (2.0,)
-    assert deployed is not None
-    assert deployed.trace == "new"
+def test_results_are_stored_under_the_environment_of_the_target(profiler: Profiler, target: Target) -> None:
+    assert profiler.fingerprint == environment(target)
+    assert profiler.store.find_environment(environment(target)) == profiler.environment

@@ -1,4 +1,7 @@
-"""A real bundle, tiny: a 1x1 convolution from RGB to 19 classes, compiled by TVM for this machine."""
+"""A real bundle, tiny: a 1x1 convolution from RGB to 19 classes, compiled by TVM for this machine.
+
+And a store of measurements in which only three kernels of Small are missing.
+"""
 
 import shutil
 from pathlib import Path
@@ -11,6 +14,10 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from cost_models.tvm_import import tvm
 from squeezenas_tvm.bundle import Manifest, assemble, seal
+from targets import load_target
+
+from .helpers import fill, kernels_of, quick_target
+from .profiling import LEFT_OUT
 
 SIZE = 64
 WEIGHTS = np.random.default_rng(0).normal(size=(19, 3)).astype(np.float32)
@@ -84,3 +91,24 @@ def sealed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle_copy(sealed_bundle: Path, tmp_path: Path) -> Path:
     """A copy to break."""
     return Path(shutil.copytree(sealed_bundle, tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a target that measures a kernel in milliseconds."""
+    return quick_target(tmp_path_factory.mktemp("target"))
+
+
+@pytest.fixture(scope="session")
+def almost_all(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Path:
+    """A store in which all kernels of Small but three are measured; only to be copied."""
+    folder = tmp_path_factory.mktemp("filled")
+    return fill(folder, load_target(quick), [k for k in kernels_of() if k not in LEFT_OUT])
+
+
+@pytest.fixture
+def folder(almost_all: Path, tmp_path: Path) -> Path:
+    """A folder with a copy of it."""
+    (tmp_path / "out").mkdir()
+    shutil.copy(almost_all, tmp_path / "out")
+    return tmp_path / "out"

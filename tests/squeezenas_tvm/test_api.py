@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 import squeezenas_tvm as st
+from cost_models.effort import Effort
 from cost_models.errors import IncompatibleTable, MissingEntry
 from search.costs import estimate as sum_of_parts
 from search.errors import InvalidResolution
+from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.networks import _describe
-from squeezenas_tvm.profile import measure_kernels
 
-from .measuring import ROOT, SIZE, fill, kernels_of
+from .helpers import ROOT, SIZE, fill, kernels_of
 
 NAME = "squeezenas-lat-small"
 
@@ -25,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     target = st.load_target("local-cpu")
     fill(folder / "results" / "local-cpu", target, kernels_of())
-    measure_kernels(target, [], folder / "results" / "local-cpu", trials=0)
+    measure_kernels(target, [], folder / "results" / "local-cpu", effort=Effort.alone(0))
     return folder
 
 

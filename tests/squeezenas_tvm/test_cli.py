@@ -1,12 +1,10 @@
-"""What every command does the same: help, errors, exit codes, output, progress; the check of the siblings."""
+"""What every command does the same: help, errors, exit codes, output; the check of the siblings."""
 
 import argparse
-import contextlib
 import importlib
 import json
 import logging
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -18,7 +16,7 @@ import pytest
 import squeezenas_tvm
 from squeezenas_tvm import cli
 from squeezenas_tvm.__main__ import main
-from squeezenas_tvm.cli import Result, progress, run_command, table
+from squeezenas_tvm.cli import Result, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
 
 ROOT = Path(squeezenas_tvm.__file__).parent.parent
@@ -183,46 +181,6 @@ def test_table_aligns_numbers_right() -> None:
         "long name  12.25",
     ]
     assert table(["name"], []).splitlines() == ["name", "----"]
-
-
-def test_progress_without_a_terminal_is_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    def work(args: argparse.Namespace) -> Result:
-        with progress("profile", 500) as step:
-            for index in range(500):
-                step(f"block {index}")
-        return Result(document={}, text="done")
-
-    assert run(work) == 0
-    lines = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"profile 1/500, about .* left: block 0", lines[0])
-    assert re.fullmatch(r"profile 500/500, took .* s: block 499", lines[-1])
-    assert len(lines) < 10
-
-
-def test_progress_on_a_terminal_is_a_bar() -> None:
-    script = (
-        "import sys\nfrom squeezenas_tvm.cli import progress\n"
-        "with progress('profile', 3) as step:\n    [step(f'block [{i}]') for i in range(3)]"
-    )
-    terminal, side = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=side) as process:
-        os.close(side)
-        shown = b""
-        with contextlib.suppress(OSError):  # how Linux says that the other side of a terminal is closed
-            while block := os.read(terminal, 4096):
-                shown += block
-        assert process.wait(timeout=60) == 0
-    os.close(terminal)
-    assert b"3/3" in shown
-    assert b"block [2]" in shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(4.2, "4 s"), (89, "89 s"), (150, "2 min"), (5400, "1 h 30 min"), (7230, "2 h 0 min")],
-)
-def test_durations_for_people(seconds: float, said: str) -> None:
-    assert cli._duration(seconds) == said
 
 
 @pytest.mark.parametrize("hidden_by", ["targets.py", "targets/__init__.py"])

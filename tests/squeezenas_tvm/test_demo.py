@@ -14,7 +14,7 @@ from squeezenas_tvm.demo import main
 from squeezenas_tvm.run import UNTRAINED
 from targets import load_target
 
-from .measuring import SIZE, command, fill, finish, kernels_of
+from .helpers import SIZE, command, fill, finish, kernels_of
 
 STEPS = ("profile", "networks", "deploy", "run")
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cost_models.effort import Effort
 from cost_models.environment import environment
 from cost_models.kernels import split_into_kernels
 from cost_models.records import Measurement
@@ -30,12 +31,12 @@ from search.spaces import IMAGENET_MEAN, IMAGENET_STD, camera_network
 from search.weights import save_weights, sha256
 from squeezenas_tvm.bundle_runner import FILES, Bundle, dataset_ids, resize_bilinear
 from squeezenas_tvm.deploy import KEPT, main
-from squeezenas_tvm.profile import measure_kernels
+from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.run import main as run
 from squeezenas_tvm.scene import draw_scene
 from targets import load_target
 
-from .measuring import NAME, ROOT, SIZE, command, deploy_arguments, finish
+from .helpers import NAME, ROOT, SIZE, command, deploy_arguments, finish
 
 Labels = npt.NDArray[np.uint8]
 FRAMES = ("frankfurt_000001_030310", "frankfurt_000001_082087")
@@ -214,7 +215,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     graph = camera_network(load_architecture(NAME).network())
     kernels = split_into_kernels(graph, {"frame": (1, *SIZE, 3)})
     chosen = [kernel for kernel in dict.fromkeys(kernels) if kernel.kind == "depthwise"][:2]
-    measure_kernels(target, chosen, folder, trials=2)
+    measure_kernels(target, chosen, folder, effort=Effort.alone(2))
     with MeasurementStore.open(folder / "measurements.sqlite") as store:
         where = store.find_environment(environment(target))
         for kernel in chosen:

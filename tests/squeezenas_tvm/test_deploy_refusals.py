@@ -14,7 +14,7 @@ from search.network import build_network
 from search.weights import save_weights
 from squeezenas_tvm.deploy import main
 
-from .measuring import NAME, command, deploy_arguments, finish, refused_by
+from .helpers import NAME, command, deploy_arguments, finish, refused_by
 
 check_refused = partial(refused_by, main)
 

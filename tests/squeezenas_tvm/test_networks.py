@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
+from cost_models.effort import Effort
 from cost_models.table import LatencyTable
 from search.architecture import Architecture, load_architecture
 from search.costs import cost_table
 from search.resolution import Resolution
 from search.spaces import get_space
+from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.networks import main
-from squeezenas_tvm.profile import measure_kernels
 from targets import load_target
 
-from .measuring import SIZE, command, fill, finish, kernels_of, refused_by
+from .helpers import SIZE, command, fill, finish, kernels_of, refused_by
 
 # GMACs at 1024x2048: of the authors' code with the precision it gives, or of the papers' tables.
 PUBLISHED = {
@@ -38,7 +39,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     target = load_target("local-cpu")
     fill(folder, target, kernels_of())
-    measure_kernels(target, [], folder, trials=0)
+    measure_kernels(target, [], folder, effort=Effort.alone(0))
     return folder
 
 

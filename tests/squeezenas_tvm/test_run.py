@@ -15,7 +15,7 @@ from squeezenas_tvm.bundle_runner import dataset_ids
 from squeezenas_tvm.run import main
 
 from .conftest import expected_labels, tiny_manifest
-from .measuring import refused_by
+from .helpers import refused_by
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from squeezenas_tvm.targets import main
 from targets import list_targets, load_target
 
-from .measuring import quick_target
+from .helpers import quick_target
 
 
 def test_list_has_every_shipped_target(capfd: pytest.CaptureFixture[str]) -> None:

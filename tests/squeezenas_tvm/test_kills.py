@@ -1,0 +1,143 @@
+"""The profile command killed twenty times: nothing stored is lost or changed, nothing stays, it goes on."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from cost_models.store import MeasurementStore
+
+from .helpers import command, finish
+from .profiling import (
+    Results,
+    alive,
+    arguments,
+    check_kept,
+    complaints,
+    descendants,
+    results,
+    schedules,
+    timed,
+)
+
+SWEEP_S = 20.0  # survivors notice the death of their owner, delete its folders and end
+
+
+class Moment(NamedTuple):
+    """Seconds after a run's start, after its n-th new result, or after the last trial of all kernels."""
+
+    kind: str
+    wait_s: float
+    count: int = 0
+
+
+def moments(chance: random.Random) -> list[Moment]:
+    """Twenty; the second and the fourth come while default schedules are timed."""
+    starts = [Moment("start", chance.uniform(0.0, 4.0)) for _ in range(8)]
+    results = [Moment("results", chance.uniform(0.0, 0.4), chance.randint(1, 5)) for _ in range(6)]
+    ends = [Moment("end", chance.uniform(0.0, 1.5)) for _ in range(4)]
+    rest = [*starts[2:], *results, *ends]
+    chance.shuffle(rest)
+    first = Moment("results", 0.0, 1)
+    return [starts[0], first, starts[1], first, *rest]
+
+
+def test_killed_twenty_times_it_loses_nothing_leaves_nothing_and_goes_on(
+    quick: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    hit, wanted = list[str](), 2
+    for moment in moments(random.Random(20)):
+        phase = None
+        while phase is None:  # it came to its end before the moment
+            wanted += are_tried(folder, wanted)  # so that there is always something to do
+            phase = run_until(moment, arguments(quick, folder, wanted), folder, tmp_path, wanted)
+        hit.append(phase)
+    assert set(hit) == {"start-up", "default timing", "search", "final timing"}, hit
+    before = results(folder)
+    code, out, said = finish(command("profile", *arguments(quick, folder, wanted), "--json", cwd=tmp_path))
+    assert code == 0, said
+    assert json.loads(out)["missing"] == []
+    check_kept(before, results(folder))
+    assert all(len(found) == len(set(found)) == wanted for found in schedules(folder).values())
+
+
+def run_until(moment: Moment, given: list[str], folder: Path, tmp_path: Path, wanted: int) -> str | None:
+    """Run the command, kill it at the moment and check what is left; returns what it was at.
+
+    None where it was done before that moment.
+    """
+    before, untimed = results(folder), not all(timed(folder).values())
+    process = command("profile", *given, cwd=tmp_path, environ={"TMPDIR": str(tmp_path / "tmp")})
+    try:
+        reached = wait_until(moment, process, folder, before, wanted)
+        seen, started = results(folder), descendants(process)
+    finally:
+        process.kill()
+    code, _, said = finish(process)
+    assert complaints(said) == []
+    with MeasurementStore.open(folder / "measurements.sqlite", create=False) as store:
+        store.check()
+    after = results(folder)
+    check_kept(before, seen)
+    check_kept(seen, after)
+    reported = [int(count) for count in re.findall(r" (\d+) trials, ", said)]
+    assert len(after["trials"]) - len(before["trials"]) >= max(reported, default=0)
+    check_nothing_left(tmp_path / "tmp", started)
+    if not reached:
+        assert code == 0, said
+        return None
+    if after == before:
+        return "start-up"
+    if are_tried(folder, wanted):
+        return "final timing"
+    return "default timing" if untimed and after["trials"] == before["trials"] else "search"
+
+
+def wait_until(
+    moment: Moment, process: "subprocess.Popen[str]", folder: Path, before: Results, wanted: int
+) -> bool:
+    """False where the process has ended before the moment came."""
+    give_up_at = time.monotonic() + 120
+    while process.poll() is None:
+        assert time.monotonic() < give_up_at
+        new = results(folder)
+        count = sum(len(new[table]) - len(before[table]) for table in ("trials", "measurements"))
+        if count >= moment.count if moment.kind != "end" else are_tried(folder, wanted):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moment.wait_s)
+            break
+        time.sleep(0.02)
+    return process.poll() is None
+
+
+def are_tried(folder: Path, wanted: int) -> bool:
+    """Whether all kernels have their trials."""
+    return all(len(found) == wanted for found in schedules(folder).values())
+
+
+def check_nothing_left(tmp: Path, started: list[psutil.Process]) -> None:
+    """Neither processes, those that were seen and any that were told of this folder, nor files."""
+    assert alive(started) == []
+    give_up_at = time.monotonic() + SWEEP_S
+    while (left := [*strays(tmp), *tmp.glob("squeezenas-*")]) and time.monotonic() < give_up_at:
+        time.sleep(0.05)
+    assert left == []
+
+
+def strays(tmp: Path) -> list[psutil.Process]:
+    """Processes whose command line or environment names the folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            told = [*process.cmdline(), *process.environ().values()]
+            if process.pid != os.getpid() and any(str(tmp) in text for text in told):
+                found.append(process)
+    return found
