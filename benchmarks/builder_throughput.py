@@ -64,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     print("building ...", file=sys.stderr)
     target = tvm.target.Target({"kind": "llvm", "num-cores": os.cpu_count() or 1})
-    with BuildPool(options.workers, nice=0) as pool:  # nothing is measured beside it
+    with BuildPool(options.workers) as pool:  # nothing is measured beside it
         pool.build([pointwise()] * pool.workers, target)  # the workers have loaded TVM
         found = {kind: measure(source, options.trials, pool, target) for kind, source in KINDS.items()}
     if options.json:

@@ -25,11 +25,9 @@ import argparse
 import json
 import math
 import os
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,15 +74,10 @@ def engine_trials(
 
     with BuildPool() as pool, Fleet(target) as fleet:
         pool.build([modules[kernels[0]]] * (os.cpu_count() or 1), tvm_target)  # the workers have loaded TVM
-        engine = Engine(pool, fleet, tvm_target, keep=lambda kernel, trial: None)
+        engine = Engine(pool, fleet, tvm_target, keep=lambda kernel, trial: None, in_turns=True)
         tasks = [Task(kernel, partial(open_search, kernel), trials, math.inf) for kernel in kernels]
         started = time.perf_counter()
-        with ThreadPoolExecutor(1, initializer=_low_priority) as apart:
-            try:
-                apart.submit(engine.run, tasks, finished).result()
-            except BaseException:
-                engine.stop()
-                raise
+        engine.run(tasks, finished)
         return found, time.perf_counter() - started
 
 
@@ -187,11 +180,6 @@ def _floor(modules: Sequence[Any], pool: BuildPool, tvm_target: Any, session: An
             run_kernel(session, done.path, arguments_of(mod), TRIAL_SETTINGS)
     ended, count = time.perf_counter(), max(len(modules), 1)
     return {"build_s": (built - started) / count, "measure_s": (ended - built) / count}
-
-
-def _low_priority() -> None:
-    """As in a profile, proposing gives way to measuring on the same machine (of this thread, on Linux)."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cost_models.building import brief
+from cost_models.engine import remove
 from cost_models.errors import LoweringError
 from cost_models.graph import Graph
 from cost_models.kernels import split_into_kernels
@@ -31,16 +31,14 @@ def time_blocks(profiler: Profiler, table: LatencyTable, blocks: Sequence[Block]
     """
     known = profiler.store.block_timings(profiler.environment).values()
     found: list[BlockTiming] = []
-    with tempfile.TemporaryDirectory(prefix="squeezenas-blocks-") as folder:
-        for name, graph, inputs in blocks:
-            key, sum_s = _describe(profiler, name, graph, inputs), table.graph(graph, inputs).median_s
-            timings = [
-                t for t in known if t.block == key and t.sum_s and math.isclose(t.sum_s, sum_s, rel_tol=1e-9)
-            ]
-            if not {timing.cache for timing in timings} >= set(CACHES):
-                path = Path(folder) / f"{len(found)}.so"
-                timings = _time_whole(profiler, key, graph, inputs, sum_s, path)
-            found += timings
+    for name, graph, inputs in blocks:
+        key, sum_s = _describe(profiler, name, graph, inputs), table.graph(graph, inputs).median_s
+        timings = [
+            t for t in known if t.block == key and t.sum_s and math.isclose(t.sum_s, sum_s, rel_tol=1e-9)
+        ]
+        if not {timing.cache for timing in timings} >= set(CACHES):
+            timings = _time_whole(profiler, key, graph, inputs, sum_s)
+        found += timings
     return Additivity.of(found)
 
 
@@ -58,8 +56,9 @@ def _describe(profiler: Profiler, name: str, graph: Graph, inputs: Mapping[str, 
 
 
 def _time_whole(
-    profiler: Profiler, key: str, graph: Graph, inputs: Mapping[str, Shape], sum_s: float, path: Path
+    profiler: Profiler, key: str, graph: Graph, inputs: Mapping[str, Shape], sum_s: float
 ) -> list[BlockTiming]:
+    path = profiler.pool.new_path(".so")
     kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
     tuned = tuned_modules(profiler.store, profiler.fingerprint, kernels, profiler.tvm_target)
     try:
@@ -67,6 +66,8 @@ def _time_whole(
         timings = [_timing(profiler, key, inputs, sum_s, path, cache) for cache in CACHES]
     except LoweringError as error:
         timings = [BlockTiming(block=key, cache=cache, error=brief(error), sum_s=sum_s) for cache in CACHES]
+    finally:
+        remove(path)
     for timing in timings:
         profiler.store.add_block_timing(profiler.environment, timing)
     return timings

@@ -33,7 +33,7 @@ import json, sys
 sys.modules["torch"] = None
 sys.path[:] = json.loads(sys.argv[1])
 from cost_models.build_worker import serve
-serve(int(sys.argv[2]), int(sys.argv[3]))
+serve(int(sys.argv[2]))
 """
 _HERE, _READY = "here", "ready"  # what a worker says of itself; all else that it sends is a BuildResult
 _START_TIMEOUT_S = 180.0  # loading TVM: 1 s as a rule, far more from a cold disk on a busy board
@@ -99,7 +99,7 @@ class Worker:
         deadline: on ``time.monotonic``'s clock, when ``poll`` gives it up.
     """
 
-    def __init__(self, greeting: bytes, log: Path, nice: int, timeout_s: float) -> None:
+    def __init__(self, greeting: bytes, log: Path, timeout_s: float) -> None:
         self.alive, self.ready = True, False
         self.job: Job | None = None
         self.deadline = time.monotonic() + _START_TIMEOUT_S
@@ -109,7 +109,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT_S, 0))
         self.pipe = Connection(ours.detach())
-        command = [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), str(theirs.fileno()), str(nice)]
+        command = [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), str(theirs.fileno())]
         with theirs, log.open("wb") as output:
             self._process = subprocess.Popen(
                 command,
@@ -239,17 +239,15 @@ def _starved_s(pid: int) -> float:
 # ---- from here on: in the process
 
 
-def serve(descriptor: int, nice: int) -> None:
+def serve(descriptor: int) -> None:
     """Build for ever what comes down the pipe: first how to link and set up, then one job after another."""
     pipe = Connection(descriptor)
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    os.nice(nice)
     # TVM lets go of the interpreter while it compiles, so this thread hears of the owner's death at any time;
     threading.Thread(target=_listen, args=(pipe, messages), daemon=True).start()
     # where the process is stopped for a careful timing, the owner's death wakes it up to hear of it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     _tell(pipe, _HERE)
-    threading.Thread(target=_lower_autogroup, args=(nice,), daemon=True).start()
     from cost_models.tvm_import import tvm
 
     fcompile, setup = pickle.loads(messages.get())
@@ -276,19 +274,6 @@ def _listen(pipe: Connection, messages: "queue.SimpleQueue[bytes]") -> None:
 def _tell(pipe: Connection, message: object) -> None:
     with contextlib.suppress(OSError):  # the owner is dead: _listen has heard it and must come to its end
         pipe.send(message)
-
-
-def _lower_autogroup(nice: int) -> None:
-    """Linux gives every session a group of its own, and between groups only the group's niceness counts."""
-    for _ in range(100):
-        try:
-            Path("/proc/self/autogroup").write_text(str(nice))
-        except BlockingIOError:  # users may do this ten times a second, all their processes together
-            time.sleep(0.1)
-        except OSError:  # a kernel without such groups
-            return
-        else:
-            return
 
 
 class _TimedLinker:

@@ -37,14 +37,12 @@ class BuildPool:
         timeout_s: compiling and linking one module; what takes longer is stopped and reported. Time in which
             others keep it from a processor does not count. Fast schedules build in 0.1 to 1 s; those that
             unroll a stem wholly would take minutes.
-        nice: 0 to 19, how far the workers stand back: what is measured on this machine goes first, builds use
-            what is left.
         fcompile: linker as ``Executable.export_library`` takes it; ``None`` is the system's ``cc``.
         setup: called once in each worker before its first build, to register compiler callbacks.
             Both callables travel by cloudpickle.
 
     Raises:
-        CostModelError: ``workers`` or ``timeout_s`` not positive, or ``nice`` out of range.
+        CostModelError: ``workers`` or ``timeout_s`` not positive.
 
     Use it as a context manager; the shared objects are gone when it ends.
     """
@@ -54,16 +52,14 @@ class BuildPool:
         workers: int | None = None,
         timeout_s: float = 10.0,
         *,
-        nice: int = 19,
         fcompile: Callable[..., Any] | None = None,
         setup: Callable[[], object] | None = None,
     ) -> None:
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        self.timeout_s, self.nice = timeout_s, nice
-        if self.workers < 1 or not timeout_s > 0 or not 0 <= nice <= 19:
+        self.timeout_s = timeout_s
+        if self.workers < 1 or not timeout_s > 0:
             raise CostModelError(
-                "BuildPool: workers must be >= 1 and timeout_s > 0 and nice 0 to 19, "
-                f"found {workers}, {timeout_s} and {nice}"
+                f"BuildPool: workers must be >= 1 and timeout_s > 0, found {workers} and {timeout_s}"
             )
         self._greeting = cloudpickle.dumps((fcompile, setup))
         self._folder = tempfile.TemporaryDirectory(prefix="squeezenas-build-")
@@ -122,7 +118,7 @@ class BuildPool:
         if on_done is not None:
             future.add_done_callback(on_done)
         try:
-            message = pickle.dumps((module, target, str(self._new_path(".so"))))
+            message = pickle.dumps((module, target, str(self.new_path(".so"))))
         except Exception as error:
             future.set_result(BuildResult(error=brief(error)))
             return future
@@ -168,14 +164,15 @@ class BuildPool:
                 self._pauses -= 1
             self._wake()
 
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
-            self._bell.send(b".")
-
-    def _new_path(self, suffix: str) -> Path:
+    def new_path(self, suffix: str) -> Path:
+        """Of a file to be, in the folder that goes with the pool, also where its owner is killed."""
         folder = Path(self._folder.name)
         folder.mkdir(exist_ok=True)  # something may have swept the temporary folder in a long run
         return folder / f"{next(self._numbers)}{suffix}"
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
+            self._bell.send(b".")
 
     def _dispatch(self) -> None:
         try:
@@ -196,7 +193,7 @@ class BuildPool:
             job.drop(self._failure)
 
     def _start(self) -> Worker:
-        worker = Worker(self._greeting, self._new_path(".log"), self.nice, self.timeout_s)
+        worker = Worker(self._greeting, self.new_path(".log"), self.timeout_s)
         self._staff.append(worker)
         return worker
 

@@ -2,8 +2,10 @@
 
     proposing (this thread) ──▶ BuildPool ──▶ Fleet ──▶ keep ──▶ learning (this thread)
 
-While candidates of one kernel build and run, the next kernels propose theirs. On a machine that measures on
-itself, proposing and building have low priority, so that a timing is not disturbed by them.
+While candidates of one kernel build and run, the next kernels propose theirs. Boards run beside all that. A
+machine that measures on itself takes turns: it proposes and builds on all cores, then it stops building, runs
+what is there, and goes on. Builds of low priority beside a timing would disturb it less than others do, but
+starve wherever anything else wants the cores.
 """
 
 import queue
@@ -26,6 +28,7 @@ from targets import Done, Fleet, TargetError, WorkFailed
 
 TRIAL_SETTINGS = RunSettings(number=1, repeat=3, min_repeat_s=0.01)
 ACTIVE = 3  # kernels in work at a time: one proposes while the others' candidates build and run
+IN_TURN = 16  # candidates that run between two stretches of building
 _POLL_S = 0.2
 _Result = TypeVar("_Result", RunResult, Timing)
 
@@ -88,15 +91,19 @@ class Task:
         return min([self.known_s, *(trial.median_s for trial in self.trials)])
 
     @property
-    def waits(self) -> bool:
-        """Whether candidates of its round are still being built or measured."""
-        return len(self._results) < len(self.round)
+    def left(self) -> int:
+        """Candidates of its round that are still being built or measured."""
+        return len(self.round) - len(self._results)
+
+    def has(self, index: int) -> bool:
+        """Whether this candidate of its round has its result."""
+        return index in self._results
 
     def receive(self, index: int, trial: Trial) -> None:
         """One result of the round; after the last one the source learns from all of them."""
         self._results[index] = trial
         self.trials.append(trial)
-        if not self.waits and self._source is not None:
+        if not self.left and self._source is not None:
             self._source.learn(self.round, [self._results[i] for i in range(len(self.round))])
 
     def close(self) -> None:
@@ -112,6 +119,7 @@ class Engine:
     Args:
         keep: stores a trial; called in the thread of the board that measured it, or of the pool where that
             could not build it, before anything else happens with it. What it raises ends ``run``.
+        in_turns: whether kernels run on this machine, so that nothing may be built meanwhile.
         round_size: candidates of a kernel between two updates of its cost model.
     """
 
@@ -122,13 +130,17 @@ class Engine:
         tvm_target: Any,
         keep: Callable[[Kernel, Trial], None],
         *,
+        in_turns: bool,
         settings: RunSettings = TRIAL_SETTINGS,
         round_size: int = 16,
         active: int = ACTIVE,
     ) -> None:
         self._pool, self._fleet, self._target, self._keep = pool, fleet, tvm_target, keep
         self._settings, self._round_size, self._active = settings, round_size, active
-        self._arrivals: queue.SimpleQueue[tuple[Task, int, Trial] | BaseException] = queue.SimpleQueue()
+        self._in_turns = in_turns
+        self._arrivals: queue.SimpleQueue[tuple[Task, int, Trial] | _Built | BaseException]
+        self._arrivals = queue.SimpleQueue()
+        self._built_now: list[_Built] = []
         self._stopping = threading.Event()
         self.current: tuple[Task, ...] = ()
 
@@ -148,7 +160,7 @@ class Engine:
             while waiting and len(active) < self._active:
                 active.append(waiting.popleft())
             self.current = tuple(active)
-            ready = next((task for task in active if not task.waits), None)
+            ready = next((task for task in active if not task.left), None)
             if ready is None:
                 self._receive(block=True)
             elif not self._start_round(ready):
@@ -156,6 +168,9 @@ class Engine:
                 ready.close()
                 finished(ready)
             self._receive(block=False)
+            left = sum(task.left for task in active)
+            if self._built_now and len(self._built_now) >= min(IN_TURN, left):
+                self._take_turn()
         self.current = ()
 
     def check(self) -> None:
@@ -190,9 +205,23 @@ class Engine:
                 build_s=build.build_s,
             )
             self._arrived(task, index, trial)
-            return
+        elif self._in_turns:
+            self._arrivals.put(_Built(task, index, args_info, build, build.path))
+        else:
+            self._submit(_Built(task, index, args_info, build, build.path))
 
-        path = build.path
+    def _take_turn(self) -> None:
+        """Run what is built while nothing else happens on this machine."""
+        batch, self._built_now = self._built_now, []
+        with self._pool.paused():
+            for built in batch:
+                self._submit(built)
+            while not all(built.task.has(built.index) for built in batch):
+                self._receive(block=True)
+
+    def _submit(self, built: "_Built") -> None:
+        """Queue a candidate for the next free board."""
+        task, args_info, path = built.task, built.args_info, built.path
 
         def work(session: Any) -> RunResult:
             return checked(run_kernel(session, path, args_info, self._settings, best_s=task.best_s))
@@ -202,7 +231,7 @@ class Engine:
         except TargetError as closed:
             self._arrivals.put(closed)
         else:
-            future.add_done_callback(partial(self._ran, task, index, build))
+            future.add_done_callback(partial(self._ran, task, built.index, built.build))
 
     def _ran(self, task: Task, index: int, build: BuildResult, future: "Future[Done[RunResult]]") -> None:
         """In the board's thread."""
@@ -245,9 +274,23 @@ class Engine:
                 return
             if isinstance(arrival, BaseException):
                 raise arrival
-            task, index, trial = arrival
-            task.receive(index, trial)
             block = False
+            if isinstance(arrival, _Built):
+                self._built_now.append(arrival)
+            else:
+                task, index, trial = arrival
+                task.receive(index, trial)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A candidate that is ready to run."""
+
+    task: Task
+    index: int
+    args_info: Sequence[Any]
+    build: BuildResult
+    path: Path
 
 
 def checked(result: _Result) -> _Result:

@@ -5,6 +5,7 @@ take a linear Resize with ``align_corners`` to one row or column: it divides by 
 """
 
 import importlib
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -147,11 +148,14 @@ def compile_lowered(lowered: Any, target: Any, tuned_mods: Mapping[str, Any]) ->
 def export(executable: Any, path: Path) -> None:
     """Write a compiled network as a shared object, linked by this machine's C++ compiler.
 
+    What is linked lies beside it meanwhile: whoever clears that folder away clears up after a killed process.
+
     Raises:
         LoweringError: no compiler, or it failed.
     """
     try:
-        executable.export_library(str(path))
+        with tempfile.TemporaryDirectory(dir=path.parent) as workspace:
+            executable.export_library(str(path), workspace_dir=workspace)
     except (RuntimeError, ValueError, OSError) as error:
         raise LoweringError(
             f"{path}: could not be linked: {brief(error)}; "

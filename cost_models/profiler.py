@@ -8,10 +8,10 @@ too; the best schedules found are timed carefully, beside the default one.
 import contextlib
 import logging
 import math
-import os
 import statistics
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -34,7 +34,7 @@ from cost_models.store import MeasurementStore
 from cost_models.transfer import Plan, fallbacks, lent, plan
 from cost_models.tuned import kernel_module
 from cost_models.tuning import KernelSearch, SearchSettings
-from targets import BoardState, Fleet, Target
+from targets import BoardState, Fleet, Target, parse_address
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -57,6 +57,7 @@ class Profiler:
 
     Attributes:
         environment: digest under which results are stored.
+        pool, fleet: while it is entered.
         status: of the ``measure`` under way or done.
     """
 
@@ -75,6 +76,8 @@ class Profiler:
         self.fingerprint = environment(target, dtype)
         if dtype != "float32":
             raise CostModelError(f"dtype {dtype}: this release measures float32 only; leave --dtype out")
+        if tracker is not None:
+            parse_address(tracker)
         self.tvm_target = target.tvm_target()
         self.environment = store.add_environment(self.fingerprint)
         self.status = Status()
@@ -95,9 +98,12 @@ class Profiler:
                 session_s=max(_SESSION_S, 2 * timeout_s),
                 wait_s=self._wait_s,
             )
-            self.fleet = stack.enter_context(fleet)
+            self.pool, self.fleet = pool, stack.enter_context(fleet)
             trial_settings = replace(TRIAL_SETTINGS, timeout_s=timeout_s)
-            self._engine = Engine(pool, self.fleet, self.tvm_target, self._keep, settings=trial_settings)
+            in_turns = self.target.kind == "local"
+            self._engine = Engine(
+                pool, self.fleet, self.tvm_target, self._keep, in_turns=in_turns, settings=trial_settings
+            )
             self.timer = CarefulTimer(
                 self.target, pool, self.fleet, reference, self._history, self._engine.check
             )
@@ -135,33 +141,26 @@ class Profiler:
         self.apart(partial(self._measure, list(kernels), effort), tick)
 
     def apart(self, work: Callable[[], _T], tick: Callable[[], None] = lambda: None) -> _T:
-        """``work`` in a thread, of low priority where kernels run on this machine; this one hears Ctrl-C."""
-        result: list[_T] = []
-        failure: list[BaseException] = []
+        """Do ``work`` in a thread, so that this one hears Ctrl-C."""
+        done: Future[_T] = Future()
 
         def run() -> None:
-            if self.target.kind == "local":
-                with contextlib.suppress(OSError):
-                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of a thread, on Linux
             try:
-                result.append(work())
+                done.set_result(work())
             except BaseException as error:
-                failure.append(error)
+                done.set_exception(error)
 
-        thread = threading.Thread(target=run, name="profiler", daemon=True)
-        thread.start()
+        threading.Thread(target=run, name="profiler", daemon=True).start()
         try:
-            while thread.is_alive():
-                thread.join(0.2)
+            while not wait([done], 0.2).done:
                 tick()
+            tick()
         except BaseException:
             self._engine.stop()
             self.fleet.cancel()
-            thread.join()
+            wait([done])  # Thread.join that Ctrl-C interrupts takes the thread for ended, up to Python 3.12
             raise
-        if failure:
-            raise failure[0]
-        return result[0]
+        return done.result()
 
     def _measure(self, kernels: list[Kernel], effort: Effort) -> None:
         for kernel in kernels:

@@ -67,6 +67,8 @@ class Dispatch:
         self.over: TargetError | None = None
         self._limits, self._probing = limits, probing
         self._queue: deque[Job] = deque()
+        # Failed twice when no board was left that is up: its own fault if one comes back, else the boards'.
+        self._doubtful: list[tuple[Job, WorkFailed]] = []
         self._boards: dict[str, Board] = {}
 
     # Work
@@ -138,17 +140,22 @@ class Dispatch:
             if len(job.tried) == 1 and self.over is None:
                 self._queue.appendleft(job)
                 return verdict
+            over, error = self.over, WorkFailed(f"{reason} (tried on {' and '.join(job.tried)})")
             for other in self._boards.values():  # it was the work, not the boards
                 other.strikes = [entry for entry in other.strikes if entry[0] is not job]
-        job.future.set_exception(WorkFailed(f"{reason} (tried on {' and '.join(job.tried)})"))
+            if over is None and not any(other.takes_work for other in self._boards.values()):
+                self._doubtful.append((job, error))
+                return verdict
+        job.future.set_exception(type(over)(str(over)) if over else error)  # closing costs sessions, too
         return verdict
 
     def end(self, over: TargetError) -> None:
         """Take no more work, and end what waits: cancelled where a caller may still cancel it."""
         with self.changed:
             self.over = self.over or over
-            jobs = list(self._queue)
+            jobs = [*self._queue, *(job for job, _ in self._doubtful)]
             self._queue.clear()
+            self._doubtful.clear()
             self.changed.notify_all()
         for job in jobs:
             if not isinstance(over, NoBoardLeft) and job.future.cancel():
@@ -178,7 +185,10 @@ class Dispatch:
             news = board.phase == "joining"
             board.met = True
             self._move(board, "idle")
-            return news
+            doubtful, self._doubtful = self._doubtful, []
+        for job, error in doubtful:
+            job.future.set_exception(error)
+        return news
 
     def refuse(self, board: Board, reason: str) -> None:
         with self.changed:

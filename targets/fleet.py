@@ -4,9 +4,8 @@
         ^                                       │ gives the board back, or loses it
         └───────────── the board registers again ┘
 
-Nothing here waits for TVM in C++ without a time limit: such calls run in threads of their own, which are
-abandoned when they hang. A local server is then restarted; a real board itself ends the session when that is
-``session_s`` old, and registers again.
+Nothing here waits for TVM without a time limit (`Session.within`). When one is over, a local server is
+restarted; a real board itself ends the session when that is ``session_s`` old, and registers again.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ from targets.boards import PROBES, Board, BoardState
 from targets.dispatch import Dispatch, Done, Job, Limits, Lost
 from targets.errors import DeviceUnavailable, NoBoardLeft, TargetError, WrongVersion
 from targets.rpc import LocalServer, local_rpc, parse_address
-from targets.session import NoAnswer, Session, brief, call_within
+from targets.session import NoAnswer, Session, brief
 from targets.target import Target
 from targets.tracker import Grant, Tracker, no_board, tracker_address
 
@@ -224,7 +223,7 @@ class Fleet:
 
     def _join(self, board: Board, session: Session) -> None:
         try:
-            call_within(_CONNECT_S, session.connect, late=session.close)
+            session.within(_CONNECT_S, session.connect)
         except WrongVersion:
             raise
         except Exception as error:
@@ -237,7 +236,7 @@ class Fleet:
     def _work(self, board: Board, session: Session, job: Job) -> None:
         start = time.monotonic()
         try:
-            value = call_within(job.timeout_s, lambda: job.work(session), late=session.close)
+            value = session.within(job.timeout_s, lambda: job.work(session))
         except NoAnswer as error:
             raise Lost(brief(error), hung=True, job=job) from None
         except BaseException as error:
@@ -250,7 +249,7 @@ class Fleet:
     def _check_health(self, session: Session, job: Job, reason: str) -> None:
         """Raises Lost if the session did not outlive what was raised: then the board may be to blame."""
         try:
-            call_within(_HEALTH_S, lambda: session.device.sync(), late=session.close)
+            session.within(_HEALTH_S, lambda: session.device.sync())
         except Exception as error:
             raise Lost(reason, hung=isinstance(error, NoAnswer), job=job) from None
 
@@ -260,7 +259,7 @@ class Fleet:
         probe = self._probe
         for _ in range(PROBES):
             try:
-                seconds = call_within(self._limits.session_s / 4, lambda: probe(session), late=session.close)
+                seconds = session.within(self._limits.session_s / 4, lambda: probe(session))
             except BaseException as error:
                 hung = isinstance(error, NoAnswer)
                 raise Lost(f"speed check: {brief(error)}", hung=hung) from None

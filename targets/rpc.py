@@ -121,9 +121,7 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
                 bufsize=0,
                 cwd=folder,
                 env=_environment(folder),
-                # A Ctrl-C on the terminal is for the owner alone. A group is enough; in a session of its own
-                # the server would have to share the cores with threads of low priority here (autogroups).
-                preexec_fn=os.setpgrp,
+                start_new_session=True,  # a Ctrl-C on the terminal is for the owner alone
             )
         server = LocalServer(key, process, log)
         try:

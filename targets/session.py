@@ -1,10 +1,19 @@
-"""One caller's hold on a device: a TVM RPC session that is always given back."""
+"""One caller's hold on a device: a TVM RPC session that is always given back.
+
+TVM waits for a device for ever, and when an object of the session is released it does so with Python's global
+lock held: then the whole process stands still. So every session has its socket at hand, to cut the connection
+when a call takes too long, and a time limit on it that the kernel keeps.
+"""
 
 import base64
 import concurrent.futures
 import contextlib
 import logging
+import os
 import re
+import socket
+import stat
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +24,8 @@ from targets.errors import DeviceUnavailable, TargetError, WrongVersion
 from targets.rpc import LocalServer, local_rpc
 from targets.target import Target
 from targets.tracker import Grant, Tracker, no_board, tracker_address
+
+_GRACE_S = 2
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -42,6 +53,7 @@ class Session:
         self._grant, self._timeout_s = grant, timeout_s
         self._device_type = target.tvm_target().get_target_device_type()
         self._remote: Any = None
+        self._sockets: list[socket.socket] = []
         self._uploaded: set[str] = set()
         self._since = time.monotonic()
 
@@ -63,7 +75,7 @@ class Session:
         return time.monotonic() - self._since
 
     def connect(self) -> None:
-        """Use the grant. May block for ever, as a server that is stopped does not answer: see `call_within`.
+        """Use the grant. A server that is stopped does not answer: call it `within` a time limit.
 
         Raises:
             RuntimeError: the server is gone or was restarted.
@@ -76,6 +88,8 @@ class Session:
         self._remote = tvm.rpc.connect(
             grant.host, grant.port, grant.match_key, session_timeout=self._timeout_s
         )
+        self._sockets = _sockets_to(grant)
+        self._limit(self._timeout_s)
         try:
             _check_version(self)
         except BaseException:
@@ -99,17 +113,40 @@ class Session:
         self.remote.remove(name)
         self._uploaded.discard(name)
 
+    def within(self, timeout_s: float, function: Callable[[], T]) -> T:
+        """What ``function``, which uses this session, returns or raises. The session ends with the time.
+
+        Raises:
+            NoAnswer: ``timeout_s`` was not enough; the session is closed as soon as the function ends.
+        """
+        self._limit(timeout_s)
+        try:
+            return call_within(timeout_s, function, late=self.close)
+        except NoAnswer:
+            for connection in self._sockets or _sockets_to(self._grant):
+                with contextlib.suppress(OSError):  # what waits for it gets an error
+                    connection.shutdown(socket.SHUT_RDWR)
+            raise
+
     def close(self) -> None:
         """Give the device back, even while objects of the session are still referenced. May be repeated.
 
-        Not for a session in which a call hangs: that would pull the connection from under it. Let it be
-        closed where that call ends, see `call_within`.
+        Not while a call is under way: that would pull the connection from under it. See `within`.
         """
         remote, self._remote = self._remote, None
         if remote is not None:
             with contextlib.suppress(Exception):  # the other end may be gone, which is as good as closed
                 remote.get_function("CloseRPCConnection")()
+        while self._sockets:
+            self._sockets.pop().close()
         self.scratch.clear()  # not earlier: releasing a tensor waits for a device that may be stopped
+
+    def _limit(self, timeout_s: float) -> None:
+        """Have the kernel end a wait for the device, a little later than `within` would."""
+        limit = struct.pack("ll", int(timeout_s) + _GRACE_S, 0)
+        for connection in self._sockets:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 @contextlib.contextmanager
@@ -200,7 +237,7 @@ def _connected(target: Target, address: str, timeout_s: float, wait_s: float) ->
         session = Session(target, grant, timeout_s)
         left_s = start + wait_s - time.monotonic()
         try:
-            call_within(max(1.0, left_s), session.connect, late=session.close)
+            session.within(max(1.0, left_s), session.connect)
             return session
         except (NoAnswer, RuntimeError) as error:  # the server was stopped, restarted or killed meanwhile
             if time.monotonic() > start + wait_s:
@@ -208,6 +245,20 @@ def _connected(target: Target, address: str, timeout_s: float, wait_s: float) ->
                 raise DeviceUnavailable.after(
                     target.rpc.key, address, time.monotonic() - start, reason, "restart its RPC server"
                 ) from error
+
+
+def _sockets_to(grant: Grant) -> list[socket.socket]:
+    """Duplicates of this process's connections to a board. TVM hands its own to nobody."""
+    addresses = {info[4][:2] for info in socket.getaddrinfo(grant.host, grant.port)}
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile, or not connected
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as candidate:
+                if candidate.getpeername()[:2] in addresses:
+                    found.append(candidate.dup())
+    return found
 
 
 def brief(error: BaseException) -> str:
