@@ -37,9 +37,10 @@ int __tvm_ffi_count(void *self, const void *args, int count, void *result) {
 """
 
 # One process that has loaded TVM forks a tracker, and a server for each line of stdin: "PORT VERSION", where
-# VERSION may be "own". Every one is a process group of its own, so that it can be stopped with its workers.
+# VERSION may be "own". Every one is a process group of its own, so that it can be stopped with its workers,
+# and the kernel kills what this process leaves behind, even what is stopped.
 YARD = """
-import base64, os, sys, time
+import base64, ctypes, os, signal, sys, time
 from targets.tvm_import import tvm
 from tvm.rpc import server, tracker
 import tvm_ffi
@@ -53,9 +54,8 @@ def spawn(start):
         os.dup2(2, 1)
         os.write(theirs, b"%d" % start().port)
         os.close(theirs)
-        while os.getppid() == yard:
-            time.sleep(0.1)
-        os._exit(0)
+        while True:
+            signal.pause()
     os.close(theirs)
     port = os.read(ours, 10).decode()
     os.close(ours)
@@ -74,12 +74,34 @@ def start_server(port, version):
     State = server.PopenRPCServerState
     return State("127.0.0.1", port, port + 1, tracker_addr=address, key="board", silent=True)
 
-yard = os.getpid()
+libc, PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
+os.register_at_fork(after_in_child=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 tracker_port, Tracker = int(sys.argv[1]), tracker.PopenTrackerServerState
 spawn(lambda: Tracker("127.0.0.1", tracker_port, tracker_port + 1, silent=True))
 for line in sys.stdin:
     port, version = line.split()
     spawn(lambda: start_server(int(port), version))
+"""
+
+# Moves a board to one CPU and keeps that busy with other processes, each a session of its own, since Linux
+# may share time between sessions first.
+CROWD = """
+import os, signal, sys
+board, cpu, others = map(int, sys.argv[1:])
+for name in os.listdir("/proc"):
+    if name.isdigit() and os.getpgid(int(name)) == board:
+        for thread in os.listdir(f"/proc/{name}/task"):
+            os.sched_setaffinity(int(thread), {cpu})
+parent = os.getpid()
+for _ in range(others):
+    if os.fork() == 0:
+        os.setsid()
+        os.sched_setaffinity(0, {cpu})
+        while os.getppid() == parent:
+            pass
+        os._exit(0)
+os.killpg(board, signal.SIGCONT)
+signal.pause()
 """
 
 
@@ -131,6 +153,19 @@ class Yard:
         assert self._process.stdout is not None
         pid, port = self._process.stdout.readline().split()
         return int(pid), int(port)
+
+
+@contextlib.contextmanager
+def slowed(board: Board, share: float) -> Iterator[None]:
+    """Leave a board about a share of the time of one CPU."""
+    cpu, others = max(os.sched_getaffinity(0)), round(1 / share) - 1
+    arguments = [str(board.pid), str(cpu), str(others)]
+    with subprocess.Popen([sys.executable, "-IS", "-c", CROWD, *arguments]) as crowd:
+        board.signal(signal.SIGSTOP)  # until the crowd is there
+        try:
+            yield
+        finally:
+            crowd.kill()
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:

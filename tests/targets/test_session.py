@@ -23,7 +23,7 @@ from targets import (
 )
 from targets.session import NoAnswer, brief, call_within
 
-from .conftest import LONG_S, Yard
+from .conftest import LONG_S, Yard, wait_until
 
 
 def add_one(session: Session, library: Path) -> tuple[list[float], Any]:
@@ -160,16 +160,54 @@ def test_a_board_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_a_hung_kernel_is_ended_by_a_restart_of_the_local_server(
+def test_a_call_that_hangs_is_cut_off(
     server: LocalServer, local_cpu: Target, add_library: Path, bad_library: Path
 ) -> None:
+    """On this side at once; on the device by a restart of the server, if it is a local one."""
+    ends: list[BaseException] = []
     with open_session(local_cpu, server) as session:
-        spin = session.upload(bad_library)["spin"]
-        with pytest.raises(NoAnswer, match=r"^no answer within 0\.2 s$"):
-            call_within(0.2, spin)
-        server.restart()
+
+        def spin() -> None:
+            try:
+                session.upload(bad_library)["spin"]()
+            except BaseException as error:
+                ends.append(error)
+                raise
+
+        with pytest.raises(NoAnswer, match=r"^no answer within 0\.5 s$"):
+            session.within(0.5, spin)
+        assert wait_until(lambda: len(ends) == 1)
+    with pytest.raises(TargetError, match="is closed; open another"):
+        _ = session.device
+    server.restart()
     with open_session(local_cpu, server) as session:
         assert add_one(session, add_library)[0] == RIGHT
+
+
+def test_no_wait_for_a_stopped_board_is_for_ever(yard: Yard, board_target: Target) -> None:
+    """TVM releases an object of the device with Python's lock held: no thread here could end that wait."""
+    from targets.tvm_import import tvm
+
+    board = yard.board()
+    with open_session(board_target, yard.address, wait_s=LONG_S, timeout_s=1.0) as session:
+        tensor = tvm.runtime.empty((8,), "float32", session.device)
+        board.signal(signal.SIGSTOP)
+        del tensor
+        assert session.age_s >= 1.0
+    board.signal(signal.SIGCONT)
+
+
+def test_sessions_leave_no_sockets(server: LocalServer, local_cpu: Target) -> None:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with open_session(local_cpu, server):
+        pass
+    before = count()
+    for _ in range(3):
+        with open_session(local_cpu, server):
+            pass
+    assert count() == before
 
 
 def test_the_device_itself_ends_a_session_that_is_too_old(
