@@ -1,26 +1,24 @@
-"""Ctrl-C in a process that runs TVM: held back while TVM works, let through where Python waits.
+"""Ctrl-C in a thread that runs TVM: held back while TVM works.
 
 KeyboardInterrupt must not be raised while TVM's C++ is at work. Thrown into a callback of a schedule search
 it comes back as a RuntimeError without a message or, half of the time, ends the process with a segmentation
 fault.
 """
 
-import contextlib
 import signal
 import threading
-from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 
 class HeldInterrupts:
-    """In ``with HeldInterrupts() as held``, Ctrl-C waits for ``with held.released()`` or the block's end.
+    """In ``with HeldInterrupts():``, Ctrl-C waits for the block's end.
 
     Changes nothing in threads other than the main one, and where SIGINT is ignored or handled by somebody
     else: Python's own handler is the only one that raises.
     """
 
     def __init__(self) -> None:
-        self._installed = self._pending = self._released = False
+        self._installed = self._pending = False
 
     def __enter__(self) -> "HeldInterrupts":
         in_main_thread = threading.current_thread() is threading.main_thread()
@@ -35,24 +33,9 @@ class HeldInterrupts:
         if self._installed:
             self._installed = False
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._raise_pending()
-
-    @contextlib.contextmanager
-    def released(self) -> Iterator[None]:
-        """A stretch in which Ctrl-C, also one that came before it, raises KeyboardInterrupt at once."""
-        self._released = True
-        try:
-            self._raise_pending()
-            yield
-        finally:
-            self._released = False
-
-    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._pending = True
-        if self._released:
-            self._raise_pending()
-
-    def _raise_pending(self) -> None:
         if self._pending:
             self._pending = False
             raise KeyboardInterrupt
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._pending = True

@@ -84,6 +84,7 @@ class Profiler:
         self._history = History(store, self.environment)
         self._tracker, self._wait_s = tracker, wait_s
         self._search, self._seed = settings, seed
+        self._counting = threading.Lock()
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> "Profiler":
@@ -259,8 +260,9 @@ class Profiler:
     def _keep(self, kernel: Kernel, trial: Trial) -> None:
         """Store a trial; in the thread of its board."""
         self.store.add_trial(self.environment, kernel.key, trial)
-        self.status.trials += 1
-        self.status.work[kernel].count(trial)
+        with self._counting:
+            self.status.trials += 1
+            self.status.work[kernel].count(trial)
 
     def _note_speed(self) -> None:
         """Store the reference kernel's time on each board; warn when the machine is not what it was."""

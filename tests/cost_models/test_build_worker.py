@@ -1,4 +1,4 @@
-"""Workers of the build pool as guests of a machine: they stand back, stop when told to, and never outstay."""
+"""Workers of the build pool as guests of a machine: they stop when told to, and never outstay."""
 
 import os
 import subprocess
@@ -15,8 +15,6 @@ import pytest
 from cost_models.building import BuildPool
 
 from .builds import ROOT, TARGET, gone, linker, run, scale, until, worker_ids, workers_of
-
-AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def ticking(file: Path, ticks: int) -> Callable[..., None]:
@@ -41,25 +39,8 @@ def test_workers_have_no_pytorch() -> None:
         if sys.modules.get("torch") is not None:
             raise RuntimeError("PyTorch is here")
 
-    with BuildPool(workers=1, nice=0, setup=check) as pool:
+    with BuildPool(workers=1, setup=check) as pool:
         assert pool.build([scale(1.0)], TARGET)[0].error is None
-
-
-def test_workers_and_their_linkers_stand_back_for_others(tmp_path: Path) -> None:
-    def look() -> None:
-        for _ in range(100):  # users may set a group's niceness ten times a second
-            group = AUTOGROUP.read_text().split()[-1] if AUTOGROUP.exists() else "none"
-            if group != "0":
-                break
-            time.sleep(0.05)
-        child = subprocess.run(["nice"], capture_output=True, text=True, check=True)
-        (tmp_path / "seen").write_text(f"{child.stdout.strip()} {group}")
-
-    with BuildPool(workers=1, nice=3, fcompile=linker(look)) as pool:
-        assert pool.build([scale(1.0)], TARGET)[0].error is None
-    own, group = (tmp_path / "seen").read_text().split()
-    assert int(own) == min(19, os.nice(0) + 3)
-    assert group in ("3", "none")
 
 
 @contextmanager
@@ -88,7 +69,7 @@ def test_time_without_a_processor_does_not_count_for_the_limit(tmp_path: Path) -
     def settle() -> None:
         os.sched_setaffinity(0, [core])
 
-    with BuildPool(workers=1, timeout_s=1.5, nice=3, setup=settle, fcompile=linker(work)) as pool, hog(core):
+    with BuildPool(workers=1, timeout_s=1.5, setup=settle, fcompile=linker(work)) as pool, hog(core):
         (result,) = pool.build([scale(1.0)], TARGET)
     assert result.error is None
     assert float((tmp_path / "took").read_text()) > 1.5, "it was not starved; the test shows nothing"
@@ -96,7 +77,7 @@ def test_time_without_a_processor_does_not_count_for_the_limit(tmp_path: Path) -
 
 def test_a_paused_build_makes_no_progress_and_its_time_does_not_run(tmp_path: Path) -> None:
     ticks = tmp_path / "ticks"
-    with BuildPool(workers=2, timeout_s=3.0, nice=0, fcompile=ticking(ticks, 50)) as pool:
+    with BuildPool(workers=2, timeout_s=3.0, fcompile=ticking(ticks, 50)) as pool:
         future = pool.submit(scale(2.0), TARGET)
         until(ticks.exists)
         with pool.paused():
@@ -116,7 +97,7 @@ def test_a_paused_build_makes_no_progress_and_its_time_does_not_run(tmp_path: Pa
 
 
 def test_the_outermost_pause_decides_and_an_error_ends_it() -> None:
-    with BuildPool(workers=2, nice=0) as pool:
+    with BuildPool(workers=2) as pool:
         pool.build([scale(1.0)], TARGET)
         with suppress(ZeroDivisionError), pool.paused():
             with pool.paused():
@@ -130,7 +111,7 @@ def test_the_outermost_pause_decides_and_an_error_ends_it() -> None:
 
 
 def test_a_pool_may_be_closed_while_it_is_paused() -> None:
-    with BuildPool(workers=2, nice=0) as pool:
+    with BuildPool(workers=2) as pool:
         workers = worker_ids(2)
         with pool.paused():
             pool.close()
@@ -162,7 +143,7 @@ def linking():
     while len(list(Path({here!r}).glob("linker*"))) < 2:
         time.sleep(0.02)
 
-with BuildPool(workers=2, nice=0, fcompile=hang) as pool:
+with BuildPool(workers=2, fcompile=hang) as pool:
 {then}
     print("now", flush=True)
     time.sleep(600)

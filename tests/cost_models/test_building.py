@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from concurrent.futures import CancelledError, Future, wait
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from cost_models.errors import CostModelError
 from cost_models.tvm_import import tvm
 
 from .builds import TARGET, gone, once, run, scale, until, worker_ids, workers_of
-
-Pool = partial(BuildPool, nice=0)  # a test waits for its builds
 
 
 def refused_by_tvm() -> Any:
@@ -36,7 +33,7 @@ def keep_all_busy(pool: BuildPool) -> None:
 
 
 def test_results_are_in_the_order_of_the_modules() -> None:
-    with Pool(workers=2) as pool:
+    with BuildPool(workers=2) as pool:
         results = pool.build([scale(float(factor)) for factor in range(5)], TARGET)
         for factor, result in enumerate(results):
             assert result.error is None
@@ -45,7 +42,7 @@ def test_results_are_in_the_order_of_the_modules() -> None:
 
 
 def test_workers_stay_for_the_next_batch_and_leave_nothing_behind() -> None:
-    with Pool(workers=2) as pool:
+    with BuildPool(workers=2) as pool:
         workers = worker_ids(2)
         first = pool.build([scale(1.0)] * 3, TARGET)
         second = pool.build([scale(1.0)] * 3, TARGET)
@@ -64,7 +61,7 @@ def test_many_threads_submit_and_each_gets_its_own() -> None:
     def submit(factor: int) -> None:
         futures[factor] = pool.submit(scale(float(factor)), TARGET, on_done=seen.append)
 
-    with Pool(workers=2) as pool:
+    with BuildPool(workers=2) as pool:
         threads = [threading.Thread(target=submit, args=(factor,)) for factor in range(6)]
         for thread in threads:
             thread.start()
@@ -77,13 +74,13 @@ def test_many_threads_submit_and_each_gets_its_own() -> None:
 
 def test_a_callback_may_submit_the_next() -> None:
     later: Future[Future[BuildResult]] = Future()
-    with Pool(workers=1) as pool:
+    with BuildPool(workers=1) as pool:
         pool.submit(scale(1.0), TARGET, on_done=lambda _: later.set_result(pool.submit(scale(2.0), TARGET)))
         assert run(later.result().result().path) == pytest.approx(2.0)
 
 
 def test_a_module_that_cannot_be_pickled_costs_only_itself() -> None:
-    with Pool(workers=1) as pool:
+    with BuildPool(workers=1) as pool:
         bad, good = pool.build([lambda: None, scale(2.0)], TARGET)
     assert bad.path is None
     assert good.error is None
@@ -94,7 +91,7 @@ def test_a_module_that_cannot_be_pickled_costs_only_itself() -> None:
 
 
 def test_a_module_that_tvm_refuses_costs_only_itself() -> None:
-    with Pool(workers=2) as pool:
+    with BuildPool(workers=2) as pool:
         good, bad, also_good = pool.build([scale(1.0), refused_by_tvm(), scale(2.0)], TARGET)
     assert good.error is also_good.error is None
     assert bad.path is None
@@ -105,7 +102,7 @@ def test_a_module_that_tvm_refuses_costs_only_itself() -> None:
 
 def test_a_crash_of_the_compiler_costs_only_its_module(tmp_path: Path) -> None:
     crash = once(tmp_path / "flag", lambda: os.kill(os.getpid(), signal.SIGSEGV))
-    with Pool(workers=2, fcompile=crash) as pool:
+    with BuildPool(workers=2, fcompile=crash) as pool:
         errors = [result.error for result in pool.build([scale(1.0)] * 5, TARGET)]
         assert len(worker_ids(2)) == 2
     assert sorted(filter(None, errors)) == ["the compiler's process died (SIGSEGV)"]
@@ -113,7 +110,7 @@ def test_a_crash_of_the_compiler_costs_only_its_module(tmp_path: Path) -> None:
 
 def test_a_build_that_hangs_is_stopped_and_its_worker_replaced(tmp_path: Path) -> None:
     hang = once(tmp_path / "flag", lambda: time.sleep(600))
-    with Pool(workers=2, timeout_s=2.0, fcompile=hang) as pool:
+    with BuildPool(workers=2, timeout_s=2.0, fcompile=hang) as pool:
         before = worker_ids(2)
         results = pool.build([scale(1.0)] * 5, TARGET)
         keep_all_busy(pool)
@@ -125,7 +122,7 @@ def test_a_build_that_hangs_is_stopped_and_its_worker_replaced(tmp_path: Path) -
 
 
 def test_workers_that_were_killed_or_frozen_are_replaced() -> None:
-    with Pool(workers=2, timeout_s=2.0) as pool:
+    with BuildPool(workers=2, timeout_s=2.0) as pool:
         pool.build([scale(1.0)] * 4, TARGET)
         killed, frozen = worker_ids(2)
         os.kill(killed, signal.SIGKILL)
@@ -143,7 +140,7 @@ def test_setup_runs_in_every_worker_and_its_error_is_told(tmp_path: Path) -> Non
         time.sleep(0.2)  # long enough to be given a job
         raise RuntimeError(f"no compiler library in {tmp_path.name}")
 
-    with Pool(workers=1, setup=fail) as pool:
+    with BuildPool(workers=1, setup=fail) as pool:
         (result,) = pool.build([scale(1.0)], TARGET)
     assert result.error is not None
     assert "exit code 1" in result.error
@@ -157,7 +154,7 @@ def test_an_interrupted_build_leaves_the_pool_usable(tmp_path: Path) -> None:
         os.kill(owner, signal.SIGINT)
         time.sleep(600)
 
-    with Pool(workers=2, fcompile=once(tmp_path / "flag", interrupt)) as pool:
+    with BuildPool(workers=2, fcompile=once(tmp_path / "flag", interrupt)) as pool:
         with pytest.raises(KeyboardInterrupt):
             pool.build([scale(1.0)] * 4, TARGET)
         assert run(pool.build([scale(3.0)], TARGET)[0].path) == pytest.approx(3.0)
@@ -169,7 +166,7 @@ def test_a_build_can_be_cancelled_while_it_runs_and_while_it_waits(tmp_path: Pat
         time.sleep(600)
 
     flag = tmp_path / "flag"
-    with Pool(workers=1, timeout_s=600.0, fcompile=once(flag, hang)) as pool:
+    with BuildPool(workers=1, timeout_s=600.0, fcompile=once(flag, hang)) as pool:
         running, waiting, kept = (pool.submit(scale(factor), TARGET) for factor in (1.0, 2.0, 3.0))
         until(flag.exists)
         assert running.cancel()
@@ -182,7 +179,7 @@ def test_a_build_can_be_cancelled_while_it_runs_and_while_it_waits(tmp_path: Pat
 
 def test_closing_cancels_what_is_not_done(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
-    with Pool(workers=1, timeout_s=600.0, fcompile=once(flag, lambda: time.sleep(600))) as pool:
+    with BuildPool(workers=1, timeout_s=600.0, fcompile=once(flag, lambda: time.sleep(600))) as pool:
         futures = [pool.submit(scale(1.0), TARGET) for _ in range(3)]
         until(flag.exists)
         (worker,) = worker_ids(1)
@@ -196,7 +193,7 @@ def test_closing_cancels_what_is_not_done(tmp_path: Path) -> None:
 
 
 def test_a_pool_that_gets_no_process_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Pool(workers=1) as pool:
+    with BuildPool(workers=1) as pool:
         (worker,) = worker_ids(1)
         monkeypatch.setattr(sys, "executable", "/no/such/python")
         os.kill(worker, signal.SIGKILL)
@@ -210,9 +207,9 @@ def test_a_pool_that_gets_no_process_says_why(monkeypatch: pytest.MonkeyPatch) -
             pass
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"timeout_s": 0.0}, {"nice": 20}, {"nice": -1}])
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"timeout_s": 0.0}])
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(CostModelError, match=r"workers must be >= 1 and .* and nice 0 to 19, found"):
+    with pytest.raises(CostModelError, match="workers must be >= 1 and timeout_s > 0, found"):
         BuildPool(**wrong)
 
 

@@ -38,7 +38,7 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[BuildPool]:
-    with BuildPool(workers=2, nice=0) as pool:
+    with BuildPool(workers=2) as pool:
         yield pool
 
 
@@ -113,7 +113,7 @@ def unsendable() -> Any:
 
 
 def engine_of(pool: BuildPool, fleet: Fleet, keep: Shelf, **more: Any) -> Engine:
-    return Engine(pool, fleet, TARGET, keep, settings=QUICK, **more)
+    return Engine(pool, fleet, TARGET, keep, settings=QUICK, in_turns=more.pop("in_turns", False), **more)
 
 
 def run_one(
@@ -271,7 +271,7 @@ def test_what_a_source_raises_ends_the_run(pool: BuildPool, fleet: Fleet) -> Non
 
 def test_a_pool_that_can_build_no_more_ends_the_run(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     script, shelf, others = Script("a", several(3), []), Shelf(), workers_of(psutil.Process())
-    with BuildPool(workers=1, nice=0) as pool:
+    with BuildPool(workers=1) as pool:
         until(lambda: workers_of(psutil.Process()) > others)
         (worker,) = workers_of(psutil.Process()) - others
         monkeypatch.setattr(sys, "executable", "/no/such/python")
@@ -284,7 +284,7 @@ def test_a_pool_that_can_build_no_more_ends_the_run(fleet: Fleet, monkeypatch: p
 
 def test_no_file_of_a_run_stays(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with BuildPool(workers=1, nice=0) as pool:
+    with BuildPool(workers=1) as pool:
         run_one(pool, fleet, [scale(1.0), raising(), refused(scale(1.0))])
         assert not list(tmp_path.rglob("*.so"))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Ctrl-C is held back where TVM works and let through where Python waits."""
+"""Ctrl-C is held back while TVM works."""
 
 import signal
 import threading
@@ -22,13 +22,13 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def stopped(work: Callable[[HeldInterrupts, list[str]], None]) -> list[str]:
+def stopped(work: Callable[[list[str]], None]) -> list[str]:
     """What the work had done when KeyboardInterrupt ended the block around it."""
     done: list[str] = []
 
     def run() -> None:
-        with HeldInterrupts() as held:
-            work(held, done)
+        with HeldInterrupts():
+            work(done)
 
     with pytest.raises(KeyboardInterrupt):
         run()
@@ -36,38 +36,17 @@ def stopped(work: Callable[[HeldInterrupts, list[str]], None]) -> list[str]:
 
 
 def test_interrupt_waits_for_the_end_of_the_block() -> None:
-    def work(held: HeldInterrupts, done: list[str]) -> None:
+    def work(done: list[str]) -> None:
         interrupt()
         done.append("work of TVM")
 
     assert stopped(work) == ["work of TVM"]
 
 
-def test_interrupt_is_raised_at_once_where_it_is_released() -> None:
-    def work(held: HeldInterrupts, done: list[str]) -> None:
-        with held.released():
-            interrupt()
-            done.append("never")
-        done.append("never")
-
-    assert stopped(work) == []
-
-
-def test_interrupt_that_came_before_is_raised_on_release() -> None:
-    def work(held: HeldInterrupts, done: list[str]) -> None:
-        interrupt()
-        done.append("held")
-        with held.released():
-            done.append("never")
-
-    assert stopped(work) == ["held"]
-
-
 def test_cleaning_up_is_not_interrupted_again() -> None:
-    def work(held: HeldInterrupts, done: list[str]) -> None:
+    def work(done: list[str]) -> None:
         try:
-            with held.released():
-                interrupt()
+            interrupt()
         finally:
             interrupt()  # an impatient second Ctrl-C
             done.append("cleaned up")
@@ -76,7 +55,7 @@ def test_cleaning_up_is_not_interrupted_again() -> None:
 
 
 def test_interrupt_wins_over_the_error_that_it_caused() -> None:
-    def work(held: HeldInterrupts, done: list[str]) -> None:
+    def work(done: list[str]) -> None:
         interrupt()
         raise RuntimeError
 
@@ -85,21 +64,21 @@ def test_interrupt_wins_over_the_error_that_it_caused() -> None:
 
 def test_interrupt_is_raised_once_and_the_next_block_starts_afresh() -> None:
     held = HeldInterrupts()
-    with pytest.raises(KeyboardInterrupt), held, held.released():
+    with pytest.raises(KeyboardInterrupt), held:
         interrupt()
-    with held, held.released():
+    with held:
         pass
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(ValueError, match="mine"), HeldInterrupts() as held, held.released():
+    with pytest.raises(ValueError, match="mine"), HeldInterrupts():
         raise ValueError("mine")
 
 
 def test_handler_of_somebody_else_stays() -> None:
     seen: list[int] = []
     signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
-    with HeldInterrupts() as held, held.released():
+    with HeldInterrupts():
         interrupt()
     assert seen == [signal.SIGINT]
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -109,7 +88,7 @@ def test_other_threads_may_use_it() -> None:
     done = []
 
     def work() -> None:
-        with HeldInterrupts() as held, held.released():
+        with HeldInterrupts():
             done.append("work")
 
     thread = threading.Thread(target=work)

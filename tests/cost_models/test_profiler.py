@@ -23,7 +23,16 @@ from cost_models.tuned import kernel_module
 from cost_models.tuning import KernelSearch
 from targets import Target, TargetError
 
-from .profiling import contents, failing_for, is_kept, kernel_of, quick_target, refused, timings_of, trials_of
+from .profiling import (
+    contents,
+    failing_for,
+    is_kept,
+    kernel_of,
+    quick_target,
+    refused,
+    timings_of,
+    trials_of,
+)
 
 DEFAULTS = Effort.alone(0)
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,15 @@ def fill(folder: Path, target: Target, kernels: Iterable[Kernel]) -> Path:
 
 
 def command(
-    *argv: str, cwd: Path, environ: dict[str, str] | None = None, **options: Any
+    *argv: str,
+    cwd: Path,
+    environ: dict[str, str] | None = None,
+    program: Sequence[str] = ("-m", "squeezenas_tvm"),
+    **options: Any,
 ) -> "subprocess.Popen[str]":
     """Start ``squeezenas-tvm ARGV``; Ctrl-C works in it, however pytest was started."""
     return subprocess.Popen(
-        [sys.executable, "-m", "squeezenas_tvm", *argv],
+        [sys.executable, *program, *argv],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
         stdout=subprocess.PIPE,

@@ -103,8 +103,17 @@ def descendants(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that still run after some time; one that nobody has reaped does not run."""
-    _, left = psutil.wait_procs(processes, timeout=20)
-    return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    give_up_at = time.monotonic() + 20
+    while (left := [process for process in processes if _runs(process)]) and time.monotonic() < give_up_at:
+        time.sleep(0.02)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_for(holds: Callable[[], object], process: "subprocess.Popen[str]", limit_s: float = 240) -> None:

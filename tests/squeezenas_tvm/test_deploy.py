@@ -21,7 +21,7 @@ from PIL import Image
 
 from cost_models.effort import Effort
 from cost_models.environment import environment
-from cost_models.kernels import split_into_kernels
+from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.records import Measurement
 from cost_models.store import MeasurementStore
 from search.architecture import load_architecture
@@ -36,7 +36,7 @@ from squeezenas_tvm.run import main as run
 from squeezenas_tvm.scene import draw_scene
 from targets import load_target
 
-from .helpers import NAME, ROOT, SIZE, command, deploy_arguments, finish
+from .helpers import NAME, ROOT, SIZE, TRIED, command, deploy_arguments, fill, finish
 
 Labels = npt.NDArray[np.uint8]
 FRAMES = ("frankfurt_000001_030310", "frankfurt_000001_082087")
@@ -207,14 +207,18 @@ def test_random_weights_are_said_to_be_random(tmp_path: Path, capfd: pytest.Capt
     assert manifest["weights"] == {"source": None, "sha256": None, "trained": False}
 
 
+def deployed_kernels() -> list[Kernel]:
+    """Distinct kernels of LAT-Small, from frame to labels."""
+    graph = camera_network(load_architecture(NAME).network())
+    return list(dict.fromkeys(split_into_kernels(graph, {"frame": (1, *SIZE, 3)})))
+
+
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """A store in which some kernels of LAT-Small have a tuned schedule that nothing beats; and how many."""
     folder = tmp_path_factory.mktemp("records")
     target = load_target("local-cpu")
-    graph = camera_network(load_architecture(NAME).network())
-    kernels = split_into_kernels(graph, {"frame": (1, *SIZE, 3)})
-    chosen = [kernel for kernel in dict.fromkeys(kernels) if kernel.kind == "depthwise"][:2]
+    chosen = [kernel for kernel in deployed_kernels() if kernel.kind == "depthwise"][:2]
     measure_kernels(target, chosen, folder, effort=Effort.alone(2))
     with MeasurementStore.open(folder / "measurements.sqlite") as store:
         where = store.find_environment(environment(target))
@@ -239,6 +243,22 @@ def test_records_are_used_and_change_no_answer(
     assert loaded.manifest["kernels"] == {"tuned": count, "default": document["default_kernels"]}
     for frame in scenes():
         assert agreement(loaded.segment(frame), labels_of(network, frame)) >= 0.9999
+
+
+def test_trials_that_are_on_record_are_not_made_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = load_target("local-cpu")
+    fill(tmp_path, target, deployed_kernels())
+    given = ["--measurements", str(tmp_path), "--trials", str(TRIED)]
+    assert main(deploy_arguments(tmp_path / "out", *given)) == 0
+    count = len(deployed_kernels())
+    assert f"tune {count}/{count}, took " in capfd.readouterr().err
+    with MeasurementStore.open(tmp_path / "measurements.sqlite", create=False) as store:
+        counts = store.trial_counts(store.find_environment(environment(target)))
+        assert counts == {kernel.key: TRIED for kernel in deployed_kernels()}
+    header = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
+    assert header["made_by"] == f"squeezenas_tvm profile, effort {TRIED} trials"
 
 
 # --- the bundle at work ---
