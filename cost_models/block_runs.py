@@ -66,14 +66,23 @@ def _time_whole(
         timings = [_timing(profiler, key, inputs, sum_s, path, cache) for cache in CACHES]
     except LoweringError as error:
         timings = [BlockTiming(block=key, cache=cache, error=brief(error), sum_s=sum_s) for cache in CACHES]
+        for timing in timings:
+            profiler.store.add_block_timing(profiler.environment, timing)
     finally:
         remove(path)
-    for timing in timings:
-        profiler.store.add_block_timing(profiler.environment, timing)
     return timings
 
 
 def _timing(
+    profiler: Profiler, key: str, inputs: Mapping[str, Shape], sum_s: float, path: Path, cache: Cache
+) -> BlockTiming:
+    """Time a block and store it."""
+    timing = _timed(profiler, key, inputs, sum_s, path, cache)
+    profiler.store.add_block_timing(profiler.environment, timing)
+    return timing
+
+
+def _timed(
     profiler: Profiler, key: str, inputs: Mapping[str, Shape], sum_s: float, path: Path, cache: Cache
 ) -> BlockTiming:
     settings = RunSettings.of(profiler.target.measure)

@@ -105,7 +105,7 @@ def replay_trace(mod: Any, text: str) -> Any:
 
 def _does_not_fit(mod: Any, error: Exception) -> CostModelError:
     return CostModelError(
-        f"this schedule does not fit the kernel {mod['main'].attrs}: {brief(error)}. "
+        f"this schedule does not fit the kernel it is for: {brief(error)}. "
         "It was found for another kernel or by another TVM: tune this one anew."
     )
 

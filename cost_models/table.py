@@ -164,11 +164,6 @@ class LatencyTable:
         """Latency of a block or a network: the sum over its kernels. Raises MissingEntry for a hole."""
         return Latency.total(self.kernel(kernel) for kernel in split_into_kernels(graph, inputs))
 
-    def share_wider_than(self, width: float) -> float:
-        """Share of the measured rows whose ``latency.width`` is over ``width``; 0 if nothing is measured."""
-        wide = [row.latency.width > width for row in self.rows.values() if row.samples_s]
-        return sum(wide) / max(len(wide), 1)
-
     @classmethod
     def from_store(
         cls,

@@ -134,22 +134,15 @@ class Display:
         self._lock = threading.Lock()
 
     def update(self, snapshot: Snapshot) -> None:
-        """Take in where the work stands; cheap, so after every trial. Boards that fail are told at once."""
+        """Take in where the work stands; cheap, so often. What happens to boards is the fleet's to tell."""
         with self._lock:
-            happened = _board_events(self._shown.boards, snapshot.boards)
             self._shown = snapshot
             elapsed_s = self._clock() - self._started_s
             due = self._lines and elapsed_s >= self._next_line_s
             if due:
                 self._next_line_s = elapsed_s + min(max(PLAIN_EVERY_S, elapsed_s / 6), PLAIN_LATER_S)
-        for text in happened:
-            self.event(text)
         if due:
             log.info("[%s] %s", _clock(elapsed_s), _line(snapshot))
-
-    def event(self, text: str) -> None:
-        """Write what happened, one line, at once. Failing boards need no call, see `update`."""
-        log.warning("[%s] %s", _clock(self._clock() - self._started_s), text)
 
     def close(self) -> None:
         """The last plain line: how much was done and how long it took."""
@@ -231,22 +224,6 @@ def _live(display: Display) -> contextlib.AbstractContextManager[object]:
     from rich.live import Live
 
     return Live(get_renderable=display.drawn, console=Console(stderr=True))
-
-
-def _board_events(before: "Sequence[BoardState]", now: "Sequence[BoardState]") -> list[str]:
-    known = {board.name: board for board in before}
-    texts = []
-    for board in now:
-        old = known.get(board.name)
-        was, failures = (old.state, old.failures) if old else ("ready", 0)
-        if board.state in _DOWN and board.state != was:
-            texts.append(f"board {board.name} {board.state}{_because(board)}")
-        elif board.failures > failures:
-            times = "once" if board.failures == 1 else f"{board.failures} times"
-            texts.append(f"board {board.name} failed {times}{_because(board)}")
-        elif was in _DOWN and board.state not in _DOWN:
-            texts.append(f"board {board.name} is back")
-    return texts
 
 
 def _line(shown: Snapshot) -> str:

@@ -140,7 +140,8 @@ class Dispatch:
             if len(job.tried) == 1 and self.over is None:
                 self._queue.appendleft(job)
                 return verdict
-            over, error = self.over, WorkFailed(f"{reason} (tried on {' and '.join(job.tried)})")
+            where = " and ".join(dict.fromkeys(job.tried))
+            over, error = self.over, WorkFailed(f"{reason} (tried on {where})")
             for other in self._boards.values():  # it was the work, not the boards
                 other.strikes = [entry for entry in other.strikes if entry[0] is not job]
             if over is None and not any(other.takes_work for other in self._boards.values()):

@@ -160,18 +160,6 @@ def test_what_was_not_measured_is_an_error_that_names_it() -> None:
         table.graph(graph, {"x": (1, 8, 16, 16)})
 
 
-def test_share_of_rows_whose_interval_is_too_wide() -> None:
-    rows = {
-        "narrow": Row("default", 0, (1.00, 1.02, 1.04)),
-        "wide": Row("default", 0, (1.00, 1.02, 1.10)),
-        "one sample": Row("tuned", 1, (1.0,)),
-        "not measured": Row("estimated", 2, estimate_s=1.0, reason="it broke"),
-    }
-    assert LatencyTable("board", BOARD, rows).share_wider_than(0.05) == pytest.approx(2 / 3)
-    assert LatencyTable("board", BOARD, rows).share_wider_than(0.2) == pytest.approx(1 / 3)
-    assert LatencyTable("board", BOARD).share_wider_than(0.05) == 0.0
-
-
 # --- from a store ---
 
 
@@ -184,10 +172,14 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
 def add(
     store: MeasurementStore, key: str, how: str, *samples_s: float, of: Any = BOARD, error: str = "it broke"
 ) -> None:
+    """Add a timing; each kernel has one tuned and one transferred schedule."""
     environment = store.add_environment(of)
     store.add_kernel(key, {"key": key})
     measurement = Measurement(kernel=key, how=how, samples_s=samples_s, error=None if samples_s else error)
-    store.add_measurement(environment, measurement)
+    known = {trial.schedule: id_ for id_, trial in store.trials(environment, key).items()}
+    if how != "default" and how not in known:
+        known[how] = store.add_trial(environment, key, Trial(schedule=how, samples_s=(1.0,)))
+    store.add_measurement(environment, measurement, trial=known.get(how))
 
 
 def test_the_fastest_of_all_kinds_wins(store: MeasurementStore) -> None:
@@ -200,9 +192,9 @@ def test_the_fastest_of_all_kinds_wins(store: MeasurementStore) -> None:
     add(store, "c", "tuned", 3e-3)
     rows = LatencyTable.from_store(store, "board", BOARD).rows
     assert rows == {
-        "a": Row("tuned", 0, (1e-3, 1.1e-3)),
-        "b": Row("default", 0, (4e-3,)),
-        "c": Row("transferred", 0, (2e-3,)),
+        "a": Row("tuned", 1, (1e-3, 1.1e-3)),
+        "b": Row("default", 1, (4e-3,)),
+        "c": Row("transferred", 2, (2e-3,)),
     }
     assert [rows[key].latency.tuned for key in "abc"] == [1, 0, 1]
 
@@ -237,8 +229,8 @@ def test_what_never_worked_is_estimated_with_the_reason(store: MeasurementStore)
 
     rows = LatencyTable.from_store(store, "board", BOARD, estimate).rows
     assert rows == {
-        "a": Row("estimated", 1, estimate_s=5e-3, reason="it hung"),
-        "c": Row("tuned", 0, (1e-3,)),
+        "a": Row("estimated", 2, estimate_s=5e-3, reason="it hung"),
+        "c": Row("tuned", 1, (1e-3,)),
     }
     assert asked == [("a", {"key": "a"}), ("b", {"key": "b"})]
 
