@@ -53,7 +53,8 @@ class RunSettings:
         min_repeat_s: a sample lasts at least this long; short kernels run more often to get there.
         cooldown_s: pause between two samples, for devices that throttle.
         timeout_s: upload, warm-up and all samples of one kernel; kept by whoever runs the work.
-        give_up_factor: a kernel this many times slower than the best so far gets a single sample.
+        give_up_factor: a kernel this many times slower than the best so far gets a single run.
+        beaten_factor: one this many times slower gets a single sample.
     """
 
     number: int = 1
@@ -62,6 +63,7 @@ class RunSettings:
     cooldown_s: float = 0.0
     timeout_s: float = 30.0
     give_up_factor: float = 20.0
+    beaten_factor: float = 1.5
 
     def __post_init__(self) -> None:
         for name in ("number", "repeat"):
@@ -71,10 +73,12 @@ class RunSettings:
             min(self.min_repeat_s, self.cooldown_s) < 0
             or not self.timeout_s > 0
             or not self.give_up_factor > 1
+            or not self.beaten_factor > 1
         ):
             raise CostModelError(
-                "RunSettings: min_repeat_s and cooldown_s must be >= 0, timeout_s > 0, give_up_factor > 1; "
-                f"found {self.min_repeat_s}, {self.cooldown_s}, {self.timeout_s} and {self.give_up_factor}"
+                "RunSettings: min_repeat_s and cooldown_s must be >= 0, timeout_s > 0, both factors > 1; "
+                f"found {self.min_repeat_s}, {self.cooldown_s}, {self.timeout_s}, {self.give_up_factor} and "
+                f"{self.beaten_factor}"
             )
 
     @classmethod
@@ -165,7 +169,9 @@ def run_kernel(
             arguments = _arguments(session, args_info)
             first_s = _once(module, session.device, arguments)
             hopeless = first_s > settings.give_up_factor * best_s
-            samples_s = (first_s,) if hopeless else sample(module, session.device, arguments, settings)
+            samples_s: tuple[float, ...] = (first_s,)
+            if not hopeless:
+                samples_s = _compete(module, session.device, arguments, settings, best_s)
     except Exception as error:
         return RunResult(error=brief(error), upload_s=watch.upload_s, run_s=watch.run_s)
     return RunResult(samples_s=samples_s, hopeless=hopeless, upload_s=watch.upload_s, run_s=watch.run_s)
@@ -256,6 +262,18 @@ def sample(module: Any, device: Any, arguments: Sequence[Any], settings: RunSett
         cooldown_interval_ms=math.ceil(settings.cooldown_s * 1000),
     )
     return tuple(evaluator(*arguments).results)
+
+
+def _compete(
+    module: Any, device: Any, arguments: Sequence[Any], settings: RunSettings, best_s: float
+) -> tuple[float, ...]:
+    """Samples, only one where that is clearly slower than the best: most trials are."""
+    (first_s,) = sample(module, device, arguments, replace(settings, repeat=1))
+    if settings.repeat == 1 or first_s > settings.beaten_factor * best_s:
+        return (first_s,)
+    number = max(settings.number, math.ceil(settings.min_repeat_s / first_s))  # as it was found
+    rest = replace(settings, repeat=settings.repeat - 1, number=number)
+    return (first_s, *sample(module, device, arguments, rest))
 
 
 def _once(module: Any, device: Any, arguments: Sequence[Any]) -> float:

@@ -190,7 +190,7 @@ def test_nothing_is_built_meanwhile_on_the_device_itself(timer: CarefulTimer, po
     workers = [psutil.Process(pid) for pid in workers_of(psutil.Process())]
     assert workers
     with timer.quiet():
-        assert {worker.status() for worker in workers} == {psutil.STATUS_STOPPED}
+        until(lambda: {worker.status() for worker in workers} == {psutil.STATUS_STOPPED})
     until(lambda: psutil.STATUS_STOPPED not in {worker.status() for worker in workers})
     timer._target = timer._target.model_copy(update={"kind": "board"})
     with timer.quiet():

@@ -161,6 +161,28 @@ def test_kernels_propose_while_the_candidates_of_others_are_measured(pool: Build
     assert engine.current == ()
 
 
+def test_in_turns_nothing_is_built_while_a_candidate_runs(pool: BuildPool, fleet: Fleet) -> None:
+    """Two kernels of twenty candidates, so that there is more to build whenever a batch is ready to run."""
+    seen: list[int] = []
+
+    def look(kept: list[Trial], new: Trial) -> None:
+        until(lambda: {psutil.Process(pid).status() for pid in workers} == {psutil.STATUS_STOPPED})
+        seen.append(len(kept))
+
+    workers = workers_of(psutil.Process())
+    assert len(workers) == pool.workers
+    diary: list[tuple[str, str]] = []
+    scripts = [Script(name, several(20), diary) for name in "ab"]
+    tasks = [Task(kernel(i), script.open, 20, 1e9) for i, script in enumerate(scripts)]
+    shelf = Shelf(look)
+    engine_of(pool, fleet, shelf, in_turns=True).run(tasks)
+    assert len(seen) == len(shelf.kept) == 40
+    assert all(trial.error is None for trial in shelf.kept)
+    assert [len(told) for script in scripts for told, _ in script.learned] == [16, 4, 16, 4]
+    assert diary.index(("b", "proposes")) < diary.index(("a", "learns"))  # builds overlap with proposing
+    until(lambda: psutil.STATUS_STOPPED not in {psutil.Process(pid).status() for pid in workers})
+
+
 def test_what_a_trial_tells_of_itself(pool: BuildPool, fleet: Fleet) -> None:
     task, script, shelf = run_one(pool, fleet, several(2))
     (board,) = fleet.boards()

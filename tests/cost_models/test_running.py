@@ -127,6 +127,18 @@ def test_a_hopeless_kernel_gets_a_single_sample(pool: BuildPool, session: Loopba
     assert not run_kernel(session, path, arguments_of(mod), QUICK, best_s=1.0).hopeless
 
 
+def test_a_kernel_that_is_clearly_slower_than_the_best_gets_a_single_sample(
+    pool: BuildPool, session: LoopbackSession
+) -> None:
+    mod = add_up(64)
+    path = built(pool, mod)
+    best_s = min(run_kernel(session, path, arguments_of(mod), QUICK).samples_s)
+    patient = replace(QUICK, give_up_factor=1e9)
+    beaten = run_kernel(session, path, arguments_of(mod), patient, best_s=best_s / 100)
+    assert (len(beaten.samples_s), beaten.hopeless) == (1, False)
+    assert len(run_kernel(session, path, arguments_of(mod), patient, best_s=best_s * 100).samples_s) == 2
+
+
 @pytest.mark.parametrize("carefully", [False, True])
 def test_a_broken_file_is_an_error_and_is_removed(
     tmp_path: Path, pool: BuildPool, session: LoopbackSession, carefully: bool
@@ -291,7 +303,7 @@ def test_a_coarse_clock_gets_longer_samples_once(pool: BuildPool, session: Loopb
     ("wrong", "message"),
     [
         ({"repeat": 0}, r"RunSettings.repeat must be >= 1, found 0"),
-        ({"timeout_s": 0.0}, r"timeout_s > 0, give_up_factor > 1; found 0.02, 0.0, 0.0 and 20.0"),
+        ({"timeout_s": 0.0}, r"timeout_s > 0, both factors > 1; found 0.02, 0.0, 0.0, 20.0 and 1.5"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
