@@ -11,7 +11,7 @@ and only measured.
 
 Prints per kernel and in total:
     valid trials a minute of both sides and their ratio, also with every build of the plain loop, which has no
-    time limit, counted with at most 10 s;
+    time limit, counted with at most 5 s;
     latency of the best schedules, engine to plain: geometric mean, without and with the default schedule as a
     candidate of both (kernels where a side has no schedule are left out of the former);
     seconds of sampling, evolution, build (the engine's: summed over processes), upload and run;
@@ -52,7 +52,7 @@ from targets import Target, load_target, open_session
 from targets.fleet import Fleet
 
 FLOOR_CANDIDATES = 8  # a kernel
-BUILD_LIMIT_S = 10.0  # of the engine's builds
+BUILD_LIMIT_S = 5.0  # of the engine's builds
 
 
 def engine_trials(

@@ -50,7 +50,7 @@ class BuildPool:
     def __init__(
         self,
         workers: int | None = None,
-        timeout_s: float = 10.0,
+        timeout_s: float = 5.0,
         *,
         fcompile: Callable[..., Any] | None = None,
         setup: Callable[[], object] | None = None,

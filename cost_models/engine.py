@@ -26,7 +26,7 @@ from cost_models.running import RunResult, RunSettings, Timing, arguments_of, ru
 from cost_models.schedules import Proposal
 from targets import Done, Fleet, TargetError, WorkFailed
 
-TRIAL_SETTINGS = RunSettings(number=1, repeat=3, min_repeat_s=0.01)
+TRIAL_SETTINGS = RunSettings(number=1, repeat=3, min_repeat_s=0.005)
 ACTIVE = 3  # kernels in work at a time: one proposes while the others' candidates build and run
 IN_TURN = 16  # candidates that run between two stretches of building
 _POLL_S = 0.2
