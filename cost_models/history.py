@@ -35,7 +35,7 @@ class History:
 
     def tried(self, kernel: Kernel) -> int:
         """How many trials there are."""
-        return self.store.trial_counts(self.environment).get(kernel.key, 0)
+        return self.store.trial_counts(self.environment, kernel.key).get(kernel.key, 0)
 
     def default_s(self, kernel: Kernel) -> float:
         """Median of the default schedule; infinite where it was not timed or does not run."""

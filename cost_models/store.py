@@ -127,10 +127,11 @@ class MeasurementStore:
         """Every trial by id, failed ones included, oldest first."""
         return self._records(Trial, "trials", "environment = ? AND kernel = ?", environment, kernel)
 
-    def trial_counts(self, environment: str) -> dict[str, int]:
-        """How many trials every kernel has there, failed ones included; untried kernels are left out."""
-        query = "SELECT kernel, count(*) FROM trials WHERE environment = ? GROUP BY kernel"
-        return dict(self._rows(query, environment))
+    def trial_counts(self, environment: str, kernel: str | None = None) -> dict[str, int]:
+        """How many trials one kernel or every one has, failed ones included; untried kernels are left out."""
+        where = "environment = ?" if kernel is None else "environment = ? AND kernel = ?"
+        query = f"SELECT kernel, count(*) FROM trials WHERE {where} GROUP BY kernel"
+        return dict(self._rows(query, environment, *([] if kernel is None else [kernel])))
 
     def add_measurement(self, environment: str, measurement: Measurement, *, trial: int | None = None) -> int:
         """Store one measurement, and the id of the trial whose schedule it timed; returns its own id."""

@@ -1,6 +1,7 @@
 """Schedules on record, for whoever compiles: the fastest one of every kernel, applied."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from cost_models.errors import UnknownEnvironment
@@ -11,6 +12,7 @@ from cost_models.schedules import apply_schedule
 from cost_models.store import MeasurementStore
 
 
+@lru_cache(maxsize=64)  # a kernel is scheduled in many ways, one after another
 def kernel_module(kernel: Kernel, tvm_target: Any) -> Any:
     """The kernel as TVM tunes it: an IRModule whose only function is ``main``, not yet scheduled."""
     lowered = lower(to_onnx(kernel.graph, kernel.input_shapes, name="kernel"), tvm_target)

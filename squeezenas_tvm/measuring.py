@@ -137,7 +137,6 @@ def _table(
     store: "MeasurementStore", target: "Target", profiler: "Profiler", wanted: "Sequence[Kernel]"
 ) -> "LatencyTable":
     """The table; kernels without a working schedule are estimated from those that have one."""
-    from cost_models.errors import CostModelError
     from cost_models.roofline import PhysicalModel
     from cost_models.table import LatencyTable
 
@@ -151,10 +150,7 @@ def _table(
     def estimate(key: str, description: Mapping[str, Any]) -> float | None:
         return model.predict_s(by_key[key]) if key in by_key else None
 
-    try:
-        return LatencyTable.from_store(store, target.name, profiler.fingerprint, estimate)
-    except CostModelError:
-        return measured
+    return LatencyTable.from_store(store, target.name, profiler.fingerprint, estimate)
 
 
 def _additivity(

@@ -41,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes", type=positive_int, default=19, help="classes of the decoder (default 19)"
     )
-    parser.add_argument("--tracker", metavar="HOST:PORT", help="TVM RPC tracker of a board")
+    parser.add_argument(
+        "--tracker",
+        metavar="HOST:PORT",
+        help="TVM RPC tracker: all of its boards of the target's key are used",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where measurements are kept (default results/TARGET)"
     )
