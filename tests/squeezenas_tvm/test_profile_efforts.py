@@ -102,7 +102,7 @@ def check_progress(said: str) -> None:
     assert at == sorted(at)
     searching = r"\] profile \d/3: \D+; \d+ trials, [\d.]+ a minute, about .+ left; .*1 of 1 boards up$"
     assert any(re.search(searching, line) for line in lines), said
-    assert any(re.search(r" ms \(default [\d.]+\) \d+/\d+; ", line) for line in lines), said
+    assert any(re.search(r"; \S.* \(default [\d.]+\) \d+/\d+; ", line) for line in lines), said
     assert re.search(r"\] profile 3/3, \d+ trials, took ", lines[-1])
 
 
