@@ -1,15 +1,18 @@
 """Tuning as a competent user of TVM writes it by hand: the baseline of ``tuning_throughput.py``.
 
-One process; MetaSchedule's evolutionary search with TVM's own settings (population 512, 4 generations, trees
+One candidate at a time; MetaSchedule's evolutionary search with TVM's own settings (population 512, 4 generations, trees
 after 100 samples, rounds of 64); candidates are built in this process and measured over RPC, in turn.
 
 What TVM would do worse is left out: its builder and runner start processes that load TVM anew, its database
-is a file. Schedule rules are those of plain ``llvm``, as in our search: those by CPU feature add intrinsics
+is a file. Its limit of 30 s a build is kept, by a fork that does the build: some schedules unroll a kernel so
+far that LLVM is at them for a quarter of an hour. Schedule rules are those of plain ``llvm``, as in our search: those by CPU feature add intrinsics
 for int8, which take a minute to import.
 """
 
 import logging
 import math
+import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,7 +26,9 @@ from cost_models.running import RunSettings, run_kernel
 from cost_models.schedules import trace_text
 from cost_models.tvm_import import ms, tvm
 
+BUILD_LIMIT_S = 30.0  # of TVM's LocalBuilder
 ROUND = 64  # TVM's num_trials_per_iter
+_FORK = multiprocessing.get_context("fork")
 _log = logging.getLogger(__name__)
 _log.setLevel(logging.WARNING)  # MetaSchedule would report every generation
 
@@ -75,12 +80,33 @@ def build(mod: Any, target: Any, path: Path) -> None:
     tvm.compile(mod, target).export_library(str(path))
 
 
+def _build_apart(mod: Any, target: Any, path: Path) -> str | None:
+    """Build in a fork, with TVM's time limit; returns what went wrong."""
+    ours, its = _FORK.Pipe(duplex=False)
+
+    def run() -> None:
+        try:
+            build(mod, target, path)
+        except Exception as error:  # of many types; TVM's builder takes them all for a failed candidate, too
+            its.send(brief(error))
+        os._exit(0)
+
+    process = _FORK.Process(target=run)
+    process.start()
+    process.join(BUILD_LIMIT_S)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        return f"not built within {BUILD_LIMIT_S:g} s"
+    if ours.poll():
+        return str(ours.recv())
+    return None if path.exists() else f"the build ended with {process.exitcode}"
+
+
 def _try(candidate: Any, target: Any, session: Any, path: Path, how: RunSettings, best_s: float) -> Trial:
     schedule, started = trace_text(candidate.sch), time.perf_counter()
-    try:
-        build(candidate.sch.mod, target, path)
-    except Exception as error:  # of many types; TVM's builder takes them all for a failed candidate, too
-        return Trial(schedule=schedule, error=brief(error), build_s=time.perf_counter() - started)
+    if error := _build_apart(candidate.sch.mod, target, path):
+        return Trial(schedule=schedule, error=error, build_s=time.perf_counter() - started)
     build_s = time.perf_counter() - started
     run = run_kernel(session, path, candidate.args_info, how, best_s=best_s)
     path.unlink()

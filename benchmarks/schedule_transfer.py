@@ -3,7 +3,7 @@
     python benchmarks/schedule_transfer.py --json --folder transfer-benchmark
 
 Profiles all kernels of Small with an effort that transfers (``--effort``, one store), and a sample of them
-with as many trials each as its anchors get (another store). The sample is drawn from the kernels that are not
+as effort thorough does, which searches every kernel alone (another store). The sample is drawn from the kernels that are not
 anchors, classes in proportion. Then, kernel by kernel, what both stores hold as the fastest schedule is timed
 in turns in one session, with the default schedule.
 
@@ -118,8 +118,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     stores = {way: options.folder / f"{way}.sqlite" for way in WAYS}
     say(f"{effort.name}: {len(kernels)} kernels, at most {effort.total(len(kernels))} trials")
     tried = profile(target, stores["transfer"], kernels, effort, options.seed)
-    say(f"alone: {len(sample)} kernels with {effort.trials} trials each")
-    alone = profile(target, stores["alone"], sample, Effort.alone(effort.trials), options.seed)
+    trials = EFFORTS["thorough"].trials
+    say(f"alone: {len(sample)} kernels with {trials} trials each")
+    alone = profile(target, stores["alone"], sample, Effort.alone(trials), options.seed)
     records = Records(options.folder / "compared.jsonl")
     with open_session(target, timeout_s=86400.0) as session:
         for kernel in sample:

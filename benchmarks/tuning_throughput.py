@@ -10,15 +10,15 @@ and the floor is measured: what some of the engine's candidates cost when they a
 and only measured.
 
 Prints per kernel and in total:
-    valid trials a minute of both sides and their ratio, also with every build of the plain loop, which has no
-    time limit, counted with at most 5 s;
+    valid trials a minute of both sides and their ratio, also with every build of the plain loop, which has
+    TVM's limit of 30 s, counted with at most the engine's 5 s;
     latency of the best schedules, engine to plain: geometric mean, without and with the default schedule as a
     candidate of both (kernels where a side has no schedule are left out of the former);
     seconds of sampling, evolution, build (the engine's: summed over processes), upload and run;
     the engine's time over the floor if building and measuring overlap fully, and if they do not at all.
 
 With --out every finished part is kept, and the same command goes on from there. Run it on a quiet machine and
-compare ratios only. 12 kernels with 64 trials take one to two hours, most of it for the plain loop.
+compare ratios only. 12 kernels with 64 trials take about 20 minutes, most of it for the plain loop.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from cost_models.errors import CostModelError
 from cost_models.kernels import Kernel
 
 _GOOD = 0.8  # of the donor's efficiency: a kernel that is slower than that by a quarter is worth a search
+_SLOW = 1.5  # times what the model says of kernels of its sort: whole families of schedules are that bad
 _TOLERANCE = 1e-12
 
 Vector = npt.NDArray[np.float64]
@@ -32,7 +33,8 @@ class PhysicalModel:
 
     Attributes:
         costs_s: seconds a unit of each term, none below 0: of ``overhead`` a kernel, of ``macs.KIND`` a
-            multiply-accumulate, of ``bytes.CLASS`` a byte. Only terms that occurred.
+            multiply-accumulate, of ``bytes.CLASS`` a byte. Only terms that occurred. Bytes are counted as in
+            float32, whatever type was measured: a model holds for the type that it was fitted to.
         rates: highest multiply-accumulates a second that a kernel of each kind reached.
         bandwidth: highest bytes a second that any kernel reached.
         overhead_s: what a kernel costs however small it is; never more than the fastest measured one.
@@ -100,14 +102,17 @@ class PhysicalModel:
         return self.predict_s(kernel) * donor_s / self.predict_s(donor)
 
 
-def is_poor(kernel: Kernel, seconds: float, donor: Kernel, donor_s: float, model: PhysicalModel) -> bool:
-    """Whether a kernel is clearly less efficient than the one whose schedule it got.
+def lost_s(kernel: Kernel, seconds: float, donor: Kernel, donor_s: float, model: PhysicalModel) -> float:
+    """Seconds that a kernel with a borrowed schedule clearly wastes; 0 where it does not.
 
-    Clearly: it needs a quarter more than it should, and loses more by that than an overhead; tiny kernels
-    consist of little else, and their differences are noise.
+    Clearly: it needs a quarter more than with its donor's efficiency, or half more than kernels of its sort do,
+    and that is more than an overhead; tiny kernels consist of little else, and their differences are noise. The
+    second rule finds those whose donor is no better, like a schedule template that suits a whole family badly.
     """
-    expected_s = model.expected_s(kernel, donor, donor_s)
-    return seconds * _GOOD > expected_s and seconds - expected_s > model.overhead_s
+    as_donor_s, usual_s = model.expected_s(kernel, donor, donor_s), model.predict_s(kernel)
+    wasted = [seconds - as_donor_s] if seconds * _GOOD > as_donor_s else []
+    wasted += [seconds - usual_s] if seconds > _SLOW * usual_s else []
+    return max((waste for waste in wasted if waste > model.overhead_s), default=0.0)
 
 
 def _terms(kernel: Kernel) -> dict[str, float]:

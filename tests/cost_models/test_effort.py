@@ -18,9 +18,10 @@ def test_quick_is_done_in_five_minutes_on_two_cores() -> None:
     assert EFFORTS["quick"].total(161) / 200 * 60 + 161 * 2 * 0.4 < 300
 
 
-def test_standard_takes_a_fifth_of_searching_every_kernel_alone() -> None:
-    effort = EFFORTS["standard"]
-    assert effort.total(161) <= Effort.alone(effort.trials).total(161) / 5
+def test_standard_takes_less_than_a_fifth_of_searching_every_kernel_alone() -> None:
+    """Less, because small design spaces run dry: thorough then tries 9530 schedules of 10304."""
+    assert EFFORTS["thorough"].transfers == 0
+    assert EFFORTS["standard"].total(161) <= EFFORTS["thorough"].total(161) * (9530 / 10304) / 5
 
 
 def test_alone_searches_every_kernel() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cost_models.errors import CostModelError
 from cost_models.kernels import Kernel
-from cost_models.roofline import PhysicalModel, is_poor, solve_non_negative
+from cost_models.roofline import PhysicalModel, lost_s, solve_non_negative
 
 from .some_kernels import convolution, depthwise, relu, space
 
@@ -72,18 +72,26 @@ def test_the_bound_is_the_higher_of_arithmetic_and_memory() -> None:
     assert MODEL.bound_s(relu(1, 1, 1)) == MODEL.overhead_s
 
 
-def test_a_kernel_is_poor_when_it_needs_a_quarter_more_than_its_donor_lets_expect() -> None:
+def test_time_is_lost_when_a_kernel_needs_a_quarter_more_than_its_donor_lets_expect() -> None:
     donor, kernel = convolution(16, 96, 64, 128), convolution(24, 144, 64, 128)
-    for slower in (1.0, 3.0):  # the donor's own efficiency counts, not the model's
+    for slower in (0.5, 1.0):  # the donor's own efficiency counts
         donor_s, kernel_s = slower * device_s(donor), slower * device_s(kernel)
-        assert not is_poor(kernel, 1.2 * kernel_s, donor, donor_s, MODEL)
-        assert is_poor(kernel, 1.3 * kernel_s, donor, donor_s, MODEL)
+        assert lost_s(kernel, 1.2 * kernel_s, donor, donor_s, MODEL) == 0
+        assert lost_s(kernel, 1.3 * kernel_s, donor, donor_s, MODEL) == pytest.approx(0.3 * kernel_s, rel=1e-3)
 
 
-def test_a_tiny_kernel_is_not_poor_for_what_an_overhead_costs() -> None:
+def test_time_is_lost_when_kernel_and_donor_are_far_slower_than_their_sort() -> None:
+    donor, kernel = convolution(16, 96, 64, 128), convolution(24, 144, 64, 128)
+    kernel_s = device_s(kernel)
+    assert lost_s(kernel, 1.4 * kernel_s, donor, 1.4 * device_s(donor), MODEL) == 0
+    lost = lost_s(kernel, 1.8 * kernel_s, donor, 1.8 * device_s(donor), MODEL)
+    assert lost == pytest.approx(0.8 * kernel_s, rel=1e-3)
+
+
+def test_what_an_overhead_costs_is_not_lost_by_a_tiny_kernel() -> None:
     donor, tiny = convolution(16, 96, 64, 128), convolution(4, 4, 8, 8)
-    assert not is_poor(tiny, 1.9 * device_s(tiny), donor, device_s(donor), MODEL)
-    assert is_poor(tiny, 2.5 * device_s(tiny), donor, device_s(donor), MODEL)
+    assert lost_s(tiny, 1.9 * device_s(tiny), donor, device_s(donor), MODEL) == 0
+    assert lost_s(tiny, 2.5 * device_s(tiny), donor, device_s(donor), MODEL) > 0
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.inf, math.nan])
