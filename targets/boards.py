@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from targets.readings import BoardReading
+
 PROBES = 3  # of which the fastest counts: one alone may have been disturbed
 STRIKES = 3
 
@@ -22,6 +24,8 @@ class BoardState:
         failures: sessions that hung, died or could not be opened.
         reason: why it is lost or set aside, or what failed last; may be empty.
         probe_s: what the last speed check took; None if there was none.
+        first, last: its state when it joined and with the last speed check; None where its server does not
+            tell.
     """
 
     name: str
@@ -30,6 +34,8 @@ class BoardState:
     failures: int
     reason: str
     probe_s: float | None
+    first: BoardReading | None = None
+    last: BoardReading | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -45,6 +51,7 @@ class Board:
         strikes: (work, reason) of every failure since something last came back.
         elsewhere: what all other boards had done at the first strike.
         probes: seconds, the newest last; taken at ``probed_at``.
+        readings: the first and the last.
     """
 
     name: str
@@ -61,6 +68,7 @@ class Board:
     elsewhere: int = 0
     probes: deque[float] = field(default_factory=lambda: deque(maxlen=PROBES))
     probed_at: float = float("-inf")
+    readings: tuple[BoardReading, BoardReading] | None = None
 
     @property
     def state(self) -> BoardState:
@@ -69,7 +77,8 @@ class Board:
         if self.refused or (self.slow and state != "lost"):
             state = "set aside"
         probe_s = self.probes[-1] if self.probes else None
-        return BoardState(self.name, state, self.done, self.failures, self.reason, probe_s)
+        first, last = self.readings or (None, None)
+        return BoardState(self.name, state, self.done, self.failures, self.reason, probe_s, first, last)
 
     @property
     def is_up(self) -> bool:

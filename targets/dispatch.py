@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from targets.boards import Board, BoardState, faster_than, strike
 from targets.errors import NoBoardLeft, TargetError, WorkFailed
+from targets.readings import BoardReading
 from targets.session import Session
 
 T = TypeVar("T")
@@ -190,6 +191,12 @@ class Dispatch:
         for job, error in doubtful:
             job.future.set_exception(error)
         return news
+
+    def note(self, board: Board, reading: BoardReading | None) -> None:
+        """Keep the first state that a board tells, and the last."""
+        if reading is not None:
+            with self.changed:
+                board.readings = (board.readings[0] if board.readings else reading, reading)
 
     def refuse(self, board: Board, reason: str) -> None:
         with self.changed:

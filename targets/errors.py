@@ -3,9 +3,14 @@
 TargetError
 ├── InvalidTarget        the YAML is wrong; lists every fault
 ├── UnknownTarget        no such name or file; suggests the near miss
+├── MissingTool          a compiler or library that the target needs is not here; says how to get it
+├── CompileError         a compiler refused what it was given
+├── BoardNotBuilt        the emulated board could not be made
 ├── WorkFailed           what a fleet was asked to do failed through its own fault
 └── DeviceUnavailable    tracker or board did not answer
-    ├── WrongVersion     the board's TVM is not ours
+    ├── UnfitBoard       a board that answered and cannot be used
+    │   ├── WrongVersion its TVM is not ours
+    │   └── WrongDevice  no GPU, another one, or another power mode than the target says
     └── NoBoardLeft      every board of a fleet is lost
 """
 
@@ -37,6 +42,22 @@ class UnknownTarget(TargetError):
         )
 
 
+class MissingTool(TargetError):
+    """A compiler, linker or library that building for a target needs is not on this machine."""
+
+
+class CompileError(TargetError):
+    """A compiler or linker failed. The text holds its first error."""
+
+    exit_code = 1
+
+
+class BoardNotBuilt(TargetError):
+    """The emulated board's packages could not be fetched or unpacked."""
+
+    exit_code = 1
+
+
 class WorkFailed(TargetError):
     """Work given to a fleet raised on a healthy board, or cost two sessions. The text is the reason."""
 
@@ -56,7 +77,15 @@ class DeviceUnavailable(TargetError):
         )
 
 
-class WrongVersion(DeviceUnavailable):
+class UnfitBoard(DeviceUnavailable):
+    """A board that answered and is not what the target says."""
+
+
+class WrongDevice(UnfitBoard):
+    """Its GPU or power mode is not the target's."""
+
+
+class WrongVersion(UnfitBoard):
     """A board whose TVM is of another version: modules and calls would not fit each other."""
 
     def __init__(self, board: str, found: str, ours: str) -> None:

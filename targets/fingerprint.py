@@ -18,6 +18,7 @@ class Fingerprint:
         tvm_target: TVM's own description, as canonical JSON text.
         llvm_version: major version of the LLVM inside TVM.
         measure: ``number``, ``repeat``, ``min_repeat_ms`` and ``cooldown_ms``.
+        cuda_version: the device's, for which its kernels are compiled; None where the target gives none.
     """
 
     device: str
@@ -28,10 +29,11 @@ class Fingerprint:
     llvm_version: str
     dtype: str
     measure: Mapping[str, int]
+    cuda_version: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON; ``cuda_version`` only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
     def digest(self) -> str:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from targets.boards import PROBES, Board, BoardState
 from targets.dispatch import Dispatch, Done, Job, Limits, Lost
-from targets.errors import DeviceUnavailable, NoBoardLeft, TargetError, WrongVersion
+from targets.errors import DeviceUnavailable, NoBoardLeft, TargetError, UnfitBoard
 from targets.rpc import LocalServer, local_rpc, parse_address
 from targets.session import NoAnswer, Session, brief
 from targets.target import Target
@@ -50,7 +50,7 @@ class Fleet:
         on_event: told in one line, from any thread, what happens to boards.
 
     Raises:
-        DeviceUnavailable: no tracker, or no board in time, or boards with another TVM only.
+        DeviceUnavailable: no tracker, or no board in time, or none that fits the target.
         TargetError: no address, or not of the form HOST:PORT.
     """
 
@@ -82,7 +82,7 @@ class Fleet:
         self._dispatch = Dispatch(self._limits, probe is not None)
         self._registered = 0  # boards under the key when one was last refused
         self._tracker_error: OSError | None = None
-        self._version_error: WrongVersion | None = None
+        self._unfit: UnfitBoard | None = None
         self._threads: list[tuple[threading.Thread, Board | None]] = []
         self._stack = contextlib.ExitStack()
 
@@ -196,8 +196,8 @@ class Fleet:
                     break
                 self._dispatch.changed.wait(left_s)
         waited_s = time.monotonic() - start
-        if self._version_error:
-            raise self._version_error
+        if self._unfit:
+            raise self._unfit
         reasons = "; ".join(f"board {board.name}: {board.reason}" for board in boards if board.reason)
         if self._tracker_error or not reasons:
             raise no_board(key, self.address, waited_s, self._tracker_error)
@@ -214,7 +214,8 @@ class Fleet:
                     self._work(board, session, step)
                 else:
                     self._check_speed(board, session)
-        except WrongVersion as error:
+        except UnfitBoard as error:
+            session.close()
             self._refuse(board, error)
         except Exception as error:
             self._lose(board, session, error if isinstance(error, Lost) else Lost(brief(error)))
@@ -224,10 +225,11 @@ class Fleet:
     def _join(self, board: Board, session: Session) -> None:
         try:
             session.within(_CONNECT_S, session.connect)
-        except WrongVersion:
+        except UnfitBoard:
             raise
         except Exception as error:
             raise Lost(f"connecting: {brief(error)}", hung=isinstance(error, NoAnswer)) from None
+        self._dispatch.note(board, session.reading)
         if self._dispatch.must_probe(board):
             self._check_speed(board, session)
         if self._dispatch.join(board):
@@ -254,25 +256,28 @@ class Fleet:
             raise Lost(reason, hung=isinstance(error, NoAnswer), job=job) from None
 
     def _check_speed(self, board: Board, session: Session) -> None:
-        """Probe, again if it looks slow, and set the board aside or take it back."""
+        """Probe, again if it looks slow, and set the board aside or take it back; read its state."""
         assert self._probe is not None
         probe = self._probe
-        for _ in range(PROBES):
-            try:
+        try:
+            for _ in range(PROBES):
                 seconds = session.within(self._limits.session_s / 4, lambda: probe(session))
-            except BaseException as error:
-                hung = isinstance(error, NoAnswer)
-                raise Lost(f"speed check: {brief(error)}", hung=hung) from None
-            if self._dispatch.probed(board, seconds) is None:
-                break
+                if self._dispatch.probed(board, seconds) is None:
+                    break
+            session.within(_CONNECT_S, session.read)
+        except UnfitBoard:
+            raise
+        except BaseException as error:
+            raise Lost(f"speed check: {brief(error)}", hung=isinstance(error, NoAnswer)) from None
+        self._dispatch.note(board, session.reading)
         if news := self._dispatch.judge(board):
             text, warn = news
             self._tell(text, logging.WARNING if warn else logging.INFO)
 
-    def _refuse(self, board: Board, error: WrongVersion) -> None:
+    def _refuse(self, board: Board, error: UnfitBoard) -> None:
         with contextlib.suppress(OSError), Tracker(self.address) as tracker:
             self._registered = tracker.registered().count(self.target.rpc.key)
-        self._version_error = error
+        self._unfit = error
         self._dispatch.refuse(board, str(error))
         self._tell(str(error), logging.WARNING)
 

@@ -12,25 +12,18 @@ A server is also replaced when it dies: TVM's server stops for good once a worke
 under trial may well crash. The listening sockets belong to the host, so the ports stay.
 """
 
-import contextlib
-import ctypes
 import logging
 import multiprocessing
 import os
 import select
 import shutil
-import signal
 import socket
 import sys
-import time
-import traceback
 from collections.abc import Callable
 
-import psutil
-
+from targets.processes import adopt_orphans, kill_all, kill_children, reap, run_in_child
 from targets.rpc import RESTART, STOP
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _POLL_S = 0.2
 
 
@@ -40,9 +33,7 @@ def main() -> None:
     Prints the tracker's port, then ``restarted`` for each `RESTART` on stdin.
     """
     key, owner_pid, folder = sys.argv[1], int(sys.argv[2]), os.environ["TMPDIR"]
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    os.register_at_fork(after_in_child=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))
+    adopt_orphans()
     multiprocessing.set_start_method("fork")  # TVM's server hands its workers an open socket
     from targets.tvm_import import tvm  # noqa: F401  (first, see there)
 
@@ -62,32 +53,32 @@ def main() -> None:
         server._listen_loop(server_socket, port, key, address, "", None)
 
     try:
-        tracker_pid = _fork(run_tracker)
+        tracker_pid = run_in_child(run_tracker)
         _say(str(address[1]))
         _supervise(owner_pid, tracker_pid, run_server)
     finally:
-        _kill_all()
+        kill_all()
         shutil.rmtree(folder, ignore_errors=True)  # the owner may be dead
     os._exit(0)  # there is nothing to tidy in the interpreter, and TVM takes long at it
 
 
 def _supervise(owner_pid: int, tracker_pid: int, run_server: Callable[[], None]) -> None:
     """Keep one server alive until the owner is gone or wants it so, or the tracker has died."""
-    server_pid = _fork(run_server)
+    server_pid = run_in_child(run_server)
     while os.getppid() == owner_pid:  # the pipe alone is not enough: a fork of the owner may hold it open
         command = os.read(0, 1) if select.select([0], [], [], _POLL_S)[0] else None
         if command in (b"", STOP):
             return
         if command == RESTART:
-            _kill_children(but=tracker_pid)
+            kill_children(but=tracker_pid)
             os.waitpid(server_pid, 0)
-            server_pid = _fork(run_server)
+            server_pid = run_in_child(run_server)
             _say("restarted")
-        dead = _reap()
+        dead = reap()
         if tracker_pid in dead:
             return
         if server_pid in dead:
-            server_pid = _fork(run_server)
+            server_pid = run_in_child(run_server)
 
 
 def _listen() -> socket.socket:
@@ -97,52 +88,8 @@ def _listen() -> socket.socket:
     return listener
 
 
-def _fork(run: Callable[[], None]) -> int:
-    """Run a function in a child without stdin and stdout.
-
-    Nobody may install a Python handler for SIGTERM here: TVM ends a hung worker with it, and the worker, busy
-    in machine code, would never get to run an inherited handler.
-    """
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        with open(os.devnull) as nothing:
-            os.dup2(nothing.fileno(), 0)
-        os.dup2(2, 1)
-        run()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(1)
-
-
 def _say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
-
-
-def _reap() -> set[int]:
-    dead = set()
-    with contextlib.suppress(ChildProcessError):
-        while pid := os.waitpid(-1, os.WNOHANG)[0]:
-            dead.add(pid)
-    return dead
-
-
-def _kill_children(but: int | None = None) -> None:
-    for child in psutil.Process().children(recursive=True):
-        if child.pid != but:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-
-
-def _kill_all() -> None:
-    """Kill and reap until no descendant is left; orphans arrive here one generation at a time."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            _kill_children()
-            if not os.waitpid(-1, os.WNOHANG)[0]:
-                time.sleep(0.005)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ lock held: then the whole process stands still. So every session has its socket 
 when a call takes too long, and a time limit on it that the kernel keeps.
 """
 
-import base64
 import concurrent.futures
 import contextlib
 import logging
 import os
-import re
 import socket
 import stat
 import struct
@@ -20,7 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from targets.errors import DeviceUnavailable, TargetError, WrongVersion
+from targets.board_check import check_board, check_state
+from targets.errors import DeviceUnavailable, TargetError
+from targets.readings import BoardReading
 from targets.rpc import LocalServer, local_rpc
 from targets.target import Target
 from targets.tracker import Grant, Tracker, no_board, tracker_address
@@ -45,11 +45,15 @@ class Session:
         target: what is at the other end.
         board: the name of the board, ``host:port`` of its RPC server.
         scratch: what work wants to find again on this session, such as argument tensors; emptied with it.
+        tvm_version: the board's; None where its server does not tell.
+        reading: the board's state when it was connected or last read; None where its server does not tell.
     """
 
     def __init__(self, target: Target, grant: Grant, timeout_s: float) -> None:
         self.target, self.board = target, grant.board
         self.scratch: dict[str, Any] = {}
+        self.tvm_version: str | None = None
+        self.reading: BoardReading | None = None
         self._grant, self._timeout_s = grant, timeout_s
         self._device_type = target.tvm_target().get_target_device_type()
         self._remote: Any = None
@@ -79,7 +83,7 @@ class Session:
 
         Raises:
             RuntimeError: the server is gone or was restarted.
-            WrongVersion: its TVM is not ours.
+            UnfitBoard: it is not what the target says, or its TVM is not ours.
         """
         from targets.tvm_import import tvm
 
@@ -91,10 +95,14 @@ class Session:
         self._sockets = _sockets_to(grant)
         self._limit(self._timeout_s)
         try:
-            _check_version(self)
+            self.tvm_version, self.reading = check_board(self)
         except BaseException:
             self.close()
             raise
+
+    def read(self) -> None:
+        """Bring ``reading`` up to date. Raises WrongDevice when the board's power mode was changed."""
+        self.reading = check_state(self)
 
     def upload(self, path: str | Path) -> Any:
         """Copy an exported library to the device and load it there; returns the remote module.
@@ -267,32 +275,3 @@ def brief(error: BaseException) -> str:
     text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     kind = type(error).__name__
     return text if isinstance(error, NoAnswer | TargetError) or text.startswith(kind) else f"{kind}: {text}"
-
-
-def _check_version(session: Session) -> None:
-    """Refuse a board with another TVM. One built without the compiler cannot tell, which is only reported."""
-    from targets.tvm_import import tvm
-
-    ours = _version(tvm.get_global_func)
-    try:
-        theirs = _version(session.remote.get_function)
-    except AttributeError:
-        log.warning(
-            "board %s has TVM's runtime alone, which does not tell its version; make sure it is %s",
-            session.board,
-            ours,
-        )
-        return
-    if theirs != ours:
-        raise WrongVersion(session.board, theirs, ours)
-
-
-def _version(get_function: Callable[[str], Any]) -> str:
-    """The version compiled into TVM. No function returns it, but every serialized module carries it."""
-    empty = get_function("ffi.Map")()
-    module = get_function("ir.IRModule")(empty, None, empty)
-    workload = get_function("s_tir.meta_schedule.Workload")(module)
-    texts = get_function("s_tir.meta_schedule.WorkloadAsJSON")(workload)
-    text = base64.b64decode(str(get_function("ffi.ArrayGetItem")(texts, 1)))
-    found = re.search(rb'"tvm_version": "([^"]*)"', text)
-    return found[1].decode() if found else "unknown"

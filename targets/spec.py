@@ -4,10 +4,10 @@ A wrong file is answered with every fault at once, one line each: key, what was 
 """
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from targets.errors import near_miss
 
@@ -16,6 +16,7 @@ SCHEMA_VERSION = 1
 Dtype = Literal["float32", "float16", "int8"]
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
+Version = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")]
 
 
 class _Section(BaseModel):
@@ -95,8 +96,54 @@ class Toolchain(_Section):
     """What the device's system has; versions are text, since 11.10 is no number."""
 
     triple: Text | None = None
-    glibc: Text | None = None
-    cuda: Text | None = None
+    glibc: Version | None = None
+    cuda: Version | None = None
+
+
+class Clock(_Section):
+    """A file that holds a clock rate, and how many of its units make a megahertz; ``*`` is any text."""
+
+    path: Annotated[str, Field(pattern=r"^/")]
+    per_mhz: Positive
+
+
+class PowerModeQuery(_Section):
+    """A command that prints the power mode, and the pattern whose first group is its name."""
+
+    command: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
+    pattern: Text
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_one_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"found {pattern!r}, which is no regular expression: {error}") from None
+        if groups != 1:
+            raise ValueError(f"found {pattern!r} with {groups} groups; allowed: exactly one, the mode's name")
+        return pattern
+
+
+class Readings(_Section):
+    """What the board is asked before and after measuring; temperatures are read from its thermal zones.
+
+    Attributes:
+        power_mode: a board that tells another mode than ``power_modes.default`` is refused.
+        clocks: by name.
+    """
+
+    power_mode: PowerModeQuery | None = None
+    clocks: dict[Text, Clock] = Field(default_factory=dict)
+
+
+class Variant(_Section):
+    """The same device in another state: what differs from the file's own values."""
+
+    summary: Text
+    power_mode: Text | None = None
+    toolchain: Toolchain | None = None
+    peaks: Peaks | None = None
 
 
 class TargetSpec(_Section):
@@ -106,7 +153,9 @@ class TargetSpec(_Section):
         kind: ``local`` is the machine this runs on; ``board`` is reached over RPC.
         model: the device's own name; a board must have it, a local machine is asked for it.
         tvm: ``{tag: NAME}`` or the attributes of a TVM target, handed to TVM unchanged; for a local llvm
-            target ``mcpu`` and ``num-cores`` are detected where they are left out.
+            target ``mcpu`` and ``num-cores`` are detected where they are left out, for a local CUDA target
+            all that describes the GPU.
+        variants: by suffix; ``load_target("NAME-SUFFIX")`` gives one.
     """
 
     schema_version: Literal[1]
@@ -121,6 +170,8 @@ class TargetSpec(_Section):
     peaks: Peaks | None = None
     power_modes: PowerModes | None = None
     toolchain: Toolchain | None = None
+    readings: Readings | None = None
+    variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+$")], Variant] = Field(default_factory=dict)
 
     @field_validator("tvm")
     @classmethod
@@ -130,6 +181,24 @@ class TargetSpec(_Section):
                 f"found the keys {sorted(tvm)}; allowed: tag alone, or kind and other attributes"
             )
         return tvm
+
+    @field_validator("variants")
+    @classmethod
+    def _modes_are_named(cls, variants: dict[str, Variant], info: ValidationInfo) -> dict[str, Variant]:
+        if "power_modes" not in info.data:  # it is at fault itself
+            return variants
+        modes = info.data["power_modes"]
+        names = modes.names if modes else ()
+        allowed = f"allowed: {', '.join(names)}" if names else "allowed with power_modes only"
+        faults = []
+        for suffix, mode in ((suffix, variant.power_mode) for suffix, variant in variants.items()):
+            if mode is not None and mode not in names:
+                text = f"found {mode!r}{near_miss(mode, names)}; {allowed}"
+                kind = PydanticCustomError("value_error", "{error}", {"error": text})
+                faults.append(InitErrorDetails(type=kind, loc=(suffix, "power_mode"), input=mode))
+        if faults:
+            raise ValidationError.from_exception_data("variants", faults)
+        return variants
 
     @field_validator("model")
     @classmethod
@@ -175,8 +244,11 @@ def _spell(location: tuple[int | str, ...]) -> str:
 def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
     """The model that describes the mapping at ``location``."""
     model: type[BaseModel] = TargetSpec
-    for part in location:
+    parts = iter(location)
+    for part in parts:
         annotation = model.model_fields[str(part)].annotation
+        if get_origin(annotation) is dict:
+            next(parts)  # a name that the file gives, such as a variant's
         choices = (annotation, *get_args(annotation))
-        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+        model = next(c for c in choices if get_origin(c) is None and issubclass(c, BaseModel))
     return model

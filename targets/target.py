@@ -1,5 +1,6 @@
 """A device by name or by file: what to build for it and under which identity its measurements are kept."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from targets.errors import InvalidTarget, TargetError, UnknownTarget, near_miss
+from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget, near_miss
 from targets.fingerprint import Fingerprint
 from targets.local_machine import LocalMachine, cpu_flags, unsupported_features
 from targets.spec import TargetSpec, explain
 
 _FOLDER = Path(__file__).parent
+_STATIC_SHARED_BYTES = 48 << 10
 
 
 class Target(TargetSpec):
@@ -23,6 +25,7 @@ class Target(TargetSpec):
 
         Raises:
             InvalidTarget: TVM does not know the tag or an attribute.
+            DeviceUnavailable: a local GPU is not there.
         """
         from targets.tvm_import import tvm
 
@@ -32,11 +35,18 @@ class Target(TargetSpec):
             attributes = dict(self.tvm)
             if self.kind == "local" and attributes["kind"] == "llvm":
                 attributes = _detected(attributes)
+            if self.kind == "local" and attributes["kind"] == "cuda":
+                attributes = _detected_gpu(self.name) | attributes
             return tvm.target.Target(attributes)
         except (TypeError, ValueError) as error:
             hint = near_miss(str(self.tvm.get("tag", "")), map(str, tvm.target.list_tags()))
             reason = str(error).splitlines()[0]
             raise InvalidTarget(f"target {self.name}", [f"tvm: refused by TVM{hint} {reason}"]) from error
+
+    @property
+    def uses_cuda(self) -> bool:
+        """Whether its kernels run on an NVIDIA GPU."""
+        return str(self.tvm_target().kind.name) == "cuda"
 
     def fingerprint(self, dtype: str = "float32") -> Fingerprint:
         """The identity of measurements on this device.
@@ -49,7 +59,10 @@ class Target(TargetSpec):
         if dtype not in self.dtypes:
             raise TargetError(f"target {self.name}: dtype is {dtype!r}, allowed: {', '.join(self.dtypes)}")
         tvm_target = self.tvm_target()
-        if self.kind == "local":
+        power_mode: str | None = None
+        if self.kind == "local" and tvm_target.kind.name == "cuda":
+            device = str(tvm.cuda(0).device_name)
+        elif self.kind == "local":
             machine = LocalMachine.detect()
             device, power_mode = machine.cpu_model, machine.governor
         else:
@@ -64,6 +77,7 @@ class Target(TargetSpec):
             llvm_version=str(tvm.target.codegen.llvm_version_major()),
             dtype=dtype,
             measure=self.measure.model_dump(exclude={"timeout_s"}),
+            cuda_version=self.toolchain.cuda if self.toolchain else None,
         )
 
 
@@ -81,9 +95,28 @@ def _detected(attributes: dict[str, Any]) -> dict[str, Any]:
     return attributes
 
 
+def _detected_gpu(name: str) -> dict[str, Any]:
+    """What TVM finds out about the first NVIDIA GPU of this machine, and its host."""
+    from targets.cuda_stand_in import why_no_gpu
+    from targets.tvm_import import tvm
+
+    device = tvm.cuda(0)
+    if not device.exist:
+        raise DeviceUnavailable(
+            f"target {name}: no NVIDIA GPU on this machine: {why_no_gpu()}; "
+            f"see: squeezenas-tvm targets check {name}"
+        )
+    found: dict[str, Any] = json.loads(str(tvm.target.Target.from_device(device)))
+    found.pop("tag", None)
+    # What the device gives on request is more than a kernel gets without asking, and TVM's do not ask.
+    found["max_shared_memory_per_block"] = min(found["max_shared_memory_per_block"], _STATIC_SHARED_BYTES)
+    return found | {"host": _detected({"kind": "llvm"})}
+
+
 def list_targets() -> tuple[str, ...]:
-    """Names of the shipped targets, sorted."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+    """Names of the shipped targets and of their variants, sorted."""
+    names = [path.stem for path in _FOLDER.glob("*.yaml")]
+    return tuple(sorted([*names, *(f"{name}-{suffix}" for name in names for suffix in _read(name).variants)]))
 
 
 def load_target(name_or_path: str | Path) -> Target:
@@ -94,11 +127,37 @@ def load_target(name_or_path: str | Path) -> Target:
         InvalidTarget: the file is not a target; lists every fault.
     """
     text = str(name_or_path)
-    path = Path(text)
-    if path.suffix not in (".yaml", ".yml"):
-        path = _FOLDER / f"{text}.yaml" if text in list_targets() else path
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    if Path(text).suffix in (".yaml", ".yml"):
+        if not Path(text).is_file():
+            raise UnknownTarget(text, list_targets())
+        return _read_file(Path(text))
+    if text not in list_targets():
         raise UnknownTarget(text, list_targets())
+    if (_FOLDER / f"{text}.yaml").is_file():
+        return _read(text)
+    name, _, suffix = text.rpartition("-")
+    return _variant(_read(name), suffix)
+
+
+@functools.cache
+def _read(name: str) -> Target:
+    return _read_file(_FOLDER / f"{name}.yaml")
+
+
+def _variant(target: Target, suffix: str) -> Target:
+    """The target ``NAME-SUFFIX``."""
+    chosen = target.variants[suffix]
+    changes: dict[str, Any] = {"name": f"{target.name}-{suffix}", "summary": chosen.summary, "variants": {}}
+    if chosen.power_mode is not None and target.power_modes is not None:
+        changes["power_modes"] = target.power_modes.model_copy(update={"default": chosen.power_mode})
+    if chosen.toolchain is not None:
+        changes["toolchain"] = chosen.toolchain
+    if chosen.peaks is not None:
+        changes["peaks"] = chosen.peaks
+    return target.model_copy(update=changes)
+
+
+def _read_file(path: Path) -> Target:
     try:
         return Target.model_validate(_mapping(path))
     except ValidationError as error:

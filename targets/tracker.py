@@ -119,5 +119,10 @@ def tracker_address(target: Target) -> str:
     return address
 
 
+def start_command(port: int) -> str:
+    """Shell command that starts a tracker on loopback. Without --port-end TVM takes no port above 9198."""
+    return f"python -m tvm.exec.rpc_tracker --host 127.0.0.1 --port {port} --port-end {port + 1}"
+
+
 def _spell(error: OSError) -> str:
     return error.strerror or str(error)

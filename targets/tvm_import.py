@@ -6,19 +6,24 @@ installed; it can be imported normally afterwards.
 
 TVM's thread pool takes half of the logical cores on x86 when left alone, hyper-threads or not. It gets the
 physical cores that this process may use, unless ``TVM_NUM_THREADS`` says otherwise.
+
+Without NVIDIA's libraries TVM would build modules for CUDA without machine code: see ``cuda_stand_in``.
 """
 
 import os
 import sys
 
+from targets.cuda_stand_in import load_cuda_libraries
 from targets.local_machine import LocalMachine
 
+load_cuda_libraries()
 os.environ.setdefault("TVM_NUM_THREADS", str(LocalMachine.detect().physical_cores))
 _torch = sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import of it fails
 try:
     import tvm
+    import tvm_ffi
 finally:
     if _torch is None:
         del sys.modules["torch"]
 
-__all__ = ["tvm"]
+__all__ = ["tvm", "tvm_ffi"]

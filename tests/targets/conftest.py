@@ -13,9 +13,10 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 import targets
-from targets import LocalServer, Target, load_target, local_rpc
+from targets import BoardState, Fleet, LocalServer, Session, Target, load_target, local_rpc
 
 ROOT = Path(targets.__file__).parents[1]
 LONG_S = 20.0  # a bound that only a failure reaches
@@ -105,6 +106,18 @@ signal.pause()
 """
 
 
+def write(folder: Path, change: dict[str, Any], remove: str = "", base: str = "jetson-xavier") -> Path:
+    """A copy of a shipped target; a key in ``change`` may name a section's key as ``section.key``."""
+    raw = yaml.safe_load((ROOT / "targets" / f"{base}.yaml").read_text())
+    raw.pop(remove, None)
+    for key, value in change.items():
+        *section, name = key.split(".")
+        (raw[section[0]] if section else raw)[name] = value
+    path = folder / "my-board.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
 class Board:
     """A real RPC server, with its workers a process group of its own."""
 
@@ -166,6 +179,15 @@ def slowed(board: Board, share: float) -> Iterator[None]:
             yield
         finally:
             crowd.kill()
+
+
+def nothing(session: Session) -> str:
+    session.device.sync()
+    return session.board
+
+
+def state_of(fleet: Fleet, board: Board) -> BoardState:
+    return next(state for state in fleet.boards() if state.name == board.name)
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:

@@ -23,6 +23,7 @@ CHANGED: dict[str, Any] = {
     "llvm_version": "99",
     "dtype": "float16",
     "measure": {"number": 1, "repeat": 3, "min_repeat_ms": 0, "cooldown_ms": 0},
+    "cuda_version": "11.4",
 }
 
 
@@ -73,3 +74,14 @@ def test_a_board_is_described_by_its_file() -> None:
     single, half = xavier.fingerprint("float32"), xavier.fingerprint("float16")
     assert (single.device, single.cores, single.power_mode) == ("NVIDIA Jetson AGX Xavier", 8, "MODE_30W_ALL")
     assert single.digest != half.digest
+
+
+def test_what_the_board_is_set_to_is_part_of_it(fingerprint: Fingerprint) -> None:
+    orin, maxn, jetpack5 = (
+        load_target(name).fingerprint()
+        for name in ("jetson-orin", "jetson-orin-maxn", "jetson-orin-jetpack5")
+    )
+    assert (orin.power_mode, maxn.power_mode, jetpack5.power_mode) == ("MODE_30W", "MAXN", "MODE_30W")
+    assert (orin.cuda_version, jetpack5.cuda_version) == ("12.2", "11.4")
+    assert len({orin.digest, maxn.digest, jetpack5.digest}) == 3
+    assert "cuda_version" not in fingerprint.as_dict()

@@ -15,20 +15,16 @@ import psutil
 import pytest
 
 from targets import (
-    BoardState,
     DeviceUnavailable,
     Fleet,
-    LocalServer,
     NoBoardLeft,
     Session,
     Target,
     TargetError,
     WorkFailed,
-    WrongVersion,
-    load_target,
 )
 
-from .conftest import LONG_S, ROOT, Board, Yard, slowed, wait_until
+from .conftest import LONG_S, ROOT, Board, Yard, nothing, slowed, state_of, wait_until
 
 # Its only board is killed or stopped under it. It must come to an end, with the exit code of the error.
 LONELY = """
@@ -49,21 +45,12 @@ with Fleet(target, address, session_s=2.0, wait_s=1.0) as fleet:
 """
 
 
-def nothing(session: Session) -> str:
-    session.device.sync()
-    return session.board
-
-
 def lasting(seconds: float) -> Callable[[Session], str]:
     def work(session: Session) -> str:
         time.sleep(seconds)
         return nothing(session)
 
     return work
-
-
-def state_of(fleet: Fleet, board: Board) -> BoardState:
-    return next(state for state in fleet.boards() if state.name == board.name)
 
 
 def all_ready(fleet: Fleet, count: int) -> bool:
@@ -312,62 +299,6 @@ def test_nothing_of_a_local_fleet_is_left(local_cpu: Target, bad_library: Path) 
     with pytest.raises(TargetError, match="the fleet is closed; open another"):  # its work is not blamed
         spin.result(LONG_S)
     assert wait_until(lambda: not any(thread.name == "fleet" for thread in threading.enumerate()))
-
-
-def test_a_time_limit_must_fit_into_a_session(server: LocalServer, local_cpu: Target) -> None:
-    with Fleet(local_cpu, server, session_s=10.0) as fleet:
-        for timeout_s in (0.0, 6.0):
-            with pytest.raises(TargetError) as caught:
-                fleet.submit(nothing, timeout_s=timeout_s)
-            assert str(caught.value) == (
-                f"Fleet.submit: timeout_s is {timeout_s:g}, allowed: above 0 and at most 5, half of "
-                "session_s; raise session_s"
-            )
-
-
-def test_no_tracker_at_the_address(board_target: Target) -> None:
-    with (
-        pytest.raises(
-            DeviceUnavailable, match=r"127\.0\.0\.1:1 .*refused; is the address right and the tracker up"
-        ),
-        Fleet(board_target, "127.0.0.1:1", wait_s=LONG_S),
-    ):
-        pass
-
-
-def test_a_tracker_without_the_key(server: LocalServer) -> None:
-    with (
-        pytest.raises(DeviceUnavailable) as caught,
-        Fleet(load_target("jetson-xavier"), server.address, wait_s=0.5),
-    ):
-        pass
-    text = str(caught.value)
-    assert text.startswith(f"no device with key 'jetson-xavier' from tracker {server.address} after 0.")
-    assert text.endswith("the tracker has these keys: local-cpu; start the board's RPC server with that key")
-
-
-def test_an_address_that_is_none(board_target: Target) -> None:
-    with (
-        pytest.raises(TargetError, match="found 'nonsense', allowed: HOST:PORT"),
-        Fleet(board_target, "nonsense"),
-    ):
-        pass
-
-
-def test_a_board_of_another_tvm_is_refused(yard: Yard, board_target: Target) -> None:
-    good, bad = yard.board(), yard.board(version="0.99.0")
-    line = f"board {bad.name} speaks TVM 0.99.0, allowed: TVM "
-    with Fleet(board_target, yard.address, wait_s=LONG_S) as fleet:
-        assert wait_until(lambda: {state.state for state in fleet.boards()} == {"set aside", "ready"})
-        assert state_of(fleet, bad).reason.startswith(line)
-        assert {fleet.submit(nothing, timeout_s=5.0).result(LONG_S).board for _ in range(5)} == {good.name}
-
-
-def test_if_no_other_board_is_there_it_says_so_at_once(yard: Yard, board_target: Target) -> None:
-    bad = yard.board(version="0.99.0")
-    line = f"board {bad.name} speaks TVM 0.99.0, allowed: TVM "
-    with pytest.raises(WrongVersion, match=line), Fleet(board_target, yard.address, wait_s=600.0):
-        pass
 
 
 def test_a_slow_board_is_set_aside_until_it_is_at_speed(

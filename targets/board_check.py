@@ -1,0 +1,102 @@
+"""Is the device at the other end of a session what the target says? Asked for every session."""
+
+import base64
+import functools
+import logging
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from targets.errors import WrongDevice, WrongVersion
+from targets.readings import BoardReading, ask_board
+
+if TYPE_CHECKING:
+    from targets.session import Session
+
+log = logging.getLogger(__name__)
+
+
+def check_board(session: "Session") -> tuple[str | None, BoardReading | None]:
+    """Refuse a board that cannot give this target's numbers.
+
+    Returns:
+        Its version of TVM and its state, both None where they are not told.
+
+    Raises:
+        WrongVersion: another TVM.
+        WrongDevice: no GPU where the target has one, a GPU of another architecture, or another power mode.
+    """
+    version = _check_version(session)
+    _check_gpu(session)
+    return version, check_state(session)
+
+
+def check_state(session: "Session") -> BoardReading | None:
+    """State of the board now, where its server tells it. Raises WrongDevice for another power mode."""
+    if session.target.kind == "local":
+        return None
+    reading = ask_board(session.remote)
+    modes = session.target.power_modes
+    mode = reading.power_mode if reading else None
+    if modes is not None and mode is None:
+        _warn(f"board {session.board} does not tell its power mode; make sure it is {modes.default}")
+    elif modes is not None and mode != modes.default:
+        raise WrongDevice(
+            f"board {session.board} is in power mode {mode}, allowed for {session.target.name}: "
+            f"{modes.default}; switch it there (sudo nvpmodel -m NUMBER), or give the target's variant or a "
+            "file of your own for that mode"
+        )
+    return reading
+
+
+def _check_version(session: "Session") -> str | None:
+    """Refuse a board with another TVM. One built without the compiler cannot tell, which is only reported."""
+    from targets.tvm_import import tvm
+
+    ours = tvm_version(tvm.get_global_func)
+    try:
+        theirs = tvm_version(session.remote.get_function)
+    except AttributeError:
+        _warn(
+            f"board {session.board} has TVM's runtime alone, which does not tell its version; "
+            f"make sure it is {ours}"
+        )
+        return None
+    if theirs != ours:
+        raise WrongVersion(session.board, theirs, ours)
+    return theirs
+
+
+def tvm_version(get_function: Callable[[str], Any]) -> str:
+    """The version compiled into TVM. No function returns it, but every serialized module carries it."""
+    empty = get_function("ffi.Map")()
+    module = get_function("ir.IRModule")(empty, None, empty)
+    workload = get_function("s_tir.meta_schedule.Workload")(module)
+    texts = get_function("s_tir.meta_schedule.WorkloadAsJSON")(workload)
+    text = base64.b64decode(str(get_function("ffi.ArrayGetItem")(texts, 1)))
+    found = re.search(rb'"tvm_version": "([^"]*)"', text)
+    return found[1].decode() if found else "unknown"
+
+
+def _check_gpu(session: "Session") -> None:
+    tvm_target = session.target.tvm_target()
+    if tvm_target.kind.name != "cuda":
+        return
+    if not session.device.exist:
+        raise WrongDevice(
+            f"board {session.board} was reached, but offers no CUDA device, which {session.target.name} "
+            "needs; install a TVM runtime with CUDA there (see docs/jetson.md), and check its driver"
+        )
+    found = f"sm_{str(session.device.compute_version).replace('.', '')}"
+    wanted = str(tvm_target.attrs["arch"]).rstrip("af")  # sm_90a: all of sm_90, and what it alone has
+    if found != wanted:
+        raise WrongDevice(
+            f"board {session.board} has a GPU of architecture {found}, allowed for {session.target.name}: "
+            f"{wanted}; give the target of that board, or register it under another key"
+        )
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Told once, not with every session."""
+    log.warning("%s", text)
