@@ -18,7 +18,7 @@ from cost_models.running import RunSettings
 from cost_models.table import LatencyTable
 from cost_models.tuned import tuned_modules
 from cost_models.whole_blocks import CACHES, Additivity, Cache, build_block, time_block
-from targets import WorkFailed
+from targets import CompileError, WorkFailed
 
 Block = tuple[str, Graph, Mapping[str, Shape]]
 """Name, graph and shapes of its inputs."""
@@ -62,9 +62,10 @@ def _time_whole(
     kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
     tuned = tuned_modules(profiler.store, profiler.fingerprint, kernels, profiler.tvm_target)
     try:
-        build_block(graph, inputs, profiler.tvm_target, tuned, path)
+        tools, dtype = profiler.tools, profiler.dtype
+        build_block(graph, inputs, profiler.tvm_target, tuned, path, tools=tools, dtype=dtype)
         timings = [_timing(profiler, key, inputs, sum_s, path, cache) for cache in CACHES]
-    except LoweringError as error:
+    except (LoweringError, CompileError) as error:
         timings = [BlockTiming(block=key, cache=cache, error=brief(error), sum_s=sum_s) for cache in CACHES]
         for timing in timings:
             profiler.store.add_block_timing(profiler.environment, timing)
@@ -89,7 +90,7 @@ def _timed(
     try:
         with profiler.timer.quiet():
             done = profiler.fleet.submit(
-                lambda session: time_block(session, path, inputs, settings, cache),
+                lambda session: time_block(session, path, inputs, settings, cache, dtype=profiler.dtype),
                 timeout_s=settings.timeout_s,
             ).result()
     except WorkFailed as failed:

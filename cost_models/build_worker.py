@@ -297,12 +297,14 @@ class _TimedLinker:
 
 
 def _build(job: bytes, link: _TimedLinker) -> BuildResult:
+    from cost_models.sblocks import require_threads
     from cost_models.tvm_import import tvm
 
     started, link.spent_s = time.perf_counter(), 0.0
     path, error = None, None
     try:
         module, target, wanted = pickle.loads(job)
+        require_threads(module, target, "kernel")
         # Weights come as arguments here; in a network the layout rewrite is done once, ahead of time.
         module = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
         tvm.compile(module, target).export_library(wanted, fcompile=link)

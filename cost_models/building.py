@@ -25,8 +25,11 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from cost_models.build_worker import BuildResult, Job, Worker, brief
 from cost_models.errors import CostModelError
+from targets.tools import Tools
 
 __all__ = ["BuildPool", "BuildResult", "brief"]
+
+_CUDA_TIMEOUT_S = 20.0  # NVRTC takes 0.3 to 9 s for what a search proposes
 
 
 class BuildPool:
@@ -35,8 +38,8 @@ class BuildPool:
     Args:
         workers: processes; ``None`` takes one for each core this process may use.
         timeout_s: compiling and linking one module; what takes longer is stopped and reported. Time in which
-            others keep it from a processor does not count. Fast schedules build in 0.1 to 1 s; those that
-            unroll a stem wholly would take minutes.
+            others keep it from a processor does not count. On CPUs fast schedules build in 0.1 to 1 s; those
+            that unroll a stem wholly would take minutes.
         fcompile: linker as ``Executable.export_library`` takes it; ``None`` is the system's ``cc``.
         setup: called once in each worker before its first build, to register compiler callbacks.
             Both callables travel by cloudpickle.
@@ -76,6 +79,13 @@ class BuildPool:
         self._failure: Exception | None = None
         self._pauses = 0
         self._still = False  # all workers are stopped
+
+    @classmethod
+    def of(cls, tools: Tools) -> "BuildPool":
+        """A worker for each core, with the tools of a target."""
+        if tools.cuda is None:
+            return cls(fcompile=tools.linker)
+        return cls(timeout_s=_CUDA_TIMEOUT_S, fcompile=tools.linker, setup=tools.install)
 
     def __enter__(self) -> "BuildPool":
         self._open = True

@@ -60,10 +60,12 @@ class CarefulTimer:
         reference: Reference,
         history: History,
         check: Callable[[], None],
+        *,
+        dtype: str = "float32",
     ) -> None:
         self._target, self._tvm_target = target, target.tvm_target()
         self._pool, self._fleet, self._reference = pool, fleet, reference
-        self._history, self._check = history, check
+        self._history, self._check, self._dtype = history, check, dtype
         self._budget_s = math.inf
 
     def quiet(self) -> contextlib.AbstractContextManager[None]:
@@ -112,7 +114,7 @@ class CarefulTimer:
 
     def _job(self, kernel: Kernel, id_: int | None = None, trial: Trial | None = None) -> _Job:
         """The schedule of a trial, or without one the default schedule."""
-        mod = kernel_module(kernel, self._tvm_target)
+        mod = kernel_module(kernel, self._tvm_target, self._dtype)
         if trial is None:
             return _Job(kernel, schedule_default(mod, self._tvm_target), "default")
         how = "transferred" if trial.origin == "transfer" else "tuned"

@@ -130,6 +130,8 @@ def find_conv(mod: Any) -> Conv:
     if len(blocks) != 3 or "conv2d" not in names[1] or len(blocks[1].iter_vars) != 7:
         raise ValueError(f"not a fused NCHW convolution: blocks {names}")
     pad, conv, last = blocks
+    if (dtype := str(pad.reads[0].source.dtype)) != "float32":
+        raise ValueError(f"a convolution in {dtype}; tiles are made for vectors of float32")
     if math.prod(int(iv.dom.extent) for iv in conv.iter_vars[5:]) > _MAX_WINDOW:
         raise ValueError("the window is too large to unroll")
     if list(last.writes[0].source.shape) != list(conv.writes[0].source.shape):

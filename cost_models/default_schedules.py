@@ -1,10 +1,9 @@
-"""Default schedules for llvm CPUs: what a kernel runs with when no tuning record is there. Deterministic.
+"""Default schedules: what a kernel runs with when no tuning record is there. Deterministic.
 
-Rules, the first that fits: ``conv_schedule`` for fused NCHW convolutions; ``resize_schedule`` for enlarging;
-``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as it is. A rule
-that fails costs speed, never the result.
-
-Other targets than llvm are returned as they are.
+Rules for llvm CPUs, the first that fits: ``conv_schedule`` for fused NCHW convolutions; ``resize_schedule``
+for enlarging; ``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as
+it is. A rule that fails costs speed, never the result. NVIDIA's GPUs get TVM's own default schedules
+(DLight): they run, and are slow. Other targets' kernels are returned as they are.
 """
 
 import logging
@@ -27,21 +26,33 @@ def schedule_default(mod: Any, target: Any) -> Any:
 
     Args:
         mod: IRModule with one PrimFunc ``main``, as ``lowering.kernels`` gives it.
-        target: tvm Target; schedules are written for kind ``llvm``.
+        target: tvm Target.
 
     Returns:
         IRModule with one PrimFunc ``main`` of the same parameters and, up to rounding, the same result.
     """
-    if target.kind.name != "llvm":
-        return mod
-    cpu = Cpu.of(target)
-    rules: tuple[Callable[[Any, Cpu], Any], ...] = (_conv, _resize, _by_rows)
+    rules: tuple[Callable[[Any, Any], Any], ...] = ()
+    if target.kind.name == "cuda":
+        rules, machine = (_dlight,), target
+    elif target.kind.name == "llvm":
+        rules, machine = (_conv, _resize, _by_rows), Cpu.of(target)
     for rule in rules:
         try:
-            return scheduled_module(rule(mod, cpu))
+            return scheduled_module(rule(mod, machine))
         except Exception as error:  # TVM raises many types, and the next rule is there for it
             _log.debug("%s does not fit: %s", rule.__name__, str(error).splitlines()[:1])
     return mod
+
+
+def _dlight(mod: Any, target: Any) -> Any:
+    """DLight's rules in the order in which TVM's own GPU pipeline applies them."""
+    gpu = tvm.s_tir.dlight.gpu
+    rules = (gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
+    # No tensor cores: they take headers of the CUDA compiler (crt/mma.h), and TVM 13 s a process to import.
+    func = mod["main"].with_attr("dlight.do_not_tensorize", 1)
+    copy = tvm.IRModule({"main": func})  # the pass writes into the module that it is given
+    with target:
+        return tvm.s_tir.dlight.ApplyDefaultSchedule(*rules)(copy)["main"]
 
 
 def _conv(mod: Any, cpu: Cpu) -> Any:

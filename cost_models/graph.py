@@ -117,7 +117,10 @@ class Graph:
         return sum(map(prod, self.parameters().values()))
 
     def bytes_moved(self, inputs: Mapping[str, Shape]) -> int:
-        """Bytes that cross memory when the whole graph runs as one kernel: inputs, weights, outputs, once."""
+        """Bytes that cross memory when the whole graph runs as one kernel: inputs, weights, outputs, once.
+
+        In float32; what runs in float16 moves about half as many.
+        """
         shapes = self.shapes(inputs)
         values = (*self.inputs, *self.outputs)
         traffic = sum(prod(shapes[name]) * BYTES_PER_ELEMENT[self.dtype(name)] for name in values)

@@ -76,7 +76,7 @@ class Kernel:
 
     @property
     def bytes_moved(self) -> int:
-        """Bytes read and written, every value once."""
+        """Bytes read and written, every value once, in float32: a measure of traffic in any type."""
         return self.graph.bytes_moved(self.input_shapes)
 
     @property

@@ -18,7 +18,17 @@ import onnx
 from cost_models.building import brief
 from cost_models.default_schedules import schedule_default
 from cost_models.errors import InvalidGraph, LoweringError
+from cost_models.float16 import sums_in_float32
+from cost_models.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
+from targets.cuda_compiler import CudaCompiler, cubin_architectures, plain_architecture
+from targets.tools import Tools
+
+_FINAL = {
+    "tirx.is_scheduled": True,
+    "op_pattern": 8,
+}  # TVM's own pipelines shall not schedule or fuse it again
+_KERNEL_SOURCE = b'extern "C" __global__'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +82,7 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
     passes = [
         relax.transform.DecomposeOpsForInference(),  # with the next: foreign batch normalisation fuses
         relax.transform.CanonicalizeBindings(),
+        sums_in_float32(),
         relax.get_pipeline("zero"),
         relax.transform.DeadCodeElimination(),
     ]
@@ -117,16 +128,20 @@ def _normalised(func: Any) -> Any:
     return tvm.get_global_func("tvm.s_tir.meta_schedule.normalize_mod")(func.without_attr("op_pattern"))
 
 
-def compile_lowered(lowered: Any, target: Any, tuned_mods: Mapping[str, Any]) -> Compiled:
+def compile_lowered(
+    lowered: Any, target: Any, tuned_mods: Mapping[str, Any], *, cuda_graphs: bool = False
+) -> Compiled:
     """Schedule every kernel, tuned where such a schedule is known, and build.
 
     Args:
         lowered: what ``lower`` gave for the same target.
         tuned_mods: ``KernelFunc.hash`` -> scheduled IRModule of a structurally equal kernel. Modules and not
             traces, because a trace names blocks, and TVM names some of them after the values around a kernel.
+        cuda_graphs: on a GPU record the network's launches in its first run and replay them as one in later
+            ones; without effect for other targets.
 
     Raises:
-        LoweringError: TVM could not build it.
+        LoweringError: TVM could not build it, or a kernel would not run on the target's GPU.
     """
     scheduled = tvm.IRModule(dict(lowered.functions.items()), attrs=lowered.attrs)
     tuned: list[str] = []
@@ -134,10 +149,15 @@ def compile_lowered(lowered: Any, target: Any, tuned_mods: Mapping[str, Any]) ->
     for name, kernel in kernels(lowered).items():
         mod = tuned_mods.get(kernel.hash)
         (default if mod is None else tuned).append(name)
-        func = (schedule_default(kernel.mod, target) if mod is None else mod)["main"]
-        scheduled.update_func(lowered.get_global_var(name), func.with_attr("global_symbol", name))
+        mod = schedule_default(kernel.mod, target) if mod is None else mod
+        require_threads(mod, target, name)
+        scheduled.update_func(
+            lowered.get_global_var(name), mod["main"].with_attrs({"global_symbol": name, **_FINAL})
+        )
     try:
-        executable = tvm.compile(scheduled, target)
+        recorded = cuda_graphs and target.kind.name == "cuda"  # TVM would try it on a CPU, too
+        with tvm.transform.PassContext(config={"relax.backend.use_cuda_graph": recorded}):
+            executable = tvm.compile(scheduled, target)
     except Exception as error:
         raise LoweringError(
             f"TVM cannot build this network for {target.kind.name}: {brief(error)}"
@@ -145,19 +165,40 @@ def compile_lowered(lowered: Any, target: Any, tuned_mods: Mapping[str, Any]) ->
     return Compiled(executable=executable, tuned=tuple(tuned), default=tuple(default))
 
 
-def export(executable: Any, path: Path) -> None:
-    """Write a compiled network as a shared object, linked by this machine's C++ compiler.
+def export(executable: Any, path: Path, tools: Tools | None = None) -> None:
+    """Write a compiled network as a shared object.
 
     What is linked lies beside it meanwhile: whoever clears that folder away clears up after a killed process.
 
+    Args:
+        tools: those of the target; without a linker among them this machine's C++ compiler links.
+
     Raises:
-        LoweringError: no compiler, or it failed.
+        LoweringError: no C++ compiler here, or it failed; or code for the GPU is not machine code.
+        CompileError: the target's linker failed.
     """
+    tools = tools or Tools()
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as workspace:
-            executable.export_library(str(path), workspace_dir=workspace)
+            executable.export_library(str(path), workspace_dir=workspace, fcompile=tools.linker)
     except (RuntimeError, ValueError, OSError) as error:
         raise LoweringError(
             f"{path}: could not be linked: {brief(error)}; "
             "a C++ compiler is needed (Debian, Ubuntu: apt install g++)"
         ) from error
+    if tools.cuda is not None:
+        _check_machine_code(path, tools.cuda)
+
+
+def _check_machine_code(path: Path, compiler: CudaCompiler) -> None:
+    """TVM stores source text for the GPU where it cannot compile; such a module must not leave the house."""
+    data = path.read_bytes()
+    found, wanted = set(cubin_architectures(data)), plain_architecture(compiler.arch)
+    if found == {wanted} and _KERNEL_SOURCE not in data:
+        return
+    path.unlink()
+    holds = sorted(found) + ["source text"] * (_KERNEL_SOURCE in data)
+    raise LoweringError(
+        f"{path}: holds {' and '.join(holds) or 'nothing'} for the GPU, allowed: machine code for {wanted} "
+        "alone; see what TVM's CUDA runtime lacks here: squeezenas-tvm targets check NAME"
+    )

@@ -1,4 +1,4 @@
-"""Graph -> ONNX, at fixed input shapes, batch normalisation folded. No PyTorch, no TVM.
+"""Graph -> ONNX, in float32 or float16, at fixed shapes, batch normalisation folded. No PyTorch, no TVM.
 
 ONNX is the way into TVM and onnxruntime and travels in every bundle, so that anybody can check a deployed
 module against another runtime.
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cost_models.errors import InvalidGraph
 from cost_models.graph import Graph, Node, fold_batch_norm
 from cost_models.ops import (
     Activation,
@@ -33,12 +34,18 @@ from cost_models.ops import (
 )
 from cost_models.weights import Weights, fold_weights, random_weights
 
+DTYPES = ("float32", "float16")
 OPSET = 18
 IR_VERSION = 9  # of opset 18; the newest of the onnx package would shut older runtimes out
 
 
 def to_onnx(
-    graph: Graph, inputs: Mapping[str, Shape], weights: Weights | None = None, *, name: str = "network"
+    graph: Graph,
+    inputs: Mapping[str, Shape],
+    weights: Weights | None = None,
+    *,
+    name: str = "network",
+    dtype: str = "float32",
 ) -> onnx.ModelProto:
     """ONNX model of a graph.
 
@@ -46,21 +53,25 @@ def to_onnx(
         graph: with or without batch normalisation; it is folded here.
         inputs: shape of every input.
         weights: ``node.tensor`` -> array; random ones (seed 0) when None, which serve for timing.
+        dtype: ``float32`` or ``float16``: of weights and of all values that a graph has as float32. Frames
+            and class indices stay what they are; a frame is normalised in float32 whatever the type.
 
-    Raises InvalidGraph when shapes or weights do not fit the graph.
+    Raises InvalidGraph when shapes or weights do not fit the graph, or ``dtype`` is or holds no such numbers.
     """
+    if dtype not in DTYPES:
+        raise InvalidGraph(f"{name}: dtype is {dtype!r}, networks are written in {' or '.join(DTYPES)}")
     arrays = fold_weights(graph, random_weights(graph) if weights is None else weights)
     folded = fold_batch_norm(graph).pinned(inputs)
     shapes = folded.shapes(inputs)
-    writer = _Writer(shapes, arrays)
+    writer = _Writer(shapes, arrays, np.dtype(dtype))
     for node in folded.nodes:
         _WRITERS[type(node.op)](writer, node)
     model = helper.make_model(
         helper.make_graph(
             writer.nodes,
             name,
-            [_value_info(folded, i, shapes[i]) for i in folded.inputs],
-            [_value_info(folded, o, shapes[o]) for o in folded.outputs],
+            [writer.value_info(folded, value) for value in folded.inputs],
+            [writer.value_info(folded, value) for value in folded.outputs],
             writer.initializers,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -71,15 +82,11 @@ def to_onnx(
     return model
 
 
-def _value_info(graph: Graph, name: str, shape: Shape) -> onnx.ValueInfoProto:
-    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(graph.dtype(name)))
-    return helper.make_tensor_value_info(name, dtype, shape)
-
-
 @dataclass
 class _Writer:
     shapes: Mapping[str, Shape]
     arrays: Weights
+    dtype: np.dtype[Any]  # of what the graph calls float32
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
@@ -91,13 +98,26 @@ class _Writer:
         self.initializers.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
         return name
 
+    def weight(self, name: str) -> str:
+        values = self.arrays[name]
+        largest, limit = float(np.abs(values).max()), float(np.finfo(self.dtype).max)
+        if largest > limit:
+            raise InvalidGraph(
+                f"{name}: reaches {largest:.3g} with batch normalisation folded in, {self.dtype} ends at "
+                f"{limit:g}; use float32 for this network"
+            )
+        return self.constant(name, values, self.dtype)
+
+    def value_info(self, graph: Graph, name: str) -> onnx.ValueInfoProto:
+        own = graph.dtype(name)
+        dtype = helper.np_dtype_to_tensor_dtype(self.dtype if own == "float32" else np.dtype(own))
+        return helper.make_tensor_value_info(name, dtype, self.shapes[name])
+
 
 def _conv(writer: _Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, Conv2d)
-    names = [f"{node.name}.{key}" for key in op.parameters()]
-    for name in names:
-        writer.constant(name, writer.arrays[name], np.float32)
+    names = [writer.weight(f"{node.name}.{key}") for key in op.parameters()]
     writer.emit(
         "Conv",
         [node.inputs[0], *names],
@@ -165,7 +185,11 @@ def _normalize(writer: _Writer, node: Node) -> None:
     centred = writer.emit(
         "Sub", [real, writer.constant(f"{node.name}.mean", mean, np.float32)], f"{node.name}.centred"
     )
-    writer.emit("Mul", [centred, writer.constant(f"{node.name}.scale", scale, np.float32)], node.name)
+    scaled = node.name if writer.dtype == np.float32 else f"{node.name}.scaled"
+    writer.emit("Mul", [centred, writer.constant(f"{node.name}.scale", scale, np.float32)], scaled)
+    if scaled != node.name:
+        to = helper.np_dtype_to_tensor_dtype(writer.dtype)
+        writer.emit("Cast", [scaled], node.name, to=to)
 
 
 def _plain(kind: str, **attributes: Any) -> Callable[[_Writer, Node], None]:

@@ -26,6 +26,7 @@ from cost_models.environment import environment
 from cost_models.errors import CostModelError
 from cost_models.history import History
 from cost_models.kernels import Kernel
+from cost_models.onnx_export import DTYPES
 from cost_models.records import ReferenceRun, Trial
 from cost_models.reference import Reference
 from cost_models.roofline import PhysicalModel
@@ -35,6 +36,7 @@ from cost_models.transfer import Plan, fallbacks, lent, plan
 from cost_models.tuned import kernel_module
 from cost_models.tuning import KernelSearch, SearchSettings
 from targets import BoardState, Fleet, Target, parse_address
+from targets.tools import find_tools
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -49,6 +51,7 @@ class Profiler:
     the work is done in a thread of its own.
 
     Args:
+        dtype: ``float32`` or ``float16``, of kernels; the reference kernel is float32 in any case.
         tracker: HOST:PORT of a TVM tracker, all of whose boards of the target's key are used; for a local
             target None starts tracker and server on loopback and stops them at the end.
         wait_s: how long to wait for the first board, and for the return of boards when all are lost.
@@ -57,7 +60,7 @@ class Profiler:
 
     Attributes:
         environment: digest under which results are stored.
-        pool, fleet: while it is entered.
+        pool, fleet, tools: while it is entered.
         status: of the ``measure`` under way or done.
     """
 
@@ -72,10 +75,10 @@ class Profiler:
         settings: SearchSettings | None = None,
         seed: int = 0,
     ) -> None:
-        self.target, self.store = target, store
+        self.target, self.store, self.dtype = target, store, dtype
         self.fingerprint = environment(target, dtype)
-        if dtype != "float32":
-            raise CostModelError(f"dtype {dtype}: this release measures float32 only; leave --dtype out")
+        if dtype not in DTYPES:
+            raise CostModelError(f"dtype {dtype}: this release measures {' and '.join(DTYPES)} only")
         if tracker is not None:
             parse_address(tracker)
         self.tvm_target = target.tvm_target()
@@ -89,7 +92,9 @@ class Profiler:
 
     def __enter__(self) -> "Profiler":
         with contextlib.ExitStack() as stack:
-            pool = stack.enter_context(BuildPool())
+            self.tools = find_tools(self.target, self.dtype)
+            self.tools.install()
+            pool = stack.enter_context(BuildPool.of(self.tools))
             reference = Reference.build(pool, self.tvm_target)
             timeout_s = self.target.measure.timeout_s
             fleet = Fleet(
@@ -106,7 +111,7 @@ class Profiler:
                 pool, self.fleet, self.tvm_target, self._keep, in_turns=in_turns, settings=trial_settings
             )
             self.timer = CarefulTimer(
-                self.target, pool, self.fleet, reference, self._history, self._engine.check
+                self.target, pool, self.fleet, reference, self._history, self._engine.check, dtype=self.dtype
             )
             self._resources = stack.pop_all()
         return self
@@ -208,7 +213,7 @@ class Profiler:
 
     def _open_search(self, kernel: Kernel, trials: int) -> KernelSearch:
         return KernelSearch(
-            kernel_module(kernel, self.tvm_target),
+            kernel_module(kernel, self.tvm_target, self.dtype),
             self.tvm_target,
             self._search or SearchSettings.for_trials(trials),
             self._seed,
@@ -232,7 +237,8 @@ class Profiler:
         self._carry_out("adapting schedules", tasks)
 
     def _open_adapted(self, kernel: Kernel, schedules: Sequence[str], known: set[str]) -> Adapted:
-        return Adapted(kernel_module(kernel, self.tvm_target), self.tvm_target, schedules, known)
+        mod = kernel_module(kernel, self.tvm_target, self.dtype)
+        return Adapted(mod, self.tvm_target, schedules, known)
 
     def _carry_out(self, phase: str, tasks: Sequence[Task]) -> None:
         """Run tasks; the best schedules of kernels that are through are timed now and then."""

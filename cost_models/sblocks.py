@@ -1,8 +1,9 @@
-"""What the hand-written CPU schedules ask of a kernel's blocks."""
+"""What schedules ask of a kernel's blocks."""
 
 import math
 from typing import Any
 
+from cost_models.errors import LoweringError
 from cost_models.tvm_import import tvm
 
 _REDUCED = 2  # IterVar.CommReduce
@@ -40,3 +41,20 @@ def scheduled_module(func: Any) -> Any:
     """IRModule of a scheduled PrimFunc: its ``main``, which no later pass schedules again."""
     attrs = {"global_symbol": "main", "tirx.noalias": True, "tirx.is_scheduled": True}
     return tvm.IRModule({"main": func.with_attrs(attrs)})
+
+
+def require_threads(mod: Any, target: Any, name: str) -> None:
+    """Refuse a kernel for a GPU that would not run there: TVM compiles what has no threads for the host.
+
+    Raises:
+        LoweringError: part of it is not bound to threads.
+    """
+    if target.kind.name != "cuda":
+        return
+    sch = tvm.s_tir.Schedule(mod)
+    for block in blocks_of(sch):
+        if all(sch.get(loop).thread_binding is None for loop in sch.get_loops(block)):
+            raise LoweringError(
+                f"{name}: no schedule for a GPU: {sch.get(block).name_hint} would run on the host, which "
+                "cannot reach the GPU's memory"
+            )

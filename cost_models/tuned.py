@@ -13,9 +13,13 @@ from cost_models.store import MeasurementStore
 
 
 @lru_cache(maxsize=64)  # a kernel is scheduled in many ways, one after another
-def kernel_module(kernel: Kernel, tvm_target: Any) -> Any:
-    """The kernel as TVM tunes it: an IRModule whose only function is ``main``, not yet scheduled."""
-    lowered = lower(to_onnx(kernel.graph, kernel.input_shapes, name="kernel"), tvm_target)
+def kernel_module(kernel: Kernel, tvm_target: Any, dtype: str = "float32") -> Any:
+    """The kernel as TVM tunes it: an IRModule whose only function is ``main``, not yet scheduled.
+
+    Args:
+        dtype: of what it computes with, as for ``to_onnx``.
+    """
+    lowered = lower(to_onnx(kernel.graph, kernel.input_shapes, name="kernel", dtype=dtype), tvm_target)
     (found,) = kernels(lowered).values()
     return found.mod
 
@@ -26,7 +30,7 @@ def tuned_modules(
     """Schedules worth deploying: structural hash of a kernel's module -> the module with its best schedule.
 
     Only kernels whose searched or transferred schedule was measured faster than the default one, in this very
-    environment.
+    environment; in its dtype.
     """
     try:
         environment = store.find_environment(fingerprint)
@@ -36,7 +40,7 @@ def tuned_modules(
     for kernel in wanted:
         trial_id, _ = store.fastest(environment, kernel.key).get(kernel.key, (None, None))
         if trial_id is not None:
-            mod = kernel_module(kernel, tvm_target)
+            mod = kernel_module(kernel, tvm_target, str(fingerprint["dtype"]))
             schedule = store.trials(environment, kernel.key)[trial_id].schedule
             modules[structural_hash(mod)] = apply_schedule(mod, tvm_target, schedule)
     return modules

@@ -8,7 +8,7 @@ that, the same block run after run the lower one.
 import math
 import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from cost_models.ops import Shape
 from cost_models.records import BlockTiming
 from cost_models.running import RunResult, RunSettings, Session, uploaded
 from cost_models.tvm_import import relax, tvm
+from targets.tools import Tools
 
 Cache = Literal["warm", "cold"]
 CACHES: tuple[Cache, ...] = ("warm", "cold")
@@ -32,7 +33,14 @@ _FILL = "tvm.contrib.random.random_fill_for_measure"
 
 
 def build_block(
-    graph: Graph, inputs: Mapping[str, Shape], tvm_target: Any, tuned_mods: Mapping[str, Any], path: Path
+    graph: Graph,
+    inputs: Mapping[str, Shape],
+    tvm_target: Any,
+    tuned_mods: Mapping[str, Any],
+    path: Path,
+    *,
+    tools: Tools | None = None,
+    dtype: str = "float32",
 ) -> Compiled:
     """Compile a block as ``deploy`` compiles a network, with random weights, and write it for ``time_block``.
 
@@ -41,6 +49,8 @@ def build_block(
         inputs: shape of every input.
         tuned_mods: as for ``lowering.compile_lowered``.
         path: of the shared object.
+        tools: as for ``lowering.export``.
+        dtype: as for ``to_onnx``.
 
     Returns:
         The module that was written, with the names of its tuned and default kernels.
@@ -48,10 +58,11 @@ def build_block(
     Raises:
         InvalidGraph: the shapes do not fit.
         LoweringError: TVM cannot build it, or it cannot be linked.
+        CompileError: the target's linker failed.
     """
-    lowered = lower(to_onnx(graph, inputs, name="block"), tvm_target)
+    lowered = lower(to_onnx(graph, inputs, name="block", dtype=dtype), tvm_target)
     compiled = compile_lowered(_with_flushed(lowered), tvm_target, tuned_mods)
-    export(compiled.executable, path)
+    export(compiled.executable, path, tools)
     return compiled
 
 
@@ -74,15 +85,18 @@ def time_block(
     input_shapes: Mapping[str, Shape],
     settings: RunSettings,
     cache: Cache = "warm",
+    *,
+    dtype: str = "float32",
 ) -> RunResult:
     """Upload, load, warm up and time what ``build_block`` wrote: work for ``Fleet.submit``.
 
     Args:
-        input_shapes: float32 inputs that the block reads, in its order.
+        input_shapes: inputs that the block reads, in its order.
         settings: cold, a sample is a single run, so ``number`` and ``min_repeat_s`` do not count;
             ``timeout_s`` is kept by whoever runs the work.
         cache: ``warm``: run after run. ``cold``: before every run all cores that run kernels write
             ``FLUSH_BYTES`` of other memory (some 50 ms on a desktop core).
+        dtype: of all inputs.
 
     Returns:
         Samples in seconds, or the error in one line where the block cannot be loaded or run.
@@ -96,7 +110,8 @@ def time_block(
     try:
         with uploaded(session, path) as library:
             loaded = time.perf_counter()
-            samples_s = _samples(session, library, input_shapes, settings, cache)
+            inputs = [tvm.runtime.empty(shape, dtype, session.device) for shape in input_shapes.values()]
+            samples_s = _samples(session, library, inputs, settings, cache)
     except Exception as reason:
         session.device.sync()  # raises where the session is the reason
         error = brief(reason)
@@ -109,12 +124,11 @@ def time_block(
 
 
 def _samples(
-    session: Session, library: Any, input_shapes: Mapping[str, Shape], settings: RunSettings, cache: Cache
+    session: Session, library: Any, inputs: Sequence[Any], settings: RunSettings, cache: Cache
 ) -> tuple[float, ...]:
     """Both ways call the same function, so that they differ in the caches alone."""
     machine = relax.VirtualMachine(library, session.device)
     fill = session.remote.get_function(_FILL)
-    inputs = [tvm.runtime.empty(shape, "float32", session.device) for shape in input_shapes.values()]
     for tensor in inputs:
         fill(tensor)
     machine.save_function("flushed", "run", *inputs, include_return=False)

@@ -27,7 +27,7 @@ summary: this machine with as few samples as the schema allows
 kind: local
 tvm: {{kind: llvm}}
 rpc: {{key: quick-cpu}}
-dtypes: [float32, float16]
+dtypes: [float32, float16, int8]
 measure: {MEASURE.replace("TIMEOUT", "30")}
 """
 

@@ -87,10 +87,10 @@ def test_a_block_that_cannot_be_built_is_stored_as_failed_and_left_out(
     good, bad = block("good", 32), block("bad", 40)
     table, build_block = table_of(shared, good, bad), block_runs.build_block
 
-    def build(graph: Any, inputs: Any, *more: Any) -> Compiled:
+    def build(graph: Any, inputs: Any, *more: Any, **options: Any) -> Compiled:
         if inputs == bad[2]:
             raise LoweringError("no code for it\nat all")
-        return build_block(graph, inputs, *more)
+        return build_block(graph, inputs, *more, **options)
 
     monkeypatch.setattr(block_runs, "build_block", build)
     additivity = time_blocks(shared, table, [bad, good])
@@ -107,7 +107,9 @@ def test_a_block_that_does_not_run_is_stored_as_failed(
     one = block("broken", 48)
     table = table_of(shared, one)
     monkeypatch.setattr(
-        block_runs, "build_block", lambda graph, inputs, target, tuned, path: path.write_text("no library")
+        block_runs,
+        "build_block",
+        lambda graph, inputs, target, tuned, path, **_: path.write_text("no library"),
     )
     assert time_blocks(shared, table, [one]).blocks == ()
     assert [bool(timing.error) for timing in timings_of(shared, "broken")] == [True, True]

@@ -345,3 +345,10 @@ def test_an_export_that_cannot_be_linked_says_what_is_needed(
         export(made.executable, tmp_path / "model.so")
     assert issubclass(LoweringError, CostModelError)
     assert LoweringError.exit_code == 1
+
+
+def test_cuda_graphs_have_no_effect_on_a_cpu() -> None:
+    net = Net(1, 8, 8, 16)
+    model = net.model(net.block("x", 8))
+    made = compile_lowered(lower(model, TARGET), TARGET, {}, cuda_graphs=True)
+    assert "cuda_graph" not in made.executable.as_text()

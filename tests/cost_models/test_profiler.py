@@ -229,9 +229,9 @@ def test_another_speed_of_the_machine_is_told(
 
 
 def test_dtypes_that_are_not_measured_are_refused(target: Target, store: MeasurementStore) -> None:
-    with pytest.raises(CostModelError, match="dtype float16: this release measures float32 only; leave"):
-        Profiler(target, store, dtype="float16")
-    with pytest.raises(TargetError, match="dtype is 'float61', allowed: float32, float16"):
+    with pytest.raises(CostModelError, match=r"^dtype int8: this release measures float32 and float16 only$"):
+        Profiler(target, store, dtype="int8")
+    with pytest.raises(TargetError, match="dtype is 'float61', allowed: float32, float16, int8"):
         Profiler(target, store, dtype="float61")
 
 

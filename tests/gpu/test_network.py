@@ -1,0 +1,44 @@
+"""A deployed network on a real GPU, with and without CUDA graphs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from cost_models.lowering import compile_lowered, export, lower
+from cost_models.onnx_export import to_onnx
+from cost_models.tvm_import import relax, tvm
+from search.architecture import load_architecture
+from search.spaces import camera_network
+from targets import Target
+from targets.tools import find_tools
+
+pytestmark = pytest.mark.gpu
+SHAPE = (1, 64, 128, 3)
+SAME = {"float32": 0.999, "float16": 0.95}  # of all pixels: near a tie a rounding decides
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_deployed_network(gpu: Target, dtype: str, tmp_path: Path) -> None:
+    graph = camera_network(load_architecture("mobilenetv3-small-seg").network())
+    model = to_onnx(graph, {"frame": SHAPE}, name="net", dtype=dtype)
+    reference = onnxruntime.InferenceSession(model.SerializeToString())
+    lowered = lower(model, gpu.tvm_target())
+    frames = [np.random.default_rng(seed).integers(0, 256, SHAPE).astype("uint8") for seed in range(3)]
+    labels: dict[bool, list[Any]] = {}
+    for graphs in (False, True):
+        compiled = compile_lowered(lowered, gpu.tvm_target(), {}, cuda_graphs=graphs)
+        path = tmp_path / f"{graphs}.so"
+        export(compiled.executable, path, find_tools(gpu, dtype))
+        machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cuda(0))
+        # twice each: the first run records what later ones replay, which must see the new frame
+        labels[graphs] = [
+            machine["main"](tvm.runtime.tensor(frame, tvm.cuda(0))).numpy() for frame in (*frames, *frames)
+        ]
+    for frame, without, recorded in zip((*frames, *frames), labels[False], labels[True], strict=True):
+        expected = reference.run(None, {"frame": frame})[0]
+        assert without.shape == expected.shape
+        assert (without == expected).mean() >= SAME[dtype]
+        np.testing.assert_array_equal(recorded, without)
