@@ -1,12 +1,12 @@
 """Tuning as a competent user of TVM writes it by hand: the baseline of ``tuning_throughput.py``.
 
-One candidate at a time; MetaSchedule's evolutionary search with TVM's own settings (population 512, 4 generations, trees
-after 100 samples, rounds of 64); candidates are built in this process and measured over RPC, in turn.
+One candidate at a time; MetaSchedule's evolutionary search with TVM's own settings (population 512, 4
+generations, trees after 100 samples, rounds of 64); candidates are built and measured over RPC, in turn.
 
-What TVM would do worse is left out: its builder and runner start processes that load TVM anew, its database
-is a file. Its limit of 30 s a build is kept, by a fork that does the build: some schedules unroll a kernel so
-far that LLVM is at them for a quarter of an hour. Schedule rules are those of plain ``llvm``, as in our search: those by CPU feature add intrinsics
-for int8, which take a minute to import.
+What TVM would do worse is left out: its builder and runner start processes that load TVM anew, its
+database is a file. Its limit of 30 s a build is kept, by a fork that does the build: some schedules unroll a
+kernel so far that LLVM is at them for a quarter of an hour. Schedule rules are those of plain ``llvm``, as in
+our search: those by CPU feature add intrinsics for int8, which take a minute to import.
 """
 
 import logging

@@ -3,9 +3,9 @@
     python benchmarks/schedule_transfer.py --json --folder transfer-benchmark
 
 Profiles all kernels of Small with an effort that transfers (``--effort``, one store), and a sample of them
-as effort thorough does, which searches every kernel alone (another store). The sample is drawn from the kernels that are not
-anchors, classes in proportion. Then, kernel by kernel, what both stores hold as the fastest schedule is timed
-in turns in one session, with the default schedule.
+as effort thorough does, which searches every kernel alone (another store). The sample is drawn from the
+kernels that are not anchors, classes in proportion. Then, kernel by kernel, what both stores hold as the
+fastest schedule is timed in turns in one session, with the default schedule.
 
 Prints the trials of both ways (the second counted up to the whole space), and of the latencies, transferred
 to searched alone, geometric mean and worst; also of the best trials, without default schedules as candidates.

@@ -105,9 +105,9 @@ class PhysicalModel:
 def lost_s(kernel: Kernel, seconds: float, donor: Kernel, donor_s: float, model: PhysicalModel) -> float:
     """Seconds that a kernel with a borrowed schedule clearly wastes; 0 where it does not.
 
-    Clearly: it needs a quarter more than with its donor's efficiency, or half more than kernels of its sort do,
-    and that is more than an overhead; tiny kernels consist of little else, and their differences are noise. The
-    second rule finds those whose donor is no better, like a schedule template that suits a whole family badly.
+    Clearly: it needs a quarter more than with its donor's efficiency, or half more than kernels of its sort
+    do, and that is more than an overhead; tiny kernels consist of little else, and their differences are
+    noise. The second rule finds those whose donor is no better: some families suit a schedule template badly.
     """
     as_donor_s, usual_s = model.expected_s(kernel, donor, donor_s), model.predict_s(kernel)
     wasted = [seconds - as_donor_s] if seconds * _GOOD > as_donor_s else []

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,9 @@ class LatencyTable:
         target: name of the target.
         fingerprint: of the environment, as ``targets.Fingerprint.as_dict`` gives it.
         rows: by ``Kernel.key``.
+        machine: in words, where and when it was measured: model, cores, memory, date.
+        boards: on which it was measured over RPC, with what each told of its state before and after; the last
+            run's alone.
 
     Source: sums over a table of blocks as in FBNet (arXiv:1812.03443) and SqueezeNAS (arXiv:1908.01748).
     """
@@ -153,6 +156,8 @@ class LatencyTable:
     target: str
     fingerprint: Mapping[str, Any]
     rows: Mapping[str, Row] = field(default_factory=dict)
+    machine: str | None = None
+    boards: Sequence[Mapping[str, Any]] = ()
 
     def kernel(self, kernel: Kernel) -> Latency:
         """Latency of one kernel. Raises MissingEntry when it was not measured."""
@@ -190,12 +195,11 @@ class LatencyTable:
                 rows[key] = Row("estimated", counts.get(key, 0), estimate_s=seconds, reason=failed[key])
         return cls(target, dict(fingerprint), rows)
 
-    def save(self, folder: Path, *, made_by: str, machine: str | None = None) -> None:
+    def save(self, folder: Path, *, made_by: str) -> None:
         """Write ``kernels.csv`` and ``table.json`` (schema, target, fingerprint, checksum, maker).
 
         Args:
             made_by: program and version.
-            machine: in words, where and when it was measured: model, cores, memory, date.
 
         Raises CostModelError when there is no room, or the place cannot be written.
         """
@@ -211,7 +215,8 @@ class LatencyTable:
             "target": self.target,
             "fingerprint": dict(self.fingerprint),
             "made_by": made_by,
-            "machine": machine,
+            "machine": self.machine,
+            "boards": list(self.boards),
             "sha256": {ROWS: hashlib.sha256(text.getvalue().encode()).hexdigest()},
         }
         write_whole(folder / ROWS, text.getvalue())
@@ -244,7 +249,8 @@ class LatencyTable:
             rows = _read_rows(content.decode(), header["schema_version"])
         except (ValueError, KeyError, TypeError, AttributeError, InvalidMeasurement):
             raise IncompatibleTable(f"{folder / ROWS}: not the rows of a table; {_AGAIN}") from None
-        return cls(header["target"], header["fingerprint"], rows)
+        machine, boards = header.get("machine"), tuple(header.get("boards", ()))
+        return cls(header["target"], header["fingerprint"], rows, machine, boards)
 
 
 _AGAIN = "profile again into the same folder: what was measured is kept there and not repeated"

@@ -20,7 +20,7 @@ _FAR = 100.0  # more than any two kernels' distance
 _FEW = 2  # a family with no more members need not have an anchor of its own
 _DONORS = 3  # of a kernel; the schedules of one donor resemble each other
 _NEARLY = 1.5  # times the latency of a donor's best schedule: what is slower is not lent
-_SHORTER = 0.8  # of a whole search: the best of 24 of 64 trials is 2.5 % off the best, on average of 24 kernels
+_SHORTER = 0.8  # of a whole search; the best of 24 of 64 trials is 2.5 % off the best (24 kernels, mean)
 _MEMORY_SHARE = 4  # kernels that only move data have a handful of schedules: this part of the trials will do
 
 

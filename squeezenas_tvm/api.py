@@ -8,7 +8,7 @@ from search.architecture import Architecture, list_architectures, load_architect
 from search.costs import estimate
 from search.resolution import Resolution
 from search.spaces import get_space
-from squeezenas_tvm.options import matching_table, results_folder
+from squeezenas_tvm.options import latency_table
 from targets import Target, list_targets, load_target
 
 __all__ = [
@@ -52,7 +52,8 @@ def estimate_latency(
 
     Args:
         resolution: height and width, pixels.
-        table: a table or its folder; ``results/TARGET`` in the current folder when None.
+        table: a table or its folder; when None ``results/TARGET`` in the current folder, or else the
+            one shipped for the target.
 
     Raises:
         IncompatibleTable: no table there, or one of another target or machine.
@@ -62,6 +63,6 @@ def estimate_latency(
     if isinstance(table, LatencyTable):
         measured = table
     else:
-        measured = matching_table(results_folder(target.name, Path(table) if table else None), target)
+        measured = latency_table(target, Path(table) if table else None)
     latency = estimate(architecture, measured, Resolution(*resolution).checked())
     return Estimate(latency.median_s, latency.low_s, latency.high_s, {"measured": 1.0})

@@ -8,7 +8,7 @@ from typing import Any
 
 from squeezenas_tvm.cli import Result, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_resolution, matching_table, results_folder
+from squeezenas_tvm.options import add_resolution, latency_table
 
 EXAMPLE = (
     "squeezenas-tvm networks\nsqueezenas-tvm networks --space small --target local-cpu --resolution 256x512"
@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", help="only those of this space")
     parser.add_argument("--target", help="also estimate the latency on this device, from its table")
     parser.add_argument(
-        "--table", type=Path, metavar="DIR", help="folder of the table (default results/TARGET)"
+        "--table",
+        type=Path,
+        metavar="DIR",
+        help="folder of the table (default results/TARGET, else the shipped one)",
     )
     add_resolution(parser, "1024x2048")
 
@@ -54,7 +57,7 @@ def _latencies(args: argparse.Namespace, resolution: Any) -> Any:
     from targets import load_target
 
     target = load_target(args.target)
-    measured = matching_table(results_folder(target.name, args.table), target)
+    measured = latency_table(target, args.table)
 
     def latency(architecture: Any) -> Any:
         try:

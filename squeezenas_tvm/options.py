@@ -1,17 +1,17 @@
 """Options that several commands share, and the objects they name; imports only what it is asked for."""
 
 import argparse
-import platform
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from cost_models.table import LatencyTable
     from targets import Target
 
 RESULTS = Path("results")
+
+_log = logging.getLogger("squeezenas_tvm.options")  # also when run with -m
 
 
 def add_resolution(parser: argparse.ArgumentParser, default: str) -> None:
@@ -24,6 +24,16 @@ def add_resolution(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """``--dtype``; the target refuses what it does not list."""
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        help="of weights and feature maps: float32, or float16 with sums in float32, where the target lists "
+        "it (default %(default)s)",
+    )
+
+
 def trials_count(text: str) -> int:
     """argparse type: a whole number of 0 or more."""
     if not text.isdecimal():
@@ -31,26 +41,40 @@ def trials_count(text: str) -> int:
     return int(text)
 
 
-def results_folder(target: str, out: Path | None = None) -> Path:
-    """Where measurements of a target are kept: ``out``, or ``results/TARGET`` in the current folder."""
-    return out or RESULTS / Path(target).stem
+def results_folder(target: str, out: Path | None = None, dtype: str = "float32") -> Path:
+    """Where measurements of a target are kept: ``out``, or ``results/TARGET`` in the current folder.
 
-
-def check_buildable(target: "Target") -> None:
-    """Refuse, before anything long, a target that this release cannot build for.
-
-    Raises UsageError.
+    Other types than float32 have a folder of their own, ``results/TARGET-DTYPE``: it holds one table.
     """
-    found = target.tvm_target()
-    machine = platform.machine()
-    if found.kind.name != "llvm" or not str(found.attrs.get("mtriple", machine)).startswith(machine):
-        raise UsageError(
-            f"target {target.name}: this release builds for {machine} CPUs only, not for "
-            f"{found.attrs.get('arch', found.kind.name)}; give --target local-cpu, or a file of such a CPU"
-        )
+    name = Path(target).stem
+    return out or RESULTS / (name if dtype == "float32" else f"{name}-{dtype}")
 
 
-def matching_table(folder: Path, target: "Target") -> "LatencyTable":
+def latency_table(target: "Target", folder: Path | None = None) -> "LatencyTable":
+    """The table that estimates for a target come from.
+
+    That in ``folder``; else ``results/TARGET`` in the current folder; else the one shipped for the target,
+    whatever machine that was measured on: its ``machine`` says, and a warning does.
+
+    Raises IncompatibleTable saying what is wrong with it; for a local target, also one of another machine.
+    """
+    from cost_models.shipped import shipped_table
+    from cost_models.table import HEADER, LatencyTable
+
+    own = results_folder(target.name, folder)
+    shipped = shipped_table(target.name)
+    if folder is not None or shipped is None or (own / HEADER).exists():
+        return _matching_table(own, target)
+    table = LatencyTable.load(shipped, target=target.name)
+    _log.warning(
+        "%s: this device is not profiled yet; latencies are of the shipped table, measured on %s",
+        target.name,
+        table.machine or "an unnamed machine",
+    )
+    return table
+
+
+def _matching_table(folder: Path, target: "Target") -> "LatencyTable":
     """The latency table in ``folder``, if it is of this target and, for this machine, of this very device.
 
     Raises IncompatibleTable saying what differs.

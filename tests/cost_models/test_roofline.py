@@ -77,7 +77,9 @@ def test_time_is_lost_when_a_kernel_needs_a_quarter_more_than_its_donor_lets_exp
     for slower in (0.5, 1.0):  # the donor's own efficiency counts
         donor_s, kernel_s = slower * device_s(donor), slower * device_s(kernel)
         assert lost_s(kernel, 1.2 * kernel_s, donor, donor_s, MODEL) == 0
-        assert lost_s(kernel, 1.3 * kernel_s, donor, donor_s, MODEL) == pytest.approx(0.3 * kernel_s, rel=1e-3)
+        assert lost_s(kernel, 1.3 * kernel_s, donor, donor_s, MODEL) == pytest.approx(
+            0.3 * kernel_s, rel=1e-3
+        )
 
 
 def test_time_is_lost_when_kernel_and_donor_are_far_slower_than_their_sort() -> None:

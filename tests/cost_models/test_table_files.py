@@ -19,6 +19,10 @@ SAMPLES = st.lists(st.floats(1e-7, 10.0), min_size=1, max_size=30).map(tuple)
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), min_size=1)
 
 
+MACHINE = "a board, 2 cores, 1 GiB, 2024-05-01"
+BOARDS = (
+    {"name": "10.0.0.7:9090", "done": 3, "failures": 0, "before": {"power_mode": "MAXN"}, "after": None},
+)
 SAVED = {
     "conv1x1 8x8x8->8x8x8 #1": Row("tuned", 16, (1e-3, 2e-3)),
     "b": Row("default", 0, (0.5,)),
@@ -28,8 +32,7 @@ SAVED = {
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    table = LatencyTable("board", BOARD, SAVED)
-    table.save(tmp_path / "table", made_by="a test", machine="a board, 2 cores, 1 GiB, 2024-05-01")
+    LatencyTable("board", BOARD, SAVED, MACHINE, BOARDS).save(tmp_path / "table", made_by="a test")
     return tmp_path / "table"
 
 
@@ -38,11 +41,11 @@ def table_of(**samples_s: tuple[float, ...]) -> LatencyTable:
 
 
 def test_saved_table_is_read_back_and_says_how_it_was_made(saved: Path) -> None:
-    assert LatencyTable.load(saved) == LatencyTable("board", BOARD, SAVED)
+    assert LatencyTable.load(saved) == LatencyTable("board", BOARD, SAVED, MACHINE, BOARDS)
     assert LatencyTable.load(str(saved), target="board").rows == SAVED
     header = json.loads((saved / "table.json").read_text(encoding="utf-8"))
     assert header["made_by"] == "a test"
-    assert header["machine"] == "a board, 2 cores, 1 GiB, 2024-05-01"
+    assert (header["machine"], header["boards"]) == (MACHINE, list(BOARDS))
     (first, *_) = (saved / "kernels.csv").read_text(encoding="utf-8").splitlines()
     assert first == "kernel,how,trials,samples_s,estimate_s,reason"
     assert sorted(path.name for path in saved.iterdir()) == ["kernels.csv", "table.json"]
@@ -60,6 +63,10 @@ def put_rows(folder: Path, rows: bytes, **header: Any) -> None:
 def test_tables_of_the_first_schema_are_still_read(saved: Path) -> None:
     put_rows(saved, b"kernel,how,trials,samples_s\na,tuned,1,0.1 0.2\nb,default,0,0.5\n", schema_version=1)
     rows = {"a": Row("tuned", 1, (0.1, 0.2)), "b": Row("default", 0, (0.5,))}
+    header = json.loads((saved / "table.json").read_text(encoding="utf-8"))
+    for key in ("machine", "boards"):
+        del header[key]
+    (saved / "table.json").write_text(json.dumps(header), encoding="utf-8")
     assert LatencyTable.load(saved) == LatencyTable("board", BOARD, rows)
 
 

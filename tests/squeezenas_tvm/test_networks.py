@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,21 @@ def test_table_without_its_target(table: Path, capfd: pytest.CaptureFixture[str]
 
 def test_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    check_refused(["--target", "local-cpu"], "results/local-cpu: no sound table there", capfd)
+    check_refused(["--target", "jetson-xavier"], "results/jetson-xavier: no sound table there", capfd)
+
+
+def test_without_a_table_of_ones_own_the_shipped_one_serves_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["squeezenas-lat-small", "--target", "local-cpu", "--resolution", "256x512", "--json"]) == 0
+    captured = capfd.readouterr()
+    (network,) = json.loads(captured.out)
+    assert network["estimated_latency_ms"]["median"] > 0
+    assert re.search(
+        r"local-cpu: this device is not profiled yet; .* shipped table, measured on .*, \d+ cores,",
+        captured.err,
+    )
 
 
 def copy_of(table: Path, folder: Path) -> Path:
