@@ -19,9 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import squeezenas_tvm
-from squeezenas_tvm import bundle_runner
-from squeezenas_tvm.bundle_runner import FILES, SCHEMA_VERSION, file_sum, manifest_sum, read_manifest
+from squeezenas_tvm.bundle_runner import (
+    REQUIRED,
+    SCHEMA_VERSION,
+    file_sum,
+    manifest_sum,
+    processor,
+    read_manifest,
+)
 from squeezenas_tvm.errors import UsageError
+from targets import LocalMachine, Target
+
+# Travels in every bundle, by its name there: the runner and the C++ example.
+_HERE = Path(__file__).parent
+SHIPPED = {
+    "run.py": _HERE / "bundle_runner.py",
+    "images.py": _HERE / "images.py",
+    "cpp/main.cc": _HERE / "cpp" / "main.cc",
+    "cpp/CMakeLists.txt": _HERE / "cpp" / "CMakeLists.txt",
+}
+FILES = (*dict.fromkeys((*REQUIRED, *SHIPPED)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +109,14 @@ class Manifest:
 
     Attributes:
         device: TVM's name of the device kind that runs the module: ``cpu`` or ``cuda``.
+        runs_on: what a machine needs to run it, see `runs_on`.
         fingerprint: the target's: device, power mode, compiler versions, flags, dtype.
         height, width: the module's input and output, pixels.
         mean, std: per RGB channel, of pixel values divided by 255; the module itself applies them.
         weights_source, weights_sha256: the file the weights are from; None for random ones.
         trained: False says that the labels mean nothing yet.
         tuned_kernels, default_kernels: how many kernels have a tuned, and a default, schedule.
+        untuned: True for a GPU's module whose kernels all run on TVM's default schedules: it is slow.
     """
 
     name: str
@@ -105,6 +124,7 @@ class Manifest:
     target: str
     device: str
     fingerprint: Mapping[str, Any]
+    runs_on: Mapping[str, Any]
     height: int
     width: int
     mean: tuple[float, float, float]
@@ -114,6 +134,7 @@ class Manifest:
     trained: bool
     tuned_kernels: int
     default_kernels: int
+    untuned: bool
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     def document(self, sums: Mapping[str, str]) -> dict[str, Any]:
@@ -123,7 +144,12 @@ class Manifest:
             "manifest_sha256": "0" * 64,
             "name": self.name,
             "architecture": dict(self.architecture),
-            "target": {"name": self.target, "device": self.device, "fingerprint": dict(self.fingerprint)},
+            "target": {
+                "name": self.target,
+                "device": self.device,
+                "runs_on": dict(self.runs_on),
+                "fingerprint": dict(self.fingerprint),
+            },
             "created_at": self.created_at.isoformat(timespec="seconds"),
             "made_by": f"squeezenas-tvm {squeezenas_tvm.__version__}",
             "input": {
@@ -139,9 +165,35 @@ class Manifest:
                 "sha256": self.weights_sha256,
                 "trained": self.trained,
             },
-            "kernels": {"tuned": self.tuned_kernels, "default": self.default_kernels},
+            "kernels": {
+                "tuned": self.tuned_kernels,
+                "default": self.default_kernels,
+                "untuned": self.untuned,
+            },
             "files": dict(sums),
         }
+
+
+def runs_on(target: Target) -> dict[str, Any]:
+    """What a machine must have to run bundles of a target: what the runner checks before it loads them.
+
+    Keys: ``machine`` as `processor` names it; for a target that is this machine ``cpu_flags``, which
+    /proc/cpuinfo must show; for a target with a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version
+    of the device, None if unknown.
+    """
+    tvm_target = target.tvm_target()
+    if target.kind == "local":
+        needs: dict[str, Any] = {
+            "machine": processor(),
+            "cpu_flags": list(LocalMachine.detect().vector_extensions),
+        }
+    else:
+        triple = str((tvm_target.host or tvm_target).attrs.get("mtriple", ""))
+        needs = {"machine": triple.partition("-")[0] or processor()}
+    if tvm_target.kind.name == "cuda":
+        needs["cuda_arch"] = str(tvm_target.attrs["arch"])
+        needs["cuda"] = target.toolchain.cuda if target.toolchain else None
+    return needs
 
 
 @contextmanager
@@ -177,11 +229,14 @@ def assemble(out: Path) -> Iterator[Path]:
 def seal(folder: Path, manifest: Manifest, *, dataset: str) -> None:
     """Finish the bundle in ``folder``, where model.so and network.onnx lie already.
 
-    Adds labels.json, run.py and, last and in one step, manifest.json with the sums of all files.
+    Adds labels.json, run.py with its images.py, the C++ example and, last and in one step, manifest.json with
+    the sums of all files.
     """
     labels = {"schema_version": SCHEMA_VERSION, "dataset": dataset, "classes": label_entries(dataset)}
     (folder / "labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
-    shutil.copyfile(bundle_runner.__file__, folder / "run.py")
+    for name, source in SHIPPED.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, folder / name)
     document = manifest.document({name: file_sum(folder / name) for name in FILES})
     blank = document["manifest_sha256"]
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"

@@ -12,34 +12,51 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import re
 import statistics
-import struct
 import sys
 import time
-import zlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-UInt8 = npt.NDArray[np.uint8]
+if TYPE_CHECKING or __package__:
+    from squeezenas_tvm.images import (
+        ImageError,
+        UInt8,
+        read_image,
+        resize_bilinear,
+        resize_nearest,
+        write_gray_png,
+    )
+else:  # in a bundle: images.py lies beside this file
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from images import ImageError, UInt8, read_image, resize_bilinear, resize_nearest, write_gray_png
 
 SCHEMA_VERSION = 1
-FILES = ("model.so", "network.onnx", "labels.json", "run.py")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: gray, RGB, palette, gray + alpha, RGBA
-MAX_PIXELS = 100_000_000
+REQUIRED = ("model.so", "network.onnx", "labels.json", "run.py")
 WHAT_A_BUNDLE_IS = (
-    "a bundle is a folder with manifest.json, " + ", ".join(FILES) + ", made by `squeezenas-tvm deploy`"
+    "a bundle is a folder with manifest.json, " + ", ".join(REQUIRED) + ", made by `squeezenas-tvm deploy`"
 )
+
+# What CUDA's driver and runtime call the failures that a user can do something about, and what that is.
+CUDA_FAILURES = {
+    "NO_BINARY_FOR_GPU|no kernel image": "its machine code is for another GPU; deploy for this device",
+    "INVALID_IMAGE|UNSUPPORTED_PTX|kernel image is invalid|driver version is insufficient": (
+        "the GPU's driver is too old for {cuda}; update the driver or JetPack"
+    ),
+    "OUT_OF_MEMORY|out of memory": (
+        "the GPU has too little free memory; end other programs or deploy a smaller resolution"
+    ),
+}
 
 
 class BundleError(Exception):
-    """A bundle or an image that cannot be used: one line that says which, why and what to do."""
+    """A bundle that cannot be used here: one line that says which, why and what to do."""
 
     exit_code = 2
 
@@ -84,12 +101,82 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     if manifest_sum(raw, stored) != stored:
         raise BundleError(f"{path} {broken}")
-    for name in FILES:
+    for name in dict.fromkeys([*REQUIRED, *sums]):
         if not (folder / name).is_file():
             raise BundleError(f"{folder / name} is missing; copy the bundle again, or deploy again")
         if file_sum(folder / name) != sums.get(name):
             raise BundleError(f"{folder / name} {broken}")
     return dict(manifest)
+
+
+def processor() -> str:
+    """The kind of this machine's processor as a bundle's manifest names it: ``x86_64``, ``aarch64``."""
+    here = platform.machine().lower()
+    return {"arm64": "aarch64", "amd64": "x86_64"}.get(here, here)
+
+
+def check_machine(folder: Path, target: Mapping[str, Any]) -> None:
+    """Refuse a processor that would not run the module.
+
+    Args:
+        target: that of the manifest; older bundles do not say what they need.
+
+    Raises:
+        BundleError: it is of another kind, or lacks instructions that the module may use.
+    """
+    needs, here = target.get("runs_on", {}), processor()
+    if needs.get("machine", here) != here:
+        raise BundleError(
+            f"{folder} was made for {target['name']} ({needs['machine']}) and this machine is {here}; "
+            "copy it to the device, or deploy for this machine"
+        )
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return
+    if absent := [flag for flag in needs.get("cpu_flags", ()) if flag not in flags]:
+        raise BundleError(
+            f"{folder} was made for {target['name']} with {', '.join(absent)}, which this machine has not; "
+            "deploy on this machine"
+        )
+
+
+def check_device(folder: Path, target: Mapping[str, Any], device: Any) -> None:
+    """Refuse to run without the kind of device that the module was made for.
+
+    Args:
+        device: TVM's; ``exist`` and ``compute_version`` are what is asked of it.
+
+    Raises:
+        BundleError: it is not there, or is a GPU of another architecture. NVIDIA lets newer GPUs of a family
+            run an older one's code on desktops, and never between desktops and Jetsons: it must be the same.
+    """
+    if not device.exist:
+        raise BundleError(
+            f"{folder} needs a {target['device']} device and TVM finds none on this machine: no such device, "
+            f"no driver or too old a one, or a TVM runtime built without {target['device']}; "
+            f"it was made for {target['name']}"
+        )
+    wanted = target.get("runs_on", {}).get("cuda_arch")
+    if not wanted:
+        return
+    here = f"sm_{str(device.compute_version).replace('.', '')}"
+    if here != wanted:
+        raise BundleError(
+            f"{folder} holds machine code for GPUs of architecture {wanted} ({target['name']}) and this one "
+            f"is {here}; deploy for the target that this device is"
+        )
+
+
+def explain_failure(error: BaseException, target: Mapping[str, Any]) -> str:
+    """One line of what TVM raised; what CUDA says of drivers and machine code is put in words."""
+    last = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    version = target.get("runs_on", {}).get("cuda")
+    cuda = f"code of CUDA {version}" if version else "the CUDA that compiled this"
+    for pattern, meaning in CUDA_FAILURES.items():
+        if re.search(pattern, str(error)):
+            return f"{meaning.format(cuda=cuda)} [{last}]"
+    return last
 
 
 class Bundle:
@@ -116,42 +203,52 @@ class Bundle:
         """
         folder = Path(path)
         manifest = read_manifest(folder)
+        target = manifest["target"]
+        check_machine(folder, target)
         classes = json.loads((folder / "labels.json").read_bytes())["classes"]
-        tvm = _import_tvm(manifest)  # takes a second: only once the bundle is known to be sound
-        kind, made_for = manifest["target"]["device"], manifest["target"]["name"]
-        device = tvm.device(kind, 0)
-        if not device.exist:
-            raise BundleError(
-                f"{folder} needs a {kind} device and this machine has none; run it on {made_for}"
-            )
+        tvm = _import_tvm(target)  # takes a second: only once the bundle is known to be sound
+        device = tvm.device(target["device"], 0)
+        check_device(folder, target, device)
+        from tvm.runtime.vm import VirtualMachine  # tvm.relax has it only where the compiler is, too
+
         try:
-            vm = tvm.relax.VirtualMachine(tvm.runtime.load_module(str(folder / "model.so")), device)
+            vm = VirtualMachine(tvm.runtime.load_module(str(folder / "model.so")), device)
         except Exception as error:  # TVM raises what it likes here
-            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise BundleError(
-                f"{folder / 'model.so'} does not load on this machine ({reason}); it was made for {made_for}"
+                f"{folder / 'model.so'} does not load on this machine ({explain_failure(error, target)}); "
+                f"it was made for {target['name']}"
             ) from error
         return cls(manifest, classes, vm, device)
 
     def segment(self, image: UInt8) -> UInt8:
-        """Class index of every pixel of ``image``, (H, W, 3) uint8 RGB of any size; returns (H, W) uint8."""
-        labels = self._run(self._to_device(image)).numpy()[0].astype(np.uint8)
+        """Class index of every pixel of ``image``, (H, W, 3) uint8 RGB of any size; returns (H, W) uint8.
+
+        Raises:
+            BundleError: the device cannot run the module, such as a GPU whose driver is too old for it.
+        """
+        with self._explained():
+            labels = self._run(self._to_device(image)).numpy()[0].astype(np.uint8)
         return resize_nearest(labels, image.shape[0], image.shape[1])
 
     def time_ms(self, image: UInt8, repeats: int, warmup: int) -> list[float]:
         """Wall-clock milliseconds of ``repeats`` runs of the network alone, after ``warmup`` untimed ones:
-        the image is on the device already and has the module's size, the labels stay there."""
-        tensor = self._to_device(image)
+        the image is on the device already and has the module's size, the labels stay there.
+
+        Raises:
+            BundleError: as `segment`.
+        """
         samples_ms = []
-        for _ in range(warmup + repeats):
-            started_s = time.perf_counter()
-            self._run(tensor)
-            samples_ms.append((time.perf_counter() - started_s) * 1e3)
+        with self._explained():
+            tensor = self._to_device(image)
+            for _ in range(warmup + repeats):
+                started_s = time.perf_counter()
+                self._run(tensor)
+                samples_ms.append((time.perf_counter() - started_s) * 1e3)
         return samples_ms[warmup:]
 
     def _to_device(self, image: UInt8) -> Any:
         frame = resize_bilinear(image, self.height, self.width)[None]
-        return _import_tvm(self.manifest).runtime.tensor(frame, self._device)
+        return _import_tvm(self.manifest["target"]).runtime.tensor(frame, self._device)
 
     def _run(self, tensor: Any) -> Any:
         result = self._vm["main"](tensor)
@@ -159,13 +256,32 @@ class Bundle:
         # A graph with one output may still come as a tuple of one.
         return result if hasattr(result, "numpy") else result[0]
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What TVM raises at work as a BundleError: a GPU gets its code when a kernel is first called."""
+        try:
+            yield
+        except Exception as error:
+            reason = explain_failure(error, self.manifest["target"])
+            raise BundleError(f"the network does not run: {reason}") from error
 
-def _import_tvm(manifest: dict[str, Any]) -> Any:
-    """TVM with as many threads as the target has cores (its own choice is half), without loading PyTorch."""
-    os.environ.setdefault("TVM_NUM_THREADS", str(manifest["target"]["fingerprint"].get("cores") or 1))
+
+def _import_tvm(target: Mapping[str, Any]) -> Any:
+    """TVM with as many threads as the target has cores (its own choice is half), without loading PyTorch.
+
+    Raises:
+        BundleError: there is none.
+    """
+    fingerprint = target["fingerprint"]
+    os.environ.setdefault("TVM_NUM_THREADS", str(fingerprint.get("cores") or 1))
     torch = sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import of it fails
     try:
         import tvm
+    except ImportError as error:
+        raise BundleError(
+            f"TVM cannot be imported by {sys.executable} ({error}); "
+            f"install it: pip install apache-tvm=={fingerprint.get('tvm_version', '0.27.0.post1')}"
+        ) from error
     finally:
         if torch is None:
             del sys.modules["torch"]
@@ -188,164 +304,6 @@ def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
     return ids[labels]
 
 
-def resize_nearest(labels: UInt8, height: int, width: int) -> UInt8:
-    """(h, w) to (height, width), each pixel from the nearest one."""
-    rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
-    resized: UInt8 = labels[rows[:, None], columns]
-    return resized
-
-
-def resize_bilinear(image: UInt8, height: int, width: int) -> UInt8:
-    """(h, w, 3) to (height, width, 3), pixel centres aligned; the image itself when the size is right."""
-    if image.shape[:2] == (height, width):
-        return np.ascontiguousarray(image)
-    pixels = image.astype(np.float32)
-    for axis, size in enumerate((height, width)):
-        length = image.shape[axis]
-        position = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
-        low = position.astype(int)
-        share = (position - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-        high = np.minimum(low + 1, length - 1)
-        pixels = pixels.take(low, axis) * (1 - share) + pixels.take(high, axis) * share
-    return np.rint(pixels).astype(np.uint8)
-
-
-def read_image(path: Path) -> UInt8:
-    """Read an image as (H, W, 3) uint8 RGB; gray is spread over the channels and transparency dropped.
-
-    Raises:
-        BundleError: missing, unreadable, broken, too large or of a format that nothing here reads.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"image {path} cannot be read: {error.strerror}; check the path") from None
-    try:
-        pixels = _decode(data, path)
-    except (ValueError, IndexError, struct.error, zlib.error) as error:
-        raise BundleError(f"image {path} is broken: {error}") from None
-    if pixels is None:
-        pixels = _read_with_pillow(path)
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    if pixels.shape[2] < 3:
-        pixels = np.repeat(pixels[:, :, :1], 3, axis=2)
-    return np.ascontiguousarray(pixels[:, :, :3])
-
-
-def _decode(data: bytes, path: Path) -> UInt8 | None:
-    """What this file decodes by itself, as (H, W) or (H, W, channels); None for other formats."""
-    if data.startswith(PNG_SIGNATURE):
-        return _decode_png(data)
-    if re.match(rb"P[56]\s", data):
-        return _decode_pnm(data)
-    if data.startswith(b"\x93NUMPY"):
-        pixels = np.load(path, allow_pickle=False)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-            raise ValueError(f"it holds {pixels.dtype} {pixels.shape}, an image is uint8 (H, W, 3)")
-        return np.asarray(pixels)
-    return None
-
-
-def _checked_size(width: int, height: int) -> tuple[int, int]:
-    if not 0 < width * height <= MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels, allowed are 1 to {MAX_PIXELS}")
-    return height, width
-
-
-def _decode_pnm(data: bytes) -> UInt8:
-    header = re.match(rb"P([56])" + rb"(?:\s+|\s*#[^\n]*\n\s*)(\d+)" * 3 + rb"\s", data)
-    if header is None or int(header[4]) != 255:
-        raise ValueError("PPM/PGM with a width, a height and 255 as largest value is what is read")
-    height, width = _checked_size(int(header[2]), int(header[3]))
-    channels = 3 if header[1] == b"6" else 1
-    size = height * width * channels
-    return np.frombuffer(data, np.uint8, size, header.end()).reshape(height, width, channels)
-
-
-def _decode_png(data: bytes) -> UInt8 | None:
-    chunks: defaultdict[bytes, bytearray] = defaultdict(bytearray)
-    offset = len(PNG_SIGNATURE)
-    while b"IEND" not in chunks:
-        length, kind = struct.unpack_from(">I4s", data, offset)
-        body = data[offset + 8 : offset + 8 + length]
-        (crc,) = struct.unpack_from(">I", data, offset + 8 + length)
-        if crc != zlib.crc32(kind + body):
-            raise ValueError(f"wrong check sum of PNG chunk {kind.decode('latin-1')}")
-        chunks[kind] += body
-        offset += 12 + length
-    if not {b"IHDR", b"IDAT"} <= chunks.keys():
-        raise ValueError("PNG without IHDR or IDAT")
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    if depth != 8 or interlaced or colour not in PNG_CHANNELS:
-        return None
-    height, width = _checked_size(width, height)
-    channels = PNG_CHANNELS[colour]
-    size = height * (1 + width * channels)
-    lines = zlib.decompressobj().decompress(chunks[b"IDAT"], size)
-    raw = np.frombuffer(lines, np.uint8, size).reshape(height, 1 + width * channels)
-    pixels = _unfilter(raw[:, 0], raw[:, 1:].reshape(height, width, channels))
-    if colour != 3:
-        return pixels
-    return np.frombuffer(chunks[b"PLTE"], np.uint8).reshape(-1, 3)[pixels[:, :, 0]]
-
-
-def _unfilter(filters: UInt8, raw: UInt8) -> UInt8:
-    """Undo PNG's line filters, (H, W, C). A pixel needs its left, upper and upper-left neighbours, so all
-    pixels of one anti-diagonal are independent: vector operations a diagonal, not Python a pixel."""
-    if filters.max() > 4:
-        raise ValueError(f"PNG line filter {filters.max()}, allowed are 0 to 4")
-    height, width, channels = raw.shape
-    if not filters.any():
-        return raw
-    pixels = np.empty_like(raw)
-    # Diagonals t, t-1 and t-2 by row, after one row of zeros above the image.
-    now, one, two = (np.zeros((height + 1, channels), np.int16) for _ in range(3))
-    for t in range(height + width - 1):
-        rows = np.arange(max(0, t - width + 1), min(height - 1, t) + 1)
-        kind = filters[rows][:, None]
-        left, up, corner = one[rows + 1], one[rows], two[rows]
-        to_left, to_up, to_corner = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
-        nearest = np.where(to_up <= to_corner, up, corner)
-        paeth = np.where((to_left <= to_up) & (to_left <= to_corner), left, nearest)
-        predicted = np.select(
-            [kind == 1, kind == 2, kind == 3, kind == 4], [left, up, (left + up) >> 1, paeth]
-        )
-        now[rows + 1] = (raw[rows, t - rows] + predicted) & 255
-        pixels[rows, t - rows] = now[rows + 1]
-        now, one, two = two, now, one
-    return pixels
-
-
-def _read_with_pillow(path: Path) -> UInt8:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise BundleError(
-            f"{path} is not an 8-bit PNG, PPM/PGM or .npy image; for other formats: pip install pillow"
-        ) from None
-    try:
-        with Image.open(path) as picture:
-            _checked_size(*picture.size)
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BundleError(f"{path} is not an image that can be read: {error}") from None
-
-
-def write_gray_png(path: Path, pixels: UInt8) -> None:
-    """Write (H, W) uint8 as an 8-bit gray PNG."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    height, width = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    lines = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # each line starts with its filter: 0, none
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 6)) + chunk(b"IEND", b"")
-    path.write_bytes(PNG_SIGNATURE + body)
-
-
 def _segment_files(args: argparse.Namespace) -> None:
     bundle = Bundle.load(Path(__file__).resolve().parent)
     for path in args.image:
@@ -359,10 +317,14 @@ def _segment_files(args: argparse.Namespace) -> None:
             args.out.mkdir(parents=True, exist_ok=True)
             write_gray_png(out, labels)
         except OSError as error:
-            raise BundleError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
+            raise ImageError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
         stats = statistics_ms(bundle.time_ms(image, args.repeats, args.warmup))
         shown = ", ".join(f"{name} {stats[name]:.2f}" for name in ("min", "median", "p90", "p99", "mean"))
         sys.stdout.write(f"{path}: {out}; latency in ms over {stats['n']} runs: {shown}\n")
+    if bundle.manifest["kernels"].get("untuned"):
+        sys.stdout.write(
+            "the kernels are not tuned (TVM's default GPU schedules): a tuned bundle is faster\n"
+        )
     if not bundle.manifest["weights"]["trained"]:
         sys.stdout.write("the weights are not trained: the labels mean nothing yet, the latency does\n")
 
@@ -386,7 +348,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         _segment_files(args)
-    except BundleError as error:
+    except (BundleError, ImageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:

@@ -25,6 +25,7 @@ from squeezenas_tvm.errors import UsageError
 PROGRAM = "squeezenas-tvm"
 COMMANDS = {
     "targets": "list the devices, or describe one of them",
+    "board": "on a board: serve its device to commands that run elsewhere",
     "networks": "list the published architectures with MACs, parameters and latency",
     "profile": "measure the candidate blocks of a space on a target",
     "deploy": "tune and compile an architecture for a target into a bundle",

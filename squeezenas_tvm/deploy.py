@@ -4,22 +4,27 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, run_command
 from squeezenas_tvm.errors import FailedWork, UsageError
-from squeezenas_tvm.options import add_resolution, check_buildable, results_folder, trials_count
+from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
+
+if TYPE_CHECKING:
+    from squeezenas_tvm.bundle import Manifest
 
 EXAMPLE = (
     "squeezenas-tvm deploy squeezenas-lat-small --target local-cpu --resolution 512x1024 \\\n"
-    "    --weights lat_small.pth --trials 64 --out lat-small-bundle"
+    "    --weights lat_small.pth --trials 64 --out lat-small-bundle\n"
+    "squeezenas-tvm deploy squeezenas-lat-small --target jetson-xavier --weights lat_small.pth \\\n"
+    "    --trials 64 --tracker 127.0.0.1:9190 --out for-xavier"
 )
 KEPT = "no bundle was made; what was measured is stored, and the same command goes on from there"
 CLASS_LISTS = {19: "cityscapes", 11: "camvid"}
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("squeezenas_tvm.deploy")  # also when run with -m
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", type=Path, metavar="FILE", help=".safetensors or .pth; random ones if left out"
     )
     add_resolution(parser, "1024x2048")
+    add_dtype(parser)
     parser.add_argument(
         "--trials",
         type=trials_count,
@@ -40,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measurements", type=Path, metavar="DIR", help="stored records (default results/TARGET)"
     )
-    parser.add_argument("--tracker", metavar="HOST:PORT", help="TVM RPC tracker of a board, for tuning")
+    parser.add_argument("--tracker", metavar="HOST:PORT", help="TVM RPC tracker of a board, for --trials")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
 
 
@@ -48,11 +54,18 @@ def execute(args: argparse.Namespace) -> Result:
     """Tune if asked, compile with the best schedules known, write the bundle."""
     from search.architecture import load_architecture
     from search.resolution import Resolution
-    from targets import load_target
+    from targets import TargetError, load_target
+    from targets.tools import find_tools
+    from targets.tracker import tracker_address
 
     architecture, target = load_architecture(args.architecture), load_target(args.target)
     resolution = Resolution.parse(args.resolution)
-    check_buildable(target)
+    find_tools(target, args.dtype)  # missing ones are named before anything long, and so is a missing tracker
+    if args.trials and target.kind == "board" and not args.tracker:
+        try:
+            tracker_address(target)
+        except TargetError as error:
+            raise UsageError(f"--trials {args.trials} needs the board: {error}") from None
     if architecture.num_classes not in CLASS_LISTS:
         raise UsageError(
             f"{architecture.name}: no class list for {architecture.num_classes} classes; "
@@ -66,7 +79,8 @@ def execute(args: argparse.Namespace) -> Result:
             out=args.out,
             weights=args.weights,
             trials=args.trials,
-            measurements=results_folder(target.name, args.measurements),
+            measurements=results_folder(target.name, args.measurements, args.dtype),
+            dtype=args.dtype,
             tracker=args.tracker,
         )
     except OSError as error:
@@ -85,13 +99,15 @@ def deploy(
     weights: Path | None,
     trials: int,
     measurements: Path,
+    dtype: str = "float32",
     tracker: str | None = None,
 ) -> Result:
     """Make a bundle of an architecture (see ``execute``); returns what was made.
 
     Raises:
-        InvalidWeights, UsageError: before anything long is started.
+        InvalidWeights, TargetError, UsageError: before anything long is started.
     """
+    from cost_models.environment import environment
     from cost_models.interrupts import HeldInterrupts
     from cost_models.kernels import split_into_kernels
     from cost_models.onnx_export import to_onnx
@@ -99,36 +115,55 @@ def deploy(
     from search.weights import load_weights_apart
     from squeezenas_tvm.bundle import assemble
 
+    fingerprint = environment(target, dtype)
     with tempfile.TemporaryDirectory() as scratch, assemble(out) as folder:
         tensors = load_weights_apart(architecture, weights, Path(scratch)) if weights else None
         graph = camera_network(architecture.network())
         inputs = {"frame": (1, *resolution, 3)}
-        model = to_onnx(graph, inputs, tensors, name=architecture.name)
+        model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
         kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
         if trials:
             from cost_models.effort import Effort
             from squeezenas_tvm.measuring import measure_kernels
 
-            effort = Effort.alone(trials)
-            measure_kernels(target, kernels, measurements, effort=effort, tracker=tracker, title="tune")
+            measure_kernels(
+                target,
+                kernels,
+                measurements,
+                effort=Effort.alone(trials),
+                dtype=dtype,
+                tracker=tracker,
+                title="tune",
+            )
         with HeldInterrupts():
-            compiled = _compile(model, kernels, target, measurements, folder)
-        _write(folder, architecture, target, resolution, weights, compiled)
-    return _result(out, architecture, resolution, weights, compiled)
+            compiled = _compile(model, kernels, target, fingerprint, measurements, folder)
+        manifest = _write(folder, architecture, target, fingerprint, resolution, weights, compiled)
+    return _result(out, target, manifest, weights)
 
 
-def _compile(model: Any, kernels: Sequence[Any], target: Any, measurements: Path, folder: Path) -> Any:
+def _compile(
+    model: Any,
+    kernels: Sequence[Any],
+    target: Any,
+    fingerprint: Mapping[str, Any],
+    measurements: Path,
+    folder: Path,
+) -> Any:
     """Compile with the fastest schedules on record; write network.onnx and model.so."""
     import onnx
 
     from cost_models.lowering import compile_lowered, export, lower
+    from targets.tools import find_tools
 
-    tvm_target = target.tvm_target()
-    tuned = _tuned_modules(kernels, target, tvm_target, measurements)
+    tvm_target, tools = target.tvm_target(), find_tools(target, fingerprint["dtype"])
+    tools.install()
+    tuned = _tuned_modules(kernels, fingerprint, tvm_target, measurements)
     compiled = compile_lowered(lower(model, tvm_target), tvm_target, tuned)
     onnx.save(model, folder / "network.onnx")
-    export(compiled.executable, folder / "model.so")
-    if compiled.default:
+    export(compiled.executable, folder / "model.so", tools)
+    if _is_untuned(target, compiled):
+        log.warning(_untuned(target, len(compiled.default)))
+    elif compiled.default:
         log.warning(
             "%d of %d kernels run on default schedules: nothing better is on record in %s",
             len(compiled.default),
@@ -138,11 +173,23 @@ def _compile(model: Any, kernels: Sequence[Any], target: Any, measurements: Path
     return compiled
 
 
+def _is_untuned(target: Any, compiled: Any) -> bool:
+    """Our own default schedules for CPUs are fair; TVM's for GPUs only run."""
+    return target.uses_cuda and not compiled.tuned
+
+
+def _untuned(target: Any, count: int) -> str:
+    again = "--trials 64" if target.kind == "local" else "--trials 64 --tracker HOST:PORT"
+    return (
+        f"UNTUNED: all {count} kernels run on TVM's default GPU schedules (DLight), far slower than tuned "
+        f"ones; tune them on the device: the same command with {again}"
+    )
+
+
 def _tuned_modules(
-    kernels: Sequence[Any], target: Any, tvm_target: Any, measurements: Path
+    kernels: Sequence[Any], fingerprint: Mapping[str, Any], tvm_target: Any, measurements: Path
 ) -> dict[str, Any]:
     """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""
-    from cost_models.environment import environment
     from cost_models.store import MeasurementStore
     from cost_models.tuned import tuned_modules
 
@@ -150,24 +197,30 @@ def _tuned_modules(
     if not path.exists():
         return {}
     with MeasurementStore.open(path, create=False) as store:
-        return tuned_modules(store, environment(target), kernels, tvm_target)
+        return tuned_modules(store, fingerprint, kernels, tvm_target)
 
 
 def _write(
-    folder: Path, architecture: Any, target: Any, resolution: Any, weights: Path | None, compiled: Any
-) -> None:
-    """Seal the bundle: manifest, labels, runner."""
-    from cost_models.environment import environment
+    folder: Path,
+    architecture: Any,
+    target: Any,
+    fingerprint: Mapping[str, Any],
+    resolution: Any,
+    weights: Path | None,
+    compiled: Any,
+) -> "Manifest":
+    """Seal the bundle: labels, runner, C++ example, and the manifest, which is returned."""
     from search.spaces import IMAGENET_MEAN, IMAGENET_STD
     from search.weights import sha256
-    from squeezenas_tvm.bundle import Manifest, seal
+    from squeezenas_tvm.bundle import Manifest, runs_on, seal
 
     manifest = Manifest(
         name=architecture.name,
         architecture=architecture.model_dump(exclude_none=True),
         target=target.name,
-        device="cpu",
-        fingerprint=environment(target),
+        device="cuda" if target.uses_cuda else "cpu",
+        runs_on=runs_on(target),
+        fingerprint=fingerprint,
         height=resolution.height,
         width=resolution.width,
         mean=IMAGENET_MEAN,
@@ -177,28 +230,41 @@ def _write(
         trained=weights is not None,
         tuned_kernels=len(compiled.tuned),
         default_kernels=len(compiled.default),
+        untuned=_is_untuned(target, compiled),
     )
     seal(folder, manifest, dataset=CLASS_LISTS[architecture.num_classes])
+    return manifest
 
 
-def _result(out: Path, architecture: Any, resolution: Any, weights: Path | None, compiled: Any) -> Result:
+def _result(out: Path, target: Any, manifest: "Manifest", weights: Path | None) -> Result:
+    resolution = f"{manifest.height}x{manifest.width}"
     document = {
         "bundle": str(out),
-        "name": architecture.name,
-        "resolution": str(resolution),
+        "name": manifest.name,
+        "target": manifest.target,
+        "resolution": resolution,
+        "dtype": manifest.fingerprint["dtype"],
         "weights": str(weights) if weights else None,
-        "tuned_kernels": len(compiled.tuned),
-        "default_kernels": len(compiled.default),
-        "files": sorted(path.name for path in out.iterdir()),
+        "tuned_kernels": manifest.tuned_kernels,
+        "default_kernels": manifest.default_kernels,
+        "untuned": manifest.untuned,
+        "files": sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()),
     }
-    lines = [
-        f"{architecture.name} at {resolution}: {out}",
-        f"kernels: {document['tuned_kernels']} tuned, {document['default_kernels']} on default schedules",
-        f"module: {out / 'model.so'} (uint8 RGB frame 1x{resolution}x3 in, class indices 1x{resolution} out)",
-        f"next: squeezenas-tvm run {out} IMAGE --out seen",
-    ]
+    lines = [f"{manifest.name} at {resolution} for {manifest.target}: {out}"]
     if weights is None:
-        lines.insert(1, "weights: random, so its labels mean nothing; give --weights FILE for real ones")
+        lines.append("weights: random, so its labels mean nothing; give --weights FILE for real ones")
+    lines.append(f"kernels: {manifest.tuned_kernels} tuned, {manifest.default_kernels} on default schedules")
+    if manifest.untuned:
+        lines.append(_untuned(target, manifest.default_kernels))
+    lines.append(
+        f"module: {out / 'model.so'} (uint8 RGB frame 1x{resolution}x3 in, class indices 1x{resolution} out)"
+    )
+    if target.kind == "local":
+        lines.append(f"next: squeezenas-tvm run {out} IMAGE --out seen")
+    else:
+        lines.append(f"next: copy {out} to the device, and there: python {out.name}/run.py IMAGE")
+        lines.append(f"or from here: squeezenas-tvm run {out} IMAGE --out seen --tracker HOST:PORT")
+    lines.append(f"from C++: {out / 'cpp'} has an example and how to build it")
     return Result(document=document, text="\n".join(lines))
 
 

@@ -4,7 +4,7 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,8 @@ def measure_kernels(
         if wanted and not any(_has_samples(table, kernel) for kernel in wanted):
             reason = next(iter(_failures(store, profiler).values()), "no reason given")
             raise FailedWork(f"not one of {len(wanted)} kernels could be measured on {target.name}: {reason}")
-        table.save(folder, made_by=f"squeezenas_tvm profile, effort {effort.name}", machine=_machine(target))
+        table = replace(table, machine=_machine(target), boards=_boards(target, profiler))
+        table.save(folder, made_by=f"squeezenas_tvm {title}, effort {effort.name}")
     return Measured(table, tuning, additivity, problems)
 
 
@@ -177,6 +178,22 @@ def _has_samples(table: "LatencyTable", kernel: "Kernel") -> bool:
 def _failures(store: "MeasurementStore", profiler: "Profiler") -> dict[str, str]:
     measured = store.measurements(profiler.environment).values()
     return {found.kernel: found.error for found in measured if found.error is not None}
+
+
+def _boards(target: "Target", profiler: "Profiler") -> list[dict[str, Any]]:
+    """What was measured on, with the state that each board told before and after; none for this machine."""
+    if target.kind == "local":
+        return []
+    return [
+        {
+            "name": board.name,
+            "done": board.done,
+            "failures": board.failures,
+            "before": asdict(board.first) if board.first else None,
+            "after": asdict(board.last) if board.last else None,
+        }
+        for board in profiler.boards
+    ]
 
 
 def _machine(target: "Target") -> str:

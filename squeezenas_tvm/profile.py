@@ -11,7 +11,7 @@ from typing import Any
 from cost_models.effort import EFFORTS, Effort
 from squeezenas_tvm.cli import Result, positive_int, run_command, table
 from squeezenas_tvm.measuring import PARTS, Measured, measure_kernels
-from squeezenas_tvm.options import add_resolution, check_buildable, results_folder, trials_count
+from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
 from squeezenas_tvm.progress import duration
 
 EXAMPLE = "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --effort quick"
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help="device to measure on: a name, or a YAML file")
     parser.add_argument("--space", default="small", help="search space (default %(default)s)")
     add_resolution(parser, "1024x2048")
-    parser.add_argument("--dtype", default="float32", help="element type (default %(default)s)")
+    add_dtype(parser)
     parser.add_argument(
         "--effort",
         choices=list(EFFORTS),
@@ -58,11 +58,12 @@ def execute(args: argparse.Namespace) -> Result:
     from search.resolution import Resolution
     from search.spaces import get_space
     from targets import load_target
+    from targets.tools import find_tools
 
     target, space = load_target(args.target), get_space(args.space)
     resolution = Resolution.parse(args.resolution)
-    check_buildable(target)
-    folder = results_folder(target.name, args.out)
+    find_tools(target, args.dtype)  # before anything long
+    folder = results_folder(target.name, args.out, args.dtype)
     found = list(space_kernels(space, resolution, args.classes))
     measured = measure_kernels(
         target,
@@ -103,6 +104,7 @@ def _report(
         "estimated": dict(measured.problems),
         "tuning": measured.tuning,
         "additivity": measured.additivity.document() if measured.additivity else None,
+        "boards": list(measured.table.boards),
         "folder": str(folder),
     }
     path = folder / f"{space.name}-{resolution}.json"
@@ -124,6 +126,7 @@ def _quality(rows: Sequence[Any]) -> dict[str, Any]:
 
 def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
     from cost_models.whole_blocks import CACHES
+    from targets.readings import BoardReading
 
     how = ", ".join(f"{count} {name}" for name, count in sorted(quality["how"].items()))
     share = quality["share_wider_than_5_percent"]
@@ -137,6 +140,10 @@ def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
         )
     for key, reason in measured.problems.items():
         lines.append(f"Estimated, no schedule works: {key}: {reason}")
+    for board in measured.table.boards:
+        if board["before"]:
+            before, after = (BoardReading(**board[when]) for when in ("before", "after"))
+            lines.append(f"Board {board['name']}: at first {before}; at last {after}.")
     if measured.additivity is not None:
         ratios = {cache: measured.additivity.ratio(cache) for cache in CACHES}
         if said := "; ".join(f"{cache} caches {ratio}" for cache, ratio in ratios.items() if ratio):

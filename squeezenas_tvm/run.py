@@ -3,7 +3,8 @@
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from squeezenas_tvm.progress import progress
 if TYPE_CHECKING:
     from squeezenas_tvm.bundle_runner import Bundle
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("squeezenas_tvm.run")  # also when run with -m
 
 EXAMPLE = """
 squeezenas-tvm run bundles/lat-small street.png --out seen
 squeezenas-tvm run bundles/lat-small frames/*.png --out seen --repeats 100 --json
+squeezenas-tvm run bundles/lat-small street.png --out seen --tracker 127.0.0.1:9190
 """
+UNTUNED = "The kernels are not tuned (TVM's default GPU schedules): the latency is no measure of the network."
 UNTRAINED = "The weights are not trained: the labels mean nothing yet, the latency does."
 
 
@@ -39,21 +42,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warmup", type=positive_int, default=3, metavar="N", help="untimed runs before them (default: 3)"
     )
+    parser.add_argument(
+        "--tracker",
+        metavar="HOST:PORT",
+        help="run it on a board: TVM RPC tracker at which that is registered",
+    )
+    parser.add_argument(
+        "--target", help="for --tracker: name or YAML file of the board's target (default: the bundle's)"
+    )
 
 
 def execute(args: argparse.Namespace) -> Result:
     """Segment and time every image, one after the other.
 
     Raises:
-        UsageError, BundleError: a bundle, an image or an output folder that cannot be used.
+        UsageError, BundleError, ImageError: a bundle, an image or an output folder that cannot be used.
+        TargetError, FailedWork: no board, or one that does not run the bundle.
     """
-    from squeezenas_tvm.bundle_runner import Bundle, read_image
+    from squeezenas_tvm.images import read_image
 
     _check_images(args.images)
-    bundle = Bundle.load(args.bundle)
-    _make_folder(args.out)
     results = []
-    with progress("run", len(args.images)) as step:
+    with _loaded(args) as bundle, progress("run", len(args.images)) as step:
+        _make_folder(args.out)
         for path in args.images:
             results.append(_segment(bundle, path, read_image(path), args))
             step(path.name)
@@ -64,9 +75,11 @@ def execute(args: argparse.Namespace) -> Result:
         "target": manifest["target"]["name"],
         "resolution": [bundle.height, bundle.width],
         "trained": manifest["weights"]["trained"],
+        "untuned": bool(manifest["kernels"].get("untuned")),
         "images": results,
     }
-    return Result(document=document, text=_text(document, args.out))
+    where = f"a board at {args.tracker}" if args.tracker else "this machine"
+    return Result(document=document, text=_text(document, args.out, where))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,9 +88,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("run", add_arguments, execute, argv, example=EXAMPLE, kept=kept)
 
 
+@contextmanager
+def _loaded(args: argparse.Namespace) -> "Iterator[Bundle]":
+    if args.tracker is None:
+        from squeezenas_tvm.bundle_runner import Bundle
+
+        if args.target is not None:
+            raise UsageError(
+                "--target is for --tracker HOST:PORT; without one the bundle runs on this machine"
+            )
+        yield Bundle.load(args.bundle)
+        return
+    from squeezenas_tvm.board_bundle import open_bundle
+
+    with open_bundle(args.bundle, args.target, args.tracker) as bundle:
+        yield bundle
+
+
 def _segment(bundle: "Bundle", path: Path, image: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Run one image, write its two pictures, return its part of the document."""
-    from squeezenas_tvm.bundle_runner import dataset_ids, statistics_ms, write_gray_png
+    from squeezenas_tvm.bundle_runner import dataset_ids, statistics_ms
+    from squeezenas_tvm.images import write_gray_png
     from squeezenas_tvm.overlay import draw_overlay
 
     height, width = image.shape[:2]
@@ -118,7 +149,7 @@ def _segment(bundle: "Bundle", path: Path, image: Any, args: argparse.Namespace)
     }
 
 
-def _text(document: Mapping[str, Any], out: Path) -> str:
+def _text(document: Mapping[str, Any], out: Path, where: str) -> str:
     columns = ("median", "p10", "p90", "min", "n")
     rows = [
         [Path(entry["image"]).name]
@@ -127,12 +158,14 @@ def _text(document: Mapping[str, Any], out: Path) -> str:
     ]
     height, width = document["resolution"]
     lines = [
-        f"{document['name']} for {document['target']} at {height}x{width}; latency in ms on this machine",
+        f"{document['name']} for {document['target']} at {height}x{width}; latency in ms on {where}",
         "",
         table(["image", *columns], rows),
         "",
         f"overlays and labels: {out}/NAME-overlay.png, {out}/NAME-labels.png",
     ]
+    if document["untuned"]:
+        lines += ["", UNTUNED]
     if not document["trained"]:
         lines += ["", UNTRAINED]
     return "\n".join(lines)

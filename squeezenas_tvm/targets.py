@@ -1,31 +1,85 @@
-"""``targets``: the devices that networks can be built for."""
+"""``targets``: the devices that networks can be built for, and what is missing for one of them."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from squeezenas_tvm.cli import Result, run_command, table
+from squeezenas_tvm.errors import UsageError
 
-EXAMPLE = "squeezenas-tvm targets\nsqueezenas-tvm targets local-cpu"
+EXAMPLE = (
+    "squeezenas-tvm targets\nsqueezenas-tvm targets local-cpu\nsqueezenas-tvm targets check jetson-xavier"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("name", nargs="?", help="one device in full: a name, or a YAML file of your own")
+    parser.add_argument(
+        "name",
+        nargs="*",
+        metavar="[check] NAME",
+        help="one device in full: a name, or a YAML file of your own; with check before it: what it needs, "
+        "what of that is there, and how to get the rest (exit code 1 if something is missing)",
+    )
+    parser.add_argument("--tracker", metavar="HOST:PORT", help="for check: the TVM RPC tracker of a board")
 
 
 def execute(args: argparse.Namespace) -> Result:
-    """List all devices, or describe one."""
+    """List all devices, describe one, or check what one needs."""
     from targets import list_targets, load_target
 
+    checking = len(args.name) == 2 and args.name[0] == "check"
+    if (len(args.name) > 1 and not checking) or args.name == ["check"]:
+        raise UsageError(_wrong_words(args.name, list_targets()))
+    if args.tracker and not checking:
+        raise UsageError("targets: --tracker is for: targets check NAME --tracker HOST:PORT")
+    if checking:
+        return _check(load_target(args.name[1]), args.tracker)
     if args.name:
-        return _describe(load_target(args.name))
+        return _describe(load_target(args.name[0]))
     found = [load_target(name) for name in list_targets()]
     document = {"targets": [t.model_dump(exclude_none=True) for t in found]}
     rows = [(t.name, t.kind, ", ".join(t.dtypes), t.summary) for t in found]
     return Result(document=document, text=table(("name", "kind", "dtypes", "what it is"), rows))
+
+
+def _wrong_words(words: Sequence[str], known: Sequence[str]) -> str:
+    from targets.errors import near_miss
+
+    hint = near_miss(words[0], ["check"]) if words[0] != "check" else ""
+    return (
+        f"targets: found {' '.join(words)!r}{hint}; allowed: nothing, NAME, or check NAME, "
+        f"where NAME is one of {', '.join(known)}, or the path of a .yaml file of your own"
+    )
+
+
+def _check(target: Any, tracker: str | None) -> Result:
+    """What the target needs, as a table; exit code 1 where something is missing."""
+    from targets.checks import check_target
+
+    checks = check_target(target, tracker)
+    missing = [check for check in checks if not check.ok]
+    rows = [(c.name, "ok" if c.ok else "MISSING", c.needed_for, c.found) for c in checks]
+    lines = [table(("what", "", "needed for", "found"), rows), ""]
+    lines += [f"{check.name}: {check.fix}" for check in missing]
+    lines.append(f"{target.name}: {_verdict({check.needed_for for check in missing})}")
+    document = {"target": target.name, "ok": not missing, "checks": [asdict(check) for check in checks]}
+    return Result(document=document, text="\n".join(lines), exit_code=1 if missing else 0)
+
+
+def _verdict(missing: Collection[str]) -> str:
+    """What works without these kinds of needs; see ``targets.checks.Check``."""
+    from targets.checks import BUILD, FLOAT16, MEASURE
+
+    if BUILD in missing:
+        return "nothing can be built for it yet"
+    without = [
+        *(["float16"] if FLOAT16 in missing else []),
+        *(["profile and deploy --trials"] if MEASURE in missing else []),
+    ]
+    return f"all but {' and '.join(without)} can be done" if without else "all there"
 
 
 def _describe(target: Any) -> Result:

@@ -3,24 +3,43 @@
 And a store of measurements in which only three kernels of Small are missing.
 """
 
+import importlib
+import json
+import os
 import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tvm.relax.frontend.onnx import from_onnx
 
-from cost_models.tvm_import import tvm
+from cost_models.lowering import compile_lowered, lower
+from cost_models.tvm_import import tvm, tvm_ffi
 from squeezenas_tvm.bundle import Manifest, assemble, seal
+from squeezenas_tvm.bundle_runner import manifest_sum, processor
 from targets import load_target
 
 from .helpers import fill, kernels_of, quick_target
+from .pretend_gpu import build_pretend_gpu
 from .profiling import LEFT_OUT
 
 SIZE = 64
 WEIGHTS = np.random.default_rng(0).normal(size=(19, 3)).astype(np.float32)
+
+GPU_TARGET = {
+    "kind": "cuda",
+    "arch": "sm_72",
+    "max_threads_per_block": 1024,
+    "max_shared_memory_per_block": 49152,
+    "thread_warp_size": 32,
+    "host": {"kind": "llvm"},
+}
 
 
 def tiny_network() -> onnx.ModelProto:
@@ -55,11 +74,13 @@ def expected_labels(image: np.ndarray) -> np.ndarray:
 
 
 def tiny_manifest(**changes: object) -> Manifest:
+    """That of the tiny bundle, but for ``changes``."""
     values = {
         "name": "tiny",
         "architecture": {"space": "none"},
         "target": "local-cpu",
         "device": "cpu",
+        "runs_on": {"machine": processor()},
         "fingerprint": {"device": "test"},
         "height": SIZE,
         "width": SIZE,
@@ -70,6 +91,7 @@ def tiny_manifest(**changes: object) -> Manifest:
         "trained": False,
         "tuned_kernels": 0,
         "default_kernels": 1,
+        "untuned": False,
     }
     return Manifest(**{**values, **changes})
 
@@ -81,9 +103,35 @@ def sealed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = tiny_network()
     with assemble(out) as folder:
         (folder / "network.onnx").write_bytes(network.SerializeToString())
-        module = from_onnx(network, keep_params_in_input=False)
+        frontend = importlib.import_module("tvm.relax.frontend.onnx")
+        module = frontend.from_onnx(network, keep_params_in_input=False)
         tvm.compile(module, target="llvm").export_library(str(folder / "model.so"))
         seal(folder, tiny_manifest(), dataset="cityscapes")
+    return out
+
+
+@pytest.fixture(scope="session")
+def gpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for LD_LIBRARY_PATH: what is started with it sees a GPU of architecture sm_72."""
+    if tvm.get_global_func("ffi.Module.create.cuda", allow_missing=True) is None:
+        pytest.skip("TVM's CUDA runtime is not loaded: see `squeezenas-tvm targets check jetson-xavier`")
+    folder = tmp_path_factory.mktemp("gpu")
+    build_pretend_gpu(folder, Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gpu_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network for that GPU; its machine code is none, which only a real GPU would notice."""
+    tvm_ffi.register_global_func("tvm_callback_cuda_compile", lambda source: b"\x7fELF", override=True)
+    out, target = tmp_path_factory.mktemp("bundles") / "tiny", tvm.target.Target(GPU_TARGET)
+    with assemble(out) as folder:
+        (folder / "network.onnx").write_bytes(tiny_network().SerializeToString())
+        compiled = compile_lowered(lower(tiny_network(), target), target, {})
+        compiled.executable.export_library(str(folder / "model.so"))
+        needs = {"machine": processor(), "cuda_arch": "sm_72", "cuda": "11.4"}
+        manifest = tiny_manifest(target="jetson-xavier", device="cuda", runs_on=needs, untuned=True)
+        seal(folder, manifest, dataset="cityscapes")
     return out
 
 
@@ -91,6 +139,55 @@ def sealed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle_copy(sealed_bundle: Path, tmp_path: Path) -> Path:
     """A copy to break."""
     return Path(shutil.copytree(sealed_bundle, tmp_path / "tiny"))
+
+
+def unusable_bundle(out: Path, **changes: object) -> Path:
+    """One that must be refused before its module is loaded: there is none in it."""
+    with assemble(out) as folder:
+        (folder / "model.so").write_bytes(b"\x7fELF of another machine")
+        (folder / "network.onnx").touch()
+        seal(folder, tiny_manifest(**changes), dataset="cityscapes")
+    return out
+
+
+def run_alone(
+    bundle: Path, *argv: str, cwd: Path, environ: Mapping[str, str] | None = None, without: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """``python run.py ARGV`` where numpy, TVM and what they require is all that can be imported.
+
+    Args:
+        without: leave out this one of them.
+    """
+    site = cwd / "site"
+    site.mkdir(exist_ok=True)
+    for name in ("numpy*", "tvm", "tvm_ffi", "apache_tvm*", "ml_dtypes*", "typing_extensions*"):
+        for path in Path(sysconfig.get_path("purelib")).glob(name):
+            if name != without and not (site / path.name).exists():
+                (site / path.name).symlink_to(path)
+    script = (
+        "import runpy, sys\n"
+        "sys.path.append(sys.argv[1])\n"
+        "sys.argv = sys.argv[2:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    line = [sys.executable, "-I", "-S", "-c", script, str(site), str(bundle / "run.py"), *argv]
+    return subprocess.run(
+        line,
+        cwd=cwd,
+        env={**os.environ, **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def rewrite_manifest(bundle: Path, document: Mapping[str, Any]) -> None:
+    """Another manifest.json in place of a bundle's, with the right sum of itself."""
+    blank = "0" * 64
+    text = json.dumps({**document, "manifest_sha256": blank})
+    text = text.replace(blank, manifest_sum(text.encode(), blank))
+    (bundle / "manifest.json").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,16 @@
 import json
 import re
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
-from squeezenas_tvm.bundle import CLASSES, assemble, label_entries, seal
-from squeezenas_tvm.bundle_runner import FILES, BundleError, file_sum, manifest_sum, read_manifest
+from squeezenas_tvm.bundle import CLASSES, FILES, assemble, label_entries, runs_on, seal
+from squeezenas_tvm.bundle_runner import REQUIRED, Bundle, BundleError, file_sum, processor, read_manifest
 from squeezenas_tvm.errors import UsageError
+from targets import LocalMachine, load_target
 
-from .conftest import tiny_manifest
+from .conftest import rewrite_manifest, tiny_manifest
 
 
 def fill(folder: Path, content: bytes = b"x") -> None:
@@ -21,17 +23,24 @@ def fill(folder: Path, content: bytes = b"x") -> None:
 def test_manifest_says_what_the_bundle_is(sealed_bundle: Path) -> None:
     manifest = read_manifest(sealed_bundle)
     assert manifest["schema_version"] == 1
-    assert manifest["target"] == {"name": "local-cpu", "device": "cpu", "fingerprint": {"device": "test"}}
+    assert manifest["target"] == {
+        "name": "local-cpu",
+        "device": "cpu",
+        "runs_on": {"machine": processor()},
+        "fingerprint": {"device": "test"},
+    }
     assert manifest["input"] == {"dtype": "uint8", "layout": "NHWC", "colour": "RGB", "shape": [1, 64, 64, 3]}
     assert manifest["output"]["shape"] == [1, 64, 64]
     assert manifest["weights"] == {"source": None, "sha256": None, "trained": False}
-    assert manifest["kernels"] == {"tuned": 0, "default": 1}
+    assert manifest["kernels"] == {"tuned": 0, "default": 1, "untuned": False}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", manifest["created_at"])
     assert manifest["files"] == {name: file_sum(sealed_bundle / name) for name in FILES}
 
 
 def test_bundle_holds_its_files_and_nothing_else(sealed_bundle: Path) -> None:
-    assert sorted(p.name for p in sealed_bundle.iterdir()) == sorted([*FILES, "manifest.json"])
+    found = [p.relative_to(sealed_bundle).as_posix() for p in sealed_bundle.rglob("*") if p.is_file()]
+    assert sorted(found) == sorted([*FILES, "manifest.json"])
+    assert {"run.py", "images.py", "cpp/main.cc", "cpp/CMakeLists.txt"} < set(FILES)
     assert [p.name for p in sealed_bundle.parent.iterdir()] == ["tiny"]
     labels = json.loads((sealed_bundle / "labels.json").read_text(encoding="utf-8"))
     assert labels["classes"][0] == {"index": 0, "id": 7, "name": "road", "color": [128, 64, 128]}
@@ -125,12 +134,30 @@ def test_missing_file_is_named(bundle_copy: Path, name: str) -> None:
 
 
 def test_newer_schema_is_refused(bundle_copy: Path) -> None:
-    path = bundle_copy / "manifest.json"
-    document = {**json.loads(path.read_bytes()), "schema_version": 2, "manifest_sha256": "0" * 64}
-    text = json.dumps(document)
-    path.write_text(text.replace("0" * 64, manifest_sum(text.encode(), "0" * 64)), encoding="utf-8")
+    rewrite_manifest(bundle_copy, {**read_manifest(bundle_copy), "schema_version": 2})
     with pytest.raises(BundleError, match="has schema_version 2, this program reads up to 1; use a newer"):
         read_manifest(bundle_copy)
+
+
+def test_bundle_of_the_first_release_still_loads(bundle_copy: Path) -> None:
+    """It has no C++ example and no images.py, and does not say what machine it needs."""
+    manifest = read_manifest(bundle_copy)
+    for name in set(FILES) - set(REQUIRED):
+        (bundle_copy / name).unlink()
+        del manifest["files"][name]
+    del manifest["target"]["runs_on"]
+    del manifest["kernels"]["untuned"]
+    rewrite_manifest(bundle_copy, manifest)
+    assert Bundle.load(bundle_copy).manifest == {**manifest, "manifest_sha256": ANY}
+
+
+def test_bundle_says_what_it_runs_on() -> None:
+    flags = list(LocalMachine.detect().vector_extensions)
+    assert runs_on(load_target("local-cpu")) == {"machine": processor(), "cpu_flags": flags}
+    assert runs_on(load_target("raspberry-pi-4")) == {"machine": "aarch64"}
+    xavier = {"machine": "aarch64", "cuda_arch": "sm_72", "cuda": "11.4"}
+    assert runs_on(load_target("jetson-xavier")) == runs_on(load_target("jetson-xavier-maxn")) == xavier
+    assert runs_on(load_target("jetson-orin"))["cuda_arch"] == "sm_87"
 
 
 def test_what_is_no_bundle_learns_what_one_is(tmp_path: Path) -> None:

@@ -29,8 +29,10 @@ from search.network import SegmentationNetwork, build_network
 from search.resolution import Resolution
 from search.spaces import IMAGENET_MEAN, IMAGENET_STD, camera_network
 from search.weights import save_weights, sha256
-from squeezenas_tvm.bundle_runner import FILES, Bundle, dataset_ids, resize_bilinear
+from squeezenas_tvm.bundle import FILES, runs_on
+from squeezenas_tvm.bundle_runner import Bundle, dataset_ids
 from squeezenas_tvm.deploy import KEPT, main
+from squeezenas_tvm.images import resize_bilinear
 from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.run import main as run
 from squeezenas_tvm.scene import draw_scene
@@ -65,6 +67,12 @@ def labels_of(network: SegmentationNetwork, frame: Labels) -> Labels:
     """What PyTorch says of (H, W, 3) uint8: class index (H, W)."""
     with torch.inference_mode():
         return network(normalised(frame)).argmax(1)[0].numpy().astype(np.uint8)
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """SHA-256 by name of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def scene(height: int, width: int, seed: int = 5) -> Labels:
@@ -131,7 +139,8 @@ def test_bundle_is_whole_and_says_what_it_is(
 ) -> None:
     bundle, document, said = deployed
     files = sorted([*FILES, "manifest.json"])
-    assert sorted(path.name for path in bundle.iterdir()) == files == document["files"]
+    assert files == document["files"]
+    assert sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*.*")) == files
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["name"] == NAME
     assert manifest["architecture"]["blocks"] == load_architecture(NAME).blocks
@@ -143,10 +152,16 @@ def test_bundle_is_whole_and_says_what_it_is(
     }
     assert manifest["output"] == {"dtype": "uint8", "meaning": "class index", "shape": [1, *SIZE]}
     assert manifest["weights"] == {"source": weights.name, "sha256": sha256(weights), "trained": True}
-    assert manifest["target"]["fingerprint"] == environment(load_target("local-cpu"))
+    target = load_target("local-cpu")
+    assert manifest["target"] == {
+        "name": "local-cpu",
+        "device": "cpu",
+        "runs_on": runs_on(target),
+        "fingerprint": environment(target),
+    }
     kernels = document["default_kernels"]
-    assert manifest["kernels"] == {"tuned": 0, "default": kernels}
-    assert document["tuned_kernels"] == 0
+    assert manifest["kernels"] == {"tuned": 0, "default": kernels, "untuned": False}
+    assert (document["tuned_kernels"], document["untuned"]) == (0, False)
     assert f"{kernels} of {kernels} kernels run on default schedules: nothing better is on record" in said
 
 
@@ -240,7 +255,8 @@ def test_records_are_used_and_change_no_answer(
     document = json.loads(done.stdout)
     assert document["tuned_kernels"] == count
     loaded = Bundle.load(tmp_path / "out")
-    assert loaded.manifest["kernels"] == {"tuned": count, "default": document["default_kernels"]}
+    kernels = {"tuned": count, "default": document["default_kernels"], "untuned": False}
+    assert loaded.manifest["kernels"] == kernels
     for frame in scenes():
         assert agreement(loaded.segment(frame), labels_of(network, frame)) >= 0.9999
 
@@ -258,7 +274,7 @@ def test_trials_that_are_on_record_are_not_made_again(
         counts = store.trial_counts(store.find_environment(environment(target)))
         assert counts == {kernel.key: TRIED for kernel in deployed_kernels()}
     header = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
-    assert header["made_by"] == f"squeezenas_tvm profile, effort {TRIED} trials"
+    assert header["made_by"] == f"squeezenas_tvm tune, effort {TRIED} trials"
 
 
 # --- the bundle at work ---
@@ -338,7 +354,7 @@ def test_ctrl_c_leaves_the_older_bundle_and_nothing_else(
     after_s: float, bundle: Path, weights: Path, tmp_path: Path
 ) -> None:
     older = Path(shutil.copytree(bundle, tmp_path / "out"))
-    before = {path.name: sha256(path) for path in older.iterdir()}
+    before = sums(older)
     given = deploy_arguments(Path("out"), "--weights", str(weights), "--measurements", str(tmp_path))
     process = command("deploy", *given, cwd=tmp_path)
     while not list(tmp_path.glob(".out-*")):  # it has begun
@@ -351,7 +367,7 @@ def test_ctrl_c_leaves_the_older_bundle_and_nothing_else(
     assert said.splitlines()[-1] == f"stopped: {KEPT}"
     assert "Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert {path.name: sha256(path) for path in older.iterdir()} == before
+    assert sums(older) == before
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])

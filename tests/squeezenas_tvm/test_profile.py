@@ -230,7 +230,6 @@ check_refused = partial(refused_by, main)
     ("argv", "said"),
     [
         (["--target", "local-cup"], "unknown target 'local-cup', did you mean local-cpu?; allowed: "),
-        (["--target", "jetson-xavier"], "target jetson-xavier: this release builds for "),
         (["--target", "here.yaml"], "unknown target 'here.yaml'"),
         (["--space", "smal"], "unknown space 'smal', did you mean small?; allowed: mobilenetv3-large, "),
         (["--resolution", "0x0"], "resolution 0x0: sides must be 64 to 8192 pixels; the nearest that works"),

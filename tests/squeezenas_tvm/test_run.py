@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from squeezenas_tvm.bundle import assemble, label_entries, seal
-from squeezenas_tvm.bundle_runner import dataset_ids
-from squeezenas_tvm.run import main
+from squeezenas_tvm.bundle_runner import dataset_ids, read_manifest
+from squeezenas_tvm.run import UNTUNED, main
 
-from .conftest import expected_labels, tiny_manifest
+from .conftest import expected_labels, rewrite_manifest, tiny_manifest
 from .helpers import refused_by
 
 
@@ -133,3 +133,15 @@ def test_wrong_repeats(count: str, capsys: pytest.CaptureFixture[str]) -> None:
     check_refused(
         ["b", "i.png", "--out", "o", f"--repeats={count}"], "is not a whole number of 1 or more", capsys
     )
+
+
+def test_untuned_bundle_says_so(
+    bundle_copy: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = read_manifest(bundle_copy)
+    rewrite_manifest(bundle_copy, {**manifest, "kernels": {**manifest["kernels"], "untuned": True}})
+    given = [str(bundle_copy), str(street), "--out", str(tmp_path / "seen"), "--repeats", "1"]
+    assert main(given) == 0
+    assert UNTUNED in capsys.readouterr().out.splitlines()
+    assert main([*given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["untuned"] is True

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from squeezenas_tvm.targets import main
+from squeezenas_tvm.targets import _verdict, main
 from targets import list_targets, load_target
+from targets.checks import BUILD, FLOAT16, MEASURE
 
-from .helpers import quick_target
+from .helpers import quick_target, refused_by
 
 
 def test_list_has_every_shipped_target(capfd: pytest.CaptureFixture[str]) -> None:
@@ -64,3 +65,55 @@ def test_file_that_tvm_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     said = capfd.readouterr().err
     assert "refused by TVM, did you mean nvidia/jetson-agx-xavier?" in said
     assert "Traceback" not in said
+
+
+def test_check_of_this_machine(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = str(quick_target(tmp_path))
+    assert main(["check", path]) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[0].split() == ["what", "needed", "for", "found"]
+    assert said[2].split()[:3] == ["TVM", "ok", "build"]
+    assert said[-1] == "quick-cpu: all there"
+    assert main(["check", path, "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert (document["target"], document["ok"]) == ("quick-cpu", True)
+    assert {"name", "ok", "found", "fix", "needed_for"} == set(document["checks"][0])
+
+
+def test_check_of_a_board_nobody_answers_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SQUEEZENAS_TRACKER", raising=False)
+    assert main(["check", "raspberry-pi-4"]) == 1
+    said = capfd.readouterr().out.splitlines()
+    (row,) = [line for line in said if line.startswith("tracker  ")]
+    assert row.split() == ["tracker", "MISSING", "measure", "no", "address"]
+    assert any(line.startswith("tracker: give --tracker HOST:PORT") for line in said)
+    assert main(["check", "raspberry-pi-4", "--json"]) == 1
+    checks = json.loads(capfd.readouterr().out)["checks"]
+    assert [check["name"] for check in checks if not check["ok"]][-1] == "tracker"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["chek", "jetson-xavier"], "found 'chek jetson-xavier', did you mean check?; allowed: "),
+        (["check"], "found 'check'; allowed: nothing, NAME, or check NAME"),
+        (["check", "local-cpu", "local-cpu"], "found 'check local-cpu local-cpu'; allowed: "),
+        (["check", "jetson-xavir"], "unknown target 'jetson-xavir', did you mean jetson-xavier?"),
+        (
+            ["check", "jetson-xavier", "--tracker", "9190"],
+            "tracker address: found '9190', allowed: HOST:PORT",
+        ),
+        (["local-cpu", "--tracker", "127.0.0.1:1"], "--tracker is for: targets check NAME --tracker"),
+    ],
+)
+def test_wrong_words(words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    refused_by(main, words, said, capfd)
+
+
+def test_what_works_without_what_is_missing() -> None:
+    assert _verdict(set()) == "all there"
+    assert _verdict({MEASURE}) == "all but profile and deploy --trials can be done"
+    assert _verdict({MEASURE, FLOAT16}) == "all but float16 and profile and deploy --trials can be done"
+    assert _verdict({MEASURE, BUILD}) == "nothing can be built for it yet"

@@ -1,0 +1,180 @@
+// Runs a bundle on a frame and times it, with TVM's runtime alone. A start for a program of your own.
+//
+//   run_bundle BUNDLE [FRAME.ppm] [REPEATS=20]
+//
+// A frame is a binary PPM (P6) of the module's size; without one it is gray. What the module takes and gives,
+// and where it runs, is in the bundle's manifest.json: uint8 RGB, 1 x height x width x 3, to uint8,
+// 1 x height x width: the index of each pixel's class in labels.json.
+// Exit codes: 0 done, 1 failed work, 2 wrong input.
+#include <dlfcn.h>
+#include <tvm/ffi/container/shape.h>
+#include <tvm/ffi/container/tensor.h>
+#include <tvm/ffi/extra/json.h>
+#include <tvm/ffi/extra/module.h>
+#include <tvm/ffi/function.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace ffi = tvm::ffi;
+namespace json = tvm::ffi::json;
+
+namespace {
+
+constexpr DLDevice kCpu{kDLCPU, 0};
+constexpr int kPooledAllocator = 2;
+constexpr int kWarmUp = 3;
+
+struct InputError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw InputError(path + " cannot be read; give a bundle made by squeezenas-tvm deploy, or a frame");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+json::Object ReadJson(const std::string& path) { return json::Parse(ReadFile(path)).cast<json::Object>(); }
+
+json::Value Get(const json::Value& object, const char* key) {
+  return object.cast<json::Object>().at(ffi::String(key));
+}
+
+std::vector<uint8_t> ReadPpm(const std::string& path, int64_t height, int64_t width) {
+  const std::string wanted = "P6 " + std::to_string(width) + " " + std::to_string(height) + " 255";
+  const std::string data = ReadFile(path);
+  char kind = 0, end = 0;
+  long long found_width = 0, found_height = 0;
+  int most = 0, used = 0;
+  const int read =
+      std::sscanf(data.c_str(), "P%c %lld %lld %d%c%n", &kind, &found_width, &found_height, &most, &end, &used);
+  const size_t size = static_cast<size_t>(height * width * 3);
+  if (read != 5 || kind != '6' || most != 255 || found_width != width || found_height != height ||
+      data.size() < used + size) {
+    throw InputError(path + " is not a whole PPM that starts with " + wanted);
+  }
+  return {data.begin() + used, data.begin() + used + static_cast<long>(size)};
+}
+
+ffi::Tensor Empty(const ffi::Shape& shape, DLDevice device) {
+  static const auto alloc = ffi::Function::GetGlobalRequired("runtime.TVMTensorAllocWithScope");
+  return alloc(shape, DLDataType{kDLUInt, 8, 1}, device, nullptr).cast<ffi::Tensor>();
+}
+
+void Copy(const ffi::Tensor& from, const ffi::Tensor& to) {
+  static const auto copy = ffi::Function::GetGlobalRequired("runtime.TVMTensorCopyFromTo");
+  copy(from, to);
+}
+
+void Synchronize(DLDevice device) {
+  static const auto sync = ffi::Function::GetGlobalRequired("runtime.Device_StreamSync");
+  if (device.device_type != kDLCPU) sync(device, int64_t{0});
+}
+
+// TVM's CUDA part is a library of its own, and registers itself when it is loaded.
+DLDevice FindDevice(const std::string& kind) {
+  if (kind == "cpu") return kCpu;
+  if (kind != "cuda") throw InputError("the bundle is for " + kind + "; this example runs cpu and cuda");
+  if (dlopen("libtvm_runtime_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+    throw std::runtime_error(std::string(dlerror()) + "; NVIDIA's driver and a TVM built with CUDA are needed");
+  }
+  return {kDLCUDA, 0};
+}
+
+// The virtual machine that runs the network, with memory pools on the device and on the CPU.
+ffi::Module LoadNetwork(const std::string& path, DLDevice device) {
+  ffi::Module library = ffi::Module::LoadFromFile(path);
+  ffi::Module machine = library->GetFunction("vm_load_executable").value()().cast<ffi::Module>();
+  ffi::Function initialize = machine->GetFunction("vm_initialization").value();
+  if (device.device_type == kDLCPU) {
+    initialize(static_cast<int>(kDLCPU), 0, kPooledAllocator);
+  } else {
+    initialize(static_cast<int>(device.device_type), device.device_id, kPooledAllocator,
+               static_cast<int>(kDLCPU), 0, kPooledAllocator);
+  }
+  return machine;
+}
+
+ffi::Tensor Segment(const ffi::Function& network, const ffi::Tensor& frame) {
+  const ffi::Any result = network(frame);
+  Synchronize(frame.device());
+  // A graph with one output may still come as a tuple of one.
+  if (auto labels = result.as<ffi::Tensor>()) return *labels;
+  return result.cast<ffi::Array<ffi::Tensor>>()[0];
+}
+
+void PrintClasses(const std::string& bundle, const ffi::Tensor& labels) {
+  std::vector<long long> counts(256);
+  const auto* pixels = static_cast<const uint8_t*>(labels.data_ptr());
+  for (int64_t i = 0; i < labels.numel(); ++i) ++counts[pixels[i]];
+  for (const json::Value& entry : Get(ReadJson(bundle + "/labels.json"), "classes").cast<json::Array>()) {
+    const auto index = Get(entry, "index").cast<int64_t>();
+    const auto name = Get(entry, "name").cast<ffi::String>();
+    if (counts.at(index) > 0) std::printf("%s: %lld pixels\n", name.c_str(), counts[index]);
+  }
+}
+
+void Run(const std::string& bundle, const std::string& image, int repeats) {
+  const json::Object manifest = ReadJson(bundle + "/manifest.json");
+  const DLDevice device = FindDevice(Get(Get(manifest, "target"), "device").cast<ffi::String>());
+  const json::Array shape = Get(Get(manifest, "input"), "shape").cast<json::Array>();
+  const auto height = shape[1].cast<int64_t>(), width = shape[2].cast<int64_t>();
+  const std::vector<uint8_t> pixels =
+      image.empty() ? std::vector<uint8_t>(height * width * 3, 128) : ReadPpm(image, height, width);
+
+  const ffi::Module machine = LoadNetwork(bundle + "/model.so", device);
+  const ffi::Function network = machine->GetFunction("main").value();
+  const ffi::Tensor host = Empty({1, height, width, 3}, kCpu);
+  std::copy(pixels.begin(), pixels.end(), static_cast<uint8_t*>(host.data_ptr()));
+  const ffi::Tensor frame = Empty({1, height, width, 3}, device);
+  Copy(host, frame);
+
+  std::vector<double> samples_ms;
+  for (int i = 0; i < kWarmUp + repeats; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    Segment(network, frame);
+    const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
+    if (i >= kWarmUp) samples_ms.push_back(spent.count());
+  }
+  std::sort(samples_ms.begin(), samples_ms.end());
+  std::printf("latency in ms over %d runs: min %.3f, median %.3f, max %.3f\n", repeats, samples_ms.front(),
+              samples_ms[samples_ms.size() / 2], samples_ms.back());
+
+  const ffi::Tensor labels = Empty({1, height, width}, kCpu);
+  Copy(Segment(network, frame), labels);
+  Synchronize(device);
+  PrintClasses(bundle, labels);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> given(argv + 1, argv + argc);
+  const bool counted = given.size() > 1 && given.back().find_first_not_of("0123456789") == std::string::npos;
+  const size_t images = given.size() - counted - 1;
+  const int repeats = counted ? std::atoi(given.back().c_str()) : 20;
+  if (given.empty() || images > 1 || repeats < 1) {
+    std::fprintf(stderr, "usage: %s BUNDLE [FRAME.ppm] [REPEATS=20]\n", argv[0]);
+    return 2;
+  }
+  try {
+    Run(given[0], images ? given[1] : "", repeats);
+    return 0;
+  } catch (const InputError& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+}
