@@ -3,13 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow lint clean compiler
+.PHONY: help demo board test test-slow test-gpu lint clean compiler
 
 help:
 	@echo "make demo       install, then deploy a published network on this machine and run it on an image"
 	@echo "                IMAGE=street.png  your own image     WEIGHTS=lat_small.pth  published weights"
 	@echo "make test       install with the tools for development, run the tests; ARGS='-k store -x' for pytest"
 	@echo "make test-slow  all tests, full resolutions and long runs too"
+	@echo "make test-gpu   the tests that need an NVIDIA GPU in this machine"
+	@echo "make board      make the emulated arm64 board (Debian with qemu-user-static)"
 	@echo "make lint       format, style and types"
 	@echo "make clean      remove build outputs and caches; .venv and results/ stay"
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.10 or newer)"
@@ -21,7 +23,13 @@ test: compiler $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: compiler $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+test-gpu: compiler $(VENV)/installed-gpu
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+board: $(VENV)/installed
+	$(BIN)/python -m targets.emulated_board build
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -39,6 +47,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-gpu: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) -e '.[dev,cuda13]'
+	@touch $@ $(VENV)/installed-dev $(VENV)/installed
 
 $(BIN)/pip: # written last, so an interrupted venv is made again
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
