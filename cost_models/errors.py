@@ -5,6 +5,8 @@ CostModelError
 ├── LoweringError            a network that TVM took, but could not build or link (failed work: exit code 1)
 ├── InvalidMeasurement       samples that cannot be a latency
 ├── IncompatibleTable        a latency table of another target or schema, or a damaged one
+├── IncompatiblePredictor    a predictor of another environment, schema or features, or a damaged one
+├── IncompatiblePrior        a device's prior of another schema, or a damaged one
 ├── MissingEntry             a kernel that nobody has measured: which, on which target
 └── StoreError               the measurement store cannot be opened, read or written
     ├── IncompatibleStore    another format, a newer schema, or damaged
@@ -35,6 +37,14 @@ class InvalidMeasurement(CostModelError):
 
 class IncompatibleTable(CostModelError):
     """A latency table of another target or schema, or a damaged one."""
+
+
+class IncompatiblePredictor(CostModelError):
+    """A predictor of another environment, schema or version of features, or a damaged one."""
+
+
+class IncompatiblePrior(CostModelError):
+    """A device's prior of another schema, or a damaged one."""
 
 
 class MissingEntry(CostModelError):

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 from cost_models.graph import Graph, Node, fold_batch_norm
 from cost_models.ops import (
@@ -58,6 +59,19 @@ class Kernel:
             for n in self.graph.nodes
         ]
         return {"inputs": [list(s) for s in self.inputs], "nodes": nodes, "outputs": list(self.graph.outputs)}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> "Kernel":
+        """The kernel that has this ``description``, as a store keeps it."""
+        kinds = {kind.__name__: kind for kind in Op.__subclasses__()}
+        nodes = []
+        for entry in description["nodes"]:
+            fields = {name: value for name, value in entry.items() if name not in ("name", "op", "inputs")}
+            given = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
+            nodes.append(Node(entry["name"], kinds[entry["op"]](**given), tuple(entry["inputs"])))
+        inputs = tuple(tuple(shape) for shape in description["inputs"])
+        names = tuple(f"x{index}" for index in range(len(inputs)))
+        return cls(Graph(names, tuple(nodes), tuple(description["outputs"])), inputs)
 
     @cached_property
     def key(self) -> str:

@@ -80,16 +80,28 @@ def _measured(table: LatencyTable, part: Part) -> Latency | None:
         return None
 
 
-def estimate(architecture: Architecture, table: LatencyTable, resolution: Resolution) -> Latency:
-    """Latency of the deployed network, from camera frame to class indices: the sum of its parts.
-
-    Raises MissingEntry naming the first kernel that the table does not have.
-    """
+def network_parts(architecture: Architecture, resolution: Resolution) -> list[Part]:
+    """What the deployed network runs, from camera frame to class indices."""
     space = architecture.search_space
     shapes = space.block_inputs(resolution)
     blocks = (
         Part(name, space.block(index, name), {"x": shapes[index]})
         for index, name in enumerate(space.check(architecture.blocks))
     )
-    fixed = space.fixed_parts(resolution, architecture.num_classes)
-    return Latency.total(table.graph(part.graph, part.inputs) for part in (*blocks, *fixed))
+    return [*blocks, *space.fixed_parts(resolution, architecture.num_classes)]
+
+
+def estimate(architecture: Architecture, table: LatencyTable, resolution: Resolution) -> Latency:
+    """Latency of the deployed network, from measured kernels alone: the sum of its parts.
+
+    Raises MissingEntry naming the first kernel that the table does not have.
+    """
+    return Latency.total(
+        table.graph(part.graph, part.inputs) for part in network_parts(architecture, resolution)
+    )
+
+
+def network_kernels(architecture: Architecture, resolution: Resolution) -> list[Kernel]:
+    """The kernels of the deployed network, in the order they run, equal ones as often as they do."""
+    parts = network_parts(architecture, resolution)
+    return [kernel for part in parts for kernel in split_into_kernels(part.graph, part.inputs)]

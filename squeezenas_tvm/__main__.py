@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from squeezenas_tvm.cli import dispatch
+from squeezenas_tvm.cli import dispatch, leave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -11,5 +12,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return dispatch(sys.argv[1:] if argv is None else argv)
 
 
+def run() -> NoReturn:
+    """The console script."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

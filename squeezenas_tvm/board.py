@@ -4,12 +4,11 @@ import argparse
 import logging
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from squeezenas_tvm.cli import PROGRAM, Result, run_command
+from squeezenas_tvm.cli import PROGRAM, Result, leave, run_command
 from squeezenas_tvm.errors import FailedWork, UsageError
 
 if TYPE_CHECKING:
@@ -135,4 +134,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -28,6 +28,7 @@ COMMANDS = {
     "board": "on a board: serve its device to commands that run elsewhere",
     "networks": "list the published architectures with MACs, parameters and latency",
     "profile": "measure the candidate blocks of a space on a target",
+    "predict": "latency of architectures on a target, without the device",
     "deploy": "tune and compile an architecture for a target into a bundle",
     "run": "run a bundle on images: overlay, labels, latency",
     "demo": "the main job from end to end on this machine's CPU",
@@ -175,6 +176,20 @@ def _overview() -> str:
         f"usage: {PROGRAM} COMMAND ...\n\n{squeezenas_tvm.__doc__}\n\ncommands:\n{commands}\n\n"
         f"example:\n  {PROGRAM} targets\n  {PROGRAM} run --help\n"
     )
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code: at once where TVM is loaded.
+
+    A thread that still waits for a device inside TVM would be torn down there with the interpreter, and C++
+    answers that with an abort.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # its reader has left, or it is closed
+            stream.flush()
+    if "tvm" in sys.modules:
+        os._exit(code)
+    sys.exit(code)
 
 
 def _set_up_logging(*, verbose: bool) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from squeezenas_tvm.cli import Result, dispatch, run_command
+from squeezenas_tvm.cli import Result, dispatch, leave, run_command
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import trials_count
 from squeezenas_tvm.run import UNTRAINED
@@ -107,4 +107,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

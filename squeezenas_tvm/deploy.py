@@ -2,13 +2,12 @@
 
 import argparse
 import logging
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squeezenas_tvm.cli import Result, run_command
+from squeezenas_tvm.cli import Result, leave, run_command
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
 
@@ -274,4 +273,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cost_models.block_runs import Block
     from cost_models.effort import Effort
     from cost_models.kernels import Kernel
+    from cost_models.predictor import Predictor
     from cost_models.profiler import Profiler
     from cost_models.store import MeasurementStore
     from cost_models.table import LatencyTable
@@ -34,12 +35,14 @@ class Measured:
         tuning: for JSON: trials, rate and where the time went, in total and by kernel.
         additivity: of the blocks that were also timed whole; None where none was asked for.
         problems: reason by kernel key, for kernels without a working schedule.
+        predictor: fitted to the table and saved beside it; None where that has too few rows.
     """
 
     table: "LatencyTable"
     tuning: Mapping[str, Any]
     additivity: "Additivity | None"
     problems: Mapping[str, str]
+    predictor: "Predictor | None" = None
 
 
 def measure_kernels(
@@ -80,8 +83,28 @@ def measure_kernels(
             reason = next(iter(_failures(store, profiler).values()), "no reason given")
             raise FailedWork(f"not one of {len(wanted)} kernels could be measured on {target.name}: {reason}")
         table = replace(table, machine=_machine(target), boards=_boards(target, profiler))
-        table.save(folder, made_by=f"squeezenas_tvm {title}, effort {effort.name}")
-    return Measured(table, tuning, additivity, problems)
+        made_by = f"squeezenas_tvm {title}, effort {effort.name}"
+        table.save(folder, made_by=made_by)
+        predictor = _fit_predictor(table, store, folder, made_by)
+    return Measured(table, tuning, additivity, problems, predictor)
+
+
+def _fit_predictor(
+    table: "LatencyTable", store: "MeasurementStore", folder: Path, made_by: str
+) -> "Predictor | None":
+    """Fit all measured rows, whatever their space and resolution, and save; None where they are too few."""
+    from cost_models.kernels import Kernel
+    from cost_models.predictor import LEAST_KERNELS, Predictor
+
+    measured = {key: row for key, row in table.rows.items() if row.samples_s}
+    if len(measured) < LEAST_KERNELS:
+        return None
+    described = store.kernels()
+    kernels = [Kernel.from_description(described[key]) for key in measured]
+    seconds = [row.latency.median_s for row in measured.values()]
+    predictor = Predictor.fit(kernels, seconds, table.fingerprint)
+    predictor.save(folder, made_by=made_by)
+    return predictor
 
 
 class _Watch:

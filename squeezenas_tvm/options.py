@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cost_models.cost_model import CostModel
     from cost_models.table import LatencyTable
     from targets import Target
 
@@ -72,6 +73,36 @@ def latency_table(target: "Target", folder: Path | None = None) -> "LatencyTable
         table.machine or "an unnamed machine",
     )
     return table
+
+
+def cost_model(target: "Target", folder: Path | None = None) -> "CostModel":
+    """Every source there is for a target's latencies. A predictor lies beside its table (`latency_table`).
+
+    Args:
+        folder: of a table that must be there; when None, a target without any table has its prior alone.
+
+    Raises:
+        IncompatibleTable, IncompatiblePredictor: one of them is there and cannot be used.
+        CostModelError: there is no source at all.
+    """
+    from cost_models.cost_model import CostModel
+    from cost_models.errors import CostModelError
+    from cost_models.predictor import MANIFEST, Predictor
+    from cost_models.prior import find_prior
+    from cost_models.shipped import shipped_table
+    from cost_models.table import HEADER
+
+    own = results_folder(target.name, folder)
+    place = own if folder is not None or (own / HEADER).exists() else shipped_table(target.name)
+    table = latency_table(target, folder) if place else None
+    predictor = None
+    if table is not None and place is not None and (place / MANIFEST).exists():
+        predictor = Predictor.load(place, fingerprint=table.fingerprint)
+    try:
+        prior = find_prior(target)
+    except CostModelError:
+        prior = None
+    return CostModel(target.name, table, predictor, prior)
 
 
 def _matching_table(folder: Path, target: "Target") -> "LatencyTable":

@@ -2,14 +2,13 @@
 
 import argparse
 import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cost_models.effort import EFFORTS, Effort
-from squeezenas_tvm.cli import Result, positive_int, run_command, table
+from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.measuring import PARTS, Measured, measure_kernels
 from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
 from squeezenas_tvm.progress import duration
@@ -105,6 +104,7 @@ def _report(
         "tuning": measured.tuning,
         "additivity": measured.additivity.document() if measured.additivity else None,
         "boards": list(measured.table.boards),
+        "predictor": dict(measured.predictor.errors) if measured.predictor else None,
         "folder": str(folder),
     }
     path = folder / f"{space.name}-{resolution}.json"
@@ -130,7 +130,9 @@ def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
 
     how = ", ".join(f"{count} {name}" for name, count in sorted(quality["how"].items()))
     share = quality["share_wider_than_5_percent"]
-    lines = [f"{quality['count']} kernels: {how}; 95 % interval wider than {WIDE:.0%}: {share:.1%} of them."]
+    lines = [
+        f"{quality['count']} kernels: {how}; 95 % interval wider than {100 * WIDE:g} %: {share:.1%} of them."
+    ]
     tuning = measured.tuning
     if tuning["trials"]:
         parts = ", ".join(f"{part} {tuning[f'{part}_s']:.0f} s" for part in PARTS)
@@ -140,6 +142,12 @@ def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
         )
     for key, reason in measured.problems.items():
         lines.append(f"Estimated, no schedule works: {key}: {reason}")
+    if measured.predictor is not None:
+        errors = measured.predictor.errors
+        lines.append(
+            f"Predictor of other kernels, tried on sizes left out of its fit: median error "
+            f"{errors['median']:.1%}, {errors['within_10']:.0%} of kernels within 10 %."
+        )
     for board in measured.table.boards:
         if board["before"]:
             before, after = (BoardReading(**board[when]) for when in ("before", "after"))
@@ -193,4 +201,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -223,7 +223,26 @@ def _live(display: Display) -> contextlib.AbstractContextManager[object]:
     from rich.console import Console
     from rich.live import Live
 
-    return Live(get_renderable=display.drawn, console=Console(stderr=True))
+    class OneAtATime(Console):
+        """rich finds out how far up the display begins, then writes: no other thread may come between."""
+
+        turn = threading.RLock()
+
+        def __enter__(self) -> "OneAtATime":
+            self.turn.acquire()
+            super().__enter__()
+            return self
+
+        def __exit__(self, *error: Any) -> None:
+            try:
+                super().__exit__(*error)
+            finally:
+                self.turn.release()
+
+    console = OneAtATime(stderr=True)
+    live = Live(get_renderable=display.drawn, console=console)
+    console.turn = live._lock  # which a refresh takes first: another lock of ours could meet it crosswise
+    return live
 
 
 def _line(shown: Snapshot) -> str:

@@ -2,13 +2,12 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squeezenas_tvm.cli import Result, positive_int, run_command, table
+from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.progress import progress
 
@@ -195,4 +194,4 @@ def _make_folder(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,12 +1,11 @@
 """``targets``: the devices that networks can be built for, and what is missing for one of them."""
 
 import argparse
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from squeezenas_tvm.cli import Result, run_command, table
+from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
 
 EXAMPLE = (
@@ -121,4 +120,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

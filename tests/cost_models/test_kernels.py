@@ -1,5 +1,6 @@
 """Our cut against TVM's own fusion, and what a kernel says of itself."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -162,3 +163,12 @@ def test_distinct_kernels_have_distinct_keys() -> None:
         for kernel in split_into_kernels(part.graph, part.inputs)
     }
     assert len({kernel.key for kernel in kernels}) == len(kernels) > 300
+
+
+def test_a_description_on_disk_gives_the_kernel_back() -> None:
+    for space in SPACES.values():
+        for _, _, part in space.blocks(SIZE):
+            for kernel in split_into_kernels(part.graph, part.inputs):
+                stored = json.loads(json.dumps(kernel.description))
+                assert Kernel.from_description(stored) == kernel
+                assert Kernel.from_description(stored).key == kernel.key

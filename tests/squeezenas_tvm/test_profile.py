@@ -14,6 +14,7 @@ from cost_models.effort import Effort
 from cost_models.environment import environment
 from cost_models.errors import LoweringError
 from cost_models.kernels import split_into_kernels
+from cost_models.predictor import Predictor
 from cost_models.records import Trial
 from cost_models.store import MeasurementStore
 from cost_models.table import LatencyTable
@@ -185,8 +186,12 @@ def test_same_command_again_measures_nothing_and_more_trials_are_the_difference(
     assert "Median latency in ms by position and candidate:" in said
     assert f"Table: {folder / f'squeezenas-small-{SIZE}.json'} (raw samples: {folder}/measurements" in said
     assert f"{len(kernels_of())} kernels: " in said
-    assert "; 95 % interval wider than 5%: " in said
+    assert "; 95 % interval wider than 5 %: " in said
     assert "Whole blocks over the sum of their kernels: warm caches " in said
+    assert "Predictor of other kernels, tried on sizes left out of its fit: median error " in said
+    table = LatencyTable.load(folder)
+    predictor = Predictor.load(folder, fingerprint=table.fingerprint)
+    assert sum(predictor.counts.values()) == sum(bool(row.samples_s) for row in table.rows.values())
     assert " trials (" not in said
     monkeypatch.setattr("search.costs.sample_blocks", lambda *_: [])
     assert main(arguments(quick, folder, TRIALS + 2)) == 0

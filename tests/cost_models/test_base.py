@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from cost_models.base import Base
+from cost_models.features import Machine, matrix
+from cost_models.kernels import Kernel
+
+from .some_kernels import argmax, convolution, depthwise, space
+
+MACHINE = Machine(lanes=16, processors=2, macs_per_s=100e9, bytes_per_s=20e9)
+SPACE = space()
+TABLE = matrix(SPACE, MACHINE)
+SECONDS_A_MAC = {"pointwise": 1 / 90e9, "dense": 1 / 50e9, "depthwise": 1 / 10e9, "memory": 0.0}
+
+
+def device_s(kernel: Kernel, cache: int = 1 << 30) -> float:
+    """Latency on a device that is as the base thinks, with a cache of that many bytes."""
+    moved = kernel.bytes_moved
+    return 2e-6 + kernel.macs * SECONDS_A_MAC[kernel.kind] + moved / 40e9 + max(0, moved - cache) / 10e9
+
+
+SECONDS = np.array([device_s(kernel) for kernel in SPACE])
+
+
+def test_a_device_as_the_base_thinks_is_found_again() -> None:
+    found = Base.fit(TABLE, SECONDS).predict_s(TABLE)
+    assert np.max(np.abs(found / SECONDS - 1)) < 0.05
+
+
+def test_what_falls_out_of_the_cache_costs_more() -> None:
+    seconds = np.array([device_s(kernel, cache=1 << 20) for kernel in SPACE])
+    base = Base.fit(TABLE, seconds)
+    large = [convolution(96, 96, 64, 128), depthwise(96, 128, 256)]
+    expected = [device_s(kernel, cache=1 << 20) for kernel in large]
+    assert base.predict_s(matrix(large, MACHINE)) == pytest.approx(expected, rel=0.15)
+    without = Base.fit(TABLE, SECONDS).predict_s(matrix(large, MACHINE))
+    assert (without < 0.7 * np.array(expected)).all()
+
+
+def test_a_badly_tuned_kernel_does_not_bend_the_others() -> None:
+    seconds = SECONDS.copy()
+    seconds[::10] *= 5
+    found = Base.fit(TABLE, seconds).predict_s(TABLE)
+    assert np.median(np.abs(found / SECONDS - 1)) < 0.03
+
+
+def test_no_cost_is_negative() -> None:
+    falling = np.array([1e-3 / (index + 1) for index in range(len(SPACE))])
+    base = Base.fit(TABLE, falling)
+    assert min(base.costs_s.values()) >= 0
+    assert (base.predict_s(TABLE) > 0).all()
+
+
+def test_work_that_was_never_measured_costs_what_is_usual_of_its_sort() -> None:
+    known = [i for i, kernel in enumerate(SPACE) if kernel.kind == "pointwise"]
+    base = Base.fit(TABLE[known], SECONDS[known])
+    new = [depthwise(48, 32, 64), argmax(64, 128)]
+    costs = base.costs_s
+    expected = [
+        costs["overhead"]
+        + new[0].macs * costs["macs.pointwise"]
+        + new[0].bytes_moved * costs["bytes.pointwise"],
+        costs["overhead"] + new[1].bytes_moved * costs["bytes.pointwise"],
+    ]
+    beyond = {name: cost for name, cost in costs.items() if name.startswith("beyond")}
+    for index, kernel in enumerate(new):
+        for name, cost in beyond.items():
+            expected[index] += max(0, kernel.bytes_moved - int(name.partition(".")[2])) * cost
+    assert base.predict_s(matrix(new, MACHINE)) == pytest.approx(expected, rel=1e-6)

@@ -1,0 +1,100 @@
+"""Which of the three sources answers for a kernel, and what they add up to."""
+
+import pytest
+
+from cost_models.cost_model import CostModel
+from cost_models.errors import CostModelError, MissingEntry
+from cost_models.predictor import Predictor
+from cost_models.prior import OUTSIDE, Prior
+from cost_models.table import LatencyTable, Row
+from targets import load_target
+
+from .some_kernels import convolution, depthwise, relu, space
+
+BOARD = {"device": "board", "dtype": "float32", "tvm_target": '{"kind":"cuda","arch":"sm_72"}'}
+KNOWN = space()
+SECONDS = [2e-6 + kernel.macs / 50e9 + kernel.bytes_moved / 40e9 for kernel in KNOWN]
+TABLE = LatencyTable(
+    "board",
+    BOARD,
+    {k.key: Row("tuned", 4, (0.9 * s, s, 1.2 * s)) for k, s in zip(KNOWN, SECONDS, strict=True)},
+)
+PRIOR = Prior.from_peaks(load_target("jetson-xavier"))
+NEW = convolution(31, 77, 20, 40)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor.fit(KNOWN, SECONDS, BOARD)
+
+
+def test_what_was_measured_is_never_predicted(predictor: Predictor) -> None:
+    (cost,) = CostModel("board", TABLE, predictor, PRIOR).kernels([KNOWN[3]])
+    assert (cost.median_s, cost.source, cost.far) == (SECONDS[3], "measured", False)
+    assert 0.9 * SECONDS[3] <= cost.low_s < cost.median_s < cost.high_s <= 1.2 * SECONDS[3]
+
+
+def test_what_was_not_is_predicted_before_a_prior_is_asked(predictor: Predictor) -> None:
+    known, new = CostModel("board", TABLE, predictor, PRIOR).kernels([KNOWN[0], NEW])
+    assert (known.source, new.source) == ("measured", "predicted")
+    (said,) = predictor.predict([NEW])
+    assert (new.median_s, new.low_s, new.high_s, new.far) == (
+        said.median_s,
+        said.low_s,
+        said.high_s,
+        said.far,
+    )
+
+
+def test_a_prior_says_that_it_is_one_and_has_a_wide_interval() -> None:
+    known, new = CostModel("board", TABLE, None, PRIOR).kernels([KNOWN[0], NEW])
+    assert (known.source, new.source, new.far) == ("measured", "prior", True)
+    assert new.median_s == PRIOR.predict_s(NEW)
+    assert (new.low_s, new.high_s) == (new.median_s / OUTSIDE, new.median_s * OUTSIDE)
+
+
+def test_an_estimated_row_is_no_measurement(predictor: Predictor) -> None:
+    row = Row("estimated", 3, estimate_s=5e-3, reason="no schedule works")
+    table = LatencyTable("board", BOARD, {NEW.key: row})
+    assert CostModel("board", table, predictor).kernels([NEW])[0].source == "predicted"
+
+
+def test_a_network_is_the_sum_of_its_calls_and_says_whose_share_is_whose(predictor: Predictor) -> None:
+    model = CostModel("board", TABLE, predictor, PRIOR)
+    calls = [KNOWN[0], NEW, KNOWN[0], KNOWN[5]]
+    total, costs = model.network(calls), model.kernels(calls)
+    assert total.median_s == pytest.approx(sum(cost.median_s for cost in costs))
+    assert total.low_s == pytest.approx(sum(cost.low_s for cost in costs))
+    assert total.high_s == pytest.approx(sum(cost.high_s for cost in costs))
+    assert total.kernels == 4
+    assert total.shares == pytest.approx(
+        {
+            "measured": (2 * SECONDS[0] + SECONDS[5]) / total.median_s,
+            "predicted": costs[1].median_s / total.median_s,
+        }
+    )
+
+
+def test_kernels_unlike_all_that_was_measured_are_named_once(predictor: Predictor) -> None:
+    strange = depthwise(4000, 300, 300, 5)
+    assert predictor.predict([strange])[0].far
+    total = CostModel("board", TABLE, predictor).network([KNOWN[0], strange, strange])
+    assert total.unsure == (strange,)
+
+
+def test_a_hole_without_predictor_and_prior_is_an_error() -> None:
+    with pytest.raises(MissingEntry, match="not measured on board; measure it with: python -m"):
+        CostModel("board", TABLE).network([KNOWN[0], NEW])
+
+
+def test_no_source_at_all_is_refused() -> None:
+    with pytest.raises(
+        CostModelError, match="target board: no table, no predictor and no prior; make a table"
+    ):
+        CostModel("board")
+
+
+def test_the_same_kernel_costs_the_same_in_every_place(predictor: Predictor) -> None:
+    model = CostModel("board", TABLE, predictor)
+    kernel = relu(48, 40, 72)
+    assert len(set(model.kernels([kernel, KNOWN[1], kernel, kernel]))) == 2

@@ -1,0 +1,101 @@
+"""The predict command: shipped tables, priors, tables of one's own, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cost_models.effort import Effort
+from search.architecture import load_architecture
+from search.costs import network_kernels
+from search.resolution import Resolution
+from squeezenas_tvm.measuring import measure_kernels
+from squeezenas_tvm.predict import main
+from targets import load_target
+
+from .helpers import SIZE, fill, kernels_of, refused_by
+
+NAME = "squeezenas-lat-small"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a table of local-cpu with all kernels of Small at 64x128, by a formula."""
+    folder = tmp_path_factory.mktemp("table")
+    fill(folder, load_target("local-cpu"), kernels_of())
+    measure_kernels(load_target("local-cpu"), [], folder, effort=Effort.alone(0))
+    return folder
+
+
+def predicted(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[dict[str, Any], str]:
+    assert main([*argv, "--json"]) == 0
+    captured = capfd.readouterr()
+    return json.loads(captured.out), captured.err
+
+
+def test_latency_of_each_network_with_its_kernels(table: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    given = [NAME, "squeezenas-mac-small", "--target", "local-cpu", "--table", str(table)]
+    document, _ = predicted(capfd, *given, "--resolution", str(SIZE))
+    assert (document["target"], document["resolution"]) == ("local-cpu", str(SIZE))
+    assert [network["name"] for network in document["networks"]] == [NAME, "squeezenas-mac-small"]
+    for network in document["networks"]:
+        latency = network["latency_ms"]
+        assert network["sources"] == {"measured": pytest.approx(1)}
+        assert network["unsure"] == []
+        kernels = network_kernels(load_architecture(network["name"]), SIZE)
+        assert sum(entry["calls"] for entry in network["kernels"]) == len(kernels)
+        total = sum(entry["calls"] * entry["median_ms"] for entry in network["kernels"])
+        assert latency["median"] == pytest.approx(total)
+        assert latency["low"] < latency["median"] < latency["high"]
+
+
+def test_a_device_nobody_has_attached_is_told_by_its_prior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    document, _ = predicted(capfd, NAME, "squeezenas-mac-small", "--target", "jetson-xavier")
+    lat, mac = document["networks"]
+    assert lat["sources"] == mac["sources"] == {"prior": pytest.approx(1)}
+    assert lat["latency_ms"]["median"] < mac["latency_ms"]["median"]  # as published
+    assert len(lat["unsure"]) == len(lat["kernels"])
+    assert main([NAME, "--target", "jetson-xavier"]) == 0
+    assert "prior: a physical model, nothing measured there by us: " in capfd.readouterr().out
+
+
+def test_the_shipped_table_serves_where_nothing_was_profiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    document, said = predicted(capfd, NAME, "--target", "local-cpu", "--resolution", "256x512")
+    assert document["networks"][0]["sources"] == {"measured": pytest.approx(1)}
+    assert "this device is not profiled yet; latencies are of the shipped table" in said
+
+
+def test_text_says_what_the_number_is_of(table: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    given = [NAME, "--target", "local-cpu", "--table", str(table), "--resolution", str(SIZE)]
+    assert main(given) == 0
+    said = capfd.readouterr().out
+    assert "100% measured" in said
+    assert f"On local-cpu at {SIZE}, from camera frame to class indices: sums of kernels" in said
+
+
+def refused(argv: list[str], words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    refused_by(main, argv, words, capfd)
+
+
+def test_wrong_words_are_refused(table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    refused(["squeezenas-lat-smal", "--target", "local-cpu"], "did you mean squeezenas-lat-small?", capfd)
+    refused([NAME, "--target", "jetson-xaver"], "did you mean jetson-xavier", capfd)
+    refused([NAME, "--target", "local-cpu", "--resolution", "7x7"], "the nearest that works is 64x64", capfd)
+    refused([NAME, "--target", "local-cpu", "--table", str(tmp_path)], "no sound table there", capfd)
+    refused(
+        [NAME, "--target", "jetson-xavier", "--table", str(table)],
+        "is a table of local-cpu, not of jetson-xavier",
+        capfd,
+    )
+
+
+def test_kernels_of_a_network_come_in_order_and_as_often_as_they_run() -> None:
+    kernels = network_kernels(load_architecture(NAME), Resolution(64, 128))
+    assert len(kernels) > len(set(kernels)) > 20
