@@ -205,3 +205,17 @@ def test_missing_sibling_is_named(tmp_path: Path) -> None:
     done = python("-S", "-c", "import squeezenas_tvm", cwd=tmp_path)
     assert "ImportError: squeezenas_tvm needs its package 'targets' at" in done.stderr
     assert "install squeezenas-tvm again" in done.stderr
+
+
+@pytest.mark.parametrize(("loaded", "said"), [(True, "all of it"), (False, "all of it, torn down")])
+def test_a_process_with_tvm_ends_at_once_and_says_all_it_had_to_say(loaded: bool, said: str) -> None:
+    script = (
+        "import atexit, sys, types\n"
+        "from squeezenas_tvm.cli import leave\n"
+        "atexit.register(print, ', torn down', end='')\n"
+        f"if {loaded}: sys.modules['tvm'] = types.ModuleType('tvm')\n"
+        "print('all of it', end='')\n"
+        "leave(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, said)
