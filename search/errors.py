@@ -5,7 +5,12 @@ SearchError
 ├── UnknownCandidate      a block's name that the space does not offer there
 ├── InvalidArchitecture   an architecture file or list of blocks that is no member of its space
 ├── InvalidResolution     a size no network takes; names the nearest that works
-└── InvalidWeights        weights of another network, or a file that holds none
+├── InvalidWeights        weights of another network, or a file that holds none
+├── InvalidData           a data set that is not there, or whose files are missing, damaged or out of range
+├── InvalidSearch         an objective or a budget that cannot be searched for
+├── InvalidRecipe         a recipe that is not one, or does not fit its data or its device
+├── InvalidCheckpoint     a checkpoint that is none, or one of another work
+└── FailedTraining        training that cannot go on: what is kept, what to change (exit code 1)
 """
 
 import difflib
@@ -36,6 +41,28 @@ class InvalidResolution(SearchError):
 
 class InvalidWeights(SearchError):
     """Weights of another network, or a file that holds none."""
+
+
+class InvalidData(SearchError):
+    """A data set that is not there, or whose files are missing, damaged or out of range."""
+
+
+class InvalidSearch(SearchError):
+    """An objective or a budget that cannot be searched for."""
+
+
+class InvalidRecipe(SearchError):
+    """A recipe that is not one, or does not fit its data or its device."""
+
+
+class InvalidCheckpoint(SearchError):
+    """A checkpoint that is none, or one of another work."""
+
+
+class FailedTraining(SearchError):
+    """Training that cannot go on: no finite loss, out of memory, a lost process."""
+
+    exit_code = 1
 
 
 def near_miss(name: str, known: Iterable[str]) -> str:

@@ -1,5 +1,7 @@
 """How right a segmentation is: counts of pixels, and what is read off them. No PyTorch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,13 +37,27 @@ def pixel_accuracy(confusion: Counts) -> float:
 
 
 def iou_per_class(confusion: Counts) -> npt.NDArray[np.float64]:
-    """Intersection over union, (num_classes,), 0..1; nan for classes that no label has."""
-    hits, labelled = np.diag(confusion), confusion.sum(1)
-    union = labelled + confusion.sum(0) - hits
-    return np.where(labelled > 0, hits / np.maximum(union, 1), np.nan)
+    """Intersection over union, (num_classes,), 0..1, as Cityscapes' evaluation counts it.
+
+    A class that is given where no label has it is 0, one that occurs in neither is nan.
+    """
+    hits = np.diag(confusion)
+    union = confusion.sum(1) + confusion.sum(0) - hits
+    return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
+
+
+def iou_per_category(confusion: Counts, categories: Sequence[str]) -> dict[str, float]:
+    """The same for coarser classes, within which one may be taken for another.
+
+    Args:
+        categories: of each class, in the order of the classes.
+    """
+    names = list(dict.fromkeys(categories))
+    belongs = np.array([[category == name for category in categories] for name in names], np.int64)
+    return dict(zip(names, iou_per_class(belongs @ confusion @ belongs.T).tolist(), strict=True))
 
 
 def mean_iou(confusion: Counts) -> float:
-    """Mean IoU over the classes that the labels have; nan when they have none."""
+    """Mean IoU over the classes that occur, in labels or predictions; nan when there are none."""
     iou = iou_per_class(confusion)
     return float(np.nanmean(iou)) if not np.isnan(iou).all() else float("nan")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import squeezenas_tvm
+from search.data.classes import CLASSES
 from squeezenas_tvm.bundle_runner import (
     REQUIRED,
     SCHEMA_VERSION,
@@ -39,54 +40,6 @@ SHIPPED = {
     "cpp/CMakeLists.txt": _HERE / "cpp" / "CMakeLists.txt",
 }
 FILES = (*dict.fromkeys((*REQUIRED, *SHIPPED)),)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelClass:
-    """One class: ``id`` is the data set's own, ``color`` its usual (red, green, blue)."""
-
-    id: int
-    name: str
-    color: tuple[int, int, int]
-
-
-# The place in the tuple is the class index that networks give (Cityscapes calls it trainId).
-CLASSES: Mapping[str, tuple[LabelClass, ...]] = {
-    "cityscapes": (
-        LabelClass(7, "road", (128, 64, 128)),
-        LabelClass(8, "sidewalk", (244, 35, 232)),
-        LabelClass(11, "building", (70, 70, 70)),
-        LabelClass(12, "wall", (102, 102, 156)),
-        LabelClass(13, "fence", (190, 153, 153)),
-        LabelClass(17, "pole", (153, 153, 153)),
-        LabelClass(19, "traffic light", (250, 170, 30)),
-        LabelClass(20, "traffic sign", (220, 220, 0)),
-        LabelClass(21, "vegetation", (107, 142, 35)),
-        LabelClass(22, "terrain", (152, 251, 152)),
-        LabelClass(23, "sky", (70, 130, 180)),
-        LabelClass(24, "person", (220, 20, 60)),
-        LabelClass(25, "rider", (255, 0, 0)),
-        LabelClass(26, "car", (0, 0, 142)),
-        LabelClass(27, "truck", (0, 0, 70)),
-        LabelClass(28, "bus", (0, 60, 100)),
-        LabelClass(31, "train", (0, 80, 100)),
-        LabelClass(32, "motorcycle", (0, 0, 230)),
-        LabelClass(33, "bicycle", (119, 11, 32)),
-    ),
-    "camvid": (
-        LabelClass(0, "sky", (128, 128, 128)),
-        LabelClass(1, "building", (128, 0, 0)),
-        LabelClass(2, "pole", (192, 192, 128)),
-        LabelClass(3, "road", (128, 64, 128)),
-        LabelClass(4, "pavement", (60, 40, 222)),
-        LabelClass(5, "tree", (128, 128, 0)),
-        LabelClass(6, "sign", (192, 128, 128)),
-        LabelClass(7, "fence", (64, 64, 128)),
-        LabelClass(8, "car", (64, 0, 128)),
-        LabelClass(9, "pedestrian", (64, 64, 0)),
-        LabelClass(10, "bicyclist", (0, 128, 192)),
-    ),
-}
 
 
 def label_entries(dataset: str) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.records import Measurement
 from cost_models.store import MeasurementStore
 from search.architecture import load_architecture
+from search.data.scene import draw_scene
 from search.network import SegmentationNetwork, build_network
 from search.resolution import Resolution
 from search.spaces import IMAGENET_MEAN, IMAGENET_STD, camera_network
@@ -35,7 +36,6 @@ from squeezenas_tvm.deploy import KEPT, main
 from squeezenas_tvm.images import resize_bilinear
 from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.run import main as run
-from squeezenas_tvm.scene import draw_scene
 from targets import load_target
 
 from .helpers import NAME, ROOT, SIZE, TRIED, command, deploy_arguments, fill, finish

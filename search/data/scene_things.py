@@ -1,4 +1,4 @@
-"""What stands and moves in a drawn street, and the canvas it is drawn on: see :mod:`squeezenas_tvm.scene`."""
+"""What stands and moves in a drawn street, and the canvas it is drawn on: see :mod:`search.data.scene`."""
 
 import numpy as np
 from PIL import Image, ImageDraw

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from squeezenas_tvm.scene import draw_scene
-from squeezenas_tvm.scene_things import CAR, ROAD, SKY, UNKNOWN, Canvas
+from search.data.scene import draw_scene
+from search.data.scene_things import CAR, ROAD, SKY, UNKNOWN, Canvas
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 32), (96, 192), (200, 100)])

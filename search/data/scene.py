@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from squeezenas_tvm import scene_things as draw
-from squeezenas_tvm.scene_things import FAR_M, Canvas, Color, shade, steps
+from search.data import scene_things as draw
+from search.data.scene_things import FAR_M, Canvas, Color, shade, steps
 
 UInt8 = npt.NDArray[np.uint8]
 

@@ -1,0 +1,101 @@
+"""Random changes of labelled images, each a function of the numbers that one generator gives. No PyTorch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from search.data.frames import Size, UInt8
+from search.metrics import IGNORE
+from search.spaces import IMAGENET_MEAN
+
+PADDING: tuple[int, ...] = tuple(round(255 * mean) for mean in IMAGENET_MEAN)  # zero once normalised
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training frames are varied, by numbers drawn uniformly.
+
+    Attributes:
+        crop: height and width of what comes out, pixels.
+        scale: smallest and largest factor by which a frame is resized before a crop is taken at random.
+            Where it is smaller than the crop, it lies at random in mean colour and ignored labels.
+        flip: mirror every other frame, by chance.
+        colour: brightness, contrast and saturation are each multiplied by 1 - colour to 1 + colour.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    crop: Size
+    scale: tuple[float, float] = (1.0, 1.0)
+    flip: bool = False
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.crop) < 1:
+            raise ValueError(f"crop {self.crop[0]}x{self.crop[1]}: sides must be at least 1 pixel")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale {self.scale[0]} to {self.scale[1]}: must be above 0, the smaller first")
+        if not 0 <= self.colour <= 1:
+            raise ValueError(f"colour {self.colour}: must be 0 to 1")
+
+    def apply(self, image: UInt8, labels: UInt8, rng: np.random.Generator) -> tuple[UInt8, UInt8]:
+        """Image (H, W, 3) and labels (H, W) to a crop of both. Equal generators give equal crops."""
+        scale = rng.uniform(*self.scale)
+        shares = rng.random(2)
+        flipped = self.flip and rng.random() < 0.5
+        factors = rng.uniform(1 - self.colour, 1 + self.colour, 3)
+        spans = [
+            _Span.of(length, crop, scale, share)
+            for length, crop, share in zip(labels.shape, self.crop, shares, strict=True)
+        ]
+        picture = _cut(Image.fromarray(image), spans, Image.Resampling.BILINEAR)
+        marks = _cut(Image.fromarray(labels), spans, Image.Resampling.NEAREST)
+        if self.colour:
+            picture = _recoloured(picture, factors)
+        rows, columns = (slice(span.start, span.start + span.length) for span in spans)
+        out = np.full((*self.crop, 3), PADDING, np.uint8)
+        marked = np.full(self.crop, IGNORE, np.uint8)
+        out[rows, columns], marked[rows, columns] = np.asarray(picture), np.asarray(marks)
+        if flipped:
+            out, marked = out[:, ::-1], marked[:, ::-1]
+        return out, marked
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Along one axis: ``low`` to ``high`` of the frame become the crop's ``length`` pixels from ``start``."""
+
+    low: float
+    high: float
+    start: int
+    length: int
+
+    @classmethod
+    def of(cls, frame: int, crop: int, scale: float, share: float) -> "_Span":
+        """``share``, 0 to 1, says where among the places that there are."""
+        scaled = max(1, round(frame * scale))
+        room = scaled - crop
+        first = int(share * (abs(room) + 1))
+        if room < 0:
+            return cls(0, frame, first, scaled)
+        return cls(first * frame / scaled, min((first + crop) * frame / scaled, frame), 0, crop)
+
+
+def _cut(picture: Image.Image, spans: list[_Span], resampling: Image.Resampling) -> Image.Image:
+    """Resize and crop in one go: only what is kept is computed."""
+    rows, columns = spans
+    box = (columns.low, rows.low, columns.high, rows.high)
+    return picture.resize((columns.length, rows.length), resampling, box)
+
+
+def _recoloured(picture: Image.Image, factors: npt.NDArray[np.float64]) -> Image.Image:
+    """Brightness, contrast, saturation, one after another, as one linear map: each of them is linear."""
+    brightness, contrast, saturation = factors
+    mean = float(np.asarray(picture)[::4, ::4].reshape(-1, 3).mean(0) @ LUMA)
+    mixing = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * LUMA)
+    shift = np.full((3, 1), brightness * (1 - contrast) * mean)
+    return picture.convert("RGB", tuple(np.hstack([mixing, shift]).ravel().tolist()))

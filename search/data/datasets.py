@@ -1,0 +1,41 @@
+"""Data sets by name. No PyTorch."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from search.data.camvid import open_camvid
+from search.data.cityscapes import open_cityscapes
+from search.data.frames import Data
+from search.data.synthetic import open_synthetic
+from search.errors import InvalidData, near_miss
+
+IN_FOLDERS: dict[str, Callable[[Path], Data]] = {
+    "camvid": open_camvid,
+    "cityscapes": open_cityscapes,
+    "cityscapes-coarse": partial(open_cityscapes, coarse=True),
+}
+ALLOWED = (*(f"{name}:FOLDER" for name in IN_FOLDERS), "synthetic", "synthetic:COUNT")
+
+
+def open_data(spec: str) -> Data:
+    """The data set that ``camvid:FOLDER``, ``cityscapes:FOLDER``, ``cityscapes-coarse:FOLDER``,
+    ``synthetic``, ``synthetic:COUNT`` or ``synthetic:COUNT:HxW`` names. Its files are listed, not read.
+
+    Raises:
+        InvalidData: no such data set, no such folder, or nothing of that data set in it.
+        InvalidResolution: a size of scenes that no network takes.
+    """
+    name, _, rest = spec.partition(":")
+    if name == "synthetic":
+        return open_synthetic(rest)
+    if name not in IN_FOLDERS:
+        raise InvalidData(
+            f"unknown data set {name!r}{near_miss(name, [*IN_FOLDERS, 'synthetic'])}; "
+            f"allowed: {', '.join(ALLOWED)}"
+        )
+    folder = Path(rest).expanduser()
+    if not rest or not folder.is_dir():
+        found = f"no folder {folder}" if rest else "no folder is named"
+        raise InvalidData(f"data set {spec}: {found}; write {name}:FOLDER")
+    return IN_FOLDERS[name](folder)

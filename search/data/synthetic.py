@@ -1,0 +1,60 @@
+"""Street-like scenes as a data set, drawn when they are asked for: for those who have no data yet."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.data.classes import CLASSES
+from search.data.frames import Data, Size, UInt8
+from search.data.scene import draw_scene
+from search.errors import InvalidData
+from search.resolution import Resolution
+
+SEED = 1709  # of all scenes; another one is another data set
+DEFAULT_COUNT = 200
+DEFAULT_SIZE = (256, 512)
+
+
+@dataclass(frozen=True)
+class DrawnFrame:
+    """The ``index``-th scene of a split."""
+
+    split: str
+    place: int
+    index: int
+    size: Size
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}_{self.index:05}"
+
+    def load(self) -> tuple[UInt8, UInt8]:
+        """See `search.data.frames.Frame`."""
+        return draw_scene(*self.size, np.random.default_rng([SEED, self.place, self.index]))
+
+    def faults(self, size: Size, *, decode: bool) -> list[str]:
+        """None: there is no file."""
+        return []
+
+
+def open_synthetic(options: str = "") -> Data:
+    """``COUNT:HxW``, both optional: training frames, a fifth of that for each other split, and their size.
+
+    Classes are those of Cityscapes. Scenes depend on their split and number alone, so that the first frames
+    of a larger set are those of a smaller one. Raises InvalidData, or InvalidResolution.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,6})?(?::(.+))?", options)
+    if not match:
+        raise InvalidData(
+            f"data set synthetic:{options}: write synthetic, synthetic:COUNT or synthetic:COUNT:HxW, "
+            "for example synthetic:200:256x512"
+        )
+    count = int(match[1] or DEFAULT_COUNT)
+    size: Size = Resolution.parse(match[2]) if match[2] else DEFAULT_SIZE
+    counts = {"train": count, "val": -(-count // 5), "test": -(-count // 5)}
+    splits = {
+        split: tuple(DrawnFrame(split, place, index, size) for index in range(number))
+        for place, (split, number) in enumerate(counts.items())
+    }
+    return Data("synthetic", CLASSES["cityscapes"], size, splits)
