@@ -1,0 +1,29 @@
+"""Weights to begin a training with, also those of another number of classes."""
+
+from pathlib import Path
+
+from search.architecture import Architecture
+from search.errors import InvalidWeights
+from search.weights import Array, load_weights
+
+
+def initial_weights(
+    architecture: Architecture, path: Path, *, other_classes: int
+) -> tuple[dict[str, Array], list[str]]:
+    """Weights from a file, and the names of the tensors of it that were left out: those of its classifier.
+
+    Args:
+        other_classes: the number of classes the file may have instead of the architecture's.
+
+    Raises InvalidWeights: of another network, or of any other number of classes.
+    """
+    try:
+        return load_weights(architecture, path), []
+    except InvalidWeights:
+        if other_classes == architecture.num_classes:
+            raise
+    tensors = load_weights(architecture.model_copy(update={"num_classes": other_classes}), path)
+    graph = architecture.network()
+    wanted = graph.parameters() | graph.buffers()
+    left_out = sorted(name for name, values in tensors.items() if values.shape != wanted[name])
+    return {name: values for name, values in tensors.items() if name not in left_out}, left_out

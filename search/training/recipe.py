@@ -1,0 +1,233 @@
+"""How to train, as data: YAML files with a list of stages, read strictly. No PyTorch."""
+
+from importlib import resources
+from itertools import dropwhile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from search.errors import InvalidRecipe, near_miss
+from search.strict_yaml import parse_yaml
+
+_FILES = resources.files("search") / "recipes"
+
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Side = Annotated[int, Field(ge=64, le=8192)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Sgd(Section):
+    """Stochastic gradient descent with momentum.
+
+    Attributes:
+        decay_norms: whether weight decay also holds for batch normalisation and biases.
+        head_factor: the learning rate of the decoder, as a multiple of that of the encoder.
+    """
+
+    learning_rate: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    nesterov: bool = False
+    decay_norms: bool = True
+    head_factor: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _has_momentum(self) -> "Sgd":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class _Schedule(Section):
+    """Attributes: ``warmup_epochs``, over which the learning rate first rises from about 0."""
+
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Poly(_Schedule):
+    """Falls to 0 as the share of steps that are left, to a power."""
+
+    kind: Literal["poly"]
+    power: Positive = 0.9
+
+
+class Steps(_Schedule):
+    """Is multiplied by ``factor`` at the beginning of each of the epochs ``milestones``, counted from 0."""
+
+    kind: Literal["step"]
+    milestones: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)]
+    factor: Share = 0.1
+
+
+class Cosine(_Schedule):
+    """Falls to 0 along half a cosine."""
+
+    kind: Literal["cosine"]
+
+
+Schedule = Annotated[Poly | Steps | Cosine, Field(discriminator="kind")]
+
+
+class _Loss(Section):
+    """Attributes: ``class_weights``, one a class, or from how frequent the classes are: 1 / ln(1.02 + share)
+    (ENet, arXiv:1606.02147, section 5.2); all 1 when null."""
+
+    class_weights: Literal["inverse-log"] | Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
+
+
+class CrossEntropy(_Loss):
+    """Mean over the labelled pixels."""
+
+    kind: Literal["cross_entropy"]
+
+
+class HardPixels(_Loss):
+    """Cross-entropy of hard pixels alone (online hard example mining).
+
+    Attributes:
+        threshold: pixels whose own class has a lower probability than this count,
+        min_kept: and at least this share of the labelled pixels of every image, the hardest.
+    """
+
+    kind: Literal["ohem"]
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    min_kept: Share = 0.0625
+
+
+Loss = Annotated[CrossEntropy | HardPixels, Field(discriminator="kind")]
+
+
+class Given(Section):
+    """Training that happened elsewhere: its result is what ``--init`` names."""
+
+    kind: Literal["given"]
+    name: Text
+    summary: Text
+
+
+class Stage(Section):
+    """Training of the network on one data set.
+
+    Attributes:
+        data: what ``open_data`` takes; ``{data}`` stands for all of ``--data``, ``{path}`` for its path.
+        split: ``trainval`` leaves no frames to choose the best epoch by; the last one counts as the best.
+        batch_size: over all processes.
+        crop, scale, flip, colour: see ``search.data.loaders.Augmentation``.
+        ema_decay: of a moving average of the weights, which is what is evaluated and kept; none when null.
+        precision: of activations; ``float16`` on GPUs only.
+        evaluate_every: epochs; the last one is evaluated in any case.
+        freeze_norms: leave batch normalisation as it is.
+    """
+
+    kind: Literal["segmentation"]
+    name: Text
+    data: Text = "{data}"
+    split: Literal["train", "trainval"] = "train"
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    crop: Annotated[tuple[Side, Side], Field(strict=False)]
+    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.5, 2.0)
+    flip: bool = True
+    colour: Annotated[float, Field(ge=0, le=1)] = 0.0
+    optimizer: Sgd
+    schedule: Schedule
+    loss: Loss = CrossEntropy(kind="cross_entropy")
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    freeze_norms: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Stage":
+        faults = []
+        if self.scale[0] > self.scale[1]:
+            faults.append(f"scale: found {list(self.scale)}; allowed: the smaller one first")
+        if isinstance(self.schedule, Steps):
+            found = list(self.schedule.milestones)
+            if found != sorted(set(found)) or found[-1] >= self.epochs:
+                faults.append(
+                    f"schedule.milestones: found {found}; allowed: rising, all below epochs, {self.epochs}"
+                )
+        if self.schedule.warmup_epochs >= self.epochs:
+            found_epochs = f"{self.schedule.warmup_epochs:g}"
+            faults.append(
+                f"schedule.warmup_epochs: found {found_epochs}; allowed: less than epochs, {self.epochs}"
+            )
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def data_spec(self, given: str) -> str:
+        """What to open for this stage where ``--data`` is ``given``."""
+        return self.data.replace("{data}", given).replace("{path}", given.partition(":")[2])
+
+
+class Recipe(Section):
+    """Stages of training, one after the other: each begins with the weights of the one before."""
+
+    schema_version: Literal[1]
+    name: Text
+    summary: Text
+    seed: Annotated[int, Field(ge=0)] = 0
+    stages: Annotated[
+        tuple[Annotated[Given | Stage, Field(discriminator="kind")], ...], Field(strict=False, min_length=1)
+    ]
+
+    @property
+    def given(self) -> tuple[Given, ...]:
+        """The first stages, which ``--init`` stands for."""
+        return tuple(stage for stage in self.stages if isinstance(stage, Given))
+
+    @property
+    def training(self) -> tuple[Stage, ...]:
+        """The stages that are run."""
+        return tuple(stage for stage in self.stages if isinstance(stage, Stage))
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Recipe":
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages: found the names {', '.join(names)}; allowed: each once")
+        if not self.training:
+            raise ValueError("stages: all are of kind given; allowed: one of kind segmentation at least")
+        if any(isinstance(stage, Given) for stage in dropwhile(_is_given, self.stages)):
+            raise ValueError("stages: one of kind given comes after training; allowed: before it only")
+        return self
+
+
+def list_recipes() -> list[str]:
+    """Names of the shipped recipes, in alphabetical order."""
+    return sorted(f.name.removesuffix(".yaml") for f in _FILES.iterdir() if f.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """A recipe by name (``camvid``) or from a YAML file of the user's.
+
+    Raises:
+        InvalidRecipe: no such name or file, not YAML, or unlike the schema: every fault in one message.
+    """
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text, where = path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidRecipe(f"{path}: cannot be read as a YAML file ({error})") from None
+    else:
+        known = list_recipes()
+        if str(source) not in known:
+            raise InvalidRecipe(
+                f"unknown recipe {str(source)!r}{near_miss(str(source), known)}; "
+                f"allowed: {', '.join(known)}, or the path of a .yaml file of your own"
+            )
+        text, where = (_FILES / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
+    return parse_yaml(text, where, Recipe, InvalidRecipe)
+
+
+def _is_given(stage: Any) -> bool:
+    return isinstance(stage, Given)

@@ -1,0 +1,46 @@
+"""What a training writes beside its weights: curves.csv and TensorBoard event files."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from torch.utils.tensorboard import SummaryWriter
+
+Row: TypeAlias = Mapping[str, str | int | float | None]
+
+
+class Records:
+    """Of one folder; ``close`` it.
+
+    Args:
+        columns: of curves.csv.
+        purge_step: events of this step and later ones, which a stopped run left, do not count any more.
+    """
+
+    def __init__(self, folder: Path, columns: Sequence[str], *, purge_step: int | None = None) -> None:
+        self._path, self._columns = folder / "curves.csv", columns
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
+
+    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Points of TensorBoard's curves, by name, such as ``train/loss``; none where there is no value."""
+        for name, value in values.items():
+            if value is not None:
+                self._events.add_scalar(name, value, step)
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        """Write curves.csv, all of it: a run that goes on from a checkpoint does some rows again."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(text.getvalue(), encoding="utf-8")
+        os.replace(partial, self._path)
+        self._events.flush()
+
+    def close(self) -> None:
+        """Write the last events."""
+        self._events.close()

@@ -1,0 +1,315 @@
+"""A training from beginning to end: the stages of a recipe, evaluation, checkpoints, the best weights."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cost_models.interrupts import HeldInterrupts
+from search.architecture import Architecture
+from search.data import Augmentation, Data
+from search.data.loaders import TrainLoader, eval_loader, train_loader
+from search.errors import FailedTraining, InvalidData, InvalidRecipe
+from search.metrics import Counts
+from search.network import build_network
+from search.training.best import iou_percent, is_better, scores, write_best
+from search.training.checkpoint import (
+    load_checkpoint,
+    random_states,
+    restore_random_states,
+    save_checkpoint,
+)
+from search.training.distributed import KEPT, Ranks
+from search.training.evaluation import evaluate_network
+from search.training.losses import make_loss
+from search.training.recipe import Recipe, Stage
+from search.training.records import Records, Row
+from search.training.trainer import Trainer
+from search.weights import Array
+
+CHECKPOINT = "last.ckpt"
+COLUMNS = (
+    *("stage", "epoch", "step", "learning_rate", "loss", "miou_percent", "pixel_accuracy_percent"),
+    "seconds",
+)
+SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process; epochs may last longer
+
+
+class TrainingRun:
+    """Trains one architecture by a recipe; writes a checkpoint, the best weights and curves into ``out``.
+
+    Args:
+        architecture: with as many classes as the data.
+        data: of each of ``recipe.training``.
+        initial: weights to begin with; tensors that are missing keep their fresh values.
+        workers: processes of this one that load data.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        recipe: Recipe,
+        data: Sequence[Data],
+        out: Path,
+        ranks: Ranks,
+        *,
+        initial: Mapping[str, Array] | None = None,
+        workers: int = 0,
+    ) -> None:
+        self._architecture, self._recipe, self._data = architecture, recipe, list(data)
+        self._out, self._ranks, self._workers = out, ranks, workers
+        self._on_step: Callable[[str], None] = _silent
+        torch.manual_seed(recipe.seed)
+        self._network = build_network(architecture)
+        if initial:
+            tensors = {name: torch.from_numpy(values) for name, values in initial.items()}
+            self._network.load_state_dict(tensors, strict=False)
+        self._network.to(ranks.device)
+        self._index = self._epoch = self._batch = 0
+        self._loss_sum = self._seconds = 0.0
+        self._history: list[Row] = []
+        self._best: dict[str, Any] | None = None
+        self._trainer: Trainer | None = None
+        self._resumed: dict[str, Any] | None = None
+        self._steps = [
+            _batches(stage, found) for stage, found in zip(recipe.training, self._data, strict=True)
+        ]
+        self._saved_s = time.monotonic()
+
+    @property
+    def steps_left(self) -> int:
+        """Updates until the end, over all stages."""
+        stages = list(zip(self._recipe.training, self._steps, strict=True))[self._index :]
+        return sum(stage.epochs * steps for stage, steps in stages) - self._step
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same to go on from a checkpoint."""
+        return {
+            "recipe": self._recipe.model_dump(mode="json"),
+            "architecture": {
+                "space": self._architecture.space,
+                "blocks": list(self._architecture.blocks),
+                "num_classes": self._architecture.num_classes,
+            },
+            "data": [
+                {"name": data.name, "frames": len(data.frames(stage.split))}
+                for stage, data in zip(self._recipe.training, self._data, strict=True)
+            ],
+        }
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint in ``out``. Raises InvalidCheckpoint."""
+        state = load_checkpoint(self._out / CHECKPOINT, self.fingerprint)
+        self._index, self._epoch, self._batch = state["index"], state["epoch"], state["batch"]
+        self._loss_sum, self._seconds = state["loss_sum"], state["seconds"]
+        self._history, self._best = state["history"], state["best"]
+        self._resumed = state
+
+    def run(self, on_step: Callable[[str], None] | None = None) -> dict[str, Any]:
+        """Train what is left; returns what is known of the best weights. Ctrl-C leaves a checkpoint.
+
+        Args:
+            on_step: told after each step what is going on, one phrase.
+
+        Raises:
+            FailedTraining: it cannot go on; the last checkpoint is kept.
+            InvalidRecipe, InvalidData: stage and data do not fit each other or the processes.
+        """
+        self._on_step = on_step or _silent
+        records = None
+        if self._ranks.first:
+            records = Records(self._out, COLUMNS, purge_step=self._global_step + 1)
+        try:
+            for index in range(self._index, len(self._steps)):
+                self._train_stage(index, records)
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        finally:
+            if records:
+                records.close()
+        assert self._best is not None
+        return self._best
+
+    def _train_stage(self, index: int, records: Records | None) -> None:
+        stage, data = self._recipe.training[index], self._data[index]
+        loader, trainer = self._prepared(index, stage, data)
+        with HeldInterrupts():
+            if self._resumed is None:
+                self._index, self._epoch, self._batch, self._best = index, 0, 0, None
+            else:
+                trainer.load_state_dict(self._resumed["trainer"])
+                restore_random_states(self._resumed["random"])
+                self._resumed = None
+            self._trainer = trainer
+        while self._epoch < stage.epochs:
+            with _data_explained():
+                self._train_epoch(stage, loader, trainer, records)
+            self._finish_epoch(stage, data, trainer, records)
+            self._save()
+        self._network.load_state_dict(trainer.evaluated.state_dict())
+
+    def _prepared(self, index: int, stage: Stage, data: Data) -> tuple[TrainLoader, Trainer]:
+        ranks = self._ranks
+        if stage.batch_size % ranks.world_size:
+            raise InvalidRecipe(
+                f"stage {stage.name}: batch_size {stage.batch_size} cannot be shared by {ranks.world_size} "
+                "processes; allowed: a multiple of that"
+            )
+        frames = data.frames(stage.split)
+        loader = train_loader(
+            frames,
+            Augmentation(crop=stage.crop, scale=stage.scale, flip=stage.flip, colour=stage.colour),
+            batch_size=stage.batch_size // ranks.world_size,
+            workers=self._workers,
+            seed=self._recipe.seed + 1000 * index,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+        )
+        loss = make_loss(stage.loss, frames, data.num_classes, ranks)
+        return loader, Trainer(self._network, stage, loss, ranks, steps_per_epoch=len(loader))
+
+    def _train_epoch(
+        self, stage: Stage, loader: TrainLoader, trainer: Trainer, records: Records | None
+    ) -> None:
+        started_s = time.monotonic()
+        for images, labels in loader.epoch(self._epoch, self._batch):
+            with HeldInterrupts():  # so that a checkpoint is never of half a step
+                loss = trainer.step(images, labels, self._step)
+                self._batch += 1
+                self._loss_sum += loss
+                now_s = time.monotonic()
+                self._seconds, started_s = self._seconds + now_s - started_s, now_s
+            if records:
+                rate = trainer.learning_rate(self._step - 1)
+                points = {"train/loss": loss, "train/learning_rate": rate}
+                records.scalars(self._global_step, points)
+            if now_s - self._saved_s > SAVE_EVERY_S:
+                self._save()
+            self._on_step(f"{stage.name}, epoch {self._epoch + 1} of {stage.epochs}, loss {loss:.3f}")
+
+    def _finish_epoch(self, stage: Stage, data: Data, trainer: Trainer, records: Records | None) -> None:
+        """Evaluate, note, and count the epoch as done."""
+        last = self._epoch + 1 == stage.epochs
+        counts = None
+        if "val" in data.splits and (last or (self._epoch + 1) % stage.evaluate_every == 0):
+            counts = self._evaluate(data, trainer)
+        found = scores(counts)
+        row: Row = {
+            "stage": stage.name,
+            "epoch": self._epoch + 1,
+            "step": self._global_step,
+            "learning_rate": trainer.learning_rate(self._step - 1),
+            "loss": self._loss_sum / self._batch,
+            **found,
+            "seconds": round(self._seconds, 3),
+        }
+        with HeldInterrupts():
+            self._history.append(row)
+            if records:
+                records.rows(self._history)
+                records.scalars(self._global_step, {f"val/{name}": score for name, score in found.items()})
+            self._choose(stage, data, trainer, counts, last=last)
+            self._epoch, self._batch, self._loss_sum, self._seconds = self._epoch + 1, 0, 0.0, 0.0
+
+    def _evaluate(self, data: Data, trainer: Trainer) -> Counts:
+        ranks = self._ranks
+        loader = eval_loader(
+            data.frames("val"),
+            batch_size=1,
+            workers=self._workers,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+        )
+        with ranks.watched():
+            return evaluate_network(trainer.evaluated, loader, data.num_classes, ranks)
+
+    def _choose(
+        self, stage: Stage, data: Data, trainer: Trainer, counts: Counts | None, *, last: bool
+    ) -> None:
+        """Keep these weights if they are the best so far; where nothing tells, those of the last epoch."""
+        by_val = stage.split == "train" and "val" in data.splits
+        found = scores(counts)
+        nothing_else = last and (self._best is None or not by_val)
+        if not nothing_else and not (by_val and is_better(found, self._best)):
+            return
+        self._best = {
+            "architecture": self._architecture.name,
+            "recipe": self._recipe.name,
+            "seed": self._recipe.seed,
+            "data": data.name,
+            "stage": stage.name,
+            "epoch": self._epoch + 1,
+            "chosen_by": "mIoU on val" if by_val else "being the last epoch",
+            "split": "val",
+            **found,
+            "iou_percent": iou_percent(counts, data),
+        }
+        if self._ranks.first:
+            write_best(self._out, trainer.evaluated, self._best)
+
+    def _save(self) -> None:
+        """A checkpoint of this moment, by the first process: all have the same weights."""
+        self._saved_s = time.monotonic()
+        if self._trainer is None or not self._ranks.first:
+            return
+        save_checkpoint(
+            self._out / CHECKPOINT,
+            {
+                "fingerprint": self.fingerprint,
+                "index": self._index,
+                "epoch": self._epoch,
+                "batch": self._batch,
+                "loss_sum": self._loss_sum,
+                "seconds": self._seconds,
+                "history": self._history,
+                "best": self._best,
+                "trainer": self._trainer.state_dict(),
+                "random": random_states(),
+            },
+        )
+
+    @property
+    def _step(self) -> int:
+        """Of the present stage."""
+        return self._epoch * self._steps[self._index] + self._batch
+
+    @property
+    def _global_step(self) -> int:
+        stages = zip(self._recipe.training[: self._index], self._steps, strict=False)
+        return sum(stage.epochs * steps for stage, steps in stages) + self._step
+
+
+def same_classes(data: Sequence[Data]) -> int:
+    """The number of classes that all data sets of a training have. Raises InvalidData where they differ."""
+    classes = {entry.name: entry.num_classes for entry in data}
+    if len(set(classes.values())) > 1:
+        found = ", ".join(f"{name} has {count}" for name, count in classes.items())
+        raise InvalidData(f"the stages need data of the same classes: {found}")
+    return data[0].num_classes
+
+
+def _batches(stage: Stage, data: Data) -> int:
+    return len(data.frames(stage.split)) // stage.batch_size
+
+
+@contextlib.contextmanager
+def _data_explained() -> Iterator[None]:
+    """Data that turns out to be damaged, and loading processes that are gone, as what ends a training."""
+    try:
+        yield
+    except InvalidData as error:
+        raise FailedTraining(f"{error}; {KEPT}") from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = "a process that loads data ended, mostly for want of memory: lower --workers"
+        raise FailedTraining(f"{reason}; {KEPT}") from error
+
+
+def _silent(text: str) -> None:
+    pass

@@ -1,0 +1,190 @@
+"""One stage of training: a network, its optimizer and its average, updated batch by batch."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from search.errors import FailedTraining, InvalidRecipe
+from search.training.distributed import KEPT, Ranks
+from search.training.ema import Ema
+from search.training.losses import SegmentationLoss
+from search.training.recipe import Sgd, Stage
+from search.training.schedules import learning_rate_factor
+
+HEAD = "decoder."  # names of the parameters that begin so have the head's learning rate
+
+
+class Trainer:
+    """Updates ``network`` as a stage says.
+
+    Args:
+        network: on the ranks' device.
+        steps_per_epoch: updates.
+
+    Raises InvalidRecipe for a precision that the device has not.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        stage: Stage,
+        loss: SegmentationLoss,
+        ranks: Ranks,
+        *,
+        steps_per_epoch: int,
+    ) -> None:
+        if stage.precision == "float16" and ranks.device.type != "cuda":
+            raise InvalidRecipe(
+                f"stage {stage.name}: precision float16 trains on GPUs only; allowed here: float32, bfloat16"
+            )
+        self.network, self.stage, self.ranks = network, stage, ranks
+        self._steps_per_epoch = steps_per_epoch
+        _set_frozen(network, stage.freeze_norms)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = ranks.wrap(network)
+        self.optimizer = torch.optim.SGD(
+            _parameter_groups(network, stage.optimizer),
+            lr=stage.optimizer.learning_rate,
+            momentum=stage.optimizer.momentum,
+            nesterov=stage.optimizer.nesterov,
+        )
+        self.ema = Ema(network, stage.ema_decay) if stage.ema_decay else None
+        self._scaler = torch.amp.GradScaler(enabled=stage.precision == "float16")
+        self._loss = loss
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network whose accuracy counts: the average where there is one."""
+        return self.ema.module if self.ema else self.network
+
+    def step(self, images: Tensor, labels: Tensor, step: int) -> float:
+        """One update; returns the loss of the whole batch, that of all processes.
+
+        Args:
+            images, labels: this process's part.
+            step: of the stage, from 0.
+
+        Raises:
+            FailedTraining: a loss or a gradient that is no number, no memory, another process lost.
+        """
+        rate = self._set_learning_rate(step)
+        device = self.ranks.device
+        images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+        labels = labels.to(device, non_blocking=True)
+        self._set_modes()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.ranks.watched(), _memory_explained(self.stage, device):
+            with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
+                logits = self._module(images)
+            part = self._loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+            loss = float(self.ranks.mean(part))
+            self._check(loss, "loss", step, rate)
+            self._scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+            self._update(step, rate)
+        return loss
+
+    def learning_rate(self, step: int) -> float:
+        """Of the encoder, in a step of the stage."""
+        factor = learning_rate_factor(self.stage.schedule, step, self._steps_per_epoch, self.stage.epochs)
+        return self.stage.optimizer.learning_rate * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain data."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What ``state_dict`` gave."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self._scaler.load_state_dict(state["scaler"])
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.stage.precision)
+        return dtype
+
+    def _update(self, step: int, rate: float) -> None:
+        if not self._scaler.is_enabled():  # a scaler leaves out updates that are no number by itself
+            gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+            self._check(float(torch.nn.utils.get_total_norm(gradients)), "gradient's norm", step, rate)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        if self.ema:
+            self.ema.update(self.network)
+
+    def _set_learning_rate(self, step: int) -> float:
+        rate = self.learning_rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        return rate
+
+    def _set_modes(self) -> None:
+        self._module.train()
+        if self.stage.freeze_norms:
+            for norm in _norms(self.network):
+                norm.eval()
+
+    def _check(self, value: float, what: str, step: int, rate: float) -> None:
+        if not math.isfinite(value):
+            epoch, batch = divmod(step, self._steps_per_epoch)
+            raise FailedTraining(
+                f"stage {self.stage.name}: the {what} is {value} in epoch {epoch + 1}, step {batch + 1} of "
+                f"{self._steps_per_epoch}, at a learning rate of {rate:.3g}; the last good checkpoint is "
+                "kept: lower optimizer.learning_rate or lengthen schedule.warmup_epochs, and train into "
+                "another folder, with --init to begin from the best weights so far"
+            )
+
+
+def _norms(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+def _set_frozen(network: nn.Module, freeze_norms: bool) -> None:
+    network.requires_grad_(True)
+    if freeze_norms:
+        for norm in _norms(network):
+            norm.requires_grad_(False)
+
+
+def _parameter_groups(network: nn.Module, sgd: Sgd) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            factor = sgd.head_factor if name.startswith(HEAD) else 1.0
+            decay = sgd.weight_decay if sgd.decay_norms or parameter.ndim > 1 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    return [
+        {"params": parameters, "factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+@contextlib.contextmanager
+def _memory_explained(stage: Stage, device: torch.device) -> Iterator[None]:
+    """What there was too little memory for, and what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+        if not known:
+            raise
+        height, width = stage.crop
+        half = "" if stage.precision != "float32" else ", or set precision: bfloat16"
+        raise FailedTraining(
+            f"stage {stage.name}: out of memory on {device} with batches of {stage.batch_size} crops of "
+            f"{height}x{width}: lower batch_size or crop in the recipe{half}, or spread it over more "
+            f"processes (torchrun); {KEPT.split(';')[0]}"
+        ) from error

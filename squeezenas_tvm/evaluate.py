@@ -1,0 +1,179 @@
+"""``evaluate ARCH|BUNDLE``: how right trained weights are on labelled frames, or the module that ships."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from squeezenas_tvm.cli import Result, leave, run_command, table
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.progress import progress
+
+if TYPE_CHECKING:
+    from search.data import Data
+    from search.metrics import Counts
+    from squeezenas_tvm.images import UInt8
+
+    Segment = Callable[[UInt8], UInt8]  # frame (H, W, 3) -> class indices (H, W)
+
+EXAMPLE = (
+    "squeezenas-tvm evaluate trained/architecture.yaml --weights trained/best.safetensors \\\n"
+    "    --data camvid:data/camvid --split test\n"
+    "squeezenas-tvm evaluate bundles/lat-small --data cityscapes:data/cityscapes"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "network",
+        metavar="ARCH|BUNDLE",
+        help="name or YAML file of an architecture, or folder made by `squeezenas-tvm deploy`",
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of the architecture")
+    parser.add_argument(
+        "--data", required=True, metavar="SPEC", help="camvid:PATH, cityscapes:PATH, synthetic"
+    )
+    parser.add_argument(
+        "--split", default="val", choices=("train", "val", "trainval", "test"), help="(default %(default)s)"
+    )
+    parser.add_argument(
+        "--resolution",
+        metavar="HxW",
+        help="of the network: frames are resized to it, classes back (default: that of the frames; a bundle "
+        "has its own)",
+    )
+
+
+def execute(args: argparse.Namespace) -> Result:
+    """Segment every frame of the split at its full size, and count.
+
+    Raises:
+        UsageError, SearchError, BundleError: network, weights and data that do not fit each other.
+    """
+    from search.data import open_data
+    from search.metrics import confusion_matrix
+
+    data = open_data(args.data)
+    frames = data.frames(args.split)
+    data.check(*("train", "val") if args.split == "trainval" else (args.split,))
+    segment, about = _bundle(args, data) if Path(args.network).is_dir() else _network(args, data)
+    counts: Any = 0
+    with progress("evaluate", len(frames)) as step:
+        for index, name in enumerate(frames.names):
+            image, labels = frames[index]
+            counts = counts + confusion_matrix(labels, segment(image), data.num_classes)
+            step(name)
+    document = {
+        **about,
+        "data": data.name,
+        "split": args.split,
+        "frames": len(frames),
+        **_scores(counts, data),
+    }
+    return Result(document=document, text=_text(document))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    return run_command("evaluate", add_arguments, execute, argv, example=EXAMPLE, kept="nothing was changed")
+
+
+def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str, Any]]":
+    """The camera's network in PyTorch: what a bundle is compiled from."""
+    import torch
+
+    from search.architecture import load_architecture
+    from search.resolution import Resolution
+    from search.spaces import camera_network
+    from search.torch_graph import GraphModule
+    from search.weights import load_weights
+    from squeezenas_tvm.images import resize_bilinear, resize_nearest
+
+    if args.weights is None:
+        raise UsageError("--weights FILE is missing: without weights there is nothing to evaluate")
+    architecture = load_architecture(args.network).model_copy(update={"num_classes": data.num_classes})
+    weights = load_weights(architecture, args.weights)
+    size = Resolution.parse(args.resolution) if args.resolution else Resolution(*data.frame_size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = GraphModule(camera_network(architecture.network()))
+    module.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()}, strict=False)
+    module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def segment(image: "UInt8") -> "UInt8":
+        frame = torch.from_numpy(resize_bilinear(image, *size))[None].to(device)
+        with torch.inference_mode():
+            classes = module(frame)[0]
+        return resize_nearest(classes.cpu().numpy(), *image.shape[:2])
+
+    about = {"network": architecture.name, "weights": str(args.weights), "resolution": str(size)}
+    return segment, {**about, "runs": f"PyTorch on {device}"}
+
+
+def _bundle(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str, Any]]":
+    """The very module that ships. Neither this nor the data sets load PyTorch, which TVM must not meet."""
+    from squeezenas_tvm.bundle_runner import Bundle
+
+    for option in ("weights", "resolution"):
+        if getattr(args, option) is not None:
+            raise UsageError(f"--{option} is for architectures; the bundle {args.network} has its own")
+    bundle = Bundle.load(Path(args.network))
+    names = [entry["name"] for entry in bundle.classes]
+    if names != data.class_names:
+        raise UsageError(
+            f"{args.network} tells {len(names)} classes apart ({names[0]}, {names[1]}, ...), and {data.name} "
+            f"has {data.num_classes} ({data.class_names[0]}, {data.class_names[1]}, ...); "
+            "deploy weights that were trained on that data"
+        )
+    about = {"network": bundle.manifest["name"], "weights": bundle.manifest["weights"]["source"]}
+    about["resolution"] = f"{bundle.height}x{bundle.width}"
+    return bundle.segment, {**about, "runs": f"bundle {args.network}"}
+
+
+def _scores(counts: "Counts", data: "Data") -> dict[str, Any]:
+    """In percent; None for classes that do not occur."""
+    from search.metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
+
+    ious = dict(zip(data.class_names, iou_per_class(counts).tolist(), strict=True))
+    scores = {
+        "miou_percent": _percent(mean_iou(counts)),
+        "pixel_accuracy_percent": _percent(pixel_accuracy(counts)),
+        "iou_percent": {name: _percent(iou) for name, iou in ious.items()},
+    }
+    if data.categories:
+        found = iou_per_category(counts, data.categories)
+        known = [iou for iou in found.values() if iou == iou]
+        scores["category_miou_percent"] = _percent(sum(known) / len(known)) if known else None
+        scores["category_iou_percent"] = {name: _percent(iou) for name, iou in found.items()}
+    return scores
+
+
+def _percent(share: float) -> float | None:
+    return None if share != share else 100 * share
+
+
+def _text(document: dict[str, Any]) -> str:
+    lines = [_table("class", document["iou_percent"]), ""]
+    if "category_iou_percent" in document:
+        lines += [_table("category", document["category_iou_percent"]), ""]
+    lines.append(
+        f"{document['network']} ({document['runs']}, {document['resolution']}) on {document['frames']} "
+        f"frames of {document['data']} {document['split']}:"
+    )
+    means = [f"mIoU {_number(document['miou_percent'])} %"]
+    if "category_miou_percent" in document:
+        means.append(f"over categories {_number(document['category_miou_percent'])} %")
+    means.append(f"pixels right {_number(document['pixel_accuracy_percent'])} %")
+    return "\n".join([*lines, ", ".join(means)])
+
+
+def _table(what: str, ious: dict[str, float | None]) -> str:
+    return table([what, "IoU %"], [[name, _number(iou)] for name, iou in ious.items()])
+
+
+def _number(percent: float | None) -> str:
+    return "-" if percent is None else f"{percent:.2f}"
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,202 @@
+"""The train command, from its arguments to the files it writes; alone and under torchrun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from search.architecture import Architecture, dump_architecture, load_architecture
+from search.network import build_network
+from search.training.initial import initial_weights
+from search.weights import load_weights, save_weights
+from squeezenas_tvm.train import main
+
+from .helpers import ROOT, command, finish, refused_by
+
+SCENES = "synthetic:4:64x64"
+ARCHITECTURE = Architecture(
+    space="squeezenas-small", blocks=["k3e1", "skip", "skip", "skip"] * 5, name="smallest"
+)
+STAGE = {
+    "kind": "segmentation",
+    "name": "only",
+    "epochs": 2,
+    "batch_size": 2,
+    "crop": [64, 64],
+    "optimizer": {"learning_rate": 0.01},
+    "schedule": {"kind": "poly"},
+}
+check_refused = partial(refused_by, main)
+
+
+@pytest.fixture
+def architecture(tmp_path: Path) -> str:
+    path = tmp_path / "smallest.yaml"
+    path.write_text(dump_architecture(ARCHITECTURE), encoding="utf-8")
+    return str(path)
+
+
+def recipe(folder: Path, *stages: dict[str, object]) -> str:
+    document = {"schema_version": 1, "name": "tiny", "summary": "tiny", "stages": list(stages) or [STAGE]}
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def given(architecture: str, tmp_path: Path) -> list[str]:
+    """Arguments of a training into ``out``."""
+    options = ["--data", SCENES, "--recipe", recipe(tmp_path), "--workers", "0"]
+    return [architecture, *options, "--out", str(tmp_path / "out")]
+
+
+def weights(path: Path, architecture: Architecture) -> Path:
+    torch.manual_seed(1)
+    tensors = build_network(architecture).state_dict()
+    save_weights(path, {name: tensor.numpy() for name, tensor in tensors.items()})
+    return path
+
+
+def test_what_is_made_and_said(given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(given) == 0
+    captured = capsys.readouterr()
+    assert {path.name for path in out.iterdir()} == {
+        *("architecture.yaml", "best.safetensors", "best.json", "curves.csv", "last.ckpt", "tensorboard"),
+    }
+    trained = load_architecture(out / "architecture.yaml")
+    assert (trained.num_classes, trained.blocks) == (19, ARCHITECTURE.blocks)
+    assert load_weights(trained, out / "best.safetensors")
+    report = json.loads((out / "best.json").read_text(encoding="utf-8"))
+    assert f"smallest: mIoU {report['miou_percent']:.2f} % on val; stage only, epoch " in captured.out
+    assert "vegetation" in captured.out
+    assert f"next: squeezenas-tvm evaluate {out}/architecture.yaml --weights {out}/best" in captured.out
+    assert "train 4/4" in captured.err
+    assert "only, epoch 1 of 2, loss " in captured.err
+
+
+def test_json(given: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*given, "--seed", "7", "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert (document["seed"], document["out"], document["recipe"]) == (7, str(tmp_path / "out"), "tiny")
+    assert len(document["iou_percent"]) == 19
+
+
+def test_an_existing_training_is_not_written_over(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*given, "--resume"]) == 0  # there is nothing to resume: it begins
+    before = (tmp_path / "out" / "last.ckpt").read_bytes()
+    capsys.readouterr()
+    check_refused(given, "holds a training; go on with it by --resume, or name another --out", capsys)
+    check_refused([*given, "--resume", "--seed", "3"], "recipe.seed was 0, is 3; give what it was", capsys)
+    assert (tmp_path / "out" / "last.ckpt").read_bytes() == before
+    assert main([*given, "--resume"]) == 0
+
+
+def test_ctrl_c_keeps_a_checkpoint(architecture: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    long = recipe(tmp_path, {**STAGE, "epochs": 100000})
+    arguments = ["train", architecture, "--data", SCENES, "--recipe", long, "--out", str(out)]
+    process = command(*arguments, "--workers", "1", cwd=tmp_path)
+    assert process.stderr is not None
+    said = [next(line for line in process.stderr if "only, epoch" in line)]
+    os.kill(process.pid, signal.SIGINT)
+    code, _, rest = finish(process)
+    assert code == 130, [*said, rest]
+    assert rest.splitlines()[-1] == (
+        f"stopped: a checkpoint is kept in {out}; the same command with --resume goes on from there"
+    )
+    assert (out / "last.ckpt").is_file()
+
+
+def test_initial_weights_of_other_classes(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eleven = ARCHITECTURE.model_copy(update={"num_classes": 11})
+    first = weights(tmp_path / "eleven.safetensors", eleven)
+    tensors, left_out = initial_weights(ARCHITECTURE, first, other_classes=11)
+    names = [f"decoder.classify_{which}.{kind}" for which in ("high", "low") for kind in ("bias", "weight")]
+    assert left_out == names
+    assert np.array_equal(tensors["stem.conv.weight"], load_weights(eleven, first)["stem.conv.weight"])
+    (tmp_path / "eleven.yaml").write_text(dump_architecture(eleven), encoding="utf-8")
+    assert main([str(tmp_path / "eleven.yaml"), *given[1:], "--init", str(first)]) == 0
+    said = capsys.readouterr().err
+    assert f"{first} is of 11 classes, the data has 19; freshly initialised: {', '.join(names)}" in said
+    assert load_architecture(tmp_path / "out" / "architecture.yaml").num_classes == 19
+
+
+def test_initial_weights_of_another_network(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = weights(tmp_path / "other.safetensors", load_architecture("squeezenas-lat-small"))
+    check_refused([*given, "--init", str(other)], "weights of another network", capsys)
+    check_refused([*given, "--init", str(tmp_path / "no.pth")], "no such file of weights", capsys)
+
+
+def test_pretraining_elsewhere_is_missed(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = {"kind": "given", "name": "imagenet", "summary": "elsewhere"}
+    recipe(tmp_path, elsewhere, {**STAGE, "epochs": 1})
+    assert main(given) == 0
+    assert "training begins from random weights, without imagenet (see the recipe)" in capsys.readouterr().err
+    init = weights(tmp_path / "init.safetensors", ARCHITECTURE)
+    assert main([*given[:-1], str(tmp_path / "two"), "--init", str(init)]) == 0
+    assert "random weights" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--data", "camvit:x", "unknown data set 'camvit', did you mean camvid?"),
+        ("--data", "camvid:nowhere", "no folder nowhere"),
+        ("--recipe", "camvit", "unknown recipe 'camvit', did you mean camvid?"),
+        ("--workers", "-1", "'-1' is not a whole number of 0 or more"),
+    ],
+)
+def test_wrong_input(
+    option: str, value: str, said: str, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option in given:
+        given[given.index(option) + 1] = value
+    check_refused(given if value[0] != "-" else [*given, f"{option}={value}"], said, capsys)
+
+
+def test_out_that_cannot_be_written(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    check_refused([*given[:-1], str(tmp_path / "file")], "file cannot be written: File exists", capsys)
+
+
+def torchrun(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    options = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    return subprocess.run(
+        [sys.executable, *options, "-m", "squeezenas_tvm.train", *argv],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_under_torchrun_the_first_process_speaks(given: list[str], tmp_path: Path) -> None:
+    done = torchrun(*given, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["architecture"] == "smallest"
+    assert done.stderr.count("train 4/4, took") == 1
+    given[given.index("--data") + 1] = "camvit:x"
+    refused = torchrun(*given, cwd=tmp_path)
+    assert refused.returncode != 0
+    assert "error: unknown data set 'camvit', did you mean camvid?" in refused.stderr
