@@ -76,13 +76,13 @@ def _report(folder: Path, again: Path | None, seeds: int) -> dict[str, Any]:
 
 
 def _measured(table: LatencyTable) -> list[Kernel]:
-    """Kernels of all spaces at the table's resolutions that it has samples of."""
-    sizes = {match for key in table.rows for match in re.findall(r"normalize (\d+x\d+)x3->", key)}
+    """Kernels of all spaces, at the table's resolutions and counts of classes, that it has samples of."""
+    ends = {match for key in table.rows for match in re.findall(r"^argmax\+tobyte (\d+)x(\d+x\d+)->", key)}
     found = {
         kernel
-        for size in sorted(sizes)
+        for classes, size in sorted(ends)
         for space in SPACES.values()
-        for kernel in space_kernels(space, Resolution.parse(size))
+        for kernel in space_kernels(space, Resolution.parse(size), int(classes))
     }
     by_key = {kernel.key: kernel for kernel in found}
     return [by_key[key] for key, row in table.rows.items() if key in by_key and row.samples_s]
@@ -111,7 +111,7 @@ def _text(found: dict[str, Any]) -> str:
     ]
     parts = {f"random, seed {seed}": draw for seed, draw in enumerate(found["random"])} | found["hard"]
     for name, part in parts.items():
-        lines.append(_line(name, part["overall"]))
+        lines.append(_line(f"{name} ({len(part['groups'])} groups)", part["overall"]))
         lines += [_line(f"  {kind}", errors) for kind, errors in part["by_kind"].items()]
     if "again" in found["noise"]:
         lines.append(_line("profiled again", found["noise"]["again"]))

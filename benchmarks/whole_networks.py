@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 
 from cost_models.errors import IncompatibleTable, MissingEntry
-from cost_models.table import LatencyTable
 from search.architecture import Architecture, list_architectures, load_architecture
-from search.costs import estimate
 from search.resolution import Resolution
+from squeezenas_tvm.api import estimate_latency
 from squeezenas_tvm.deploy import deploy
 from squeezenas_tvm.options import results_folder
-from targets import load_target
+from targets import Target, load_target
 from targets.local_machine import LocalMachine
 
 ROUNDS, RUNS = 5, 5
@@ -65,7 +64,7 @@ def _compare(name: str, resolution: Resolution, folder: Path) -> dict[str, Any]:
         )
         frame = np.random.default_rng(0).integers(0, 256, (*resolution, 3), dtype=np.uint8)
         ours, theirs = _interleaved(_tvm(bundle, frame), _onnxruntime(bundle, frame))
-    estimated_ms = _estimated_ms(architecture, folder, resolution)
+    estimated_ms = _estimated_ms(architecture, target, folder, resolution)
     return {
         "name": name,
         "resolution": str(resolution),
@@ -81,10 +80,12 @@ def _compare(name: str, resolution: Resolution, folder: Path) -> dict[str, Any]:
     }
 
 
-def _estimated_ms(architecture: Architecture, folder: Path, resolution: Resolution) -> float | None:
-    """From the table in ``folder``; None where it lacks a kernel or is not there."""
+def _estimated_ms(
+    architecture: Architecture, target: Target, folder: Path, resolution: Resolution
+) -> float | None:
+    """From what lies in ``folder``; None where no kernel was measured there, or one that nothing tells."""
     try:
-        return estimate(architecture, LatencyTable.load(folder), resolution).median_s * 1e3
+        return estimate_latency(architecture, target, resolution, table=folder).median * 1e3
     except (MissingEntry, IncompatibleTable):
         return None
 

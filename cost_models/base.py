@@ -67,14 +67,19 @@ class Base:
 
 
 def _work(table: Vector) -> dict[str, Vector]:
-    """Amounts by sort of work, named ``sort.class``: MACs, bytes, bytes beyond a cache, and 1 a kernel."""
+    """Amounts by sort of work, named ``sort.class``.
+
+    MACs, bytes read and written, bytes beyond a cache, and 1 a kernel. Convolutions work on maps that are
+    filled up to whole vectors and tiles.
+    """
     column = dict(zip(FEATURES, table.T, strict=True))
     bytes_moved = column["bytes_in"] + column["bytes_out"] + column["bytes_weights"]
     work = {"overhead": np.ones(len(table))}
     for name, members in _classes(column).items():
         if "moving" not in name:
-            work[f"macs.{name}"] = column["macs"] * members
-        work[f"bytes.{name}"] = bytes_moved * members
+            work[f"macs.{name}"] = column["tiled_macs"] * members
+        work[f"read.{name}"] = (column["tiled_bytes_in"] + column["bytes_weights"]) * members
+        work[f"written.{name}"] = column["tiled_bytes_out"] * members
     work |= {f"beyond.{size}": np.maximum(bytes_moved - size, 0) for size in _CACHES}
     return work
 

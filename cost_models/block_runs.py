@@ -5,12 +5,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cost_models.building import brief
 from cost_models.engine import remove
 from cost_models.errors import LoweringError
 from cost_models.graph import Graph
-from cost_models.kernels import split_into_kernels
+from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.ops import Shape
 from cost_models.profiler import Profiler
 from cost_models.records import BlockTiming
@@ -32,7 +33,8 @@ def time_blocks(profiler: Profiler, table: LatencyTable, blocks: Sequence[Block]
     known = profiler.store.block_timings(profiler.environment).values()
     found: list[BlockTiming] = []
     for name, graph, inputs in blocks:
-        key, sum_s = _describe(profiler, name, graph, inputs), table.graph(graph, inputs).median_s
+        key = describe(profiler, name, inputs, split_into_kernels(graph, inputs))
+        sum_s = table.graph(graph, inputs).median_s
         timings = [
             t for t in known if t.block == key and t.sum_s and math.isclose(t.sum_s, sum_s, rel_tol=1e-9)
         ]
@@ -42,11 +44,24 @@ def time_blocks(profiler: Profiler, table: LatencyTable, blocks: Sequence[Block]
     return Additivity.of(found)
 
 
-def _describe(profiler: Profiler, name: str, graph: Graph, inputs: Mapping[str, Shape]) -> str:
-    """Register a block; returns its key."""
+def describe(
+    profiler: Profiler,
+    name: str,
+    inputs: Mapping[str, Shape],
+    kernels: Sequence[Kernel],
+    more: Mapping[str, Any] | None = None,
+) -> str:
+    """Register what is timed as one module; returns its key.
+
+    Args:
+        inputs: shape of each.
+        kernels: that it is made of.
+        more: what else makes it what it is, as JSON can hold it.
+    """
     description = {
         "inputs": {name: list(shape) for name, shape in inputs.items()},
-        "kernels": [kernel.key for kernel in split_into_kernels(graph, inputs)],
+        "kernels": [kernel.key for kernel in kernels],
+        **(more or {}),
     }
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:8]
     shape = "x".join(map(str, next(iter(inputs.values()))[1:]))

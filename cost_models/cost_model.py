@@ -2,19 +2,30 @@
 
 Three sources, best first: ``measured``, a row of the target's table; ``predicted``, learned from the rows
 of that table; ``prior``, a physical model of a device from its data sheet and what others published. A
-network is the sum of its kernels; what happens between them (cache contents, launches) is not in it.
+network takes the sum of its kernels and what ``network_model`` says of what happens between them (cache
+contents, launches, overlap), where networks were timed whole on the device.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from cost_models.errors import CostModelError, MissingEntry
+import numpy as np
+import numpy.typing as npt
+
+from cost_models.environment import differences
+from cost_models.errors import CostModelError, IncompatiblePredictor, MissingEntry
+from cost_models.fitted import FittedDevice
+from cost_models.kernel_graph import KernelGraph
 from cost_models.kernels import Kernel
+from cost_models.network_model import NetworkModel
 from cost_models.predictor import Predictor
 from cost_models.prior import OUTSIDE, Prior
 from cost_models.table import LatencyTable
 
 SOURCES = ("measured", "predicted", "prior")
+_ENDS = ("median_s", "low_s", "high_s")
+
+Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +50,12 @@ class Total:
     """Of a network.
 
     Attributes:
-        low_s, high_s: the sums of its kernels' ends: as wide as if all errors had one sign.
+        low_s, high_s: the sums of its kernels' ends, as wide as if all errors had one sign; where networks
+            were timed whole, together with the errors of their estimates.
         kernels: how many calls of kernels were added up.
         shares: of the median by source; only those that occur.
         unsure: kernels whose cost is far from all that was measured, or a prior's, each once.
+        calibrated: on networks timed whole; otherwise the plain sum of its kernels.
     """
 
     median_s: float
@@ -51,6 +64,7 @@ class Total:
     kernels: int
     shares: Mapping[str, float]
     unsure: tuple[Kernel, ...]
+    calibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +73,14 @@ class CostModel:
 
     Attributes:
         target: its name.
+        network_model: what networks take besides kernels; of a device fitted to whole networks, its own.
     """
 
     target: str
     table: LatencyTable | None = None
     predictor: Predictor | None = None
-    prior: Prior | None = None
+    prior: Prior | FittedDevice | None = None
+    network_model: NetworkModel = field(default_factory=NetworkModel)
 
     def __post_init__(self) -> None:
         if self.table is None and self.predictor is None and self.prior is None:
@@ -72,6 +88,14 @@ class CostModel:
                 f"target {self.target}: no table, no predictor and no prior; make a table: "
                 f"python -m squeezenas_tvm.profile --target {self.target}"
             )
+        known = [source.fingerprint for source in (self.predictor, self.table) if source is not None]
+        if len(known) == 2 and (other := differences(*known)):
+            raise IncompatiblePredictor(
+                f"target {self.target}: its predictor was fitted in another environment than its table: "
+                f"{', '.join(other)}; use those of one profile"
+            )
+        if isinstance(self.prior, FittedDevice) and self.table is None and self.predictor is None:
+            object.__setattr__(self, "network_model", self.prior.network_model())
 
     def kernels(self, kernels: Sequence[Kernel]) -> list[Cost]:
         """Of each, from the best source that knows it.
@@ -86,36 +110,86 @@ class CostModel:
                 known = rows[kernel.key].latency
                 found[kernel] = Cost(known.median_s, known.low_s, known.high_s, "measured")
         missing = list(dict.fromkeys(kernel for kernel in kernels if kernel not in found))
+        found |= self._outside([kernel for kernel in missing if kernel.is_foreign])
+        missing = [kernel for kernel in missing if not kernel.is_foreign]
         if self.predictor is not None:
             for kernel, said in zip(missing, self.predictor.predict(missing), strict=True):
                 found[kernel] = Cost(said.median_s, said.low_s, said.high_s, "predicted", said.far)
         elif self.prior is not None:
-            for kernel in missing:
-                seconds = self.prior.predict_s(kernel)
-                found[kernel] = Cost(seconds, seconds / OUTSIDE, seconds * OUTSIDE, "prior", True)
+            for kernel, said in zip(missing, self.prior.kernels(missing), strict=True):
+                found[kernel] = Cost(said.median_s, said.low_s, said.high_s, "prior", said.far)
         elif missing:
             raise MissingEntry(missing[0].key, self.target)
         return [found[kernel] for kernel in kernels]
 
-    def network(self, kernels: Sequence[Kernel]) -> Total:
-        """Of kernels that run one after another, one of them possibly often.
+    def _outside(self, kernels: Sequence[Kernel]) -> dict[Kernel, Cost]:
+        """Of kernels unlike all that tables hold: by the prior, else by the predictor's physical base."""
+        if not kernels:
+            return {}
+        if self.prior is not None:
+            medians_s = [said.median_s for said in self.prior.kernels(kernels)]
+        elif self.predictor is not None:
+            medians_s = self.predictor.base_s(kernels)
+        else:
+            raise CostModelError(
+                f"{kernels[0].label}: only a prior can tell it, and {self.target} has neither that nor a "
+                f"predictor; make one: python -m squeezenas_tvm.profile --target {self.target}"
+            )
+        costs = [Cost(s, s / OUTSIDE, s * OUTSIDE, "prior", True) for s in medians_s]
+        return dict(zip(kernels, costs, strict=True))
+
+    def network(self, kernels: Sequence[Kernel] | KernelGraph) -> Total:
+        """Of kernels that run one after another, one of them possibly often; or of their graph.
 
         Raises:
             MissingEntry: see ``kernels``.
         """
-        costs = self.kernels(kernels)
-        median_s = sum(cost.median_s for cost in costs)
-        by_source = {
-            source: sum(cost.median_s for cost in costs if cost.source == source) / median_s
-            for source in SOURCES
-            if any(cost.source == source for cost in costs)
-        }
-        unsure = dict.fromkeys(kernel for kernel, cost in zip(kernels, costs, strict=True) if cost.far)
+        graph = kernels if isinstance(kernels, KernelGraph) else KernelGraph.chain(kernels)
+        costs, model = self.kernels(graph.kernels), self.network_model
+        inside_s, alone_s = self._inside_s(graph.kernels, costs), [cost.median_s for cost in costs]
+        whole_s = self.whole(*(np.array([model.sum_s(graph, end_s, alone_s)]) for end_s in inside_s))
+        unsure = dict.fromkeys(kernel for kernel, cost in zip(graph.kernels, costs, strict=True) if cost.far)
+        median_s, low_s, high_s = (float(end_s[0]) for end_s in whole_s)
         return Total(
             median_s=median_s,
-            low_s=sum(cost.low_s for cost in costs),
-            high_s=sum(cost.high_s for cost in costs),
+            low_s=low_s,
+            high_s=high_s,
             kernels=len(costs),
-            shares=by_source,
+            shares=_shares(list(zip(costs, inside_s[0], strict=True))),
             unsure=tuple(unsure),
+            calibrated=model.calibrated,
         )
+
+    def pieces(self, parts: Sequence[Sequence[Kernel]]) -> list[tuple[float, float, float]]:
+        """What each part of a network adds to it: median, low and high, in seconds; see ``whole``.
+
+        Raises:
+            MissingEntry: see ``kernels``.
+        """
+        kernels = list(dict.fromkeys(kernel for part in parts for kernel in part))
+        inside_s = self._inside_s(kernels, self.kernels(kernels))
+        by_kernel = dict(zip(kernels, zip(*inside_s, strict=True), strict=True))
+        sums_s = ([sum(by_kernel[kernel][end] for kernel in part) for end in range(3)] for part in parts)
+        return [(median_s, low_s, high_s) for median_s, low_s, high_s in sums_s]
+
+    def whole(self, median_s: Vector, low_s: Vector, high_s: Vector) -> tuple[Vector, Vector, Vector]:
+        """Networks, one an entry, from the sums of their pieces: median and ends of the interval, seconds."""
+        return self.network_model.network_s(median_s, low_s, high_s)
+
+    def _inside_s(self, kernels: Sequence[Kernel], costs: Sequence[Cost]) -> list[list[float]]:
+        """What each kernel adds to a network: medians, low ends, high ends."""
+        add = self.network_model.kernel_s
+        return [
+            [add(kernel, getattr(cost, end)) for kernel, cost in zip(kernels, costs, strict=True)]
+            for end in _ENDS
+        ]
+
+
+def _shares(counted: Sequence[tuple[Cost, float]]) -> dict[str, float]:
+    """Of all seconds, by source."""
+    total_s = sum(seconds for _, seconds in counted)
+    return {
+        source: sum(seconds for cost, seconds in counted if cost.source == source) / total_s
+        for source in SOURCES
+        if any(cost.source == source for cost, _ in counted)
+    }

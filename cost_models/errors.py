@@ -7,6 +7,7 @@ CostModelError
 ├── IncompatibleTable        a latency table of another target or schema, or a damaged one
 ├── IncompatiblePredictor    a predictor of another environment, schema or features, or a damaged one
 ├── IncompatiblePrior        a device's prior of another schema, or a damaged one
+├── IncompatibleNetworkModel a calibration of networks of another environment or schema, or a damaged one
 ├── MissingEntry             a kernel that nobody has measured: which, on which target
 └── StoreError               the measurement store cannot be opened, read or written
     ├── IncompatibleStore    another format, a newer schema, or damaged
@@ -45,6 +46,10 @@ class IncompatiblePredictor(CostModelError):
 
 class IncompatiblePrior(CostModelError):
     """A device's prior of another schema, or a damaged one."""
+
+
+class IncompatibleNetworkModel(CostModelError):
+    """A calibration of networks of another environment or schema, or a damaged one."""
 
 
 class MissingEntry(CostModelError):

@@ -24,6 +24,8 @@ from cost_models.ops import (
     AvgPool2d,
     Conv2d,
     Expand,
+    Foreign,
+    Fusion,
     GlobalAvgPool,
     Mul,
     Resize,
@@ -31,7 +33,7 @@ from cost_models.ops import (
     ToByte,
 )
 
-FEATURES_VERSION = 1  # raise it whenever a number or its meaning changes: stored models ask for theirs
+FEATURES_VERSION = 2  # raise it whenever a number or its meaning changes: stored models ask for theirs
 
 Vector = npt.NDArray[np.float64]
 
@@ -64,6 +66,9 @@ FEATURES: Mapping[str, Feature] = {
     "bytes_out": Feature("bytes", "grows", "map written"),
     "bytes_weights": Feature("bytes", "grows", "weights and biases, read again for every tile"),
     "intensity": Feature("multiply-accumulates/byte", "grows", "tells compute-bound from memory-bound"),
+    "tiled_macs": Feature("multiply-accumulates", "grows", "of a map filled up to whole vectors and tiles"),
+    "tiled_bytes_in": Feature("bytes", "grows", "maps read, packed in tiles: few divide rows well"),
+    "tiled_bytes_out": Feature("bytes", "grows", "map written, tile by tile"),
     "vectors": Feature("vectors", "grows", "output with rows filled up to whole vectors or warps"),
     "waves": Feature("waves", "grows", "tasks of 8 vectors or warps over processors, rounded up"),
     "compute_s": Feature("seconds", "grows", "arithmetic at the best rate, channels filled up to vectors"),
@@ -72,6 +77,7 @@ FEATURES: Mapping[str, Feature] = {
 }
 
 _VECTORS_A_TASK = 8
+_TILE_ROWS = 16  # tiles divide a map's rows, 23 and 90 badly: they cost as if filled up to this
 _VECTOR_BITS, _LEAST_BITS = {"avx512f": 512, "avx": 256}, 128
 _MULTIPROCESSORS = {"sm_53": 1, "sm_62": 2, "sm_72": 8, "sm_87": 16}  # the Jetson of each architecture
 _USUAL_MULTIPROCESSORS = 64
@@ -134,9 +140,12 @@ def features(kernel: Kernel, machine: Machine) -> dict[str, float]:
     if convolutions:
         conv, made = convolutions[0]  # no kernel has two
         found |= _convolution(conv, made, len(graph.inputs), machine)
+        others = sum(_bytes(graph, name, shapes) for name in graph.inputs if name != _data_of(kernel))
+        found |= _tiled(conv, made, others, machine)
     else:
         channels_in = sum(_channels(graph, name, shapes) for name in graph.inputs)
-        found |= _NO_CONVOLUTION | {"in_channels": channels_in}
+        found |= _NO_CONVOLUTION | {"in_channels": channels_in} | _foreign_work(kernel)
+        found |= {f"tiled_{name}": found[name] for name in ("macs", "bytes_in", "bytes_out")}
     bytes_moved = found["bytes_in"] + found["bytes_out"] + found["bytes_weights"]
     found["compute_s"] = found.pop("filled_macs") / machine.macs_per_s
     found["memory_s"] = bytes_moved / machine.bytes_per_s
@@ -183,6 +192,36 @@ def _convolution(conv: Conv2d, output: Shape, inputs: int, machine: Machine) -> 
     }
 
 
+def _foreign_work(kernel: Kernel) -> dict[str, float]:
+    """What a kernel of somebody else's has in place of a convolution: work of a class, no more is known."""
+    if not kernel.macs:
+        return {}
+    window, groups = _LIKE[kernel.kind]
+    intensity = kernel.macs / kernel.bytes_moved
+    work = {"macs": kernel.macs, "filled_macs": kernel.macs, "intensity": intensity}
+    return {**work, "window": window, "groups": groups, "stride": 1, "dilation": 1}
+
+
+# Window and groups that stand for a class of work
+_LIKE = {"dense": (9, 1), "pointwise": (1, 1), "grouped": (9, 2), "depthwise": (9, 0), "memory": (1, 1)}
+
+
+def _tiled(conv: Conv2d, output: Shape, others: int, machine: Machine) -> dict[str, float]:
+    """Work and traffic of a convolution on a map that is filled up; ``others`` are bytes of its other inputs.
+
+    Vectors run along a row, tiles divide the rows. What is read is what the outputs need, as for intensity.
+    """
+    batch, channels, rows, columns = output
+    whole_columns = _filled(columns, _part_of(machine.lanes, columns))
+    whole = _filled(rows, _part_of(_TILE_ROWS, rows)) * whole_columns
+    packed = batch * _power(rows) * whole_columns * BYTES_PER_ELEMENT["float32"]
+    return {
+        "tiled_macs": conv.macs(output) // (rows * columns) * whole,
+        "tiled_bytes_in": packed * conv.in_channels * conv.stride**2 + others,
+        "tiled_bytes_out": packed * channels,
+    }
+
+
 def _counts(kernel: Kernel) -> dict[str, float]:
     """How many operations of each sort a kernel has beside its convolution, and how many maps it reads."""
     found = dict.fromkeys(("elementwise", "resizes", "reductions", "moves"), 0)
@@ -193,14 +232,39 @@ def _counts(kernel: Kernel) -> dict[str, float]:
             found["resizes"] += 1
         elif isinstance(node.op, (AvgPool2d, GlobalAvgPool, ArgMax)):
             found["reductions"] += 1
+        elif isinstance(node.op, Foreign):
+            found[_COUNTED_AS[node.op.fusion]] += 0 if node.op.work else 1
         elif not isinstance(node.op, Conv2d):
             found["moves"] += 1
     return {"inputs": len(kernel.graph.inputs), **found}
 
 
+_COUNTED_AS: Mapping[Fusion, str] = {
+    "elementwise": "elementwise",
+    "moving": "moves",
+    "anchor": "reductions",
+    "alone": "reductions",
+}
+
+
 def _filled(count: int, lanes: int) -> int:
     """Rounded up to whole vectors."""
     return math.ceil(count / lanes) * lanes
+
+
+def _part_of(lanes: int, count: int) -> int:
+    """The shortest vectors that ``count`` fills more than half of: short rows take short ones."""
+    return min(lanes, _power(count))
+
+
+def _power(count: int) -> int:
+    """Rounded up to a power of two."""
+    return 1 << (count - 1).bit_length()
+
+
+def _data_of(kernel: Kernel) -> str:
+    """The input that its convolution reads."""
+    return next(node.inputs[0] for node in kernel.graph.nodes if isinstance(node.op, Conv2d))
 
 
 def _bytes(graph: Graph, name: str, shapes: Mapping[str, Shape]) -> int:

@@ -2,7 +2,8 @@
 
 The latency of a network is a sum of non-negative parts: amounts of physical work at a cost each, and shares
 of its latencies on other devices. Several such models are fitted (the work alone; the other devices together;
-each of them alone, scaled) and averaged, each with the weight that its errors at left-out networks earn it.
+each of them alone, scaled) and averaged, each with the weight that its errors at left-out networks earn it;
+models of other forms that were fitted to the same networks can take part.
 So a device of a known kind gets that kind's habits, and one unlike all others gets physics. Before anything
 is measured, a device is thought to be of a kind with others, likelier with those about as fast: few timings,
 some of them disturbed, must not make a telephone a graphics card.
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.errors import CostModelError
+from cost_models.intervals import CONFIDENCE
 from cost_models.kernels import Kernel
 from cost_models.roofline import solve_non_negative
 
@@ -96,13 +98,27 @@ def choose_networks(columns: Vector, count: int) -> list[int]:
 
 
 @dataclass(frozen=True, eq=False)
+class Refit:
+    """What a model of another form says that was fitted to the very networks.
+
+    Attributes:
+        seconds: (networks) of each.
+        left_out_s: (networks) of each, by a fit to the others.
+    """
+
+    seconds: Vector
+    left_out_s: Vector
+
+
+@dataclass(frozen=True, eq=False)
 class DeviceModel:
     """What networks cost on a device of which a few were measured.
 
     Attributes:
         costs_s: (``TERMS``) seconds a unit of work.
-        shares: (devices) of a network's latency on each other device; none where no devices were given.
-        weights: of the averaged models: ``work``, ``devices``, and ``device 0`` and so on for single ones.
+        shares: (devices and refits) of a network's latency on each other device, then by each refit.
+        weights: of the averaged models: ``work``, ``devices``, ``device 0`` and so on for single ones, and
+            ``refit 0`` and so on.
         left_out: (networks) relative error of each measured network, said by the others.
     """
 
@@ -113,15 +129,24 @@ class DeviceModel:
 
     @property
     def error_factor(self) -> float:
-        """The worst left-out error; a network like the measured ones lies within it in n of n + 1 cases."""
-        return math.exp(float(np.abs(np.log(np.maximum(1 + self.left_out, 1e-9))).max()))
+        """Nine of ten networks like the measured ones lie within this factor, by the left-out errors.
+
+        Of nine and more networks their quantile (conformal). The worst of fewer covers less, and is drawn out
+        as errors with exponential tails would be.
+        """
+        errors = np.sort(np.abs(np.log(np.maximum(1 + self.left_out, 1e-9))))
+        rank = math.ceil((len(errors) + 1) * CONFIDENCE)
+        if rank <= len(errors):
+            return math.exp(float(errors[rank - 1]))
+        return math.exp(float(errors[-1]) * math.log(1 - CONFIDENCE) / -math.log(len(errors) + 1))
 
     def predict_s(self, work: Vector, others: Vector | None = None) -> Vector:
         """Latency of networks, or of any pieces of them: (networks), in seconds.
 
         Args:
             work: (networks, ``TERMS``), see ``work_of_networks``.
-            others: (networks, devices) seconds on the same devices as in ``fit_device``, in the same order.
+            others: (networks, devices and refits) seconds on the same devices and by the same refits as in
+                ``fit_device``, in the same order.
 
         Raises:
             CostModelError: arrays of other shapes than the model was fitted to.
@@ -135,13 +160,19 @@ class DeviceModel:
         return work @ self.costs_s + others @ self.shares
 
 
-def fit_device(work: Vector, seconds: Sequence[float] | Vector, others: Vector | None = None) -> DeviceModel:
+def fit_device(
+    work: Vector,
+    seconds: Sequence[float] | Vector,
+    others: Vector | None = None,
+    refits: Sequence[Refit] = (),
+) -> DeviceModel:
     """Fit a device to networks that were measured on it.
 
     Args:
         work: (networks, ``TERMS``) of the measured networks, see ``work_of_networks``.
         seconds: (networks) as measured; at least four, better ten, picked by ``choose_networks``.
         others: (networks, devices) seconds of the same networks on other devices, from tables or priors.
+        refits: what other models say that were fitted to these networks.
 
     Raises:
         CostModelError: too few networks, shapes that do not fit, numbers that are no work or no latency.
@@ -160,7 +191,8 @@ def fit_device(work: Vector, seconds: Sequence[float] | Vector, others: Vector |
         )
     if min(measured.min(), others.min(initial=math.inf)) <= 0:
         raise CostModelError("latencies must be above 0 s, here and on other devices; leave failures out")
-    return _average(work / measured[:, None], others / measured[:, None])
+    relative = [Refit(refit.seconds / measured, refit.left_out_s / measured) for refit in refits]
+    return _average(work / measured[:, None], others / measured[:, None], relative)
 
 
 def _checked(array: Vector, name: str) -> Vector:
@@ -184,14 +216,19 @@ class _Candidate:
         return self.log_prior - len(self.left_out) * math.log(float(np.abs(self.left_out).mean()) + 1e-6)
 
 
-def _average(work: Vector, others: Vector) -> DeviceModel:
+def _average(work: Vector, others: Vector, refits: Sequence[Refit]) -> DeviceModel:
     """Fit every model to rows that were divided by their measured latency, and average them."""
-    columns, devices = np.hstack([work, others]), others.shape[1]
-    candidates = {"work": _sum(columns, slice(0, len(TERMS)), -_UNLIKE if devices else 0.0)}
+    said = np.array([refit.seconds for refit in refits]).reshape(len(refits), len(work)).T
+    columns, devices = np.hstack([work, others, said]), others.shape[1]
+    physics = -_UNLIKE if devices else 0.0
+    candidates = {"work": _sum(columns, slice(0, len(TERMS)), physics)}
     if devices:
-        candidates["devices"] = _sum(columns, slice(len(TERMS), None), 0.0)
+        candidates["devices"] = _sum(columns, slice(len(TERMS), len(TERMS) + devices), 0.0)
     for device in range(devices):
         candidates[f"device {device}"] = _scaled(columns, len(TERMS) + device)
+    for index, refit in enumerate(refits):
+        alone = np.eye(columns.shape[1])[len(TERMS) + devices + index]
+        candidates[f"refit {index}"] = _Candidate(alone, refit.left_out_s - 1, physics)
     most = max(candidate.log_weight for candidate in candidates.values())
     likely = {name: math.exp(candidate.log_weight - most) for name, candidate in candidates.items()}
     weights = {name: weight / sum(likely.values()) for name, weight in likely.items()}

@@ -1,11 +1,17 @@
 """How good predictions are on kernels that were left out: at random, and all of a sort at once.
 
 A random hold-out leaves near-copies of every kernel in the fit, and flatters. The hard ones leave out every
-kernel of a map size (what an unseen resolution comes to), of a channel count, or of a window and dilation.
+kernel of a resolution, of a channel count, or of a window and dilation.
+
+Unseen resolution: where kernels of several input resolutions were measured, all kernels that only one of
+them has are left out, as if it had never been profiled. Every layer is then new at that size, where a map
+size left out would leave each layer's kernels of the sizes next to it. Kernels of a single resolution allow
+no more than that, so there it is every size of map.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +20,7 @@ from cost_models.errors import CostModelError
 from cost_models.intervals import Prediction
 from cost_models.kernels import Kernel
 from cost_models.ops import Conv2d
+from cost_models.resolutions import frame_sizes, frames_of
 
 SPLITS = ("random", "resolution", "channels", "window")
 LEAST_KEPT = 10
@@ -22,6 +29,7 @@ _FIFTHS = 5
 Vector = npt.NDArray[np.float64]
 Predict = Callable[[Sequence[Kernel]], Sequence[Prediction]]
 Fit = Callable[[Sequence[Kernel], Sequence[float]], Predict]
+Watch = Callable[[int, int, str], None]  # fits done, of how many, what is left out next
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +84,21 @@ class HoldOut:
     """One way of leaving out.
 
     Attributes:
-        groups: how many times something was left out and the rest fitted.
+        groups: what was left out, one after the other, the rest being fitted; ``64x128``, for example.
+        possible: how many groups there are; the others were not tried.
         overall: errors of everything that was left out.
         by_kind: the same for each ``Kernel.kind``.
     """
 
-    groups: int
+    groups: tuple[str, ...]
+    possible: int
     overall: Errors
     by_kind: Mapping[str, Errors]
+
+
+class _Group(NamedTuple):
+    name: str
+    rows: list[int]
 
 
 def hold_outs(
@@ -93,6 +108,8 @@ def hold_outs(
     *,
     splits: Sequence[str] = SPLITS,
     seed: int = 0,
+    most: int | None = None,
+    watch: Watch = lambda done, total, text: None,
 ) -> dict[str, HoldOut]:
     """Leave out and predict, in each of several ways.
 
@@ -101,26 +118,39 @@ def hold_outs(
     Args:
         seconds: measured latency of each kernel.
         fit: makes, from the kernels that are kept, the function that predicts the others.
-        splits: ``random`` fifths, every ``resolution`` (size of the output map), every count of ``channels``,
-            every ``window`` (kernel size and dilation of what is larger than a pixel).
-        seed: of the random fifths.
+        splits: ``random`` fifths, every ``resolution`` (see above), every count of ``channels``, every
+            ``window`` (kernel size and dilation of what is larger than a pixel).
+        seed: of the random fifths, and of the groups that are tried.
+        most: groups that are tried of each split; all when None.
+        watch: told before every fit, and at the end.
     """
-    found = {}
+    draw = np.random.default_rng(seed)
+    plan, possible = {}, {}
     for split in splits:
+        found = _groups(kernels, split, draw)
+        groups = [group for group in found if len(kernels) - len(group.rows) >= LEAST_KEPT]
+        possible[split] = len(groups)
+        chosen = draw.permutation(len(groups))[:most]
+        plan[split] = [groups[i] for i in sorted(chosen.tolist())]
+    total = sum(map(len, plan.values()))
+    done = 0
+    judged = {}
+    for split, groups in plan.items():
         rows: list[int] = []
         predictions: list[Prediction] = []
-        groups = 0
-        for left in _left_out(kernels, split, seed):
-            kept = sorted(set(range(len(kernels))) - set(left))
-            if len(kept) < LEAST_KEPT:
-                continue
+        for group in groups:
+            watch(done, total, f"left out: {split} {group.name}")
+            kept = sorted(set(range(len(kernels))) - set(group.rows))
             predict = fit([kernels[i] for i in kept], [seconds[i] for i in kept])
-            predictions += predict([kernels[i] for i in left])
-            rows += left
-            groups += 1
+            predictions += predict([kernels[i] for i in group.rows])
+            rows += group.rows
+            done += 1
         if rows:
-            found[split] = _judge([kernels[i] for i in rows], [seconds[i] for i in rows], predictions, groups)
-    return found
+            overall, by_kind = _judge([kernels[i] for i in rows], [seconds[i] for i in rows], predictions)
+            names = tuple(group.name for group in groups)
+            judged[split] = HoldOut(names, possible[split], overall, by_kind)
+    watch(done, total, "")
+    return judged
 
 
 def spearman(first: Vector, second: Vector) -> float:
@@ -138,45 +168,63 @@ def _ranks(values: Vector) -> Vector:
 
 
 def _judge(
-    kernels: Sequence[Kernel], seconds: Sequence[float], predictions: Sequence[Prediction], groups: int
-) -> HoldOut:
+    kernels: Sequence[Kernel], seconds: Sequence[float], predictions: Sequence[Prediction]
+) -> tuple[Errors, dict[str, Errors]]:
+    """Errors of all, and by kind."""
     by_kind = {}
     for kind in sorted({kernel.kind for kernel in kernels}):
         rows = [i for i, kernel in enumerate(kernels) if kernel.kind == kind]
         by_kind[kind] = Errors.of([predictions[i] for i in rows], [seconds[i] for i in rows])
-    return HoldOut(groups, Errors.of(predictions, seconds), by_kind)
+    return Errors.of(predictions, seconds), by_kind
 
 
-def _left_out(kernels: Sequence[Kernel], split: str, seed: int) -> list[list[int]]:
-    """Rows of each group; a row may be in several, or in none."""
+def _groups(kernels: Sequence[Kernel], split: str, draw: np.random.Generator) -> list[_Group]:
+    """What is left out together; a row may be in several groups, or in none."""
     if split == "random":
-        order = np.random.default_rng(seed).permutation(len(kernels)).tolist()
-        return [order[fifth::_FIFTHS] for fifth in range(min(_FIFTHS, len(order)))]
-    rows: dict[Hashable, list[int]] = {}
-    for row, kernel in enumerate(kernels):
-        for group in _HARD[split](kernel):
-            rows.setdefault(group, []).append(row)
-    return list(rows.values())
+        order = draw.permutation(len(kernels)).tolist()
+        return [_Group(f"fifth {i + 1}", order[i::_FIFTHS]) for i in range(min(_FIFTHS, len(order)))]
+    rows: dict[str, list[int]] = {}
+    for row, names in enumerate(_HARD[split](kernels)):
+        for name in names:
+            rows.setdefault(name, []).append(row)
+    return [_Group(name, members) for name, members in sorted(rows.items())]
 
 
-def _map_size(kernel: Kernel) -> Iterator[Hashable]:
-    """Of the output; odd sides count as the even ones that they were cut from."""
-    *_, height, width = kernel.output_shape
-    yield height + height % 2, width + width % 2
+def _resolutions(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
+    """The one input resolution that has a kernel; where there is but one, the size of its output.
+
+    Odd sides count as the even ones that they were cut from.
+    """
+    if len(frame_sizes(kernels)) > 1:
+        for frames in frames_of(kernels):
+            yield {_size(*frame) for frame in frames} if len(frames) == 1 else set()
+        return
+    for kernel in kernels:
+        *_, height, width = kernel.output_shape
+        yield {_size(height + height % 2, width + width % 2)}
 
 
-def _channel_counts(kernel: Kernel) -> Iterator[Hashable]:
+def _channel_counts(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
     """Of a convolution's input and output."""
-    for node in kernel.graph.nodes:
-        if isinstance(node.op, Conv2d):
-            yield from {node.op.in_channels, node.op.out_channels}
+    for kernel in kernels:
+        yield {
+            str(count) for conv in _convolutions(kernel) for count in (conv.in_channels, conv.out_channels)
+        }
 
 
-def _window(kernel: Kernel) -> Iterator[Hashable]:
+def _windows(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
     """Kernel size and dilation, of those that look beyond their own pixel."""
-    for node in kernel.graph.nodes:
-        if isinstance(node.op, Conv2d) and node.op.kernel > 1:
-            yield node.op.kernel, node.op.dilation
+    for kernel in kernels:
+        convolutions = [conv for conv in _convolutions(kernel) if conv.kernel > 1]
+        yield {f"{conv.kernel}x{conv.kernel} dilated {conv.dilation}" for conv in convolutions}
 
 
-_HARD = {"resolution": _map_size, "channels": _channel_counts, "window": _window}
+def _size(height: int, width: int) -> str:
+    return f"{height}x{width}"
+
+
+def _convolutions(kernel: Kernel) -> list[Conv2d]:
+    return [node.op for node in kernel.graph.nodes if isinstance(node.op, Conv2d)]
+
+
+_HARD = {"resolution": _resolutions, "channels": _channel_counts, "window": _windows}

@@ -21,9 +21,10 @@ _LEAST_IN_GROUP = 20  # smaller ones join the next
 
 _SIZES = ("group_channels", "out_channels", "pixels")
 _PROGRAM = ("window", "stride", "dilation", "groups", "resizes", "reductions", "moves")
+_RAGGED = ("ragged",)
 _END = ("inputs", "elementwise")
 # Doublings that a difference counts for; of another program nothing is known, and its end matters little.
-_WEIGHTS = (1.0,) * len(_SIZES) + (3.5,) * len(_PROGRAM) + (0.5,) * len(_END)
+_WEIGHTS = (1.0,) * len(_SIZES) + (3.5,) * len(_PROGRAM + _RAGGED) + (0.5,) * len(_END)
 _ROWS = 1024  # at a time
 
 Groups = npt.NDArray[np.int64]
@@ -46,18 +47,22 @@ class Prediction:
 
 
 def coordinates(table: Vector) -> Vector:
-    """Where kernels (rows of ``features.matrix``) stand: the logarithms of sizes, then what is no size."""
+    """Where kernels (rows of ``features.matrix``) stand: the logarithms of sizes, then what is no size.
+
+    Convolutions of maps that tiles and vectors do not divide are ragged: they are computed in another way.
+    """
     column = dict(zip(FEATURES, table.T, strict=True))
     column["pixels"] = column["rows"] * column["columns"]
+    column["ragged"] = np.asarray(column["tiled_macs"] > column["macs"], dtype=np.float64)
     sizes = [np.log2(column[name]) for name in _SIZES]
-    return np.column_stack([*sizes, *(column[name] for name in (*_PROGRAM, *_END))])
+    return np.column_stack([*sizes, *(column[name] for name in _PROGRAM + _RAGGED + _END)])
 
 
 def distances(places: Vector, known: Vector) -> Vector:
     """From each of ``places`` to the nearest of ``known`` (both ``coordinates``), in doublings of size.
 
-    Differences add up. Another window, stride, dilation or number of groups, or an operation more or less, is
-    another program, and counts as more than ``FAR``.
+    Differences add up. Another window, stride, dilation or number of groups, an operation more or less, or
+    ragged beside whole, is another program, and counts as more than ``FAR``.
     """
     nearest = np.zeros(len(places))
     for start in range(0, len(places), _ROWS):

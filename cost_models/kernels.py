@@ -20,6 +20,8 @@ from cost_models.ops import (
     Concat,
     Conv2d,
     Expand,
+    Foreign,
+    Fusion,
     Mul,
     Normalize,
     Op,
@@ -31,7 +33,7 @@ from cost_models.ops import (
 
 _ELEMENTWISE = (Activation, Add, Mul, ToByte)
 _INJECTIVE = (Concat, Expand, Normalize, Resize, ShiftByOne)
-_MOVING = _ELEMENTWISE + _INJECTIVE
+_MOVES: tuple[Fusion, ...] = ("elementwise", "moving")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,16 @@ class Kernel:
                 if node.op.groups == 1:
                     return "pointwise" if node.op.kernel == 1 else "dense"
                 return "depthwise" if node.op.is_depthwise else "grouped"
+            if isinstance(node.op, Foreign) and node.op.work:
+                return node.op.kind
         return "memory"
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it holds an operation unlike all that tables know; what is elementwise is like others."""
+        return any(
+            isinstance(node.op, Foreign) and node.op.fusion != "elementwise" for node in self.graph.nodes
+        )
 
     @cached_property
     def label(self) -> str:
@@ -124,6 +135,8 @@ def _op_label(op: Op) -> str:
         return "resize.corners" if op.align_corners else "resize"
     if isinstance(op, AvgPool2d):
         return f"pool{op.kernel[0]}x{op.kernel[1]}"
+    if isinstance(op, Foreign):
+        return op.operation.lower()
     return type(op).__name__.lower()
 
 
@@ -132,6 +145,25 @@ def split_into_kernels(graph: Graph, inputs: Mapping[str, Shape]) -> list[Kernel
 
     A graph without operations (the identity skip) gives none.
     """
+    return [call.kernel for call in kernel_calls(graph, inputs)]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel at its place in a graph.
+
+    Attributes:
+        nodes: names of the graph's nodes that it computes, in order; the last is the value that it makes.
+        reads: names of the values that it reads, in the order of ``kernel.inputs``.
+    """
+
+    kernel: Kernel
+    nodes: tuple[str, ...]
+    reads: tuple[str, ...]
+
+
+def kernel_calls(graph: Graph, inputs: Mapping[str, Shape]) -> list[Call]:
+    """``split_into_kernels``, each with its place in the graph."""
     pinned = fold_batch_norm(graph).pinned(inputs)
     shapes = pinned.shapes(inputs)
     return [_cut(pinned, nodes, shapes) for nodes in _group(pinned, shapes)]
@@ -166,29 +198,39 @@ def _joinable(
         group = group_of.get(name)
         if group is None or len(graph.consumers[name]) > 1 or name in graph.outputs or group in found:
             continue
-        if _all(group, _MOVING):
-            joins = isinstance(node.op, _MOVING)
+        if _only_moves(group):
+            joins = fusion(node.op) in _MOVES
         else:
-            joins = isinstance(node.op, _ELEMENTWISE) and not has_anchor
+            takes = all(fusion(member.op) != "alone" for member in group)
+            joins = takes and fusion(node.op) == "elementwise" and not has_anchor
             has_anchor = has_anchor or joins
         if joins:
             found.append(group)
     if has_anchor:  # from the other inputs it takes what is elementwise or repeats elements, no more
-        found = [g for g in found if all(_repeats(n, shapes) for n in g) or not _all(g, _MOVING)]
+        found = [g for g in found if all(_repeats(n, shapes) for n in g) or not _only_moves(g)]
     return found
 
 
 def _repeats(node: Node, shapes: Mapping[str, Shape]) -> bool:
     """Whether every element of the result is one of the input's at the same place, or at the only place."""
     single = isinstance(node.op, Resize) and shapes[node.inputs[0]][2:] == (1, 1)
-    return single or isinstance(node.op, (*_ELEMENTWISE, Expand))
+    return single or fusion(node.op) == "elementwise" or isinstance(node.op, Expand)
 
 
-def _all(group: list[Node], kinds: tuple[type[Op], ...]) -> bool:
-    return all(isinstance(member.op, kinds) for member in group)
+def _only_moves(group: list[Node]) -> bool:
+    return all(fusion(member.op) in _MOVES for member in group)
 
 
-def _cut(graph: Graph, nodes: list[Node], shapes: Mapping[str, Shape]) -> Kernel:
+def fusion(op: Op) -> Fusion:
+    """How an operation joins others (``ops.Foreign`` says what each word means)."""
+    if isinstance(op, Foreign):
+        return op.fusion
+    if isinstance(op, _ELEMENTWISE):
+        return "elementwise"
+    return "moving" if isinstance(op, _INJECTIVE) else "anchor"
+
+
+def _cut(graph: Graph, nodes: list[Node], shapes: Mapping[str, Shape]) -> Call:
     """The nodes as a graph of their own, with canonical names."""
     members = {node.name for node in nodes}
     outside = dict.fromkeys(name for node in nodes for name in node.inputs if name not in members)
@@ -196,4 +238,8 @@ def _cut(graph: Graph, nodes: list[Node], shapes: Mapping[str, Shape]) -> Kernel
     names |= {node.name: f"n{index}" for index, node in enumerate(nodes)}
     cut = tuple(Node(names[n.name], n.op, tuple(names[i] for i in n.inputs)) for n in nodes)
     kernel = Graph(tuple(names[name] for name in outside), cut, (cut[-1].name,))
-    return Kernel(kernel, tuple(shapes[name] for name in outside))
+    return Call(
+        Kernel(kernel, tuple(shapes[name] for name in outside)),
+        tuple(node.name for node in nodes),
+        tuple(outside),
+    )

@@ -13,6 +13,17 @@ from cost_models.errors import InvalidGraph
 
 Shape = tuple[int, ...]
 ActivationKind = Literal["relu", "hswish", "sigmoid", "hsigmoid"]
+WorkKind = Literal["dense", "pointwise", "grouped", "depthwise", "memory"]
+Fusion = Literal["elementwise", "moving", "anchor", "alone"]
+
+
+def as_map(shape: Shape) -> Shape:
+    """A shape of any rank as that of a map, batch and channels first; three sides are classes of pixels."""
+    if len(shape) in (3, 4):
+        return shape
+    if len(shape) < 2:
+        return 1, math.prod(shape), 1, 1
+    return *shape[:2], math.prod(shape[2:-1]), shape[-1] if len(shape) > 2 else 1
 
 
 @dataclass(frozen=True)
@@ -256,3 +267,37 @@ class ToByte(Op):
 
     input_dtype: ClassVar[str] = "int64"
     output_dtype: ClassVar[str] = "uint8"
+
+
+@dataclass(frozen=True)
+class Foreign(Op):
+    """An operation of somebody else's network that the others here cannot say; only what it costs is known.
+
+    It stands at fixed sizes, and can be neither written nor run.
+
+    Attributes:
+        operation: what its network calls it, as in ``ConvTranspose``.
+        shape: of the result.
+        work: multiply-accumulates.
+        weights: values it has of its own.
+        kind: class of its work.
+        fusion: ``elementwise``: joins the kernel that makes its input; ``moving``: joins others that only
+            move elements; ``anchor``: takes in what is elementwise after it; ``alone``: none of these.
+    """
+
+    arity: ClassVar[int | None] = None
+    operation: str
+    shape: Shape
+    work: int = 0
+    weights: int = 0
+    kind: WorkKind = "memory"
+    fusion: Fusion = "anchor"
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        return self.shape
+
+    def macs(self, output: Shape) -> int:
+        return self.work
+
+    def parameters(self) -> dict[str, Shape]:
+        return {"weight": (self.weights,)} if self.weights else {}

@@ -40,7 +40,7 @@ LEAST_KERNELS = 10
 
 _FIXED = tuple(name for name, feature in FEATURES.items() if feature.trend == "fixed")
 _CHOICES = tuple(product((_FIXED, tuple(FEATURES)), (3, 5)))  # features seen, depth: the simplest first
-_ROUNDS = (0, 15, 30, 60, 120)
+_ROUNDS = (0, 15, 30, 60)
 _BOOSTING = {
     "objective": "reg:pseudohubererror",
     "huber_slope": 0.1,  # errors above that share count linearly
@@ -128,6 +128,10 @@ class Predictor:
         table = matrix(kernels, self.machine)
         medians_s = self.base.predict_s(table) * np.exp(_correction(self.trees, table))
         return self.intervals.predictions(medians_s, distances(coordinates(table), self.known))
+
+    def base_s(self, kernels: Sequence[Kernel]) -> list[float]:
+        """Seconds by the physical base alone: for kernels unlike all that trees can know."""
+        return [float(s) for s in self.base.predict_s(matrix(kernels, self.machine))]
 
     def save(self, folder: Path, *, made_by: str) -> None:
         """Write both files. Raises CostModelError when there is no room, or the place cannot be written."""
@@ -271,7 +275,9 @@ def _residual(base: Base, table: Vector, seconds: Vector) -> Vector:
 def _train(table: Vector, residual: Vector, setting: Setting) -> xgboost.Booster:
     trends = tuple(int(FEATURES[name].trend == "grows") for name in setting.columns)
     parameters = _BOOSTING | {"max_depth": setting.depth, "monotone_constraints": trends}
-    return xgboost.train(parameters, _data(table, setting.columns, residual), setting.rounds)
+    trees = xgboost.train(parameters, _data(table, setting.columns, residual), setting.rounds)
+    trees.feature_names = list(setting.columns)  # not of the data: they would be compared in every round
+    return trees
 
 
 def _correction(trees: xgboost.Booster, table: Vector, rounds: int | None = None) -> Vector:
@@ -280,10 +286,10 @@ def _correction(trees: xgboost.Booster, table: Vector, rounds: int | None = None
     if count == 0:  # XGBoost takes a range that ends at 0 to mean all
         return np.zeros(len(table))
     data = _data(table, trees.feature_names or ())
-    found = trees.predict(data, iteration_range=(0, count))
+    found = trees.predict(data, iteration_range=(0, count), validate_features=False)
     return np.asarray(found, dtype=np.float64)
 
 
 def _data(table: Vector, columns: Sequence[str], label: Vector | None = None) -> xgboost.DMatrix:
     chosen = [list(FEATURES).index(name) for name in columns]
-    return xgboost.DMatrix(table[:, chosen], label, feature_names=list(columns), nthread=1)
+    return xgboost.DMatrix(table[:, chosen], label, nthread=1)

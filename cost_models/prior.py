@@ -117,6 +117,11 @@ class Prior:
         macs_s = rounded_macs(kernel, self.channel_steps) / self.macs_per_s[class_of(kernel)]
         return max(macs_s, kernel.bytes_moved / self.bytes_per_s) + self.overhead_s
 
+    def kernels(self, kernels: Sequence[Kernel]) -> list[Prediction]:
+        """Latency of each; all of them ``far``: nobody has measured a kernel."""
+        medians_s = [self.predict_s(kernel) for kernel in kernels]
+        return [Prediction(s, s / OUTSIDE, s * OUTSIDE, far=True) for s in medians_s]
+
     def predict(self, kernels: Sequence[Kernel], *, as_published: bool = False) -> Prediction:
         """Latency of a network, the sum over its kernels; ``far`` where nothing like it was calibrated on.
 
@@ -181,14 +186,21 @@ class Prior:
                 )
             for name in ("schema_version", "source", "made_by"):
                 del document[name]
-            networks = tuple(Reported(**network) for network in document.pop("networks"))
-            steps = tuple(document.pop("channel_steps"))
-            prior = Prior(**document, channel_steps=steps, networks=networks)
-            sound = prior._is_sound()
+            return Prior.from_document(document)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            sound = False
-        if not sound:
-            raise IncompatiblePrior(f"{path}: not a prior, or damaged; install squeezenas-tvm again")
+            raise IncompatiblePrior(
+                f"{path}: not a prior, or damaged; install squeezenas-tvm again"
+            ) from None
+
+    @staticmethod
+    def from_document(document: Mapping[str, Any]) -> "Prior":
+        """The prior that ``asdict`` gave this of. Raises ValueError, KeyError or TypeError for others."""
+        fields = dict(document)
+        networks = tuple(Reported(**network) for network in fields.pop("networks"))
+        steps = tuple(fields.pop("channel_steps"))
+        prior = Prior(**fields, channel_steps=steps, networks=networks)
+        if not prior._is_sound():
+            raise ValueError("rates and latencies must be finite and above 0")
         return prior
 
     def _is_sound(self) -> bool:
@@ -217,8 +229,13 @@ def find_prior(target: Target, dtype: str = "float32") -> Prior:
     Raises:
         CostModelError: there is neither.
     """
-    path = _FOLDER / target.name / FILE
-    return Prior.load(path) if path.is_file() else Prior.from_peaks(target, dtype)
+    return shipped_prior(target.name) or Prior.from_peaks(target, dtype)
+
+
+def shipped_prior(target: str) -> Prior | None:
+    """The calibration that comes with the package for the target of this name; None where there is none."""
+    path = _FOLDER / target / FILE
+    return Prior.load(path) if path.is_file() else None
 
 
 def class_of(kernel: Kernel) -> str:
@@ -238,7 +255,7 @@ def rounded_macs(kernel: Kernel, steps: tuple[int, int]) -> float:
                 return kernel.macs * _excess(conv.in_channels, max(steps))
             inputs, outputs = conv.in_channels // conv.groups, conv.out_channels // conv.groups
             return kernel.macs * _excess(inputs, steps[0]) * _excess(outputs, steps[1])
-    return 0.0
+    return float(kernel.macs)
 
 
 def _excess(count: int, step: int) -> float:

@@ -168,6 +168,10 @@ class Profiler:
             raise
         return done.result()
 
+    def check(self) -> None:
+        """Raise Stopped where ``apart`` was left: long work asks now and then."""
+        self._engine.check()
+
     def _measure(self, kernels: list[Kernel], effort: Effort) -> None:
         for kernel in kernels:
             self.store.add_kernel(kernel.key, kernel.description)

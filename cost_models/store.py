@@ -119,6 +119,10 @@ class MeasurementStore:
         """
         self._describe("blocks", key, description)
 
+    def blocks(self) -> dict[str, dict[str, Any]]:
+        """Description by key, oldest first."""
+        return self._described("blocks")
+
     def add_trial(self, environment: str, kernel: str, trial: Trial) -> int:
         """Store one trial of a known kernel in a known environment (a digest); returns its id."""
         return self._insert("trials", environment=environment, kernel=kernel, **_columns(trial))

@@ -245,10 +245,7 @@ class LatencyTable:
             raise IncompatibleTable(f"{folder / ROWS}: cannot be read ({error.strerror}); {_AGAIN}") from None
         if hashlib.sha256(content).hexdigest() != header["sha256"][ROWS]:
             raise IncompatibleTable(f"{folder / ROWS}: differs from its checksum in {HEADER}; {_AGAIN}")
-        try:
-            rows = _read_rows(content.decode(), header["schema_version"])
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidMeasurement):
-            raise IncompatibleTable(f"{folder / ROWS}: not the rows of a table; {_AGAIN}") from None
+        rows = _read_rows(content, header["schema_version"], folder / ROWS)
         machine, boards = header.get("machine"), tuple(header.get("boards", ()))
         return cls(header["target"], header["fingerprint"], rows, machine, boards)
 
@@ -277,19 +274,35 @@ def _read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
-def _read_rows(text: str, version: int) -> dict[str, Row]:
-    nothing = {"estimate_s": "", "reason": ""} if version == 1 else {}
-    rows = {}
-    for line in csv.DictReader(io.StringIO(text)):
-        line |= nothing
-        rows[line["kernel"]] = Row(
-            line["how"],
-            int(line["trials"]),
-            tuple(float(sample) for sample in line["samples_s"].split()),
-            float(line["estimate_s"]) if line["estimate_s"] else None,
-            line["reason"],
-        )
+def _read_rows(content: bytes, version: int, path: Path) -> dict[str, Row]:
+    """Raises IncompatibleTable naming the row that is none."""
+    columns = _COLUMNS if version > 1 else _COLUMNS[:4]
+    try:
+        header, *lines = csv.reader(io.StringIO(content.decode()))
+    except (ValueError, csv.Error):
+        header, lines = [], []
+    if tuple(header) != columns:
+        raise IncompatibleTable(f"{path}: not the rows of a table ({', '.join(columns)}); {_AGAIN}")
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            key, row = _read_row(line, len(columns))
+            if key in rows:
+                raise InvalidMeasurement("the kernel has a row already, allowed is one each")
+            rows[key] = row
+        except (ValueError, InvalidMeasurement) as error:
+            name = f"row {number}, {line[0]!r}" if line else f"row {number}"
+            raise IncompatibleTable(f"{path}: {name}: {error}; {_AGAIN}") from None
     return rows
+
+
+def _read_row(cells: Sequence[str], count: int) -> tuple[str, Row]:
+    """Raises ValueError or InvalidMeasurement."""
+    if len(cells) != count or not cells[0]:
+        raise ValueError(f"{count} cells expected and a kernel in the first, found {len(cells)}")
+    key, how, trials, samples, estimate, reason = (*cells, "", "")[: len(_COLUMNS)]
+    samples_s = tuple(float(sample) for sample in samples.split())
+    return key, Row(how, int(trials), samples_s, float(estimate) if estimate else None, reason)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,15 +1,21 @@
 """The public Python API, re-exported by ``squeezenas_tvm``; nothing here imports TVM or PyTorch by itself."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cost_models.table import LatencyTable
 from search.architecture import Architecture, list_architectures, load_architecture
-from search.costs import estimate
+from search.costs import network_graph, network_kernels
 from search.resolution import Resolution
 from search.spaces import get_space
-from squeezenas_tvm.options import latency_table
+from squeezenas_tvm.options import cost_model
 from targets import Target, list_targets, load_target
+
+if TYPE_CHECKING:
+    from cost_models.cost_model import CostModel
 
 __all__ = [
     "Architecture",
@@ -18,6 +24,7 @@ __all__ = [
     "Resolution",
     "Target",
     "estimate_latency",
+    "fit_device",
     "get_space",
     "list_architectures",
     "list_targets",
@@ -31,14 +38,59 @@ class Estimate:
     """Latency of a network on a target.
 
     Attributes:
-        median, low, high: seconds; low and high are the 10th and 90th percentile of the samples, summed.
-        sources: share of the median by where it comes from; in this release all of it is ``measured``.
+        median, low, high: seconds; nine of ten networks are meant to lie between low and high.
+        sources: share of the median by where it comes from: ``measured``, ``predicted``, ``prior``.
+        calibrated: on whole networks timed on the target; else the median is the plain sum of the kernels,
+            without what happens between them.
     """
 
     median: float
     low: float
     high: float
     sources: dict[str, float]
+    calibrated: bool
+
+
+def fit_device(
+    target: Target,
+    networks: Sequence[tuple[Architecture, tuple[int, int], float]],
+    others: "Mapping[str, CostModel] | None" = None,
+) -> "CostModel":
+    """A cost model of a target on which only whole networks were measured; ten of them tell much.
+
+    Args:
+        networks: architecture, height and width, and seconds of the deployed network (camera frame to class
+            indices); at least four.
+        others: name -> cost model of other devices, which the target may be like; when None all that are
+            known: tables in ``results/``, shipped ones, priors. The target's data sheet is used in any case.
+
+    Returns:
+        For ``estimate_latency(architecture, target, table=...)``; its source is ``prior``, its interval that
+        of networks which the others of ``networks`` told.
+
+    Raises:
+        CostModelError: too few networks, or a latency that is not above 0 and finite.
+        InvalidResolution: a size that no network takes.
+    """
+    from cost_models.cost_model import CostModel
+    from cost_models.fitted import FittedDevice, MeasuredNetwork
+    from squeezenas_tvm.other_devices import data_sheet, other_devices
+
+    measured = [
+        MeasuredNetwork(
+            architecture.name, tuple(network_kernels(architecture, Resolution(*size).checked())), seconds
+        )
+        for architecture, size, seconds in networks
+    ]
+    seconds = [network.seconds for network in measured]
+    fitted = FittedDevice.fit(
+        target.name,
+        measured,
+        other_devices(target, "float32", seconds) if others is None else others,
+        measured=f"given on {date.today().isoformat()}",
+        start=data_sheet(target, "float32"),
+    )
+    return CostModel(target.name, prior=fitted)
 
 
 def estimate_latency(
@@ -46,23 +98,30 @@ def estimate_latency(
     target: Target,
     resolution: tuple[int, int] = (1024, 2048),
     *,
-    table: LatencyTable | str | Path | None = None,
+    table: "CostModel | LatencyTable | str | Path | None" = None,
 ) -> Estimate:
-    """Latency of the deployed network (camera frame to class indices) from a table, without the device.
+    """Latency of the deployed network (camera frame to class indices), without the device.
+
+    Every kernel is told by the best source that knows it: measured, else predicted, else a prior.
 
     Args:
         resolution: height and width, pixels.
-        table: a table or its folder; when None ``results/TARGET`` in the current folder, or else the
-            one shipped for the target.
+        table: a cost model (``fit_device`` makes one), a table, which is then asked alone, or the folder of a
+            profile; when None ``results/TARGET`` in the current folder, or else what is shipped.
 
     Raises:
-        IncompatibleTable: no table there, or one of another target or machine.
-        MissingEntry: a kernel of the network was not measured.
+        IncompatibleTable, IncompatiblePredictor, IncompatibleNetworkModel: no table there, or one of another
+            target or machine.
+        MissingEntry: a kernel of the network was not measured, and nothing else tells it.
         InvalidResolution: a size that no network takes.
     """
+    from cost_models.cost_model import CostModel
+
     if isinstance(table, LatencyTable):
-        measured = table
+        model = CostModel(table.target, table)
+    elif isinstance(table, CostModel):
+        model = table
     else:
-        measured = latency_table(target, Path(table) if table else None)
-    latency = estimate(architecture, measured, Resolution(*resolution).checked())
-    return Estimate(latency.median_s, latency.low_s, latency.high_s, {"measured": 1.0})
+        model = cost_model(target, Path(table) if table else None)
+    total = model.network(network_graph(architecture, Resolution(*resolution).checked()))
+    return Estimate(total.median_s, total.low_s, total.high_s, dict(total.shares), total.calibrated)

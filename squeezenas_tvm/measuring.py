@@ -4,18 +4,23 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.errors import FailedWork
+from squeezenas_tvm.fitting import fit_predictor, try_predictor
+from squeezenas_tvm.network_calibration import fit_network_model, time_whole
 from squeezenas_tvm.progress import Display, Pace, Snapshot, TaskLine, show
 
 if TYPE_CHECKING:
     from cost_models.block_runs import Block
     from cost_models.effort import Effort
+    from cost_models.hold_outs import HoldOut
     from cost_models.kernels import Kernel
+    from cost_models.network_model import NetworkModel
+    from cost_models.network_runs import Network
     from cost_models.predictor import Predictor
     from cost_models.profiler import Profiler
     from cost_models.store import MeasurementStore
@@ -36,6 +41,8 @@ class Measured:
         additivity: of the blocks that were also timed whole; None where none was asked for.
         problems: reason by kernel key, for kernels without a working schedule.
         predictor: fitted to the table and saved beside it; None where that has too few rows.
+        hold_outs: how good it is on kernels left out of its fit; none where not asked for, or too few rows.
+        network_model: fitted to the networks timed whole, saved beside the table; None if they are too few.
     """
 
     table: "LatencyTable"
@@ -43,6 +50,8 @@ class Measured:
     additivity: "Additivity | None"
     problems: Mapping[str, str]
     predictor: "Predictor | None" = None
+    hold_outs: "Mapping[str, HoldOut]" = field(default_factory=dict)
+    network_model: "NetworkModel | None" = None
 
 
 def measure_kernels(
@@ -52,15 +61,18 @@ def measure_kernels(
     *,
     effort: "Effort",
     blocks: "Sequence[Block]" = (),
+    networks: "Sequence[Network]" = (),
     dtype: str = "float32",
     tracker: str | None = None,
     seed: int = 0,
     title: str = "profile",
+    hold_outs: bool = False,
 ) -> Measured:
     """Measure kernels on a target, save the table of all that its store holds.
 
     Args:
-        blocks: to be timed whole as well.
+        blocks, networks: to be timed whole as well.
+        hold_outs: try the predictor on kernels left out of its fit, which takes up to half a minute.
 
     Raises:
         FailedWork: not one kernel could be measured.
@@ -78,6 +90,8 @@ def measure_kernels(
                 tuning = _tuning(profiler, time.monotonic() - started)
                 table = _table(store, target, profiler, wanted)
                 additivity = _additivity(profiler, table, blocks, watch) if blocks else None
+                if networks:
+                    time_whole(profiler, table, networks, watch)
         problems = {key: row.reason for key, row in table.rows.items() if row.how == "estimated"}
         if wanted and not any(_has_samples(table, kernel) for kernel in wanted):
             reason = next(iter(_failures(store, profiler).values()), "no reason given")
@@ -85,26 +99,10 @@ def measure_kernels(
         table = replace(table, machine=_machine(target), boards=_boards(target, profiler))
         made_by = f"squeezenas_tvm {title}, effort {effort.name}"
         table.save(folder, made_by=made_by)
-        predictor = _fit_predictor(table, store, folder, made_by)
-    return Measured(table, tuning, additivity, problems, predictor)
-
-
-def _fit_predictor(
-    table: "LatencyTable", store: "MeasurementStore", folder: Path, made_by: str
-) -> "Predictor | None":
-    """Fit all measured rows, whatever their space and resolution, and save; None where they are too few."""
-    from cost_models.kernels import Kernel
-    from cost_models.predictor import LEAST_KERNELS, Predictor
-
-    measured = {key: row for key, row in table.rows.items() if row.samples_s}
-    if len(measured) < LEAST_KERNELS:
-        return None
-    described = store.kernels()
-    kernels = [Kernel.from_description(described[key]) for key in measured]
-    seconds = [row.latency.median_s for row in measured.values()]
-    predictor = Predictor.fit(kernels, seconds, table.fingerprint)
-    predictor.save(folder, made_by=made_by)
-    return predictor
+        predictor = fit_predictor(table, store, folder, made_by)
+        network_model = fit_network_model(table, store, profiler.environment, folder, made_by)
+        tried = try_predictor(table, store) if hold_outs else {}
+    return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
 
 
 class _Watch:

@@ -7,7 +7,7 @@ from typing import Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_resolution, latency_table
+from squeezenas_tvm.options import add_resolution, cost_model, share_text
 
 EXAMPLE = (
     "squeezenas-tvm networks\nsqueezenas-tvm networks --space small --target local-cpu --resolution 256x512"
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("architecture", nargs="*", help="names or YAML files; all shipped ones by default")
     parser.add_argument("--space", help="only those of this space")
-    parser.add_argument("--target", help="also estimate the latency on this device, from its table")
+    parser.add_argument("--target", help="also estimate the latency on this device")
     parser.add_argument(
         "--table",
         type=Path,
         metavar="DIR",
-        help="folder of the table (default results/TARGET, else the shipped one)",
+        help="folder of its table (default results/TARGET, else the shipped one, else the target's prior)",
     )
     add_resolution(parser, "1024x2048")
 
@@ -33,6 +33,7 @@ def execute(args: argparse.Namespace) -> Result:
     from search.architecture import list_architectures, load_architecture
     from search.resolution import Resolution
     from search.spaces import get_space
+    from targets import load_target
 
     if args.table and not args.target:
         raise UsageError("--table needs --target: the device that the table is of")
@@ -41,33 +42,13 @@ def execute(args: argparse.Namespace) -> Result:
     if args.space:
         space = get_space(args.space)
         found = [architecture for architecture in found if architecture.search_space is space]
-    latencies = _latencies(args, resolution)
-    networks = [_describe(architecture, resolution, latencies) for architecture in found]
+    model = cost_model(load_target(args.target), args.table) if args.target else None
+    networks = [_describe(architecture, resolution, model) for architecture in found]
     networks.sort(key=lambda network: (network["space"], network["gmacs"]))
-    return Result(document=networks, text=_text(networks, resolution, args.target))
+    return Result(document=networks, text=_text(networks, resolution, model))
 
 
-def _latencies(args: argparse.Namespace, resolution: Any) -> Any:
-    """A function from architecture to its estimated latency, or None where the table has holes."""
-    if not args.target:
-        return lambda architecture: None
-    from cost_models.errors import MissingEntry
-    from search.costs import estimate
-    from targets import load_target
-
-    target = load_target(args.target)
-    measured = latency_table(target, args.table)
-
-    def latency(architecture: Any) -> Any:
-        try:
-            return estimate(architecture, measured, resolution)
-        except MissingEntry:
-            return None
-
-    return latency
-
-
-def _describe(architecture: Any, resolution: Any, latencies: Any) -> dict[str, Any]:
+def _describe(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
     graph = architecture.network()
     published = architecture.results[0] if architecture.results else None
     described = {
@@ -79,37 +60,55 @@ def _describe(architecture: Any, resolution: Any, latencies: Any) -> dict[str, A
         "blocks": list(architecture.blocks),
         "published": published.model_dump(exclude_none=True) if published else None,
     }
-    latency = latencies(architecture)
-    if latency is not None:
-        described["estimated_latency_ms"] = {
-            "median": latency.median_s * 1e3,
-            "low": latency.low_s * 1e3,
-            "high": latency.high_s * 1e3,
-            "kernels": latency.kernels,
-            "tuned_kernels": latency.tuned,
-        }
-    return described
+    if model is None:
+        return described
+    from cost_models.errors import MissingEntry
+
+    try:
+        return described | {"estimated_latency_ms": _estimate(architecture, resolution, model)}
+    except MissingEntry:
+        return described
 
 
-def _text(networks: list[dict[str, Any]], resolution: Any, target: str | None) -> str:
+def _estimate(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
+    from search.costs import network_graph
+
+    total = model.network(network_graph(architecture, resolution))
+    return {
+        "median": total.median_s * 1e3,
+        "low": total.low_s * 1e3,
+        "high": total.high_s * 1e3,
+        "kernels": total.kernels,
+        "sources": dict(total.shares),
+        "calibrated": total.calibrated,
+    }
+
+
+def _text(networks: list[dict[str, Any]], resolution: Any, model: Any) -> str:
     header = ["name", "GMACs", "M params", "mIoU % (paper)", "ms on Xavier (paper)"]
-    rows = []
-    for network in networks:
-        published = network["published"] or {}
-        row = [network["name"], f"{network['gmacs']:.3f}", f"{network['params'] / 1e6:.3f}"]
-        row += [_number(published.get("miou_percent")), _number(published.get("latency_ms"))]
-        if target:
-            latency = network.get("estimated_latency_ms")
-            row.append(
-                f"{latency['median']:.1f} ({latency['low']:.1f} to {latency['high']:.1f})" if latency else "-"
-            )
-        rows.append(row)
-    if target:
-        header.append(f"ms on {target}, estimated")
     notes = [f"MACs and estimates at {resolution}; the papers' numbers at 1024x2048."]
-    if target and any("estimated_latency_ms" not in network for network in networks):
-        notes.append(f"-: kernels of it are not measured at {resolution}; run profile for its space first.")
+    if model is not None:
+        header += [f"ms on {model.target}, estimated", "of its time"]
+        notes.append(f"Estimates: {model.network_model}.")
+        if any("estimated_latency_ms" not in network for network in networks):
+            notes.append(
+                f"-: kernels of it are not measured at {resolution}; run profile for its space first."
+            )
+    rows = [_row(network, estimates=model is not None) for network in networks]
     return "\n".join([table(header, rows), "", *notes])
+
+
+def _row(network: dict[str, Any], *, estimates: bool) -> list[str]:
+    published = network["published"] or {}
+    row = [network["name"], f"{network['gmacs']:.3f}", f"{network['params'] / 1e6:.3f}"]
+    row += [_number(published.get("miou_percent")), _number(published.get("latency_ms"))]
+    latency = network.get("estimated_latency_ms")
+    if not estimates:
+        return row
+    if latency is None:
+        return [*row, "-", "-"]
+    interval = f"{latency['median']:.1f} ({latency['low']:.1f} to {latency['high']:.1f})"
+    return [*row, interval, share_text(latency["sources"])]
 
 
 def _number(value: float | None) -> str:

@@ -2,11 +2,15 @@
 
 import argparse
 import logging
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
+    from cost_models.fitted import FittedDevice
+    from cost_models.prior import Prior
     from cost_models.table import LatencyTable
     from targets import Target
 
@@ -76,33 +80,55 @@ def latency_table(target: "Target", folder: Path | None = None) -> "LatencyTable
 
 
 def cost_model(target: "Target", folder: Path | None = None) -> "CostModel":
-    """Every source there is for a target's latencies. A predictor lies beside its table (`latency_table`).
+    """Every source there is for a target's latencies; predictor and calibration lie beside the table.
 
     Args:
-        folder: of a table that must be there; when None, a target without any table has its prior alone.
+        folder: of a table or a fit that must be there; when None, a target without any has its prior alone.
 
     Raises:
-        IncompatibleTable, IncompatiblePredictor: one of them is there and cannot be used.
+        IncompatibleTable, IncompatiblePredictor, IncompatiblePrior, IncompatibleNetworkModel: one is there
+            and cannot be used.
         CostModelError: there is no source at all.
     """
     from cost_models.cost_model import CostModel
-    from cost_models.errors import CostModelError
+    from cost_models.fitted import FILE
+    from cost_models.network_model import MODEL, NetworkModel
     from cost_models.predictor import MANIFEST, Predictor
-    from cost_models.prior import find_prior
     from cost_models.shipped import shipped_table
     from cost_models.table import HEADER
 
     own = results_folder(target.name, folder)
-    place = own if folder is not None or (own / HEADER).exists() else shipped_table(target.name)
+    if (own / HEADER).exists() or (folder is not None and not (own / FILE).exists()):
+        place: Path | None = own
+    else:
+        place = shipped_table(target.name) if folder is None else None
     table = latency_table(target, folder) if place else None
-    predictor = None
+    predictor, network_model = None, NetworkModel()
     if table is not None and place is not None and (place / MANIFEST).exists():
         predictor = Predictor.load(place, fingerprint=table.fingerprint)
+    if table is not None and place is not None and (place / MODEL).exists():
+        network_model = NetworkModel.load(place, fingerprint=table.fingerprint)
+    return CostModel(target.name, table, predictor, _prior(target, own), network_model)
+
+
+def share_text(shares: Mapping[str, float]) -> str:
+    """Whose share of a latency is how large, for people."""
+    return ", ".join(f"{share:.0%} {source}" for source, share in shares.items())
+
+
+def _prior(target: "Target", folder: Path) -> "Prior | FittedDevice | None":
+    """The target as fitted to networks that were measured on it, else its prior, else None."""
+    from cost_models.errors import CostModelError
+    from cost_models.fitted import FILE, FittedDevice
+    from cost_models.prior import find_prior
+    from squeezenas_tvm.other_devices import find_other
+
+    if (folder / FILE).exists():
+        return FittedDevice.load(folder / FILE, partial(find_other, target), target=target.name)
     try:
-        prior = find_prior(target)
+        return find_prior(target)
     except CostModelError:
-        prior = None
-    return CostModel(target.name, table, predictor, prior)
+        return None
 
 
 def _matching_table(folder: Path, target: "Target") -> "LatencyTable":

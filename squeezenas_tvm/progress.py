@@ -190,9 +190,11 @@ def show(title: str, total: int, *, clock: Callable[[], float] = time.monotonic)
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show how far a loop is: ``with progress("run", 12) as step``, ``step("street.png")`` a piece."""
-    done = 0
+def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
+    """Show how far a loop is: ``with progress("run", 12) as step``, ``step("street.png")`` a piece.
+
+    ``done``: pieces of a run that is resumed; they cost nothing.
+    """
     pace = Pace(time.monotonic(), {"pieces": done})
     with show(title, total) as display:
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
+from squeezenas_tvm.energy import energy_text, measure_frame, require_sensor
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.progress import progress
 
@@ -49,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", help="for --tracker: name or YAML file of the board's target (default: the bundle's)"
     )
+    parser.add_argument(
+        "--energy",
+        action="store_true",
+        help="also measure the energy of a frame by this machine's power sensor (RAPL, or a Jetson's), and "
+        "keep it in results/TARGET, from where predict tells that of other networks",
+    )
 
 
 def execute(args: argparse.Namespace) -> Result:
@@ -56,17 +63,22 @@ def execute(args: argparse.Namespace) -> Result:
 
     Raises:
         UsageError, BundleError, ImageError: a bundle, an image or an output folder that cannot be used.
-        TargetError, FailedWork: no board, or one that does not run the bundle.
+        TargetError, FailedWork: no board, or one that does not run the bundle; no power sensor.
     """
     from squeezenas_tvm.images import read_image
 
     _check_images(args.images)
-    results = []
+    if args.energy:
+        require_sensor(args.tracker)
+    results, energy = [], None
     with _loaded(args) as bundle, progress("run", len(args.images)) as step:
         _make_folder(args.out)
         for path in args.images:
-            results.append(_segment(bundle, path, read_image(path), args))
+            image = read_image(path)
+            results.append(_segment(bundle, path, image, args))
             step(path.name)
+        if args.energy:
+            energy = measure_frame(bundle, image, results[-1]["latency_ms"]["median"])
     manifest = bundle.manifest
     document = {
         "bundle": str(args.bundle),
@@ -76,6 +88,7 @@ def execute(args: argparse.Namespace) -> Result:
         "trained": manifest["weights"]["trained"],
         "untuned": bool(manifest["kernels"].get("untuned")),
         "images": results,
+        "energy": energy,
     }
     where = f"a board at {args.tracker}" if args.tracker else "this machine"
     return Result(document=document, text=_text(document, args.out, where))
@@ -163,6 +176,8 @@ def _text(document: Mapping[str, Any], out: Path, where: str) -> str:
         "",
         f"overlays and labels: {out}/NAME-overlay.png, {out}/NAME-labels.png",
     ]
+    if document["energy"]:
+        lines += ["", energy_text(document["energy"])]
     if document["untuned"]:
         lines += ["", UNTUNED]
     if not document["trained"]:

@@ -3,6 +3,7 @@
 Nothing is believed that can be tried: linkers link, compilers compile, and a session is opened.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -14,15 +15,16 @@ from targets import emulated_board
 from targets.board_check import tvm_version
 from targets.cuda_compiler import CudaCompiler, cubin_architectures, find_cuda_compiler, plain_architecture
 from targets.cuda_stand_in import has_driver, why_no_gpu
-from targets.errors import CompileError, DeviceUnavailable, MissingTool, TargetError
+from targets.errors import CompileError, DeviceUnavailable, MissingTool, NoPowerSensor, TargetError
 from targets.linking import find_linker
+from targets.power import power_sensor
 from targets.rpc import parse_address
 from targets.session import Session, open_session
 from targets.spec import Toolchain
 from targets.target import Target
 from targets.tracker import Tracker, start_command
 
-BUILD, FLOAT16, MEASURE = "build", "float16", "measure"
+BUILD, FLOAT16, MEASURE, ENERGY = "build", "float16", "measure", "energy"
 _LINKERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")  # what TVM looks for
 _KERNEL = 'extern "C" __global__ void probe(float* x) { x[threadIdx.x] += 1.0f; }'
 _HALF_KERNEL = (
@@ -39,7 +41,8 @@ class Check:
     Attributes:
         found: what is there, or what is wrong.
         fix: what to do about it; empty where it is there.
-        needed_for: ``build`` (all work needs it), ``float16`` or ``measure`` (profiling and tuning).
+        needed_for: ``build`` (all work needs it), ``float16``, ``measure`` (profiling and tuning) or
+            ``energy`` (``run --energy``).
     """
 
     name: str
@@ -63,7 +66,7 @@ def check_target(target: Target, tracker: str | None = None) -> list[Check]:
     if target.kind == "board":
         return [*building, *_board(target, tracker)]
     # a local device is reached with what building needs, and never without its GPU
-    return [*building, _device(target, None)] if all(check.ok for check in building) else building
+    return [*building, _device(target, None), *_power()] if all(check.ok for check in building) else building
 
 
 def _building(target: Target) -> Iterator[Check]:
@@ -169,6 +172,12 @@ def _device(target: Target, tracker: str | None) -> Check:
             return Check("device", True, _describe(session), needed_for=MEASURE)
     except TargetError as error:
         return _failure("device", error, MEASURE)
+
+
+def _power() -> Iterator[Check]:
+    """The sensor for ``run --energy``, where there is one; nothing is missing without it."""
+    with contextlib.suppress(NoPowerSensor), power_sensor() as sensor:
+        yield Check("power sensor", True, sensor.name, needed_for=ENERGY)
 
 
 def _describe(session: Session) -> str:

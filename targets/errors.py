@@ -5,6 +5,7 @@ TargetError
 ├── UnknownTarget        no such name or file; suggests the near miss
 ├── MissingTool          a compiler or library that the target needs is not here; says how to get it
 ├── CompileError         a compiler refused what it was given
+├── NoPowerSensor        nothing here tells how much power it draws, or this user may not read it
 ├── BoardNotBuilt        the emulated board could not be made
 ├── WorkFailed           what a fleet was asked to do failed through its own fault
 └── DeviceUnavailable    tracker or board did not answer
@@ -50,6 +51,10 @@ class CompileError(TargetError):
     """A compiler or linker failed. The text holds its first error."""
 
     exit_code = 1
+
+
+class NoPowerSensor(TargetError):
+    """No sensor of this machine's power, or one that cannot be read."""
 
 
 class BoardNotBuilt(TargetError):

@@ -2,7 +2,7 @@
 
 from cost_models.graph import Graph, GraphBuilder
 from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.ops import Activation, Add, ArgMax, Conv2d
+from cost_models.ops import Activation, Add, ArgMax, Conv2d, Foreign, Normalize, Op
 
 
 def convolution(
@@ -42,6 +42,14 @@ def relu(channels: int, height: int, width: int) -> Kernel:
     )
 
 
+def frame(height: int, width: int) -> Kernel:
+    """The kernel that reads a camera's frame."""
+    builder = GraphBuilder(("frame",))
+    graph = builder.build(builder.add("n", Normalize((0.5,) * 3, (0.2,) * 3), "frame"))
+    (kernel,) = split_into_kernels(graph, {"frame": (1, height, width, 3)})
+    return kernel
+
+
 def only(graph: Graph, channels: int, height: int, width: int) -> Kernel:
     (kernel,) = split_into_kernels(graph, {"x": (1, channels, height, width)})
     return kernel
@@ -67,3 +75,18 @@ def space() -> list[Kernel]:
             kernels.append(depthwise(channels * expansion, height, width, stride=2))
         kernels.append(relu(channels, height, width))
     return list(dict.fromkeys(kernels))
+
+
+def foreign(op: Foreign, *after: Op, channels: int = 8, height: int = 16, width: int = 32) -> Kernel:
+    """An operation of somebody else's network and what is fused to it."""
+    builder = GraphBuilder()
+    value = builder.add("foreign", op, "x")
+    for index, more in enumerate(after):
+        value = builder.add(f"after{index}", more, value)
+    return only(builder.build(value), channels, height, width)
+
+
+def transposed(work: int = 8 * 16 * 32 * 8 * 4) -> Kernel:
+    """A transposed convolution that doubles a map of 8x16x32, and a ReLU."""
+    up = Foreign("ConvTranspose", (1, 8, 32, 64), work, 8 * 8 * 4, "dense")
+    return foreign(up, Activation("relu"))

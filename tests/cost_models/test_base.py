@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cost_models.base import Base
-from cost_models.features import Machine, matrix
+from cost_models.features import Machine, features, matrix
 from cost_models.kernels import Kernel
 
 from .some_kernels import argmax, convolution, depthwise, space
@@ -51,17 +51,30 @@ def test_no_cost_is_negative() -> None:
     assert (base.predict_s(TABLE) > 0).all()
 
 
+def test_maps_that_tiles_do_not_fit_cost_what_filled_ones_do() -> None:
+    base = Base.fit(TABLE, SECONDS)
+    for sizes in (((23, 30), (32, 32)), ((45, 60), (48, 64))):
+        macs_s = [
+            base.costs_s["macs.depthwise"] * features(depthwise(96, *size), MACHINE)["tiled_macs"]
+            for size in sizes
+        ]
+        assert macs_s[0] == pytest.approx(macs_s[1])
+    ragged, whole = base.predict_s(matrix([depthwise(96, 45, 60), depthwise(96, 32, 64)], MACHINE))
+    assert ragged / (45 * 60) > 1.1 * whole / (32 * 64)
+
+
 def test_work_that_was_never_measured_costs_what_is_usual_of_its_sort() -> None:
     known = [i for i, kernel in enumerate(SPACE) if kernel.kind == "pointwise"]
     base = Base.fit(TABLE[known], SECONDS[known])
     new = [depthwise(48, 32, 64), argmax(64, 128)]
-    costs = base.costs_s
-    expected = [
-        costs["overhead"]
-        + new[0].macs * costs["macs.pointwise"]
-        + new[0].bytes_moved * costs["bytes.pointwise"],
-        costs["overhead"] + new[1].bytes_moved * costs["bytes.pointwise"],
-    ]
+    costs, expected = base.costs_s, []
+    for kernel in new:
+        found = features(kernel, MACHINE)
+        assert found["tiled_macs"] == kernel.macs  # a map of whole tiles
+        read, written = found["bytes_in"] + found["bytes_weights"], found["bytes_out"]
+        work = kernel.macs * costs["macs.pointwise"]
+        work += read * costs["read.pointwise"] + written * costs["written.pointwise"]
+        expected.append(costs["overhead"] + work)
     beyond = {name: cost for name, cost in costs.items() if name.startswith("beyond")}
     for index, kernel in enumerate(new):
         for name, cost in beyond.items():

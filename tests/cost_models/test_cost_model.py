@@ -1,15 +1,21 @@
 """Which of the three sources answers for a kernel, and what they add up to."""
 
+import numpy as np
 import pytest
 
 from cost_models.cost_model import CostModel
 from cost_models.errors import CostModelError, MissingEntry
+from cost_models.graph import GraphBuilder
+from cost_models.hold_outs import Errors
+from cost_models.kernel_graph import KernelGraph
+from cost_models.network_model import NetworkModel
+from cost_models.ops import Conv2d, Foreign
 from cost_models.predictor import Predictor
 from cost_models.prior import OUTSIDE, Prior
 from cost_models.table import LatencyTable, Row
 from targets import load_target
 
-from .some_kernels import convolution, depthwise, relu, space
+from .some_kernels import convolution, depthwise, only, relu, space, transposed
 
 BOARD = {"device": "board", "dtype": "float32", "tvm_target": '{"kind":"cuda","arch":"sm_72"}'}
 KNOWN = space()
@@ -75,6 +81,34 @@ def test_a_network_is_the_sum_of_its_calls_and_says_whose_share_is_whose(predict
     )
 
 
+def test_whole_networks_beside_their_kernels_say_what_happens_between_them(predictor: Predictor) -> None:
+    errors = Errors(24, 0.02, 0.015, 0.95, 1.0, 0.99, 0.92, 0.0)
+    between = NetworkModel(
+        scale={"pointwise": 2.0}, gap_s=1e-5, overhead_s=1e-3, range_s=(1e-9, 1.0), errors=errors
+    )
+    model, plain = (CostModel("board", TABLE, predictor, network_model=b) for b in (between, NetworkModel()))
+    calls = [KNOWN[0], NEW, KNOWN[0], KNOWN[5]]
+    total, costs = model.network(calls), model.kernels(calls)
+    inside = [between.kernel_s(kernel, cost.median_s) for kernel, cost in zip(calls, costs, strict=True)]
+    assert costs == plain.kernels(calls)
+    assert total.median_s == pytest.approx(sum(inside) + 1e-3)
+    assert total.shares["predicted"] == pytest.approx(inside[1] / sum(inside))
+    assert (total.calibrated, plain.network(calls).calibrated) == (True, False)
+    for one in (model, plain):
+        whole, pieces = one.network(calls), one.pieces([calls[:1], calls[1:], []])
+        ends = one.whole(*(np.array([sum(end)]) for end in zip(*pieces, strict=True)))
+        assert [end[0] for end in ends] == pytest.approx([whole.median_s, whole.low_s, whole.high_s])
+
+
+def test_kernels_side_by_side_may_overlap() -> None:
+    pair = KernelGraph((KNOWN[0], KNOWN[3]), ((), ()))
+    between = NetworkModel(overlap=1.0)
+    assert CostModel("board", TABLE).network(pair).median_s == pytest.approx(SECONDS[0] + SECONDS[3])
+    told = CostModel("board", TABLE, network_model=between).network(pair)
+    assert told.median_s == pytest.approx(max(SECONDS[0], SECONDS[3]))
+    assert told.low_s < told.median_s < told.high_s
+
+
 def test_kernels_unlike_all_that_was_measured_are_named_once(predictor: Predictor) -> None:
     strange = depthwise(4000, 300, 300, 5)
     assert predictor.predict([strange])[0].far
@@ -98,3 +132,33 @@ def test_the_same_kernel_costs_the_same_in_every_place(predictor: Predictor) -> 
     model = CostModel("board", TABLE, predictor)
     kernel = relu(48, 40, 72)
     assert len(set(model.kernels([kernel, KNOWN[1], kernel, kernel]))) == 2
+
+
+def test_what_no_table_can_hold_is_told_by_the_prior(predictor: Predictor) -> None:
+    strange = transposed()
+    known, told = CostModel("board", TABLE, predictor, PRIOR).kernels([KNOWN[0], strange])
+    assert (known.source, told.source, told.far) == ("measured", "prior", True)
+    assert told.median_s == PRIOR.predict_s(strange)
+    assert (told.low_s, told.high_s) == (told.median_s / OUTSIDE, told.median_s * OUTSIDE)
+
+
+def test_and_without_a_prior_by_the_physical_base_of_the_predictor(predictor: Predictor) -> None:
+    strange = transposed()
+    (told,) = CostModel("board", TABLE, predictor).kernels([strange])
+    assert (told.source, told.far) == ("prior", True)
+    assert told.median_s == predictor.base_s([strange])[0] > 0
+    assert (told.low_s, told.high_s) == (told.median_s / OUTSIDE, told.median_s * OUTSIDE)
+    with pytest.raises(CostModelError, match=r"^convtranspose\+relu .*: only a prior can tell it, and board"):
+        CostModel("board", TABLE).kernels([strange])
+
+
+def test_somebody_elses_activation_is_predicted_with_its_convolution(predictor: Predictor) -> None:
+    builder = GraphBuilder()
+    made = builder.add("conv", Conv2d(16, 48, bias=True), "x")
+    leaky = Foreign("LeakyRelu", (1, 48, 64, 128), fusion="elementwise")
+    theirs = only(builder.build(builder.add("leaky", leaky, made)), 16, 64, 128)
+    ours = convolution(16, 48, 64, 128)
+    assert not theirs.is_foreign
+    (told,) = CostModel("board", None, predictor).kernels([theirs])
+    assert told.source == "predicted"
+    assert told.median_s == pytest.approx(predictor.predict([ours])[0].median_s)

@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from cost_models.features import FEATURES, Machine, features, matrix
 from cost_models.graph import GraphBuilder
 from cost_models.kernels import Kernel
-from cost_models.ops import Normalize, Resize
+from cost_models.ops import Activation, Foreign, Normalize, Resize
 
-from .some_kernels import argmax, convolution, depthwise, only, relu, residual, space
+from .some_kernels import argmax, convolution, depthwise, foreign, only, relu, residual, space, transposed
 
 MACHINE = Machine(lanes=16, processors=2, macs_per_s=100e9, bytes_per_s=20e9)
 FIXED = [name for name, feature in FEATURES.items() if feature.trend == "fixed"]
@@ -51,6 +52,33 @@ def test_a_convolution_by_hand() -> None:
     assert found["intensity"] == pytest.approx(
         found["macs"] / (4 * (15 * 30 * 4 * 16 + 15 * 30 * 40 + 40 * 8 * 9))
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "power", "columns"),
+    [
+        ((23, 30), 32, 32, 32),  # tiles of 16 rows, vectors of 16
+        ((45, 60), 48, 64, 64),
+        ((128, 256), 128, 128, 256),
+        ((5, 9), 8, 8, 16),  # short sides take shorter ones
+        ((1, 1), 1, 1, 1),
+    ],
+)
+def test_maps_are_filled_up_to_whole_tiles(
+    size: tuple[int, int], rows: int, power: int, columns: int
+) -> None:
+    found = features(convolution(16, 40, *size), MACHINE)
+    assert found["tiled_macs"] == 16 * 40 * rows * columns
+    assert found["tiled_bytes_in"] == 4 * 16 * power * columns
+    assert found["tiled_bytes_out"] == 4 * 40 * power * columns
+
+
+def test_other_inputs_and_kernels_that_compute_nothing_are_not_filled_up() -> None:
+    project = residual(16, 3, 3, 23, 30)[-1]
+    found = features(project, MACHINE)
+    assert found["tiled_bytes_in"] == 4 * (48 * 32 * 32 + 16 * 23 * 30)
+    found = features(relu(5, 23, 30), MACHINE)
+    assert (found["tiled_bytes_in"], found["tiled_macs"]) == (found["bytes_in"], 0)
 
 
 def test_a_depthwise_convolution_counts_no_groups_and_fills_its_rows() -> None:
@@ -165,3 +193,29 @@ sys.stdout.write(f"{found.lanes} {found.processors} {'tvm' in sys.modules}")
 
 def test_features_of_many_kernels_are_numbers_of_one_type() -> None:
     assert matrix(space(), MACHINE).dtype == np.float64
+
+
+def test_somebody_elses_work_counts_in_its_class() -> None:
+    found = features(transposed(), MACHINE)
+    assert found["macs"] == transposed().macs > 0
+    assert (found["window"], found["groups"], found["elementwise"], found["reductions"]) == (9, 1, 1, 0)
+    assert found["compute_s"] == pytest.approx(found["macs"] / MACHINE.macs_per_s)
+    assert found["bytes_weights"] == 4 * 8 * 8 * 4
+    assert features(transposed(2 * transposed().macs), MACHINE)["compute_s"] == 2 * found["compute_s"]
+
+
+@pytest.mark.parametrize(
+    ("fusion", "counted"),
+    [("elementwise", "elementwise"), ("moving", "moves"), ("anchor", "reductions"), ("alone", "reductions")],
+)
+def test_somebody_elses_operation_counts_as_what_it_is_like(fusion: Any, counted: str) -> None:
+    for shape in ((1, 8, 16, 32), (1, 10, 1, 1), (1, 8, 256)):
+        found = features(foreign(Foreign("Thing", shape, fusion=fusion)), MACHINE)
+        sorts = {name: found[name] for name in ("elementwise", "moves", "reductions", "resizes")}
+        assert sorts == dict.fromkeys(sorts, 0) | {counted: 1}
+        assert found["bytes_out"] == 4 * math.prod(shape)
+
+
+def test_fused_to_somebody_elses_is_fused_all_the_same() -> None:
+    gather = Foreign("Gather", (1, 8, 16, 32), fusion="moving")
+    assert features(foreign(gather, Activation("relu")), MACHINE)["elementwise"] == 1

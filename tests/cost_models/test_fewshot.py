@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from cost_models.errors import CostModelError
 from cost_models.fewshot import (
     TERMS,
     DeviceModel,
+    Refit,
     Vector,
     choose_networks,
     fit_device,
@@ -116,6 +118,18 @@ def test_a_device_unlike_all_others_gets_physics() -> None:
     assert errors(model, seconds, others).mean() < 0.04
 
 
+def test_a_model_of_another_form_takes_part_as_its_left_out_errors_earn() -> None:
+    seconds = noisy(WORK @ COSTS_S, 0.02) * np.exp(0.3 * np.sin(np.arange(300)))  # no sum of work
+    chosen = choose_networks(WORK, 10)
+    right, measured = noisy(seconds, 0.01, seed=1), seconds[chosen]
+    good, bad = Refit(right[chosen], right[chosen]), Refit(measured, measured * np.tile([0.5, 2], 5))
+    model = fit_device(WORK[chosen], measured, refits=[bad, good])
+    assert model.weights["refit 1"] > 0.99  # the other one fits, but does not tell what it has not seen
+    assert model.shares == pytest.approx([0, 1], abs=0.01)
+    others = np.stack([np.ones(300), right], axis=1)
+    assert errors(model, seconds, others).mean() < 0.02
+
+
 def test_one_timing_that_is_twice_too_long_does_little() -> None:
     others = other_devices()
     seconds = noisy(others[:, 0] / 2, 0.01)
@@ -135,6 +149,18 @@ def test_nine_of_ten_networks_lie_in_the_interval() -> None:
         model = fit_device(WORK[chosen], seconds[chosen])
         inside.append(np.mean(np.abs(np.log(model.predict_s(WORK) / seconds)) < math.log(model.error_factor)))
     assert 0.85 < np.mean(inside) <= 1
+
+
+def test_intervals_hold_nine_of_ten_whatever_the_number_of_networks() -> None:
+    def factor(errors: Sequence[float]) -> float:
+        return DeviceModel(COSTS_S, np.zeros(0), {}, np.expm1(np.array(errors))).error_factor
+
+    tenths = [index / 10 for index in range(1, 21)]
+    assert math.log(factor(tenths[:9])) == pytest.approx(0.9)
+    assert math.log(factor(tenths[:10])) == pytest.approx(1.0)
+    assert math.log(factor(tenths)) == pytest.approx(1.9)  # one of twenty lies outside
+    assert math.log(factor(tenths[:4])) == pytest.approx(0.4 * math.log(10) / math.log(5))
+    assert factor([-value for value in tenths]) == pytest.approx(factor(tenths))
 
 
 def test_wrong_input_is_refused() -> None:

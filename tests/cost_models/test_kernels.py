@@ -11,11 +11,13 @@ from cost_models import lowering
 from cost_models.graph import Graph, GraphBuilder
 from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.onnx_export import to_onnx
-from cost_models.ops import Activation, Add, Conv2d, Shape
+from cost_models.ops import Activation, Add, Conv2d, Foreign, Shape
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
 from search.resolution import Resolution
 from search.spaces import SPACES, Part, Space, camera_network, get_space
+
+from .some_kernels import foreign, transposed
 
 SIZE = Resolution(64, 128)
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
@@ -172,3 +174,29 @@ def test_a_description_on_disk_gives_the_kernel_back() -> None:
                 stored = json.loads(json.dumps(kernel.description))
                 assert Kernel.from_description(stored) == kernel
                 assert Kernel.from_description(stored).key == kernel.key
+
+
+def test_somebody_elses_operations_are_kernels_like_others() -> None:
+    kernel = transposed()
+    assert kernel.label == "convtranspose+relu 8x16x32->8x32x64"
+    assert (kernel.kind, kernel.is_foreign) == ("dense", True)
+    assert kernel.macs == 8 * 16 * 32 * 8 * 4
+    assert kernel.bytes_moved == 4 * (8 * 16 * 32 + 8 * 32 * 64 + 8 * 8 * 4)
+    stored = json.loads(json.dumps(kernel.description))
+    assert Kernel.from_description(stored) == kernel
+
+
+def test_somebody_elses_elementwise_operation_is_nothing_strange() -> None:
+    clip = Foreign("Clip", (1, 8, 16, 32), fusion="elementwise")
+    assert (foreign(clip).kind, foreign(clip).is_foreign) == ("memory", False)
+    net = GraphBuilder()
+    graph = net.build(net.add("clip", clip, net.add("conv", Conv2d(8, 8), "x")))
+    (kernel,) = split_into_kernels(graph, {"x": (1, 8, 16, 32)})
+    assert (kernel.label, kernel.kind) == ("conv1x1+clip 8x16x32->8x16x32", "pointwise")
+
+
+def test_what_stands_alone_takes_nothing_in() -> None:
+    largest = Foreign("ReduceMax", (1, 1, 16, 32), fusion="alone")
+    net = GraphBuilder()
+    graph = net.build(net.add("relu", Activation(), net.add("max", largest, "x")))
+    assert len(split_into_kernels(graph, {"x": (1, 8, 16, 32)})) == 2

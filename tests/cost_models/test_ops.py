@@ -13,6 +13,7 @@ from cost_models.ops import (
     Concat,
     Conv2d,
     Expand,
+    Foreign,
     GlobalAvgPool,
     Mul,
     Normalize,
@@ -21,6 +22,7 @@ from cost_models.ops import (
     Shape,
     ShiftByOne,
     ToByte,
+    as_map,
 )
 
 MAP = (1, 8, 7, 10)
@@ -117,3 +119,26 @@ def test_inputs_that_do_not_fit(op: Op, inputs: list[Shape], reason: str) -> Non
 def test_a_convolution_that_cannot_be(arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidGraph, match=f"^{re.escape(reason)}$"):
         Conv2d(8, 12, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (MAP, MAP),
+        ((1, 7, 10), (1, 7, 10)),
+        ((2, 19), (2, 19, 1, 1)),
+        ((1, 2, 4, 7, 10), (1, 2, 28, 10)),
+        ((5,), (1, 5, 1, 1)),
+        ((), (1, 1, 1, 1)),
+    ],
+)
+def test_shapes_of_any_rank_as_maps(shape: Shape, expected: Shape) -> None:
+    assert as_map(shape) == expected
+
+
+def test_somebody_elses_operation_says_itself_what_it_costs() -> None:
+    op = Foreign("ConvTranspose", (1, 4, 14, 20), 1000, 128, "dense")
+    assert op.output_shape([MAP, MAP], None) == (1, 4, 14, 20)
+    assert op.macs((1, 4, 14, 20)) == 1000
+    assert op.parameters() == {"weight": (128,)}
+    assert Foreign("Softmax", MAP).parameters() == {}

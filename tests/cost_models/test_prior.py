@@ -9,7 +9,7 @@ from cost_models.errors import CostModelError, IncompatiblePrior
 from cost_models.prior import FILE, OUTSIDE, Prior, Reported, find_prior, rounded_macs
 from targets import load_target
 
-from .some_kernels import convolution, depthwise, relu, residual
+from .some_kernels import convolution, depthwise, relu, residual, transposed
 
 PRIOR = Prior(
     target="a board",
@@ -156,3 +156,9 @@ def test_other_files_and_schemas_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
     with pytest.raises(IncompatiblePrior, match="schema 2, this program reads 1"):
         Prior.load(path)
+
+
+def test_somebody_elses_work_has_the_rate_of_its_class() -> None:
+    slow = replace(PRIOR, bytes_per_s=1e15)
+    assert slow.predict_s(transposed(10**9)) == pytest.approx(1e9 / 100e9 + 10e-6)
+    assert PRIOR.predict_s(transposed(1)) == pytest.approx(transposed(1).bytes_moved / 10e9 + 10e-6)

@@ -134,23 +134,50 @@ def test_newer_schema_is_named_whatever_else_it_holds(saved: Path) -> None:
     check_refused(saved, "table.json: schema 3, this program reads 1 to 2; update it or profile again")
 
 
+HEAD = "kernel,how,trials,samples_s,estimate_s,reason\n"
+
+
 @pytest.mark.parametrize(
     "rows",
     [
+        b"",
         b"kernel,how,trials\na,tuned,1\n",
         b"kernel,how,trials,samples_s\na,tuned,1,0.1\n",
-        b"kernel,how,trials,samples_s,estimate_s,reason\na,tuned,many,0.1,,\n",
-        b"kernel,how,trials,samples_s,estimate_s,reason\na,tuned,1,0.1 fast,,\n",
-        b"kernel,how,trials,samples_s,estimate_s,reason\na,tuned,1,nan,,\n",
-        b"kernel,how,trials,samples_s,estimate_s,reason\na,best,1,0.1,,\n",
-        b"kernel,how,trials,samples_s,estimate_s,reason\na,estimated,1,,,it broke\n",
-        b"kernel,how,trials,samples_s,estimate_s,reason\na,tuned\n",
         b"\xff\xfe",
     ],
+    ids=["nothing", "a column less", "of the first schema", "no text"],
 )
-def test_rows_of_another_form_are_refused_though_their_sum_is_right(saved: Path, rows: bytes) -> None:
+def test_files_of_other_columns_are_refused_though_their_sum_is_right(saved: Path, rows: bytes) -> None:
     put_rows(saved, rows)
-    check_refused(saved, "kernels.csv: not the rows of a table; profile again into the same folder")
+    check_refused(
+        saved, f"kernels.csv: not the rows of a table ({HEAD.strip().replace(',', ', ')}); profile again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a,tuned,many,0.1,,", "row 2, 'a': invalid literal for int() with base 10: 'many'"),
+        ("a,tuned,1,0.1 fast,,", "row 2, 'a': could not convert string to float: 'fast'"),
+        ("a,tuned,1,0.1 nan,,", "row 2, 'a': latencies must be finite and > 0 s, found (0.1, nan)"),
+        ("a,tuned,1,-0.1,,", "row 2, 'a': latencies must be finite and > 0 s, found (-0.1,)"),
+        ("a,tuned,1,0 0.1,,", "row 2, 'a': latencies must be finite and > 0 s, found (0.0, 0.1)"),
+        ("a,tuned,1,inf,,", "row 2, 'a': latencies must be finite and > 0 s, found (inf,)"),
+        ("a,tuned,1,,,", "row 2, 'a': latencies must be finite and > 0 s, found ()"),
+        ("a,best,1,0.1,,", "row 2, 'a': how must be one of default, "),
+        ("a,estimated,1,,,it broke", "row 2, 'a': latencies must be finite and > 0 s, found ()"),
+        ("a,estimated,1,,nan,it broke", "row 2, 'a': latencies must be finite and > 0 s, found (nan,)"),
+        ("a,estimated,1,,-1,it broke", "row 2, 'a': latencies must be finite and > 0 s, found (-1.0,)"),
+        ("a,tuned", "row 2, 'a': 6 cells expected and a kernel in the first, found 2"),
+        (",tuned,1,0.1,,", "row 2, '': 6 cells expected and a kernel in the first, found 6"),
+        ("", "row 2: 6 cells expected and a kernel in the first, found 0"),
+        ("b,tuned,1,0.1,,", "row 2, 'b': the kernel has a row already, allowed is one each"),
+    ],
+    ids=lambda value: value.partition(":")[0] if " " in value else value,
+)
+def test_a_row_that_is_none_is_named_though_the_sum_is_right(saved: Path, row: str, said: str) -> None:
+    put_rows(saved, f"{HEAD}b,default,0,0.5,,\n{row}\n".encode())
+    check_refused(saved, f"{saved / 'kernels.csv'}: {said}", "profile again into the same folder")
 
 
 def test_place_that_cannot_be_written_is_named(saved: Path, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from cost_models.cost_model import CostModel, Total
 from cost_models.errors import MissingEntry
 from cost_models.kernels import Kernel, split_into_kernels
 from cost_models.table import Latency, LatencyTable, Row
 from search.architecture import Architecture, list_architectures, load_architecture
-from search.costs import CostTable, cost_table, estimate, sample_blocks, space_kernels
+from search.costs import CostTable, cost_table, network_graph, network_kernels, sample_blocks, space_kernels
 from search.resolution import Resolution
 from search.spaces import SPACES, Part, Space, camera_network, get_space
 
@@ -32,6 +33,10 @@ def table_of(
         for s in (seconds(kernel),)
     }
     return LatencyTable("local-cpu", {}, rows)
+
+
+def estimate(architecture: Architecture, table: LatencyTable, size: Resolution) -> Total:
+    return CostModel("local-cpu", table).network(network_graph(architecture, size))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,7 @@ def test_larger_expansion_costs_more(costs: CostTable) -> None:
 
 
 @pytest.mark.parametrize("name", list_architectures())
-def test_estimate_is_the_sum_of_the_entries_and_of_the_whole_networks_kernels(name: str) -> None:
+def test_a_networks_kernels_are_those_of_its_entries(name: str) -> None:
     architecture = load_architecture(name)
     space = architecture.search_space
     measured = table_of(space)
@@ -91,7 +96,7 @@ def test_estimate_is_the_sum_of_the_entries_and_of_the_whole_networks_kernels(na
     chosen = [row[block] for row, block in zip(costs.blocks, architecture.blocks, strict=True)]
     entries = [entry for entry in (*chosen, *costs.fixed.values()) if entry is not None]
     assert len(entries) == len(space.positions) + len(costs.fixed)
-    for field in ("median_s", "low_s", "high_s", "kernels", "tuned"):
+    for field in ("median_s", "low_s", "high_s", "kernels"):
         expected = sum(getattr(entry, field) for entry in entries)
         assert getattr(latency, field) == pytest.approx(expected), field
     # Cut as a whole, fusion reaches from one part into the next in one case only: the ReLU that begins a
@@ -101,6 +106,17 @@ def test_estimate_is_the_sum_of_the_entries_and_of_the_whole_networks_kernels(na
     whole = split_into_kernels(camera_network(architecture.network()), {"frame": (1, *SIZE, 3)})
     assert latency.kernels == len(whole) + joined
     assert latency.median_s == pytest.approx(sum(map(seconds, whole)), rel=0.02 if joined else 1e-9)
+
+
+def test_kernels_of_a_network_are_those_of_its_parts_where_blocks_could_fuse_with_one_another() -> None:
+    architecture = Architecture(space="squeezenas-small", blocks=["skip"] * len(SMALL.positions))
+    parts = [part for _, name, part in SMALL.blocks(SIZE) if name == "skip"]
+    parts += SMALL.fixed_parts(SIZE, 19)
+    expected = [kernel.key for part in parts for kernel in split_into_kernels(part.graph, part.inputs)]
+    kernels = [kernel.key for kernel in network_kernels(architecture, SIZE)]
+    assert sorted(kernels) == sorted(expected)
+    whole = split_into_kernels(camera_network(architecture.network()), {"frame": (1, *SIZE, 3)})
+    assert len(kernels) > len(whole)
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -29,7 +29,8 @@ WITHOUT_TORCH = (
 
 # What a run says that goes well; a machine that is busy otherwise is told so.
 _ORDINARY = re.compile(
-    r"\[\d+:\d\d:\d\d\] profile \d+/\d+|board \S+ joined$|\S+ runs the reference kernel in .* do not compare$"
+    r"\[\d+:\d\d:\d\d\] (profile|predictor) \d+/\d+|board \S+ joined$"
+    r"|\S+ runs the reference kernel in .* do not compare$"
 )
 
 Results = dict[str, list[tuple[Any, ...]]]

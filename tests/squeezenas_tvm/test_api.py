@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import squeezenas_tvm as st
+from cost_models.cost_model import CostModel
 from cost_models.effort import Effort
 from cost_models.errors import IncompatibleTable, MissingEntry
-from search.costs import estimate as sum_of_parts
+from search.costs import network_graph
 from search.errors import InvalidResolution
 from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.networks import _describe
@@ -52,18 +53,21 @@ def test_five_lines(folder: Path) -> None:
         cwd=folder,
     )
     assert said.startswith("Estimate(median=0.0")
-    assert "sources={'measured': 1.0}" in said
+    assert "sources={'measured': 1.0}, calibrated=False" in said
 
 
 def test_estimate_is_the_number_that_networks_shows(folder: Path) -> None:
     target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
     table = st.LatencyTable.load(folder / "results" / "local-cpu")
     estimate = st.estimate_latency(architecture, target, SIZE, table=table)
-    shown = _describe(architecture, SIZE, lambda a: sum_of_parts(a, table, SIZE))["estimated_latency_ms"]
+    model = CostModel("local-cpu", table)
+    shown = _describe(architecture, SIZE, model)["estimated_latency_ms"]
     assert (shown["median"], shown["low"], shown["high"]) == pytest.approx(
         (estimate.median * 1e3, estimate.low * 1e3, estimate.high * 1e3)
     )
     assert estimate.low < estimate.median < estimate.high
+    assert estimate.median == model.network(network_graph(architecture, SIZE)).median_s
+    assert st.estimate_latency(architecture, target, SIZE, table=model) == estimate
 
 
 def test_import_loads_nothing_until_used(tmp_path: Path) -> None:
@@ -87,9 +91,30 @@ def test_every_public_name_is_there_and_others_are_refused() -> None:
         st.estimate_latencies  # noqa: B018
 
 
-def test_what_is_not_in_the_table_is_an_error(folder: Path, tmp_path: Path) -> None:
+def test_what_was_not_measured_is_predicted_and_says_so(folder: Path) -> None:
     target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
-    table = folder / "results" / "local-cpu"
+    small, large = (
+        st.estimate_latency(architecture, target, size, table=folder / "results" / "local-cpu")
+        for size in ((64, 128), (128, 256))
+    )
+    assert small.sources == {"measured": pytest.approx(1)}
+    assert large.sources["predicted"] > 0.9
+    assert sum(large.sources.values()) == pytest.approx(1)
+    assert large.median > small.median
+    assert not large.calibrated
+
+
+def test_a_device_nobody_has_attached_is_told_by_its_prior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    estimate = st.estimate_latency(st.load_architecture(NAME), st.load_target("jetson-xavier"))
+    assert estimate.sources == {"prior": pytest.approx(1)}
+
+
+def test_what_nothing_tells_is_an_error(folder: Path, tmp_path: Path) -> None:
+    target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
+    table = st.LatencyTable.load(folder / "results" / "local-cpu")
     with pytest.raises(MissingEntry, match="not measured on local-cpu; measure it with: python -m"):
         st.estimate_latency(architecture, target, (128, 128), table=table)
     with pytest.raises(InvalidResolution, match="the nearest that works is 64x64"):
@@ -97,4 +122,6 @@ def test_what_is_not_in_the_table_is_an_error(folder: Path, tmp_path: Path) -> N
     with pytest.raises(IncompatibleTable, match="no sound table there"):
         st.estimate_latency(architecture, target, table=tmp_path)
     with pytest.raises(IncompatibleTable, match="is a table of local-cpu, not of jetson-xavier"):
-        st.estimate_latency(architecture, st.load_target("jetson-xavier"), table=table)
+        st.estimate_latency(
+            architecture, st.load_target("jetson-xavier"), table=folder / "results" / "local-cpu"
+        )

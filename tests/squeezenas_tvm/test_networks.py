@@ -79,16 +79,33 @@ def test_latency_is_the_sum_of_the_tables_entries(table: Path, capfd: pytest.Cap
         for key, field in (("median", "median_s"), ("low", "low_s"), ("high", "high_s")):
             assert latency[key] == pytest.approx(sum(getattr(e, field) for e in entries) * 1e3), key
         assert latency["kernels"] == sum(e.kernels for e in entries if e)
-        assert latency["tuned_kernels"] == 0
+        assert (latency["sources"], latency["calibrated"]) == ({"measured": pytest.approx(1)}, False)
 
 
-def test_holes_are_dashes_and_say_what_to_do(table: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_networks_of_other_spaces_are_predicted_and_say_so(
+    table: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     given = ["--target", "local-cpu", "--table", str(table), "--resolution", str(SIZE)]
+    found = {network["name"]: network["estimated_latency_ms"] for network in networks(capfd, *given)}
+    assert found["squeezenas-lat-small"]["sources"] == {"measured": pytest.approx(1)}
+    assert found["squeezenas-lat-large"]["sources"]["predicted"] > 0.5
     assert main(given) == 0
     said = capfd.readouterr().out
     lines = {line.split()[0]: line for line in said.splitlines() if line}
+    assert lines["squeezenas-lat-small"].endswith("100% measured")
+    assert lines["squeezenas-lat-large"].endswith("% predicted")
+    assert "Estimates: sums of kernels, without what happens between them." in said
+
+
+def test_holes_that_nothing_tells_are_dashes_and_say_what_to_do(
+    table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    alone = copy_of(table, tmp_path / "alone")
+    assert main(["--target", "local-cpu", "--table", str(alone), "--resolution", str(SIZE)]) == 0
+    said = capfd.readouterr().out
+    lines = {line.split()[0]: line for line in said.splitlines() if line}
     assert " to " in lines["squeezenas-lat-small"]
-    assert lines["squeezenas-lat-large"].endswith(" -")
+    assert lines["squeezenas-lat-large"].split()[-2:] == ["-", "-"]
     assert "-: kernels of it are not measured at 64x128; run profile for its space first." in said
 
 
@@ -164,9 +181,16 @@ def test_table_without_its_target(table: Path, capfd: pytest.CaptureFixture[str]
     check_refused(["--table", str(table)], "--table needs --target", capfd)
 
 
-def test_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_table(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    check_refused(["--target", "jetson-xavier", "--table", str(tmp_path)], "no sound table there", capfd)
+
+
+def test_a_device_nobody_has_attached_is_told_by_its_prior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    check_refused(["--target", "jetson-xavier"], "results/jetson-xavier: no sound table there", capfd)
+    for network in networks(capfd, "--target", "jetson-xavier"):
+        assert network["estimated_latency_ms"]["sources"] == {"prior": pytest.approx(1)}
 
 
 def test_without_a_table_of_ones_own_the_shipped_one_serves_and_says_so(

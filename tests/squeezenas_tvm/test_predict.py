@@ -37,10 +37,11 @@ def predicted(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[dict[str, 
 def test_latency_of_each_network_with_its_kernels(table: Path, capfd: pytest.CaptureFixture[str]) -> None:
     given = [NAME, "squeezenas-mac-small", "--target", "local-cpu", "--table", str(table)]
     document, _ = predicted(capfd, *given, "--resolution", str(SIZE))
-    assert (document["target"], document["resolution"]) == ("local-cpu", str(SIZE))
+    assert document["target"] == "local-cpu"
     assert [network["name"] for network in document["networks"]] == [NAME, "squeezenas-mac-small"]
     for network in document["networks"]:
         latency = network["latency_ms"]
+        assert network["resolution"] == str(SIZE)
         assert network["sources"] == {"measured": pytest.approx(1)}
         assert network["unsure"] == []
         kernels = network_kernels(load_architecture(network["name"]), SIZE)
@@ -77,7 +78,8 @@ def test_text_says_what_the_number_is_of(table: Path, capfd: pytest.CaptureFixtu
     assert main(given) == 0
     said = capfd.readouterr().out
     assert "100% measured" in said
-    assert f"On local-cpu at {SIZE}, from camera frame to class indices: sums of kernels" in said
+    assert "On local-cpu, from camera frame to class indices: sums of kernels" in said
+    assert f"{NAME}  {SIZE}" in said
 
 
 def refused(argv: list[str], words: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -99,3 +101,17 @@ def test_wrong_words_are_refused(table: Path, tmp_path: Path, capfd: pytest.Capt
 def test_kernels_of_a_network_come_in_order_and_as_often_as_they_run() -> None:
     kernels = network_kernels(load_architecture(NAME), Resolution(64, 128))
     assert len(kernels) > len(set(kernels)) > 20
+
+
+def test_counts_follow_from_the_layers(table: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    document, _ = predicted(
+        capfd, NAME, "--target", "local-cpu", "--table", str(table), "--resolution", str(SIZE)
+    )
+    (network,) = document["networks"]
+    graph, kernels = load_architecture(NAME).network(), network_kernels(load_architecture(NAME), SIZE)
+    assert network["macs"] == graph.macs({"x": (1, 3, *SIZE)})
+    assert network["params"] == graph.num_parameters
+    assert network["bytes_moved"] == sum(kernel.bytes_moved for kernel in kernels)
+    logits = 19 * SIZE.height * SIZE.width * 4
+    assert logits < network["peak_memory_bytes"] < network["planned_memory_bytes"] < 2 * logits
+    assert network["energy_mj"] is None

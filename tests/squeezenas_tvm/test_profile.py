@@ -1,6 +1,7 @@
 """The profile command: a table from measurements with what is known of it, and nothing measured twice."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from cost_models.effort import Effort
 from cost_models.environment import environment
 from cost_models.errors import LoweringError
+from cost_models.hold_outs import SPLITS
 from cost_models.kernels import split_into_kernels
 from cost_models.predictor import Predictor
 from cost_models.records import Trial
@@ -21,7 +23,8 @@ from cost_models.table import LatencyTable
 from search.costs import sample_blocks
 from search.spaces import get_space
 from squeezenas_tvm.measuring import PARTS, Measured, measure_kernels
-from squeezenas_tvm.profile import BLOCKS, _report, main
+from squeezenas_tvm.profile import BLOCKS, main
+from squeezenas_tvm.profile_report import report
 from targets import load_target
 
 from .helpers import SIZE, command, finish, kernels_of, quick_target, refused_by, seconds
@@ -163,6 +166,23 @@ def test_document_compares_whole_blocks_with_the_sum_of_their_kernels(profiled: 
         assert (summary["low"], summary["high"], summary["count"]) == (ratios[0], ratios[-1], BLOCKS)
 
 
+def test_document_says_how_well_kernels_left_out_are_predicted(profiled: Profiled) -> None:
+    _, document, said = profiled
+    predictor = document["predictor"]
+    assert sum(predictor["kernels"].values()) == len(kernels_of())
+    assert list(predictor["hold_outs"]) == list(SPLITS)
+    shares = ("within_5", "within_10", "coverage")
+    for found in predictor["hold_outs"].values():
+        assert 0 < len(found["groups"]) <= found["possible"]
+        for errors in (found["overall"], *found["by_kind"].values()):
+            assert all(0 <= errors[share] <= 1 for share in shares)
+        assert sum(errors["count"] for errors in found["by_kind"].values()) == found["overall"]["count"]
+    assert predictor["hold_outs"]["random"]["overall"]["count"] == len(kernels_of())
+    assert predictor["hold_outs"]["random"]["overall"]["spearman"] > 0.9  # times by a formula
+    assert predictor["hold_outs"]["channels"]["possible"] > len(predictor["hold_outs"]["channels"]["groups"])
+    assert re.search(r"predictor \d+/\d+: left out: random fifth 1", said)
+
+
 # --- again ---
 
 
@@ -188,7 +208,7 @@ def test_same_command_again_measures_nothing_and_more_trials_are_the_difference(
     assert f"{len(kernels_of())} kernels: " in said
     assert "; 95 % interval wider than 5 %: " in said
     assert "Whole blocks over the sum of their kernels: warm caches " in said
-    assert "Predictor of other kernels, tried on sizes left out of its fit: median error " in said
+    assert "Predictor of other kernels, tried on those that were left out of its fit:" in said
     table = LatencyTable.load(folder)
     predictor = Predictor.load(folder, fingerprint=table.fingerprint)
     assert sum(predictor.counts.values()) == sum(bool(row.samples_s) for row in table.rows.values())
@@ -215,7 +235,7 @@ def test_hole_is_shown_and_the_exit_code_says_so(profiled: Profiled, tmp_path: P
     without = {key: row for key, row in whole.rows.items() if key != LEFT_OUT[0].key}
     table = LatencyTable("quick-cpu", whole.fingerprint, without)
     measured = Measured(table, profiled[1]["tuning"], None, {})
-    result = _report(measured, kernels_of(), get_space("small"), SIZE, 19, tmp_path)
+    result = report(measured, kernels_of(), get_space("small"), SIZE, 19, tmp_path)
     assert result.exit_code == 1
     assert isinstance(result.document, dict)
     assert result.document["missing"] == ["0/k3e1", "0/k3e1g2"]

@@ -1,15 +1,17 @@
 """What a target needs, asked of real linkers, compilers, trackers and boards."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from targets import Target, TargetError, list_targets, load_target
-from targets.checks import BUILD, FLOAT16, MEASURE, Check, check_target
+from targets import Target, TargetError, checks, list_targets, load_target
+from targets.checks import BUILD, ENERGY, FLOAT16, MEASURE, Check, check_target
 from targets.cuda_compiler import find_cuda_compiler
 from targets.cuda_stand_in import why_no_gpu
 from targets.errors import MissingTool
+from targets.power import power_sensor
 from targets.spec import Rpc, Toolchain
 from targets.tracker import Tracker
 
@@ -70,9 +72,23 @@ def test_what_is_missing_has_a_fix_and_nothing_else_has(name: str) -> None:
 
 def test_this_machine_has_all_it_needs() -> None:
     checks = check_target(load_target("local-cpu"))
-    assert [check.name for check in checks] == ["TVM", "C++ compiler", "device"]
+    names = [check.name for check in checks if check.needed_for != ENERGY]  # a sensor is a bonus
+    assert names == ["TVM", "C++ compiler", "device"]
     assert all(check.ok for check in checks)
     assert named(checks, "TVM").found in named(checks, "device").found
+
+
+def test_a_power_sensor_is_named_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = tmp_path / "class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    for name, value in (("name", "package-0"), ("energy_uj", "7"), ("max_energy_range_uj", "99")):
+        (zone / name).write_text(value, encoding="ascii")
+    monkeypatch.setattr(checks, "power_sensor", partial(power_sensor, tmp_path))
+    assert checks.check_target(load_target("local-cpu"))[-1] == Check(
+        "power sensor", True, "RAPL package-0", needed_for=ENERGY
+    )
+    (zone / "energy_uj").unlink()
+    assert ENERGY not in [check.needed_for for check in check_target(load_target("local-cpu"))]
 
 
 def test_no_compiler_for_this_machine(no_programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

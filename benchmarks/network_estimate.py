@@ -1,0 +1,144 @@
+"""How well whole networks are estimated: each of those that were timed, by a calibration on the others.
+
+    python benchmarks/network_estimate.py --table results/local-cpu --json
+
+Reads the table and the timed networks beside it (``profile --networks 24``) and calibrates anew. Beside the
+errors stand those of the plain sum of kernels, and the noise floor: how far a round of timing is from the
+median of the other rounds of the same network. No estimate can be expected to be closer than that.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cost_models.errors import CostModelError
+from cost_models.hold_outs import Errors, spearman
+from cost_models.intervals import Prediction
+from cost_models.network_fit import LEAST_NETWORKS
+from cost_models.network_model import NetworkModel, load_networks
+from cost_models.table import LatencyTable
+from cost_models.whole_networks import WholeNetwork
+from squeezenas_tvm.network_calibration import calibrate
+
+
+def main() -> int:
+    """Calibrate, leave out, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", type=Path, required=True, help="folder of a profile with --networks")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    try:
+        found = report(args.table)
+    except CostModelError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(found, indent=2) if args.json else _text(found))
+    return 0
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """Errors over all networks, and by space and resolution where there are several.
+
+    Raises:
+        CostModelError: no table or no networks there, or too few.
+    """
+    networks = load_networks(folder)
+    calibrated = calibrate(networks, LatencyTable.load(folder), f"{len(networks)} networks")
+    if calibrated is None:
+        raise CostModelError(
+            f"{folder}: {len(networks)} timed networks, at least {LEAST_NETWORKS} are needed whose kernels "
+            "the table has; profile with --networks 24"
+        )
+    model, told = calibrated
+    groups: dict[str, list[int]] = {"all": list(range(len(told)))}
+    for index, network in enumerate(told):
+        height, width = network.about.resolution
+        groups.setdefault(f"{network.about.space} {height}x{width}", []).append(index)
+    if len(groups) == 2:
+        del groups["all"]
+    return {
+        "table": str(folder),
+        "model": {
+            name: value
+            for name, value in asdict(model).items()
+            if name in ("scale", "gap_s", "cold_s_per_byte", "overhead_s", "overlap", "width")
+        },
+        "groups": {name: _group(model, told, rows) for name, rows in groups.items()},
+    }
+
+
+def _group(model: NetworkModel, networks: Sequence[WholeNetwork], rows: Sequence[int]) -> dict[str, Any]:
+    some = [networks[row] for row in rows]
+    measured_s = [network.median_s for network in some]
+    estimates_s = [s * math.exp(model.left_out[row]) for row, s in zip(rows, measured_s, strict=True)]
+    return {
+        "estimate": asdict(_errors(estimates_s, measured_s, model.width)),
+        "plain_sum": asdict(_errors([network.sum_s for network in some], measured_s, 0.0)),
+        "noise": _noise(some),
+        "networks": [
+            {"measured_ms": s * 1e3, "estimated_ms": e * 1e3, "sum_ms": network.sum_s * 1e3}
+            for network, s, e in zip(some, measured_s, estimates_s, strict=True)
+        ],
+    }
+
+
+def _errors(told_s: Sequence[float], measured_s: Sequence[float], width: float) -> Errors:
+    factor = math.exp(width)
+    return Errors.of([Prediction(s, s / factor, s * factor, far=False) for s in told_s], measured_s)
+
+
+def _noise(networks: Sequence[WholeNetwork]) -> dict[str, float] | None:
+    """Of rounds: distance to the median of the network's other rounds, and agreement on the order."""
+    levels = [network.levels_s for network in networks if len(network.levels_s) > 1]
+    if not levels:
+        return None
+    off = [
+        abs(level_s / statistics.median([*levels_s[:index], *levels_s[index + 1 :]]) - 1)
+        for levels_s in levels
+        for index, level_s in enumerate(levels_s)
+    ]
+    first, last = (np.array([levels_s[end] for levels_s in levels]) for end in (0, -1))
+    return {
+        "median": statistics.median(off),
+        "within_5": statistics.fmean(value <= 0.05 for value in off),
+        "spearman_first_last": spearman(first, last),
+    }
+
+
+def _text(found: Mapping[str, Any]) -> str:
+    lines = [", ".join(f"{name} {_number(value)}" for name, value in found["model"].items())]
+    for name, group in found["groups"].items():
+        lines.append(f"{name}, {group['estimate']['count']} networks")
+        for kind in ("estimate", "plain_sum"):
+            errors = group[kind]
+            lines.append(
+                f"  {kind:<10} median error {errors['median']:.1%}, within 5 % {errors['within_5']:.0%}, "
+                f"within 10 % {errors['within_10']:.0%}, Spearman {errors['spearman']:.3f}, "
+                f"inside interval {errors['coverage']:.0%}"
+            )
+        if noise := group["noise"]:
+            lines.append(
+                f"  noise      a round is {noise['median']:.1%} (median) from the others, within 5 % "
+                f"{noise['within_5']:.0%}; Spearman of first and last {noise['spearman_first_last']:.3f}"
+            )
+    return "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{name} {number:.3g}" for name, number in value.items()) + ")"
+    return f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

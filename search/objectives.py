@@ -1,0 +1,51 @@
+"""What a network costs, by name: what a search can pay for or limit, and what commands show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cost_models.graph import Graph
+from cost_models.kernels import split_into_kernels
+from cost_models.memory import peak_bytes
+from cost_models.ops import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A cost of a network, in seconds, operations, values, bytes of float32 or joules.
+
+    Attributes:
+        unit, size: what people read it in, and how much of it one of that is.
+        peak: a network's is the largest of its parts', not their sum.
+    """
+
+    unit: str
+    size: float
+    peak: bool = False
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "latency": Objective("ms", 1e-3),
+    "latency_low": Objective("ms", 1e-3),
+    "latency_high": Objective("ms", 1e-3),
+    "macs": Objective("GMACs", 1e9),
+    "params": Objective("M parameters", 1e6),
+    "bytes": Objective("MiB moved", 2**20),  # what each kernel reads and writes, once
+    "memory": Objective("MiB of maps alive at once", 2**20, peak=True),
+    "energy": Objective("mJ", 1e-3),
+}
+
+
+def shown(name: str, value: float) -> str:
+    """A cost in the unit that people read."""
+    number, unit = value / OBJECTIVES[name].size, OBJECTIVES[name].unit
+    return f"{number:.3g} {unit}" if number < 999.5 else f"{number:.0f} {unit}"
+
+
+def count(graph: Graph, inputs: Mapping[str, Shape]) -> dict[str, int]:
+    """Objectives that follow from the layers alone, on whatever device: macs, params, bytes, memory."""
+    return {
+        "macs": graph.macs(inputs),
+        "params": graph.num_parameters,
+        "bytes": sum(kernel.bytes_moved for kernel in split_into_kernels(graph, inputs)),
+        "memory": peak_bytes(graph, inputs),
+    }

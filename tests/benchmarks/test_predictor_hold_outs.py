@@ -1,0 +1,56 @@
+"""Kernels of the shipped table of local-cpu, left out of the fit: near enough, and inside their intervals."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from predictor_hold_outs import main
+
+SHIPPED = Path(__file__).parents[2] / "cost_models" / "local-cpu"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """What the benchmark prints of the shipped table, of one draw of random fifths."""
+    with pytest.MonkeyPatch.context() as patch:
+        said: list[str] = []
+        patch.setattr(sys, "argv", ["x", str(SHIPPED), "--again", str(SHIPPED), "--seeds", "1", "--json"])
+        patch.setattr("builtins.print", said.append)
+        assert main() == 0
+    found: dict[str, Any] = json.loads(said[0])
+    return found
+
+
+def test_every_kernel_of_the_table_is_of_a_space(document: dict[str, Any]) -> None:
+    assert document["not_of_a_space"] == 0
+    (draw,) = document["random"]
+    assert draw["overall"]["count"] == document["kernels"]
+
+
+def test_nine_of_ten_kernels_left_out_are_inside_their_interval(document: dict[str, Any]) -> None:
+    parts = {"random": document["random"][0], **document["hard"]}
+    inside = {name: part["overall"]["coverage"] for name, part in parts.items()}
+    assert 0.85 <= inside["random"] <= 0.95
+    assert min(inside.values()) >= 0.85, inside
+
+
+def test_kernels_left_out_are_told_in_order_and_mostly_to_a_tenth(document: dict[str, Any]) -> None:
+    parts = {"random": document["random"][0], **document["hard"]}
+    assert all(part["overall"]["spearman"] > 0.95 for part in parts.values())
+    assert parts["random"]["overall"]["within_10"] > 0.75
+    assert parts["resolution"]["overall"]["within_10"] > 0.55
+
+
+def test_a_table_profiled_again_is_the_bound(document: dict[str, Any]) -> None:
+    assert document["noise"]["again"]["within_5"] == 1  # by itself
+    assert document["noise"]["interval_width_median"] > 0
+
+
+def test_no_table_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", str(tmp_path)])
+    assert main() == 2
+    assert "no sound table there" in capsys.readouterr().err

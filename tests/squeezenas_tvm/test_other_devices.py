@@ -1,0 +1,88 @@
+"""Which other devices a fit learns from."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from cost_models.prior import Prior
+from squeezenas_tvm.other_devices import data_sheet, find_other, other_devices
+from targets import Target, load_target
+
+from .profiled import BOARD, profiled
+
+ORIN = load_target("jetson-orin")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "results"
+
+
+def known(target: Target = ORIN, dtype: str = "float32") -> set[str]:
+    """Names of the others; whether the shipped table can be read is not what is tested here."""
+    return set(other_devices(target, dtype)) - {"local-cpu"}
+
+
+def test_tables_calibrated_priors_and_the_own_data_sheet(project: Path) -> None:
+    profiled(project / "my-board", "my-board")
+    assert known() == {"jetson-xavier", "my-board"}
+    found = other_devices(ORIN, "float32")
+    assert found["jetson-xavier"].table is None
+    assert found["my-board"].predictor is not None
+
+
+def test_a_data_sheet_is_there_where_the_target_has_peaks() -> None:
+    assert data_sheet(ORIN, "float32") == Prior.from_peaks(ORIN)
+    assert data_sheet(load_target("local-cpu"), "float32") is None
+
+
+def test_a_device_is_not_its_own_other(project: Path) -> None:
+    profiled(project / "jetson-orin", "jetson-orin")
+    profiled(project / "renamed", "jetson-orin")
+    assert known() == {"jetson-xavier"}
+    xavier = load_target("jetson-xavier")
+    profiled(project / "jetson-xavier", "jetson-xavier")
+    assert other_devices(xavier, "float32")["jetson-xavier"].table is None  # what others published is left
+    assert other_devices(ORIN, "float32")["jetson-xavier"].table is not None
+
+
+def test_what_was_profiled_here_comes_before_what_is_shipped(project: Path) -> None:
+    profiled(project / "local-cpu", "local-cpu")
+    found = find_other(ORIN, "local-cpu", "float32")
+    assert found is not None
+    assert found.table is not None
+    assert found.table.fingerprint == BOARD
+
+
+def test_a_table_that_does_not_cost_every_kernel_is_left_out(project: Path) -> None:
+    profiled(project / "my-board", "my-board", predictor=False)
+    assert "my-board" not in known()
+
+
+def test_tables_of_another_dtype_are_left_out(project: Path) -> None:
+    profiled(project / "my-board", "my-board")
+    profiled(project / "my-board-float16", "my-board", dtype="float16")
+    assert known() == {"jetson-xavier", "my-board"}
+    assert known(dtype="float16") == {"jetson-xavier", "my-board-float16"}
+
+
+def test_a_damaged_table_is_left_out_and_named(
+    project: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("squeezenas_tvm"), "propagate", True)
+    (profiled(project / "my-board", "my-board") / "kernels.csv").write_text("nothing")
+    assert "my-board" not in known()
+    said = "my-board is left out of the fit: results/my-board/kernels.csv: differs from its checksum"
+    assert said in caplog.text
+
+
+def test_a_prior_that_was_calibrated_on_these_latencies_is_left_out() -> None:
+    xavier = load_target("jetson-xavier")
+    assert "jetson-xavier" in other_devices(xavier, "float32", [0.0345, 0.1])
+    assert "jetson-xavier" not in other_devices(xavier, "float32", [0.03457, 0.1])
+
+
+def test_an_unknown_name_is_none() -> None:
+    assert find_other(ORIN, "nobody", "float32") is None
