@@ -30,7 +30,7 @@ COMMANDS = {
     "profile": "measure the candidate blocks of a space on a target",
     "train": "train an architecture through the stages of a recipe",
     "evaluate": "accuracy of trained weights, or of a deployed bundle",
-    "predict": "latency of architectures on a target, without the device",
+    "predict": "latency of architectures or ONNX files on a target, without the device",
     "search": "find the architecture for a target and a budget, without the device",
     "deploy": "tune and compile an architecture for a target into a bundle",
     "run": "run a bundle on images: overlay, labels, latency",
