@@ -1,0 +1,218 @@
+"""Training steps of the supernet: 13 candidates in turn, together, and together after pruning to 4.
+
+    python benchmarks/supernet_step.py --json
+    python benchmarks/supernet_step.py --size 256 --forms plain fused --dtype bfloat16
+
+A step is: draw weights, forward, loss, backward, SGD of the weights, Adam of theta. Forms take turns, a step
+each a round, and are compared round by round: compare ratios of one run; steps per second belong to the
+machine and its load. Memory is measured in a process of its own for each form: on a CPU by how much its peak
+resident size grows from before the first step, on a GPU by the peak that PyTorch allocated.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from search.spaces import get_space
+from search.supernet import Supernet
+
+CLASSES, LEFT, WARM_UP = 11, 4, 2
+FORMS = ("plain", "fused", "pruned")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all forms have in common.
+
+    Attributes:
+        size: height and width of a square crop, in pixels.
+        paths: sampled candidates a step and position; None for all.
+        plain_format: memory format of the images that the plain form is given; the others have channels_last.
+    """
+
+    space: str = "small"
+    size: int = 192
+    batch: int = 4
+    dtype: str = "float32"
+    device: str = "cpu"
+    paths: int | None = None
+    compile: bool = False
+    checkpointing: bool = False
+    per_batch: bool = False
+    plain_format: str = "channels_last"
+
+
+class Training:
+    """One form of the supernet in training."""
+
+    def __init__(self, form: str, setting: Setting) -> None:
+        self._setting = setting
+        torch.manual_seed(0)
+        supernet = Supernet(
+            get_space(setting.space),
+            CLASSES,
+            form="plain" if form == "plain" else "fused",
+            checkpointing=setting.checkpointing,
+        ).to(setting.device)
+        self._weights = torch.optim.SGD(
+            supernet.weight_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5
+        )
+        self._theta = torch.optim.Adam(supernet.theta_parameters(), lr=0.01)
+        if form == "pruned":
+            _prune(supernet, (self._weights, self._theta))
+        self._supernet = supernet
+        self._forward = torch.compile(supernet) if setting.compile else supernet
+        form_format = FORMATS[setting.plain_format] if form == "plain" else torch.channels_last
+        images = torch.randn(setting.batch, 3, setting.size, setting.size, device=setting.device)
+        self._images = images.contiguous(memory_format=form_format)
+        self._labels = torch.randint(CLASSES, (len(images), *images.shape[2:]), device=setting.device)
+
+    def step(self) -> None:
+        """One training step."""
+        setting = self._setting
+        self._weights.zero_grad()
+        self._theta.zero_grad()
+        drawn = self._supernet.draw(setting.batch, 5.0, per_image=not setting.per_batch, paths=setting.paths)
+        dtype = DTYPES[setting.dtype]
+        with torch.autocast(setting.device, dtype, enabled=dtype != torch.float32):
+            logits = self._forward(self._images, drawn)
+        functional.cross_entropy(logits.float(), self._labels).backward()
+        self._weights.step()
+        self._theta.step()
+
+    def time_s(self) -> float:
+        """Seconds of one step."""
+        started = time.perf_counter()
+        self.step()
+        if self._setting.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    def memory(self) -> int:
+        """Bytes by which the peak is above what there was before the first step."""
+        on_gpu = self._setting.device == "cuda"
+        before = torch.cuda.memory_allocated() if on_gpu else _peak_resident()
+        for _ in range(WARM_UP):
+            self.step()
+        return (torch.cuda.max_memory_allocated() if on_gpu else _peak_resident()) - before
+
+
+def _prune(supernet: Supernet, optimizers: tuple[torch.optim.Optimizer, ...]) -> None:
+    """Leave LEFT candidates at every position, by chance, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    for theta in supernet.theta_parameters():
+        kept = torch.randperm(len(theta), generator=generator)[:LEFT]
+        theta.data.fill_(-20.0)[kept] = 0.0
+    supernet.prune(optimizers=optimizers)
+
+
+def _peak_resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--space", default="small")
+    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--paths", type=int)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--per-batch", action="store_true", help="one draw for all images of a batch")
+    parser.add_argument("--plain-format", choices=FORMATS, default="channels_last")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--memory-of", choices=FORMS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    setting = Setting(**{name: getattr(args, name) for name in Setting.__dataclass_fields__})
+    if args.memory_of:
+        print(Training(args.memory_of, setting).memory())
+        return
+    memory = {form: _memory_apart(form) for form in args.forms}
+    found = _report(setting, _seconds(args.forms, setting, args.rounds), memory)
+    print(json.dumps(found, indent=2) if args.json else _text(found))
+
+
+def _memory_apart(form: str) -> int:
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", form]
+    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def _seconds(forms: list[str], setting: Setting, rounds: int) -> dict[str, list[float]]:
+    trainings = {form: Training(form, setting) for form in forms}
+    for training in trainings.values():
+        for _ in range(WARM_UP):
+            training.step()
+    return {
+        form: list(seconds)
+        for form, seconds in zip(
+            trainings,
+            zip(*([t.time_s() for t in trainings.values()] for _ in range(rounds)), strict=True),
+            strict=True,
+        )
+    }
+
+
+def _report(setting: Setting, seconds: dict[str, list[float]], memory: dict[str, int]) -> dict[str, Any]:
+    """Per form, and ratios of each form to those before it: median over the rounds, least and most."""
+    ratios = {}
+    for form in seconds:
+        for before in list(seconds)[: list(seconds).index(form)]:
+            rounds = [a / b for a, b in zip(seconds[before], seconds[form], strict=True)]
+            ratios[f"{form}_to_{before}"] = {
+                "speed": statistics.median(rounds),
+                "speed_least": min(rounds),
+                "speed_most": max(rounds),
+                "memory": memory[form] / memory[before],
+            }
+    return {
+        "setting": vars(setting),
+        "threads": torch.get_num_threads(),
+        "rounds": len(next(iter(seconds.values()))),
+        "forms": {
+            form: {
+                "steps_per_s": 1 / statistics.median(values),
+                "step_ms": 1e3 * statistics.median(values),
+                "step_least_ms": 1e3 * min(values),
+                "step_most_ms": 1e3 * max(values),
+                "memory_mib": memory[form] / 2**20,
+            }
+            for form, values in seconds.items()
+        },
+        "ratios": ratios,
+    }
+
+
+def _text(found: dict[str, Any]) -> str:
+    lines = [
+        f"{form:7} {f['steps_per_s']:6.2f} steps/s  {f['step_ms']:7.0f} ms "
+        f"({f['step_least_ms']:.0f} to {f['step_most_ms']:.0f})  {f['memory_mib']:6.0f} MiB"
+        for form, f in found["forms"].items()
+    ]
+    lines += [
+        f"{name}: {r['speed']:.2f} times the steps ({r['speed_least']:.2f} to {r['speed_most']:.2f}), "
+        f"{r['memory']:.2f} of the memory"
+        for name, r in found["ratios"].items()
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What the tests of searches share: drawn scenes of 64x64, a space of five positions, the Xavier's prior."""
+
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from cost_models.cost_model import CostModel
+from cost_models.prior import find_prior
+from search.costs import SpaceCosts
+from search.data import open_data
+from search.errors import InvalidRecipe
+from search.resolution import Resolution
+from search.spaces import SPACES, get_space
+from search.strategy.front import Judged
+from search.strategy.goal import Budget, Mix
+from search.strategy.recipe import SearchRecipe
+from search.strategy.run import SearchTask
+from search.strategy.supernet_search import Progress
+from search.strict_yaml import parse_document
+from targets import load_target
+
+SMALL = get_space("small")
+FIVE = replace(
+    SMALL,
+    name="five",
+    positions=tuple(
+        replace(position, in_channels=channels)
+        for channels, position in zip((16, 16, 24, 40, 48), SMALL.positions[::4], strict=True)
+    ),
+    tap=1,
+)  # one position of each stage of Small
+SPACES[FIVE.name] = FIVE  # which is where architectures look their space up
+
+RECIPE = """
+schema_version: 1
+kind: supernet-search
+name: tiny
+summary: as short as a search can be
+crop: [64, 64]
+scale: [1.0, 1.0]
+batch_size: 2
+workers: 0
+epochs: 2
+theta: {learning_rate: 0.1}
+remove_below: 0.0
+judging: {networks: 3, frames: 2, calibration_batches: 1}
+"""
+
+
+def recipe(**changes: Any) -> SearchRecipe:
+    """The tiny one with other values."""
+    return parse_document(yaml.safe_load(RECIPE) | changes, "tiny.yaml", SearchRecipe, InvalidRecipe)
+
+
+def task(mix: str = "latency", budget: str | None = None, frames: int = 6, **changes: Any) -> SearchTask:
+    """A search of the five positions on drawn scenes, by the Xavier's prior at 64x128."""
+    target = load_target("jetson-xavier")
+    data = open_data(f"synthetic:{frames}:64x64")
+    model = CostModel(target.name, prior=find_prior(target))
+    costs = SpaceCosts.of(model, FIVE, Resolution(64, 128), data.num_classes)
+    limit = Budget.parse(budget) if budget else None
+    return SearchTask(FIVE, data, costs, target.name, Mix.parse(mix), limit, recipe(**changes))
+
+
+class Log:
+    """Keeps what a search says of itself."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.steps: list[Progress] = []
+        self.judgements: list[Judged] = []
+        self._stop_after = stop_after
+
+    def begin(self, title: str, total: int, done: int = 0) -> None:
+        pass
+
+    def step(self, now: Progress) -> None:
+        self.steps.append(now)
+        if self._stop_after is not None and len(self.steps) >= self._stop_after:
+            raise KeyboardInterrupt
+
+    def judged(self, network: Judged, count: int) -> None:
+        self.judgements.append(network)
