@@ -60,7 +60,7 @@ class SearchRecipe(Section):
         paths: candidates of a position that are evaluated in a step; all when null.
         alpha: weight of the resource loss; at first where a budget is given.
         loss: as in training.
-        form, checkpointing, compile, precision: how the supernet is computed, see ``search.supernet``.
+        form, checkpointing, precision: how the supernet is computed, see ``search.supernet``.
     """
 
     schema_version: Literal[1]
@@ -88,7 +88,6 @@ class SearchRecipe(Section):
     alpha: float = 0.1
     form: Literal["fused", "plain"] = "fused"
     checkpointing: bool = False
-    compile: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     judging: Judging = Judging()
 

@@ -101,6 +101,7 @@ class SupernetSearch:
             lr=recipe.weights.learning_rate,
             momentum=recipe.weights.momentum,
             weight_decay=recipe.weights.weight_decay,
+            foreach=True,  # two thousand small tensors: one by one they take longer than their arithmetic
         )
         self.theta = torch.optim.Adam(
             supernet.theta_parameters(), lr=recipe.theta.learning_rate, betas=recipe.theta.betas
