@@ -125,7 +125,9 @@ def test_an_architecture_that_the_devices_version_has_dropped() -> None:
 def test_none_installed_names_the_packages(tmp_path: Path) -> None:
     """In an environment that has this project and none of NVIDIA's packages."""
     for path in Path(sysconfig.get_path("purelib")).iterdir():
-        if not path.name.startswith("nvidia"):
+        if (
+            not path.name.startswith("nvidia") and path.name != "typing.py"
+        ):  # an old backport hides Python's own
             (tmp_path / path.name).symlink_to(path)
     script = "from targets.cuda_compiler import find_cuda_compiler\nfind_cuda_compiler('sm_72', '11.4')"
     done = subprocess.run(

