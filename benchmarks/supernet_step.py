@@ -66,7 +66,7 @@ class Training:
             checkpointing=setting.checkpointing,
         ).to(setting.device)
         self._weights = torch.optim.SGD(
-            supernet.weight_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5
+            supernet.weight_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5, foreach=True
         )
         self._theta = torch.optim.Adam(supernet.theta_parameters(), lr=0.01)
         if form == "pruned":
