@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cost_models.graph import Graph
 from search.errors import InvalidArchitecture, SearchError, near_miss
 from search.spaces import Space, get_space
+from search.strict_yaml import named_yaml, yaml_names
 
 _FILES = resources.files("search") / "architectures"
 
@@ -56,7 +57,7 @@ class Architecture(BaseModel):
 
 def list_architectures() -> list[str]:
     """Names of the shipped architectures, in alphabetical order."""
-    return sorted(f.name.removesuffix(".yaml") for f in _FILES.iterdir() if f.name.endswith(".yaml"))
+    return yaml_names(_FILES)
 
 
 def load_architecture(source: str | Path) -> Architecture:
@@ -66,20 +67,7 @@ def load_architecture(source: str | Path) -> Architecture:
         InvalidArchitecture: no such name or file, not YAML, or unlike the schema: every fault in one message.
         UnknownSpace, UnknownCandidate: from the check against the space.
     """
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            text, where = path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidArchitecture(f"{path}: cannot be read as a YAML file ({error})") from None
-    else:
-        known = list_architectures()
-        if str(source) not in known:
-            raise InvalidArchitecture(
-                f"unknown architecture {str(source)!r}{near_miss(str(source), known)}; "
-                f"allowed: {', '.join(known)}, or the path of a .yaml file of your own"
-            )
-        text, where = (_FILES / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
+    text, where = named_yaml(source, "architecture", _FILES, InvalidArchitecture)
     return parse_architecture(text, where)
 
 

@@ -1,7 +1,8 @@
 """YAML files with a pydantic schema: all faults of a file in one message, unknown keys with the near miss."""
 
 import re
-from typing import Any, TypeVar, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -9,8 +10,35 @@ from pydantic_core import ErrorDetails
 
 from search.errors import SearchError, near_miss
 
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
+
+
+def yaml_names(folder: "Traversable") -> list[str]:
+    """Names of the files of a folder, in alphabetical order."""
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def named_yaml(
+    source: str | Path, what: str, shipped: "Traversable", refusal: type[SearchError]
+) -> tuple[str, str]:
+    """Text of a shipped file, by name, or of a .yaml file of the user's; and what to call it in errors."""
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise refusal(f"{path}: cannot be read as a YAML file ({error})") from None
+    known = yaml_names(shipped)
+    if str(source) not in known:
+        raise refusal(
+            f"unknown {what} {str(source)!r}{near_miss(str(source), known)}; "
+            f"allowed: {', '.join(known)}, or the path of a .yaml file of your own"
+        )
+    return (shipped / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
 
 
 def parse_yaml(text: str, where: str, model: type[Model], refusal: type[SearchError]) -> Model:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from search.errors import InvalidRecipe, near_miss
-from search.strict_yaml import parse_document, parse_yaml
+from search.errors import InvalidRecipe
+from search.strict_yaml import named_yaml, parse_document, parse_yaml, yaml_names
 from search.training.recipe import CrossEntropy, Loss, Positive, Section, Side, Text
 
 _FILES = resources.files("search.strategy") / "recipes"
@@ -122,7 +122,7 @@ class SearchRecipe(Section):
 
 def list_search_recipes() -> list[str]:
     """Names of the shipped ones, in alphabetical order."""
-    return sorted(f.name.removesuffix(".yaml") for f in _FILES.iterdir() if f.name.endswith(".yaml"))
+    return yaml_names(_FILES)
 
 
 def load_search_recipe(source: str | Path) -> SearchRecipe:
@@ -131,19 +131,5 @@ def load_search_recipe(source: str | Path) -> SearchRecipe:
     Raises:
         InvalidRecipe: no such name or file, not YAML, or unlike the schema: every fault in one message.
     """
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            text, where = path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRecipe(f"{path}: cannot be read as a YAML file ({error})") from None
-    else:
-        known = list_search_recipes()
-        if str(source) not in known:
-            raise InvalidRecipe(
-                f"unknown search recipe {str(source)!r}{near_miss(str(source), known)}; "
-                f"allowed: {', '.join(known)}, or the path of a .yaml file of your own"
-            )
-        where = f"{source}.yaml"
-        text = (_FILES / where).read_text(encoding="utf-8")
+    text, where = named_yaml(source, "search recipe", _FILES, InvalidRecipe)
     return parse_yaml(text, where, SearchRecipe, InvalidRecipe)

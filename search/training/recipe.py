@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from search.errors import InvalidRecipe, near_miss
-from search.strict_yaml import parse_yaml
+from search.errors import InvalidRecipe
+from search.strict_yaml import named_yaml, parse_yaml, yaml_names
 
 _FILES = resources.files("search") / "recipes"
 
@@ -203,7 +203,7 @@ class Recipe(Section):
 
 def list_recipes() -> list[str]:
     """Names of the shipped recipes, in alphabetical order."""
-    return sorted(f.name.removesuffix(".yaml") for f in _FILES.iterdir() if f.name.endswith(".yaml"))
+    return yaml_names(_FILES)
 
 
 def load_recipe(source: str | Path) -> Recipe:
@@ -212,20 +212,7 @@ def load_recipe(source: str | Path) -> Recipe:
     Raises:
         InvalidRecipe: no such name or file, not YAML, or unlike the schema: every fault in one message.
     """
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            text, where = path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRecipe(f"{path}: cannot be read as a YAML file ({error})") from None
-    else:
-        known = list_recipes()
-        if str(source) not in known:
-            raise InvalidRecipe(
-                f"unknown recipe {str(source)!r}{near_miss(str(source), known)}; "
-                f"allowed: {', '.join(known)}, or the path of a .yaml file of your own"
-            )
-        text, where = (_FILES / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
+    text, where = named_yaml(source, "recipe", _FILES, InvalidRecipe)
     return parse_yaml(text, where, Recipe, InvalidRecipe)
 
 
