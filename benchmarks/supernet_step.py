@@ -3,19 +3,23 @@
     python benchmarks/supernet_step.py --json
     python benchmarks/supernet_step.py --size 256 --forms plain fused --dtype bfloat16
 
-A step is: draw weights, forward, loss, backward, SGD of the weights, Adam of theta. Forms take turns, a step
-each a round, and are compared round by round: compare ratios of one run; steps per second belong to the
-machine and its load. Memory is measured in a process of its own for each form: on a CPU by how much its peak
-resident size grows from before the first step, on a GPU by the peak that PyTorch allocated.
+A step is: draw weights, forward, loss, backward, SGD of the weights, Adam of theta. Each form lives in a
+process of its own (in one process they disturb each other's allocator); they take turns, a step each a round,
+and are compared round by round: compare ratios of one run; steps per second are of the machine and its load.
+Memory is, on a CPU, how much a form's peak resident size grows from before the first step, on a GPU the peak
+that PyTorch allocated. ``plain`` takes images as PyTorch has them by default, ``plain-channels-last`` in the
+memory format that the fused form has too.
 """
 
 import argparse
+import contextlib
 import json
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +30,8 @@ from search.spaces import get_space
 from search.supernet import Supernet
 
 CLASSES, LEFT, WARM_UP = 11, 4, 2
-FORMS = ("plain", "fused", "pruned")
+FORMS = ("plain", "plain-channels-last", "fused", "pruned")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Setting:
     Attributes:
         size: height and width of a square crop, in pixels.
         paths: sampled candidates a step and position; None for all.
-        plain_format: memory format of the images that the plain form is given; the others have channels_last.
+        compile: what of the fused form can be; the plain form stays as it is.
     """
 
     space: str = "small"
@@ -50,7 +53,6 @@ class Setting:
     compile: bool = False
     checkpointing: bool = False
     per_batch: bool = False
-    plain_format: str = "channels_last"
 
 
 class Training:
@@ -62,8 +64,9 @@ class Training:
         supernet = Supernet(
             get_space(setting.space),
             CLASSES,
-            form="plain" if form == "plain" else "fused",
+            form="plain" if form.startswith("plain") else "fused",
             checkpointing=setting.checkpointing,
+            compiled=setting.compile and not form.startswith("plain"),
         ).to(setting.device)
         self._weights = torch.optim.SGD(
             supernet.weight_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5, foreach=True
@@ -72,10 +75,8 @@ class Training:
         if form == "pruned":
             _prune(supernet, (self._weights, self._theta))
         self._supernet = supernet
-        self._forward = torch.compile(supernet) if setting.compile else supernet
-        form_format = FORMATS[setting.plain_format] if form == "plain" else torch.channels_last
         images = torch.randn(setting.batch, 3, setting.size, setting.size, device=setting.device)
-        self._images = images.contiguous(memory_format=form_format)
+        self._images = images if form == "plain" else images.contiguous(memory_format=torch.channels_last)
         self._labels = torch.randint(CLASSES, (len(images), *images.shape[2:]), device=setting.device)
 
     def step(self) -> None:
@@ -86,7 +87,7 @@ class Training:
         drawn = self._supernet.draw(setting.batch, 5.0, per_image=not setting.per_batch, paths=setting.paths)
         dtype = DTYPES[setting.dtype]
         with torch.autocast(setting.device, dtype, enabled=dtype != torch.float32):
-            logits = self._forward(self._images, drawn)
+            logits = self._supernet(self._images, drawn)
         functional.cross_entropy(logits.float(), self._labels).backward()
         self._weights.step()
         self._theta.step()
@@ -137,37 +138,53 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--per-batch", action="store_true", help="one draw for all images of a batch")
-    parser.add_argument("--plain-format", choices=FORMATS, default="channels_last")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--memory-of", choices=FORMS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=FORMS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     setting = Setting(**{name: getattr(args, name) for name in Setting.__dataclass_fields__})
-    if args.memory_of:
-        print(Training(args.memory_of, setting).memory())
+    if args.serve:
+        _serve(Training(args.serve, setting))
         return
-    memory = {form: _memory_apart(form) for form in args.forms}
-    found = _report(setting, _seconds(args.forms, setting, args.rounds), memory)
+    with contextlib.ExitStack() as stack:
+        served = {form: stack.enter_context(_served(form)) for form in args.forms}
+        memory = {form: int(one.ask()) for form, one in served.items()}
+        rounds = [{form: float(one.ask()) for form, one in served.items()} for _ in range(args.rounds)]
+    seconds = {form: [one_round[form] for one_round in rounds] for form in args.forms}
+    found = _report(setting, seconds, memory)
     print(json.dumps(found, indent=2) if args.json else _text(found))
 
 
-def _memory_apart(form: str) -> int:
-    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", form]
-    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+def _serve(training: Training) -> None:
+    """In a form's process: its memory at the first line that is asked, then the seconds of a step at each."""
+    answer = training.memory
+    for _ in sys.stdin:
+        print(answer(), flush=True)
+        answer = training.time_s  # type: ignore[assignment]
 
 
-def _seconds(forms: list[str], setting: Setting, rounds: int) -> dict[str, list[float]]:
-    trainings = {form: Training(form, setting) for form in forms}
-    for training in trainings.values():
-        for _ in range(WARM_UP):
-            training.step()
-    return {
-        form: list(seconds)
-        for form, seconds in zip(
-            trainings,
-            zip(*([t.time_s() for t in trainings.values()] for _ in range(rounds)), strict=True),
-            strict=True,
-        )
-    }
+@dataclass
+class _Served:
+    """A form in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+
+    def ask(self) -> str:
+        """One line for one line."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"a form's process ended with exit code {self.process.wait()}, see above")
+        return line
+
+
+@contextlib.contextmanager
+def _served(form: str) -> Iterator[_Served]:
+    command = [sys.executable, __file__, *sys.argv[1:], "--serve", form]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield _Served(process)  # its stdin is closed at the end, and with it the process ends
 
 
 def _report(setting: Setting, seconds: dict[str, list[float]], memory: dict[str, int]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from cost_models.ops import (
     ShiftByOne,
     ToByte,
 )
+from search.dilated_conv import DilatedDepthwise
 
 _Size = tuple[int, int] | None
 
@@ -86,7 +87,8 @@ def _register(root: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _conv(op: Conv2d) -> nn.Conv2d:
-    conv = nn.Conv2d(
+    kind = DilatedDepthwise if op.is_depthwise and op.dilation > 1 else nn.Conv2d
+    conv = kind(
         op.in_channels,
         op.out_channels,
         op.kernel,

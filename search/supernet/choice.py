@@ -22,16 +22,24 @@ class Choice(nn.ModuleDict):
         names: candidates, some of those that the space offers there.
         form: ``plain`` evaluates them in turn, ``fused`` together (in training mode).
         checkpointing: keep only the input for the backward pass, compute everything else again.
+        compiled: see ``Supernet``.
     """
 
     def __init__(
-        self, space: Space, index: int, names: Sequence[str], *, form: Form, checkpointing: bool
+        self,
+        space: Space,
+        index: int,
+        names: Sequence[str],
+        *,
+        form: Form,
+        checkpointing: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__({name: GraphModule(space.block(index, name)) for name in names})
         position = space.positions[index]
         self._stride = position.stride
         self._keeps_shape = position.stride == 1 and position.in_channels == position.out_channels
-        self._form, self._checkpointing = form, checkpointing
+        self._form, self._checkpointing, self._compiled = form, checkpointing, compiled
 
     def forward(self, x: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
         """Weighted sum of the candidates ``names``; x (N, C, H, W), weights (N or 1, names)."""
@@ -55,9 +63,10 @@ class Choice(nn.ModuleDict):
         terms = [weights[:, i].view(-1, 1, 1, 1) * self[names[i]](x) for i in alone]
         if together:
             blocks = [(names[i], self._block(names[i])) for i in together]
-            terms.append(fused_sum(x, blocks, weights[:, together], self._stride))
+            shares = weights[:, together]
+            terms.append(fused_sum(x, blocks, shares, self._stride, compiled=self._compiled))
             if self._keeps_shape:
-                terms.append(weights[:, together].sum(1).view(-1, 1, 1, 1) * x)
+                terms.append(shares.sum(1).view(-1, 1, 1, 1) * x)
         total: Tensor = sum(terms[1:], terms[0])
         return total
 

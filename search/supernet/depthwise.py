@@ -24,6 +24,9 @@ def depthwise_backward(
     gradient: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x and of the weight."""
+    if x.device.type == "cpu" and dilation > 1 and x.dtype == torch.bfloat16:  # see search.dilated_conv
+        wide = depthwise_backward(gradient.float(), x.float(), weight.float(), stride, dilation)
+        return wide[0].to(x.dtype), wide[1].to(x.dtype)
     apart = x.device.type == "cpu" and weight.shape[-1] == 5 and dilation == 1 and stride <= 2
     padding = weight.shape[-1] // 2 * dilation
     to_x, to_weight = _backward(gradient, x, weight, (stride, stride), padding, padding, dilation, not apart)

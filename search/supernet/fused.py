@@ -35,13 +35,16 @@ def fusible(candidate: str) -> InvertedResidual | None:
     return None if block.squeeze_excite or block.activation != "relu" or not block.expansion else block
 
 
-def fused_sum(x: Tensor, blocks: Sequence[tuple[str, GraphModule]], weights: Tensor, stride: int) -> Tensor:
+def fused_sum(
+    x: Tensor, blocks: Sequence[tuple[str, GraphModule]], weights: Tensor, stride: int, *, compiled: bool
+) -> Tensor:
     """Sum over ``blocks`` of weight * block(x), in training mode, without the blocks' residual additions.
 
     Args:
         x: (N, C, H, W).
         blocks: fusible ones, by name.
         weights: (N or 1, blocks).
+        compiled: see ``Supernet``.
 
     Returns:
         (N, outputs, H/stride, W/stride), channels_last.
@@ -50,7 +53,7 @@ def fused_sum(x: Tensor, blocks: Sequence[tuple[str, GraphModule]], weights: Ten
     order = [index for members in kinds.values() for index in members]
     modules = [blocks[index][1] for index in order]
     expand, spread, project = (_Layer(name, modules) for name in ("expand", "depthwise", "project"))
-    layout = _layout(kinds, expand, project, stride)
+    layout = _layout(kinds, expand, project, stride, compiled)
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     maps = x.permute(0, 2, 3, 1).contiguous()
@@ -83,7 +86,7 @@ def _kinds(names: Sequence[str]) -> dict[tuple[int, int], list[int]]:
 
 
 def _layout(
-    kinds: dict[tuple[int, int], list[int]], expand: "_Layer", project: "_Layer", stride: int
+    kinds: dict[tuple[int, int], list[int]], expand: "_Layer", project: "_Layer", stride: int, compiled: bool
 ) -> Layout:
     widths, outputs = iter(expand.widths), project.widths[0]
     return Layout(
@@ -93,6 +96,7 @@ def _layout(
         ),
         project.epsilon,
         project.synchronised,
+        compiled,
     )
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional
 
 from search.supernet.depthwise import depthwise, depthwise_backward
-from search.supernet.moments import batch_moments, pixels
+from search.supernet.moments import batch_moments
+from search.supernet.norm import Norm, rectify_backward, rows_of
 from search.supernet.phases import Phases
 
 PART_BYTES = 400 * 2**20
@@ -40,11 +39,13 @@ class Layout:
 
     Attributes:
         epsilon, synchronised: of the batch normalisation.
+        compiled: whether PyTorch's compiler makes the passes over the hidden maps.
     """
 
     kinds: tuple[Kind, ...]
     epsilon: float
     synchronised: bool
+    compiled: bool
 
 
 def hidden_maps(
@@ -82,7 +83,7 @@ class _HiddenMaps(torch.autograd.Function):
             narrow = _expanded(kind.phases.split(maps), own.expand)
             wide = depthwise(narrow, own.spread, stride, dilation)
             mean, var = batch_moments(wide, layout.synchronised)
-            norm = _Norm(own.scale, own.shift, mean, var, layout)
+            norm = _norm(own, mean, var, layout)
             projected = _projected(norm.rectified(wide), own.projections)
             found.append((kind.phases.merge(projected, maps), mean, var, narrow, wide))
         projected, mean, var = (torch.cat(part, -1) for part in list(zip(*found, strict=True))[:3])
@@ -105,7 +106,7 @@ class _HiddenMaps(torch.autograd.Function):
             *(layout.kinds, shares, of_kinds, kept[::2], kept[1::2], mean.split(widths), var.split(widths)),
             strict=True,
         ):
-            norm = _Norm(own.scale, own.shift, mean_, var_, layout)
+            norm = _norm(own, mean_, var_, layout)
             gradient = kind.phases.unmerge(gradient, maps)
             to_split, to_own = _kind_backward(kind, own, norm, gradient, maps, narrow, wide)
             kind.phases.add_unsplit(to_maps[..., :-1], to_split)
@@ -140,7 +141,7 @@ def _by_kind(layout: Layout, tensors: Sequence[Tensor]) -> list[_Own]:
 
 
 def _kind_backward(
-    kind: Kind, own: _Own, norm: "_Norm", gradient: Tensor, maps: Tensor, narrow: Tensor, wide: Tensor
+    kind: Kind, own: _Own, norm: Norm, gradient: Tensor, maps: Tensor, narrow: Tensor, wide: Tensor
 ) -> tuple[Tensor, _Own]:
     """Gradients of ``kind.phases.split(maps)``, without its last channel, and of the parameters.
 
@@ -150,21 +151,13 @@ def _kind_backward(
     """
     rectified = norm.rectified(wide)
     to_wide, to_projections = _projected_backward(gradient, rectified, own.projections)
-    _rectify_backward(to_wide, rectified)
-    sums = norm.sums(to_wide, wide)
-    norm.backward(to_wide, wide, sums, out=rectified)
-    to_narrow, to_spread = depthwise_backward(rectified, narrow, own.spread, *kind.phases.window(maps))
-    _rectify_backward(to_narrow, narrow)
-    rows, split = _rows(to_narrow), kind.phases.split(maps)
+    to_wide, (to_scale, to_shift) = norm.backward(to_wide, rectified, wide)
+    to_narrow, to_spread = depthwise_backward(to_wide, narrow, own.spread, *kind.phases.window(maps))
+    rectify_backward(to_narrow, narrow)
+    rows, split = rows_of(to_narrow), kind.phases.split(maps)
     to_split = torch.mm(rows, own.expand[:, :-1]).view(*split.shape[:3], -1)
     to_expand = torch.mm(split.flatten(0, 2).T, rows).T
-    to_scale, to_shift = sums
     return to_split, _Own(to_scale, to_shift, to_expand, to_spread, to_projections)
-
-
-def _rectify_backward(gradient: Tensor, rectified: Tensor) -> None:
-    """In place."""
-    torch.ops.aten.threshold_backward.grad_input(gradient, rectified, 0, grad_input=gradient)
 
 
 def _expanded(maps: Tensor, weight: Tensor) -> Tensor:
@@ -173,14 +166,9 @@ def _expanded(maps: Tensor, weight: Tensor) -> Tensor:
     return rows.view(*maps.shape[:3], -1).permute(0, 3, 1, 2)
 
 
-def _rows(x: Tensor) -> Tensor:
-    """(N, C, H, W), channels_last -> (N*H*W, C), a view."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)
-
-
 def _projected(rectified: Tensor, projections: Sequence[Tensor]) -> Tensor:
     """(N, hidden, H, W) -> (N, H, W, sum of outputs), each block's channels on their own."""
-    rows = _rows(rectified)
+    rows = rows_of(rectified)
     outputs = [len(projection) for projection in projections]
     projected = rows.new_empty(len(rows), sum(outputs))
     shares = rows.split([projection.shape[1] for projection in projections], 1)
@@ -197,42 +185,17 @@ def _projected_backward(
     of_blocks = gradient.flatten(0, 2).split([len(projection) for projection in projections], 1)
     to_rectified = torch.empty_like(rectified)
     for of_block, projection, out in zip(
-        of_blocks, projections, _rows(to_rectified).split(widths, 1), strict=True
+        of_blocks, projections, rows_of(to_rectified).split(widths, 1), strict=True
     ):
         torch.mm(of_block, projection, out=out)
-    shares = _rows(rectified).split(widths, 1)
+    shares = rows_of(rectified).split(widths, 1)
     return to_rectified, [of_block.T @ share for of_block, share in zip(of_blocks, shares, strict=True)]
 
 
-class _Norm:
-    """Batch normalisation by given statistics, and ReLU."""
+def _norm(own: _Own, mean: Tensor, var: Tensor, layout: Layout) -> Norm:
+    kind = Norm
+    if layout.compiled:
+        from search.supernet.compiled import CompiledNorm  # the compiler takes seconds to load
 
-    def __init__(self, scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, layout: Layout) -> None:
-        self._scale, self._shift, self._mean, self._var = scale, shift, mean, var
-        self._epsilon, self._synchronised = layout.epsilon, layout.synchronised
-        self._inverse = torch.rsqrt(var + layout.epsilon)
-
-    def rectified(self, x: Tensor) -> Tensor:
-        return functional.batch_norm(
-            x, self._mean, self._var, self._scale, self._shift, eps=self._epsilon
-        ).relu_()
-
-    def sums(self, gradient: Tensor, x: Tensor) -> Tensor:
-        """Gradients of scale and shift, (2, C), by that of the normalised map."""
-        _, to_scale, to_shift = torch.ops.aten.native_batch_norm_backward(
-            *(gradient, x, self._scale, None, None, self._mean, self._inverse, True, self._epsilon),
-            [False, True, True],
-        )
-        return torch.stack([to_scale, to_shift])
-
-    def backward(self, gradient: Tensor, x: Tensor, sums: Tensor, out: Tensor) -> None:
-        """Gradient of x into ``out``."""
-        if self._synchronised:
-            sums = sums.clone()
-            dist.all_reduce(sums)
-        through_var, through_mean = sums / pixels(x, self._synchronised)
-        factor = self._scale * self._inverse
-        slope = -factor * self._inverse * through_var
-        offset = -factor * through_mean - slope * self._mean
-        factor, slope, offset = (values.to(x.dtype) for values in (factor, slope, offset))
-        torch.addcmul(offset, _rows(x), slope, out=_rows(out)).addcmul_(_rows(gradient), factor)
+        kind = CompiledNorm
+    return kind(own.scale, own.shift, mean, var, epsilon=layout.epsilon, synchronised=layout.synchronised)

@@ -1,6 +1,6 @@
 """All networks of a space in one, with shared weights (SqueezeNAS, arXiv:1908.01748, section 4)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class Supernet(nn.Module):
         num_classes: channels of the logits.
         form: ``plain`` evaluates the candidates of a position in turn, ``fused`` together.
         checkpointing: compute each position again in the backward pass instead of keeping what it made.
+        compiled: of the fused form: PyTorch's compiler makes the passes over the hidden maps, at the first
+            step, which needs a C++ compiler, or Triton on a GPU; the same numbers within rounding.
         candidates: those left at every position, to go on with a pruned supernet; all by default.
 
     Raises:
@@ -42,6 +44,7 @@ class Supernet(nn.Module):
         *,
         form: Form = "fused",
         checkpointing: bool = False,
+        compiled: bool = False,
         candidates: Sequence[Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class Supernet(nn.Module):
             space.check([left[min(round_, len(left) - 1)] for left in names])
         self.stem = GraphModule(space.stem_graph())
         self.blocks = nn.ModuleList(
-            Choice(space, index, left, form=form, checkpointing=checkpointing)
+            Choice(space, index, left, form=form, checkpointing=checkpointing, compiled=compiled)
             for index, left in enumerate(names)
         )
         self.head = GraphModule(space.head_graph())
@@ -108,22 +111,13 @@ class Supernet(nn.Module):
         Args:
             weights: (N or 1, candidates left) a position; a candidate whose weights are all 0 costs nothing.
         """
-        chosen = _with_weight(weights)
-        return self._run(
-            images,
-            lambda x, i, choice: choice(x, weights[i][:, chosen[i]], [list(choice)[j] for j in chosen[i]]),
-        )
-
-    def path_logits(self, images: Tensor, blocks: Sequence[str]) -> Tensor:
-        """Logits of one architecture; nothing but its blocks is computed. Raises UnknownCandidate."""
-        self._check_left(blocks)
-        return self._run(images, lambda x, i, choice: choice[blocks[i]](x))
-
-    def _run(self, images: Tensor, position: Callable[[Tensor, int, Choice], Tensor]) -> Tensor:
         Resolution(*images.shape[-2:]).checked()
         x = low = self.stem(images)
-        for index, choice in enumerate(self.choices):
-            x = position(x, index, choice)
+        for index, (choice, shares, chosen) in enumerate(
+            zip(self.choices, weights, _with_weight(weights), strict=True)
+        ):
+            names = list(choice)
+            x = choice(x, shares[:, chosen], [names[i] for i in chosen])
             low = x if index == self.space.tap else low
         logits: Tensor = self.decoder(self.head(x), low, images)
         return logits
@@ -156,13 +150,6 @@ class Supernet(nn.Module):
 
         Raises UnknownCandidate for a block that is not left.
         """
-        self._check_left(blocks)
-        state = dict(self.stem.state_dict())
-        for index, (choice, name) in enumerate(zip(self.choices, blocks, strict=True)):
-            state |= choice[name].state_dict(prefix=f"blocks.{index}.")
-        return state | self.head.state_dict() | self.decoder.state_dict(prefix="decoder.")
-
-    def _check_left(self, blocks: Sequence[str]) -> None:
         self.space.check(blocks)
         for index, (choice, name) in enumerate(zip(self.choices, blocks, strict=True)):
             if name not in choice:
@@ -170,6 +157,10 @@ class Supernet(nn.Module):
                     f"position {index}: block {name!r} was removed from the supernet"
                     f"{near_miss(name, choice)}; left there: {', '.join(choice)}"
                 )
+        state = dict(self.stem.state_dict())
+        for index, (choice, name) in enumerate(zip(self.choices, blocks, strict=True)):
+            state |= choice[name].state_dict(prefix=f"blocks.{index}.")
+        return state | self.head.state_dict() | self.decoder.state_dict(prefix="decoder.")
 
 
 def _with_weight(weights: Sequence[Tensor]) -> list[list[int]]:

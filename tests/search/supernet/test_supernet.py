@@ -54,16 +54,15 @@ def test_forms_agree_on_loss_and_gradients() -> None:
         assert torch.allclose(others[name], gradient, rtol=1e-5, atol=1e-9 * largest), name
 
 
-def test_a_certain_choice_is_the_path_and_the_extracted_network() -> None:
+def test_a_certain_choice_is_the_extracted_network() -> None:
     net = supernet().eval()
     with torch.no_grad():
-        whole, path = net(images(), certain(net, BLOCKS)), net.path_logits(images(), BLOCKS)
+        path = net(images(), certain(net, BLOCKS))
         network = SegmentationNetwork(Architecture(space=SPACE.name, blocks=BLOCKS, num_classes=5)).eval()
         network.load_state_dict(net.extract(BLOCKS))
         alone = network(images())
-    assert whole.shape == (2, 5, 64, 64)
-    assert torch.allclose(whole, path, atol=1e-5)
-    assert torch.equal(path, alone)
+    assert path.shape == (2, 5, 64, 64)
+    assert torch.allclose(path, alone, atol=1e-5)
 
 
 def test_what_is_removed_is_gone_everywhere() -> None:
@@ -137,14 +136,34 @@ def test_paths_leave_the_other_candidates_out() -> None:
     assert 0 < sum(computed) < len(computed) / 3
 
 
-def test_mixed_precision_stays_close() -> None:
+def test_in_bfloat16_fused_is_as_near_to_float32_as_plain() -> None:
+    """Logits differ by a fifth: each of 20 positions adds its rounding, and masks of ReLU that flip.
+
+    Gradients of what lies deeper than the decoder are of no use as a measure: a change of the input by 0.1 %
+    turns those of the first positions, in float32, by 30 degrees.
+    """
     net = supernet().train()
-    weights = net.draw(2, 2.0, per_image=False, generator=torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        exact = net(images(), weights)
+    weights = net.draw(4, 2.0, per_image=False, generator=torch.Generator().manual_seed(3))
+    x = torch.randn(4, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    exact = forward_and_decoder_gradient(net, x, weights)
+    errors = {}
+    for form in ("plain", "fused"):
+        other = supernet(form)  # type: ignore[arg-type]
         with torch.autocast("cpu", torch.bfloat16):
-            narrow = net(images(), weights)
-    assert functional.cosine_similarity(exact.flatten(), narrow.float().flatten(), dim=0) > 0.9
+            found = forward_and_decoder_gradient(other, x, weights)
+        errors[form] = [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
+    for plain, fused in zip(errors["plain"], errors["fused"], strict=True):
+        assert fused < 1.1 * plain
+        assert 0.05 < plain < 0.3
+
+
+def forward_and_decoder_gradient(net: Supernet, x: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+    logits = net(x, [row.detach() for row in weights])
+    with torch.autocast("cpu", enabled=False):
+        labels = torch.randint(5, (4, 128, 128), generator=torch.Generator().manual_seed(2))
+        functional.cross_entropy(logits.float(), labels).backward()
+    gradients = [p.grad.flatten() for p in net.decoder.parameters() if p.grad is not None]
+    return logits.detach().float(), torch.cat(gradients)
 
 
 def test_candidates_of_another_space_are_refused() -> None:
