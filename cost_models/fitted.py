@@ -69,6 +69,7 @@ class FittedDevice:
     """A target, fitted to a few networks. Make it with ``fit``.
 
     Attributes:
+        basis: what was measured there, for people.
         dtype: of weights and feature maps in the networks.
         origin: to what it was fitted, and how well the networks tell each other.
         model: the costs; its ``shares`` are of ``others``, in their order.
@@ -79,6 +80,7 @@ class FittedDevice:
     """
 
     source: ClassVar[str] = "prior"
+    basis: ClassVar[str] = "whole networks measured there, no kernel"
 
     target: str
     dtype: str

@@ -68,6 +68,7 @@ class Prior:
     """Rates of one target.
 
     Attributes:
+        basis: what was measured there, for people.
         macs_per_s: multiply-accumulates a second, by class: ``dense``, ``depthwise``, ``grouped``.
         bytes_per_s: of traffic, bytes counted as in float32.
         overhead_s: of every kernel.
@@ -78,6 +79,7 @@ class Prior:
     """
 
     source: ClassVar[str] = "prior"
+    basis: ClassVar[str] = "nothing measured there by us"
 
     target: str
     macs_per_s: Mapping[str, float]

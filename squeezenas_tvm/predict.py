@@ -1,6 +1,7 @@
 """``predict``: latency of networks on a target without the device, and where each number comes from."""
 
 import argparse
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ EXAMPLE = (
 )
 _RESOLUTION = "1024x2048"
 _NAMED = 5  # kernels of each network that are named when they are unsure
+
+_log = logging.getLogger("squeezenas_tvm.predict")  # also when run with -m
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +63,8 @@ def execute(args: argparse.Namespace) -> Result:
     model = cost_model(load_target(args.target), args.table)
     power_w = usual_power(model, args.table)
     networks = [_describe(network, model, power_w) for network in found]
+    for network in networks:
+        _warn_of_unsure(network, model)
     document = {"target": model.target, "power_w": power_w, "networks": networks}
     return Result(document=document, text=_text(networks, model, power_w))
 
@@ -172,21 +177,38 @@ def _text(networks: list[dict[str, Any]], model: "CostModel", power_w: float | N
     for network in networks:
         if network["outside"]:
             lines.append(f"{network['name']}: estimated by the prior: {outside_text(network['outside'])}.")
-        unsure = network["unsure"] if "predicted" in network["sources"] else []
-        if unsure:
-            more = f" and {len(unsure) - _NAMED} more" if len(unsure) > _NAMED else ""
-            remedy = "measure them: profile its space at this resolution"
-            lines.append(
-                f"{network['name']}: far from all that was measured: {', '.join(unsure[:_NAMED])}{more}; "
-                f"{'their intervals are guesses' if is_onnx(network['name']) else remedy}."
-            )
     return "\n".join(lines)
 
 
+def _warn_of_unsure(network: dict[str, Any], model: "CostModel") -> None:
+    """Names kernels far from all that was measured; where nothing was, the prior's origin says so."""
+    from cost_models.prior import Prior
+
+    unsure = network["unsure"]
+    if not unsure or (model.table is None and isinstance(model.prior, Prior)):
+        return
+    more = f" and {len(unsure) - _NAMED} more" if len(unsure) > _NAMED else ""
+    if is_onnx(network["name"]):
+        remedy = "their intervals are guesses"
+    elif model.table is None:
+        remedy = "measure networks with such kernels too, and fit again: profile --from-networks"
+    else:
+        remedy = "measure them: profile its space at this resolution"
+    _log.warning(
+        "%s: far from all that was measured: %s%s; %s",
+        network["name"],
+        ", ".join(unsure[:_NAMED]),
+        more,
+        remedy,
+    )
+
+
 def _origin(model: "CostModel") -> str:
-    if model.prior is not None:
-        return f"nothing measured there by us: {model.prior.origin}"
-    return "work and traffic at the rates of those kernels that were measured"
+    if model.prior is None:
+        return "work and traffic at the rates of those kernels that were measured"
+    if model.table is None and model.predictor is None:
+        return f"{model.prior.basis}: {model.prior.origin}"
+    return model.prior.origin
 
 
 def main(argv: Sequence[str] | None = None) -> int:

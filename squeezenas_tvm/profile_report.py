@@ -16,9 +16,10 @@ from squeezenas_tvm.progress import duration
 if TYPE_CHECKING:
     from cost_models.hold_outs import Errors
 
+SCHEMA_VERSION = 1  # of the document; files from before it was written are of 1 as well
 WIDE = 0.05
-_ERRORS = ("MAPE %", "% within 5 %", "% within 10 %", "Spearman", "% inside interval")
-_LEFT_OUT = {
+ERRORS = ("MAPE %", "% within 5 %", "% within 10 %", "Spearman", "% inside interval")
+LEFT_OUT = {
     "random": "random fifths",
     "resolution": "a resolution",
     "channels": "a channel count",
@@ -41,6 +42,7 @@ def report(
     )
     holes = [name for name, entry in entries.items() if entry is None]
     document = {
+        "schema_version": SCHEMA_VERSION,
         "target": measured.table.target,
         "space": space.name,
         "resolution": str(resolution),
@@ -123,10 +125,10 @@ def _predictor_text(measured: Measured) -> list[str]:
         ]
     rows = []
     for split, found in measured.hold_outs.items():
-        rows.append(_errors(_LEFT_OUT[split], found.overall))
+        rows.append(error_cells(LEFT_OUT[split], found.overall))
         if split == "random":
-            rows += [_errors(f"  {kind}", errors) for kind, errors in found.by_kind.items()]
-    head = ["left out", "kernels", *_ERRORS]
+            rows += [error_cells(f"  {kind}", errors) for kind, errors in found.by_kind.items()]
+    head = ["left out", "kernels", *ERRORS]
     some = [
         f"{len(found.groups)} of {found.possible} groups of {split} ({', '.join(found.groups)})"
         for split, found in measured.hold_outs.items()
@@ -157,14 +159,15 @@ def _networks_text(measured: Measured) -> list[str]:
     if model is None or model.errors is None or model.plain_errors is None:
         return []
     rows = [
-        _errors("estimates, each left out", model.errors),
-        _errors("plain sums of kernels", model.plain_errors),
+        error_cells("estimates, each left out", model.errors),
+        error_cells("plain sums of kernels", model.plain_errors),
     ]
-    head = ["", "networks", *_ERRORS]
+    head = ["", "networks", *ERRORS]
     return ["", f"Networks ({model.origin}):", "", table(head, rows)]
 
 
-def _errors(name: str, errors: "Errors") -> list[str]:
+def error_cells(name: str, errors: "Errors") -> list[str]:
+    """A row of a table of errors: what was left out, how many, then as in ``ERRORS``."""
     shares = [f"{100 * share:.1f}" for share in (errors.mape, errors.within_5, errors.within_10)]
     return [name, f"{errors.count}", *shares, f"{errors.spearman:.3f}", f"{100 * errors.coverage:.0f}"]
 

@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,13 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def load_checkpoint(path: Path, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, fingerprint: Mapping[str, Any], *, free: Collection[str] = ()
+) -> dict[str, Any]:
     """What ``save_checkpoint`` wrote, with its tensors on the CPU.
+
+    Args:
+        free: keys (``recipe.workers``) of the fingerprint that may differ, with all that is under them.
 
     Raises:
         InvalidCheckpoint: no or no whole checkpoint, one of a newer version, or one whose fingerprint is not
@@ -53,7 +58,11 @@ def load_checkpoint(path: Path, fingerprint: Mapping[str, Any]) -> dict[str, Any
             f"{path} has schema_version {state['schema_version']}, this program reads up to "
             f"{SCHEMA_VERSION}; use a newer one"
         )
-    differing = list(_differences(state["fingerprint"], fingerprint))
+    differing = [
+        f"{key} was {_short(was)}, is {_short(now)}"
+        for key, was, now in _differences(state["fingerprint"], fingerprint)
+        if not any(f"{key}.".startswith(f"{name}.") for name in free)
+    ]
     if differing:
         more = f"; and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
         raise InvalidCheckpoint(
@@ -100,8 +109,8 @@ def _read(path: Path) -> dict[str, Any]:
     return state
 
 
-def _differences(there: Any, here: Any, key: str = "") -> Iterator[str]:
-    """Each leaf of nested mappings and lists in which two fingerprints differ."""
+def _differences(there: Any, here: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each leaf of nested mappings and lists in which two fingerprints differ: its key, and both values."""
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         for name in dict.fromkeys([*there, *here]):
             yield from _differences(there.get(name), here.get(name), f"{key}.{name}".removeprefix("."))
@@ -109,7 +118,7 @@ def _differences(there: Any, here: Any, key: str = "") -> Iterator[str]:
         for index, (one, other) in enumerate(zip(there, here, strict=True)):
             yield from _differences(one, other, f"{key}[{index}]")
     elif there != here:
-        yield f"{key} was {_short(there)}, is {_short(here)}"
+        yield key, there, here
 
 
 def _short(value: Any) -> str:

@@ -79,10 +79,6 @@ class Ranks:
         """As ``sum``."""
         return self.sum(tensor) / self.world_size
 
-    def barrier(self) -> None:
-        """Wait for all processes."""
-        self.sum(torch.zeros(1, device=self.device))
-
     def wrap(self, module: nn.Module, *, all_used: bool = True) -> nn.Module:
         """The module as it is to be called in training: gradients and batch statistics are those of all.
 

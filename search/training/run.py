@@ -1,8 +1,7 @@
 """A training from beginning to end: the stages of a recipe, evaluation, checkpoints, the best weights."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from cost_models.interrupts import HeldInterrupts
 from search.architecture import Architecture
 from search.data import Augmentation, Data
 from search.data.loaders import TrainLoader, eval_loader, train_loader
-from search.errors import FailedTraining, InvalidData, InvalidRecipe
+from search.errors import InvalidData, InvalidRecipe
 from search.metrics import Counts
 from search.network import build_network
 from search.training.best import iou_percent, is_better, scores, write_best
@@ -22,8 +21,9 @@ from search.training.checkpoint import (
     restore_random_states,
     save_checkpoint,
 )
-from search.training.distributed import KEPT, Ranks
+from search.training.distributed import Ranks
 from search.training.evaluation import evaluate_network
+from search.training.failures import damage_explained, failures_explained
 from search.training.losses import make_loss
 from search.training.recipe import Recipe, Stage
 from search.training.records import Records, Row
@@ -67,7 +67,6 @@ class TrainingRun:
         if initial:
             tensors = {name: torch.from_numpy(values) for name, values in initial.items()}
             self._network.load_state_dict(tensors, strict=False)
-        self._network.to(ranks.device)
         self._index = self._epoch = self._batch = 0
         self._loss_sum = self._seconds = 0.0
         self._history: list[Row] = []
@@ -125,7 +124,9 @@ class TrainingRun:
             records = Records(self._out, COLUMNS, purge_step=self._global_step + 1)
         try:
             for index in range(self._index, len(self._steps)):
-                self._train_stage(index, records)
+                memory = _out_of_memory(self._recipe.training[index], self._ranks.device)
+                with failures_explained(memory=memory, workers="--workers"):
+                    self._train_stage(index, records)
         except KeyboardInterrupt:
             self._save()
             raise
@@ -147,9 +148,9 @@ class TrainingRun:
                 self._resumed = None
             self._trainer = trainer
         while self._epoch < stage.epochs:
-            with _data_explained():
+            with damage_explained():
                 self._train_epoch(stage, loader, trainer, records)
-            self._finish_epoch(stage, data, trainer, records)
+                self._finish_epoch(stage, data, trainer, records)
             self._save()
         self._network.load_state_dict(trainer.evaluated.state_dict())
 
@@ -171,6 +172,7 @@ class TrainingRun:
             world_size=ranks.world_size,
         )
         loss = make_loss(stage.loss, frames, data.num_classes, ranks)
+        self._network.to(ranks.device)
         return loader, Trainer(self._network, stage, loss, ranks, steps_per_epoch=len(loader))
 
     def _train_epoch(
@@ -297,18 +299,15 @@ def _batches(stage: Stage, data: Data) -> int:
     return len(data.frames(stage.split)) // stage.batch_size
 
 
-@contextlib.contextmanager
-def _data_explained() -> Iterator[None]:
-    """Data that turns out to be damaged, and loading processes that are gone, as what ends a training."""
-    try:
-        yield
-    except InvalidData as error:
-        raise FailedTraining(f"{error}; {KEPT}") from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        reason = "a process that loads data ended, mostly for want of memory: lower --workers"
-        raise FailedTraining(f"{reason}; {KEPT}") from error
+def _out_of_memory(stage: Stage, device: torch.device) -> str:
+    height, width = stage.crop
+    half = "" if stage.precision != "float32" else ", or set precision: bfloat16"
+    return (
+        f"stage {stage.name}: out of memory on {device} with batches of {stage.batch_size} crops of "
+        f"{height}x{width}: spread it over more processes (torchrun) and --resume; or lower batch_size or "
+        f"crop in the recipe{half}, and train into another folder, with --init to begin from the best "
+        "weights so far"
+    )
 
 
 def _silent(text: str) -> None:

@@ -1,8 +1,6 @@
 """One stage of training: a network, its optimizer and its average, updated batch by batch."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.errors import FailedTraining, InvalidRecipe
-from search.training.distributed import KEPT, Ranks
+from search.training.distributed import Ranks
 from search.training.ema import Ema
 from search.training.losses import SegmentationLoss
 from search.training.recipe import Sgd, Stage
@@ -70,7 +68,7 @@ class Trainer:
             step: of the stage, from 0.
 
         Raises:
-            FailedTraining: a loss or a gradient that is no number, no memory, another process lost.
+            FailedTraining: a loss or a gradient that is no number, another process lost.
         """
         rate = self._set_learning_rate(step)
         device = self.ranks.device
@@ -78,7 +76,7 @@ class Trainer:
         labels = labels.to(device, non_blocking=True)
         self._set_modes()
         self.optimizer.zero_grad(set_to_none=True)
-        with self.ranks.watched(), _memory_explained(self.stage, device):
+        with self.ranks.watched():
             with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
                 logits = self._module(images)
             part = self._loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
@@ -170,21 +168,3 @@ def _parameter_groups(network: nn.Module, sgd: Sgd) -> list[dict[str, Any]]:
         {"params": parameters, "factor": factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
-
-
-@contextlib.contextmanager
-def _memory_explained(stage: Stage, device: torch.device) -> Iterator[None]:
-    """What there was too little memory for, and what to lower."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-        if not known:
-            raise
-        height, width = stage.crop
-        half = "" if stage.precision != "float32" else ", or set precision: bfloat16"
-        raise FailedTraining(
-            f"stage {stage.name}: out of memory on {device} with batches of {stage.batch_size} crops of "
-            f"{height}x{width}: lower batch_size or crop in the recipe{half}, or spread it over more "
-            f"processes (torchrun); {KEPT.split(';')[0]}"
-        ) from error

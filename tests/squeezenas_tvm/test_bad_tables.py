@@ -136,9 +136,14 @@ def test_far_from_what_was_measured_the_interval_is_wide_and_the_user_warned(
 ) -> None:
     argv = [NAME, "--target", "local-cpu", "--table", str(folder), "--resolution", "2048x4096"]
     assert main(argv) == 0
-    assert f"{NAME}: far from all that was measured: " in capfd.readouterr().out
+    shown = capfd.readouterr()
+    assert f"{NAME}: far from all that was measured: " in shown.err
+    assert "more; measure them: profile its space at this resolution\n" in shown.err
+    assert "far from" not in shown.out
     assert main([*argv, "--json"]) == 0
-    (network,) = json.loads(capfd.readouterr().out)["networks"]
+    captured = capfd.readouterr()
+    assert captured.err == shown.err
+    (network,) = json.loads(captured.out)["networks"]
     unsure = [entry for entry in network["kernels"] if entry["kernel"] in network["unsure"]]
     assert len(unsure) > len(network["kernels"]) / 2
     assert all(entry["high_ms"] > 1.2 * entry["low_ms"] for entry in unsure)

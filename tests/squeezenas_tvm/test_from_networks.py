@@ -150,10 +150,18 @@ def test_from_the_choice_to_the_prediction(
         assert network["latency_ms"]["median"] == pytest.approx(true_ms, rel=0.1)
         assert network["latency_ms"]["low"] < true_ms < network["latency_ms"]["high"]
     assert predict([names[0], "--target", TARGET, "--resolution", str(SIZE)]) == 0
-    said = capfd.readouterr().out
-    assert "prior" in said
-    assert "fitted to 10 measured networks (measured.csv, " in said
-    assert document["origin"] in said
+    captured = capfd.readouterr()
+    basis = "prior: a physical model, whole networks measured there, no kernel: fitted to 10 measured"
+    assert f"{basis} networks (measured.csv, " in captured.out
+    assert document["origin"] in captured.out
+    assert "far from" not in captured.err
+
+    for form in ([], ["--json"]):
+        assert predict([names[0], "--target", TARGET, "--resolution", "1024x2048", *form]) == 0
+        captured = capfd.readouterr()
+        assert f"{names[0]}: far from all that was measured: " in captured.err
+        assert "measure networks with such kernels too, and fit again: profile --from" in captured.err
+    assert json.loads(captured.out)["networks"][0]["unsure"]
 
 
 def test_text_shows_each_network_as_the_others_tell_it(

@@ -270,5 +270,24 @@ def test_a_lost_loading_process(scenes: Data, tmp_path: Path) -> None:
             return []
 
     data = Data("broken", scenes.classes, scenes.frame_size, {"train": (Broken(),) * 4})
-    with pytest.raises(FailedTraining, match=r"a process that loads data ended, .*: lower --workers"):
+    with pytest.raises(FailedTraining, match=r"a process that loads data was killed, .*: lower --workers; "):
         training(tmp_path, data, workers=1).run()
+    data = Data("broken", scenes.classes, scenes.frame_size, {**scenes.splits, "val": (Broken(),)})
+    with pytest.raises(FailedTraining, match=r"lower --workers; the last checkpoint is kept; start the same"):
+        training(tmp_path, data, workers=1).run()  # of those that load what is evaluated
+
+
+def test_too_little_memory(scenes: Data, tmp_path: Path) -> None:
+    class Huge(Unlabelled):
+        def load(self) -> Any:
+            return np.empty((1 << 24, 1 << 24, 3), np.uint8), np.empty((1 << 24, 1 << 24), np.uint8)
+
+    run = training(tmp_path, Data("huge", scenes.classes, scenes.frame_size, {"train": (Huge(),) * 4}))
+    with pytest.raises(FailedTraining) as caught:
+        run.run()
+    assert str(caught.value) == (
+        "stage only: out of memory on cpu with batches of 2 crops of 64x64: spread it over more processes "
+        "(torchrun) and --resume; or lower batch_size or crop in the recipe, or set precision: bfloat16, and "
+        "train into another folder, with --init to begin from the best weights so far; the last checkpoint, "
+        "if any, is kept"
+    )

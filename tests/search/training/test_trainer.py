@@ -138,26 +138,6 @@ def test_a_gradient_that_is_no_number_stops_before_the_update() -> None:
     assert all(map(torch.equal, before, module.parameters()))
 
 
-class Greedy(nn.Module):
-    """Wants more memory than there is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images + torch.empty(1 << 50)
-
-
-def test_out_of_memory_says_what_to_lower() -> None:
-    with pytest.raises(FailedTraining) as caught:
-        trainer(Greedy()).step(*batch(), 0)
-    said = str(caught.value)
-    assert "out of memory on cpu with batches of 2 crops of 64x64: lower batch_size or crop" in said
-    assert "or set precision: bfloat16" in said
-    assert "the last checkpoint is kept" in said
-
-
 def test_other_failures_pass_through() -> None:
     images, labels = batch()
     with pytest.raises(RuntimeError, match="channels"):
