@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cost_models.graph import Graph
 from search.errors import InvalidArchitecture, SearchError, near_miss
 from search.spaces import Space, get_space
-from search.strict_yaml import named_yaml, yaml_names
+from search.strict_yaml import YAML_SUFFIXES, named_yaml, yaml_names
 
 _FILES = resources.files("search") / "architectures"
 
@@ -33,6 +33,8 @@ class Architecture(BaseModel):
     """One network: a space and the block chosen at each of its positions.
 
     Attributes:
+        weights: file of trained weights, in an architecture's file relative to it; what ``deploy`` and
+            ``evaluate`` use unless told otherwise.
         results: published or measured numbers, each with its source.
     """
 
@@ -43,6 +45,7 @@ class Architecture(BaseModel):
     num_classes: int = Field(default=19, ge=2, le=256)
     name: str = "unnamed"
     origin: str | None = None
+    weights: str | None = Field(default=None, min_length=1)
     results: list[Published] = Field(default_factory=list)
 
     @property
@@ -68,7 +71,11 @@ def load_architecture(source: str | Path) -> Architecture:
         UnknownSpace, UnknownCandidate: from the check against the space.
     """
     text, where = named_yaml(source, "architecture", _FILES, InvalidArchitecture)
-    return parse_architecture(text, where)
+    architecture = parse_architecture(text, where)
+    if architecture.weights is None:
+        return architecture
+    folder = Path(source).parent if Path(source).suffix in YAML_SUFFIXES else Path(str(_FILES))
+    return architecture.model_copy(update={"weights": str(folder / architecture.weights)})
 
 
 def parse_architecture(text: str, where: str) -> Architecture:

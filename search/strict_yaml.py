@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
 
+YAML_SUFFIXES = (".yaml", ".yml")
+
 
 def yaml_names(folder: "Traversable") -> list[str]:
     """Names of the files of a folder, in alphabetical order."""
@@ -27,7 +29,7 @@ def named_yaml(
 ) -> tuple[str, str]:
     """Text of a shipped file, by name, or of a .yaml file of the user's; and what to call it in errors."""
     path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in YAML_SUFFIXES:
         try:
             return path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:

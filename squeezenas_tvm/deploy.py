@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("architecture", help="name of a shipped architecture, or a YAML file")
     parser.add_argument("--target", required=True, help="device to build for: a name, or a YAML file")
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help=".safetensors or .pth; random ones if left out"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=".safetensors or .pth (default the architecture's, else random)",
     )
     add_resolution(parser, "1024x2048")
     add_dtype(parser)
@@ -76,7 +79,7 @@ def execute(args: argparse.Namespace) -> Result:
             target,
             resolution,
             out=args.out,
-            weights=args.weights,
+            weights=args.weights or (Path(architecture.weights) if architecture.weights else None),
             trials=args.trials,
             measurements=results_folder(target.name, args.measurements, args.dtype),
             dtype=args.dtype,

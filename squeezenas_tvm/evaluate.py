@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ARCH|BUNDLE",
         help="name or YAML file of an architecture, or folder made by `squeezenas-tvm deploy`",
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="of the architecture")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="(default the architecture's own)")
     parser.add_argument(
         "--data", required=True, metavar="SPEC", help="camvid:PATH, cityscapes:PATH, synthetic"
     )
@@ -90,10 +90,11 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
     from search.weights import load_weights
     from squeezenas_tvm.images import resize_bilinear, resize_nearest
 
-    if args.weights is None:
-        raise UsageError("--weights FILE is missing: without weights there is nothing to evaluate")
     architecture = load_architecture(args.network).model_copy(update={"num_classes": data.num_classes})
-    weights = load_weights(architecture, args.weights)
+    path = args.weights or (Path(architecture.weights) if architecture.weights else None)
+    if path is None:
+        raise UsageError("--weights FILE is missing: without weights there is nothing to evaluate")
+    weights = load_weights(architecture, path)
     size = Resolution.parse(args.resolution) if args.resolution else Resolution(*data.frame_size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = GraphModule(camera_network(architecture.network()))
@@ -106,7 +107,7 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
             classes = module(frame)[0]
         return resize_nearest(classes.cpu().numpy(), *image.shape[:2])
 
-    about = {"network": architecture.name, "weights": str(args.weights), "resolution": str(size)}
+    about = {"network": architecture.name, "weights": str(path), "resolution": str(size)}
     return segment, {**about, "runs": f"PyTorch on {device}"}
 
 

@@ -143,10 +143,12 @@ def _train(
     going_on: bool,
 ) -> dict[str, Any]:
     from search.architecture import dump_architecture
+    from search.training.best import WEIGHTS
     from search.training.distributed import Ranks
     from search.training.run import TrainingRun, same_classes
 
-    architecture = declared.model_copy(update={"num_classes": same_classes(data), "results": []})
+    own = {"num_classes": same_classes(data), "results": [], "weights": WEIGHTS}
+    architecture = declared.model_copy(update=own)
     initial = None if going_on else _initial(args.init, architecture, declared.num_classes)
     ranks = Ranks.start()
     try:
@@ -193,9 +195,9 @@ def _text(best: dict[str, Any], out: Path, data: str) -> str:
         lines.append(f"{best['architecture']}: mIoU {best['miou_percent']:.2f} % on {best['split']}; {where}")
     files = (WEIGHTS, REPORT, "curves.csv", "tensorboard", CHECKPOINT)
     lines.append(f"{out}: {', '.join(files)}, {ARCHITECTURE}")
-    given = f"{out / ARCHITECTURE} --weights {out / WEIGHTS}"
-    lines.append(f"next: squeezenas-tvm evaluate {given} --data {data} --split test")
-    lines.append(f"or:   squeezenas-tvm deploy {given} --target local-cpu --out {out / 'bundle'}")
+    trained = out / ARCHITECTURE
+    lines.append(f"next: squeezenas-tvm evaluate {trained} --data {data} --split test")
+    lines.append(f"or:   squeezenas-tvm deploy {trained} --target local-cpu --out {out / 'bundle'}")
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ from search.training.initial import initial_weights
 from search.weights import load_weights, save_weights
 from squeezenas_tvm.train import main
 
-from .helpers import ROOT, command, finish, refused_by
+from .helpers import ROOT, command, finish, killed_loader, refused_by
 
 SCENES = "synthetic:4:64x64"
 ARCHITECTURE = Architecture(
@@ -116,6 +116,44 @@ def test_ctrl_c_keeps_a_checkpoint(architecture: str, tmp_path: Path) -> None:
         f"stopped: a checkpoint is kept in {out}; the same command with --resume goes on from there"
     )
     assert (out / "last.ckpt").is_file()
+
+
+def test_a_killed_loading_process_is_one_line(architecture: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    long = recipe(tmp_path, {**STAGE, "epochs": 100000})
+    arguments = ["train", architecture, "--data", SCENES, "--recipe", long, "--out", str(out)]
+    process = command(*arguments, "--workers", "2", cwd=tmp_path, environ={"OMP_NUM_THREADS": "1"})
+    said = killed_loader(process, out / "last.ckpt")
+    assert said == (
+        "error: a process that loads data was killed, mostly for want of memory: lower --workers; the last "
+        "checkpoint is kept; start the same command again with --resume"
+    )
+    assert (out / "last.ckpt").is_file()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits memory by what /proc tells")
+def test_too_little_memory_is_one_line(architecture: str, tmp_path: Path) -> None:
+    large = recipe(tmp_path, {**STAGE, "crop": [4096, 4096]})
+    arguments = [architecture, "--data", SCENES, "--recipe", large, "--workers", "0", "--out", "out"]
+    environ = {"OMP_NUM_THREADS": "1"}
+    process = command(*arguments, cwd=tmp_path, program=["-c", LITTLE_MEMORY], environ=environ)
+    code, _, said = finish(process)
+    assert code == 1, said
+    assert said.splitlines()[-1].startswith(
+        "error: stage only: out of memory on cpu with batches of 2 crops of 4096x4096: spread it over more"
+    )
+    assert "Traceback" not in said
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import search.training.run, tensorboard.summary
+from squeezenas_tvm.train import main
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 500 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def test_initial_weights_of_other_classes(

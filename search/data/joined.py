@@ -1,0 +1,93 @@
+"""Training frames of other data sets beside those of one, under its classes. No PyTorch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from search.data.classes import CLASSES, LabelClass
+from search.data.frames import Data, Frame, Size, UInt8
+from search.errors import InvalidData
+from search.metrics import IGNORE
+
+# What CamVid's 11 classes, in the grouping of SegNet, call the classes of Cityscapes. Terrain is in none.
+IN_CAMVID: Mapping[str, str] = {
+    "road": "road",
+    "sidewalk": "pavement",
+    "building": "building",
+    "wall": "building",
+    "fence": "fence",
+    "pole": "pole",
+    "traffic light": "sign",
+    "traffic sign": "sign",
+    "vegetation": "tree",
+    "sky": "sky",
+    "person": "pedestrian",
+    "rider": "bicyclist",
+    "car": "car",
+    "truck": "car",
+    "bus": "car",
+    "train": "car",
+    "motorcycle": "bicyclist",
+    "bicycle": "bicyclist",
+}
+
+
+@dataclass(frozen=True)
+class RelabelledFrame:
+    """A frame whose class indices are ``indices[old]``."""
+
+    frame: Frame
+    indices: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """That of the frame."""
+        return self.frame.name
+
+    def load(self) -> tuple[UInt8, UInt8]:
+        """See `search.data.frames.Frame`."""
+        image, labels = self.frame.load()
+        return image, np.array(self.indices, np.uint8)[labels]
+
+    def faults(self, size: Size, *, decode: bool) -> list[str]:
+        """See `search.data.frames.Frame`."""
+        return self.frame.faults(size, decode=decode)
+
+
+def joined(first: Data, other: Data) -> Data:
+    """``first`` with the training frames of ``other`` after its own; its other splits stay as they are.
+
+    Raises:
+        InvalidData: their frames differ in size, or there is no way from the other's classes to its own.
+    """
+    if first.frame_size != other.frame_size:
+        (height, width), own = other.frame_size, "x".join(map(str, first.frame_size))
+        raise InvalidData(
+            f"frames of {other.name} have {height}x{width} pixels, those of {first.name} {own}; "
+            f"data sets are joined at one size (drawn scenes have any: synthetic:COUNT:{own})"
+        )
+    indices = _indices(first, other)
+    frames = [
+        frame if indices is None else RelabelledFrame(frame, indices) for frame in other.splits["train"]
+    ]
+    splits = {**first.splits, "train": (*first.splits["train"], *frames)}
+    return replace(first, name=f"{first.name}+{other.name}", splits=splits)
+
+
+def _indices(first: Data, other: Data) -> tuple[int, ...] | None:
+    """Of each of 256 labels, the label it becomes; None where all stay as they are."""
+    if first.class_names == other.class_names:
+        return None
+    if (first.classes, other.classes) != (CLASSES["camvid"], CLASSES["cityscapes"]):
+        raise InvalidData(
+            f"{other.name} cannot be joined to {first.name}: its classes are others; allowed: data sets of "
+            "the same classes, and those with Cityscapes' classes (synthetic) to CamVid"
+        )
+    indices = [_index(first, entry) for entry in other.classes]
+    return (*indices, *[IGNORE] * (256 - len(indices)))
+
+
+def _index(first: Data, entry: LabelClass) -> int:
+    name = IN_CAMVID.get(entry.name)
+    return IGNORE if name is None else first.class_names.index(name)
