@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +111,7 @@ def _task(args: argparse.Namespace) -> "SearchTask":
     data = open_data(args.data)
     model = cost_model(target, args.table)
     costs = SpaceCosts.of(model, space, resolution, data.num_classes)
-    return SearchTask(space, data, costs, target.name, mix, budget, recipe)
+    return SearchTask(space, data, costs, target.name, mix, budget, recipe, resolution, args.data)
 
 
 class _Lines:
@@ -142,7 +141,7 @@ class _Lines:
         if self._task.budget:
             spent += f" of {shown(cost, self._task.budget.value)}"
         self._step(
-            f"epoch {now.epoch + 1} of {self._task.recipe.epochs}, loss {now.loss:.3f}, {spent}, "
+            f"epoch {now.epoch + 1} of {self._task.recipe.all_epochs}, loss {now.loss:.3f}, {spent}, "
             f"temperature {now.temperature:.2f}, entropy {now.entropy:.0%}, {now.left} candidates left"
         )
 
@@ -153,33 +152,20 @@ class _Lines:
 
 
 def _document(task: "SearchTask", outcome: "Outcome", out: Path, args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "target": task.target,
-        "space": task.space.name,
-        "data": task.data.name,
-        "resolution": args.resolution,
-        "sources": dict(task.costs.sources),
-        "mix": dict(task.mix.weights),
-        "budget": {"objective": task.budget.name, "value": task.budget.value} if task.budget else None,
-        "expected": outcome.expected,
-        "choices": outcome.choices,
-        "removed": [
-            {"epoch": epoch, "position": position, "candidate": name}
-            for epoch, position, name in outcome.removed
-        ],
-        "chosen": asdict(outcome.chosen),
-        "front": [asdict(network) for network in outcome.front],
-        "judged": len(outcome.networks),
-        "folder": str(out),
-        "train": _train_command(args, out),
-    }
+    from search.strategy.document import describe
+
+    described = describe(task, outcome).model_dump(mode="json")
+    return {**described, "folder": str(out), "train": train_command(args.data, out)}
 
 
-def _train_command(args: argparse.Namespace, out: Path) -> str:
-    from search.training.recipe import list_recipes
+def train_command(data_spec: str, out: Path) -> str:
+    """What trains the network that a search chose, by the shipped recipe for such data.
 
-    recipe = args.recipe if args.recipe in list_recipes() else "RECIPE"
-    words = ["squeezenas-tvm", "train", str(out / "chosen.yaml"), "--data", args.data]
+    Args:
+        data_spec, out: of the search.
+    """
+    recipe = "squeezenas-paper" if data_spec.startswith("cityscapes") else "camvid"
+    words = ["squeezenas-tvm", "train", str(out / "chosen.yaml"), "--data", data_spec]
     return shlex.join([*words, "--recipe", recipe, "--out", str(out / "trained")])
 
 
@@ -200,7 +186,7 @@ def _text(task: "SearchTask", outcome: "Outcome", out: Path, args: argparse.Name
     if task.budget and chosen_network.cost(cost) > task.budget.value:
         lines.append(f"No network that was drawn keeps the budget of {task.budget}: this is the cheapest.")
     lines.append(f"Front: {out / 'networks.csv'}, {out / 'front.png'}, {out / 'front'}")
-    lines.append(f"Train it: {_train_command(args, out)}")
+    lines.append(f"Train it: {train_command(args.data, out)}")
     return "\n".join(lines)
 
 

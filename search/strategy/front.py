@@ -5,14 +5,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cost_models.table import write_whole
 from search.architecture import Architecture, dump_architecture
 from search.strategy.goal import Budget
-from search.training.distributed import Ranks
+
+if TYPE_CHECKING:
+    from search.training.distributed import Ranks  # loads PyTorch
 
 _TRIES = 50  # draws for every network wanted: a distribution that has settled repeats itself
 
@@ -63,7 +65,7 @@ def judge(
     accuracy: Callable[[tuple[str, ...]], float],
     costs: Callable[[tuple[str, ...]], Mapping[str, float]],
     record: Path,
-    ranks: Ranks,
+    ranks: "Ranks",
     *,
     note: Callable[[Judged, int], None],
 ) -> list[Judged]:
@@ -93,9 +95,11 @@ def judge(
 
 
 def _shared(
-    networks: Sequence[tuple[str, ...]], known: Mapping[tuple[str, ...], float], ranks: Ranks
+    networks: Sequence[tuple[str, ...]], known: Mapping[tuple[str, ...], float], ranks: "Ranks"
 ) -> dict[tuple[str, ...], float]:
     """What the first process knows, in all of them: together they judge the rest."""
+    import torch
+
     rows = [[blocks in known, known.get(blocks, 0.0)] for blocks in networks]
     told = ranks.sum(torch.tensor(rows, dtype=torch.float64, device=ranks.device)).tolist()
     return {blocks: miou for blocks, (there, miou) in zip(networks, told, strict=True) if there}
@@ -168,10 +172,10 @@ def _csv(networks: Sequence[Judged], front: set[Judged], chosen: Judged) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["miou_percent", "latency_ms", "low_ms", "high_ms", "gmacs", "mparams", "memory_mib"]
-    writer.writerow([*header, "front", "chosen", "blocks"])
+    writer.writerow([*header, "moved_mib", "front", "chosen", "blocks"])
     for n in sorted(networks, key=lambda n: -n.miou):
         numbers = [100 * n.miou, n.latency_s * 1e3, n.low_s * 1e3, n.high_s * 1e3]
-        numbers += [n.macs / 1e9, n.params / 1e6, n.memory / 2**20]
+        numbers += [n.macs / 1e9, n.params / 1e6, n.memory / 2**20, n.bytes / 2**20]
         writer.writerow(
             [*(f"{x:.6g}" for x in numbers), int(n in front), int(n == chosen), " ".join(n.blocks)]
         )
@@ -183,6 +187,7 @@ _AXES = {
     "macs": ("GMACs", 1e9),
     "params": ("million parameters", 1e6),
     "memory": ("memory of feature maps (MiB)", 2**20),
+    "bytes": ("MiB moved", 2**20),
 }
 
 

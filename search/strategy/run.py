@@ -16,7 +16,9 @@ from search.costs import SpaceCosts
 from search.data.frames import Data
 from search.data.loaders import Augmentation, train_loader
 from search.errors import InvalidCheckpoint
+from search.resolution import Resolution
 from search.spaces import Space
+from search.strategy import document
 from search.strategy.front import Judged, choose, draw_networks, judge, pareto_front, write_front
 from search.strategy.goal import SEARCHED, Budget, Mix
 from search.strategy.judging import PathJudge
@@ -26,11 +28,14 @@ from search.strategy.supernet_search import Progress, SupernetSearch
 from search.supernet import Supernet
 from search.training.checkpoint import load_checkpoint, save_checkpoint
 from search.training.distributed import Ranks
+from search.training.failures import damage_explained, failures_explained
 from search.training.losses import make_loss
 from search.training.records import Records
 
 CHECKPOINT = "last.ckpt"
 RECORD = "judged.jsonl"
+# What a resumed search may have otherwise: how it is computed, and what comes after it.
+FREE = ("recipe.workers", "recipe.checkpointing", "recipe.compile", "recipe.path_training")
 SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process
 COLUMNS = (
     *("epoch", "loss", "temperature", "alpha", "entropy", "candidates"),
@@ -44,7 +49,8 @@ class SearchTask:
 
     Attributes:
         costs: of the space's candidates on the target.
-        target: its name, for the files that are written.
+        target: its name, for the files that are written; so are ``resolution``, that the costs are of, and
+            ``data_spec``, by which ``open_data`` gave the data.
     """
 
     space: Space
@@ -54,6 +60,8 @@ class SearchTask:
     mix: Mix
     budget: Budget | None
     recipe: SearchRecipe
+    resolution: Resolution
+    data_spec: str
 
     @property
     def cost(self) -> str:
@@ -115,7 +123,7 @@ def run_search(
     watch: Watch,
 ) -> Outcome:
     """Search, judge, write: ``last.ckpt``, ``curves.csv``, TensorBoard events, ``judged.jsonl``,
-    ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``.
+    ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``, ``search.json``.
 
     Args:
         resume: go on from ``last.ckpt``.
@@ -133,19 +141,35 @@ def run_search(
     task.data.check("train", "val")
     torch.manual_seed(task.recipe.seed)
     state = _saved(task, out, resume)
-    search = _search(task, costs, ranks, state)
-    curves = _Curves(task, search, out, ranks, state)
-    watch.begin("search", search.steps_wanted, search.step)
-    try:
-        for progress in search.steps():
-            curves.add(progress)
-            watch.step(progress)
-    except KeyboardInterrupt:
-        curves.save()
-        raise
-    finally:
-        curves.close()
-    return _finish(task, search, costs, out, ranks, watch)
+    with failures_explained(memory=_out_of_memory(task.recipe), workers="workers in the recipe"):
+        search = _search(task, costs, ranks, state)
+        curves = _Curves(task, search, out, ranks, state)
+        if ranks.first and not (resume and (out / document.FILE).exists()):
+            document.save(out, document.describe(task))
+        if ranks.first and search.step < search.steps_wanted:
+            (out / RECORD).unlink(missing_ok=True)  # of weights that are about to change
+        watch.begin("search", search.steps_wanted, search.step)
+        try:
+            with damage_explained():
+                for progress in search.steps():
+                    curves.add(progress)
+                    watch.step(progress)
+        except KeyboardInterrupt:
+            curves.save()
+            raise
+        finally:
+            curves.close()
+        return _finish(task, search, costs, out, ranks, watch)
+
+
+def _out_of_memory(recipe: SearchRecipe) -> str:
+    height, width = recipe.crop
+    again = "" if recipe.checkpointing else "set checkpointing: true in the recipe (--resume takes it); or "
+    fewer = "" if recipe.paths == 1 else ", or train fewer paths (--paths 2)"
+    return (
+        f"out of memory with {recipe.batch_size} images of {height}x{width}: {again}lower batch_size or crop "
+        f"in the recipe{fewer}, and start anew in another --out"
+    )
 
 
 def _saved(task: SearchTask, out: Path, resume: bool) -> dict[str, Any] | None:
@@ -161,7 +185,7 @@ def _saved(task: SearchTask, out: Path, resume: bool) -> dict[str, Any] | None:
         raise InvalidCheckpoint(
             f"{out / CHECKPOINT}: nothing to resume; leave --resume out to start, or name another --out"
         )
-    return load_checkpoint(out / CHECKPOINT, task.fingerprint())
+    return load_checkpoint(out / CHECKPOINT, task.fingerprint(), free=FREE)
 
 
 def _search(
@@ -173,6 +197,7 @@ def _search(
         task.data.num_classes,
         form=recipe.form,
         checkpointing=recipe.checkpointing,
+        compiled=recipe.compile,
         candidates=state["candidates"] if state else None,
     ).to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     frames = task.data.frames("train")
@@ -294,7 +319,10 @@ def _finish(
     with torch.no_grad():
         expected = {name: float(costs(name, supernet.probabilities())) for name in SEARCHED}
     choices = [dict(zip(c, p, strict=True)) for c, p in zip(supernet.candidates, probabilities, strict=True)]
-    return Outcome(choices, expected, judged, front, chosen, search.removed)
+    outcome = Outcome(choices, expected, judged, front, chosen, search.removed)
+    if ranks.first:
+        document.save(out, document.describe(task, outcome))
+    return outcome
 
 
 def _costs(task: SearchTask, blocks: tuple[str, ...]) -> dict[str, float]:

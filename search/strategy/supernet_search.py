@@ -19,7 +19,7 @@ from search.errors import FailedTraining
 from search.strategy.recipe import SearchRecipe
 from search.strategy.resource import ExpectedCosts, ResourceLoss
 from search.supernet import Supernet
-from search.training.distributed import Ranks
+from search.training.distributed import KEPT, Ranks
 from search.training.losses import SegmentationLoss
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -117,7 +117,12 @@ class SupernetSearch:
 
     def _wrap(self) -> None:
         """Anew after candidates were removed: the wrapper knows the parameters it was made with."""
-        self._module = self.ranks.wrap(self._losses, all_used=self.recipe.paths is None)
+        self._module = self.ranks.wrap(self._losses, all_used=self._paths is None)
+
+    @property
+    def _paths(self) -> int | None:
+        """How many candidates of a position a step evaluates; None for all."""
+        return self.recipe.paths if self.epoch < self.recipe.epochs else 1
 
     @property
     def step(self) -> int:
@@ -127,11 +132,11 @@ class SupernetSearch:
     @property
     def steps_wanted(self) -> int:
         """In all."""
-        return self.recipe.epochs * self.steps_per_epoch
+        return self.recipe.all_epochs * self.steps_per_epoch
 
     def steps(self) -> Iterator[Progress]:
         """Go on to the end. A checkpoint may be made after any step, not within one."""
-        while self.epoch < self.recipe.epochs:
+        while self.epoch < self.recipe.all_epochs:
             epoch = self.epoch
             loaders = [loader.epoch(epoch, self.batch) for loader in self._loaders]
             batches = zip(*loaders, strict=False)
@@ -140,11 +145,16 @@ class SupernetSearch:
                     progress = self._step(epoch, self.step, found)
                     self.batch += 1
                     if self.batch == self.steps_per_epoch:
-                        self.epoch, self.batch = epoch + 1, 0
+                        self._end_epoch()
                 yield progress
 
+    def _end_epoch(self) -> None:
+        self.epoch, self.batch = self.epoch + 1, 0
+        if self.epoch == self.recipe.epochs:
+            self._wrap()
+
     def _step(self, epoch: int, step: int, found: Sequence[Batch]) -> Progress:
-        searching = epoch >= self.recipe.warmup_epochs
+        searching = self.recipe.warmup_epochs <= epoch < self.recipe.epochs
         self.supernet.train()
         self._set_learning_rate(step)
         together = len(found) == 1
@@ -173,7 +183,8 @@ class SupernetSearch:
         images = images.contiguous(memory_format=torch.channels_last)
         self.weights.zero_grad(set_to_none=True)
         self.theta.zero_grad(set_to_none=True)
-        with self.ranks.watched(), _out_of_memory(self.recipe):
+        compiling = _compiler_explained() if self.recipe.compile else contextlib.nullcontext()
+        with self.ranks.watched(), compiling:
             task, total = self._module(images, labels, lambda: self._draw(len(images), step, part), priced)
             total.backward()
         loss = float(self.ranks.mean(task))
@@ -191,7 +202,7 @@ class SupernetSearch:
             self.temperature(step),
             per_image=recipe.draws == "image",
             generator=generator,
-            paths=recipe.paths,
+            paths=self._paths,
         )
         if recipe.draws == "batch":
             return whole
@@ -206,9 +217,13 @@ class SupernetSearch:
         return float(first * (last / first) ** min(max((step - start) / steps, 0.0), 1.0))
 
     def _set_learning_rate(self, step: int) -> None:
-        """Of the weights: half a cosine over the search."""
-        share = step / (self.recipe.epochs * self.steps_per_epoch)
-        rate = self.recipe.weights.learning_rate * (1 + math.cos(math.pi * share)) / 2
+        """Of the weights: half a cosine over the search, and another one over the paths after it."""
+        recipe, searched = self.recipe, self.recipe.epochs * self.steps_per_epoch
+        rate, done, total = recipe.weights.learning_rate, step, searched
+        if step >= searched:
+            rate, done = recipe.path_training.learning_rate, step - searched
+            total = recipe.path_training.epochs * self.steps_per_epoch
+        rate *= (1 + math.cos(math.pi * done / total)) / 2
         for group in self.weights.param_groups:
             group["lr"] = rate
 
@@ -273,16 +288,13 @@ class SupernetSearch:
 
 
 @contextlib.contextmanager
-def _out_of_memory(recipe: SearchRecipe) -> Iterator[None]:
-    """Says what to lower."""
+def _compiler_explained() -> Iterator[None]:
+    """PyTorch's compiler that finds none for C++ or the GPU, as FailedTraining."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(
-            error
-        ):
-            raise
+    except torch._dynamo.exc.TorchDynamoException as error:
+        reason = str(error).splitlines()[0]
         raise FailedTraining(
-            f"out of memory with {recipe.batch_size} images of {recipe.crop[0]}x{recipe.crop[1]}: lower "
-            "batch_size or crop in the recipe, set checkpointing: true, or train fewer paths (--paths 2)"
-        ) from None
+            f"compile: true does not work here ({reason}): install a C++ compiler (g++; for a GPU Triton), "
+            f"or set compile: false in the recipe; {KEPT}"
+        ) from error

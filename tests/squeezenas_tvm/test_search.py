@@ -1,12 +1,19 @@
 """``search`` as a user types it: on drawn scenes, by the Xavier's prior."""
 
 import json
+import shlex
+import signal
 from pathlib import Path
 
 import pytest
 
 from search.architecture import load_architecture
-from squeezenas_tvm import search
+from search.data import open_data
+from search.training.recipe import load_recipe
+from squeezenas_tvm import search, train
+from squeezenas_tvm.cli import build_parser
+
+from .helpers import command, finish, killed_loader
 
 RECIPE = """
 schema_version: 1
@@ -42,10 +49,14 @@ def test_a_search_ends_with_a_network_that_train_takes(
     assert document["budget"] == {"objective": "latency", "value": pytest.approx(4e-3)}
     assert document["sources"] == {"prior": pytest.approx(1)}
     assert len(document["choices"][0]) == 13
+    written = json.loads((tmp_path / "out" / "search.json").read_text())
+    assert {name: document[name] for name in written} == written | {"at": document["at"]}
     chosen = load_architecture(tmp_path / "out" / "chosen.yaml")
     assert list(chosen.blocks) == document["chosen"]["blocks"]
-    assert document["train"].startswith(
-        f"squeezenas-tvm train {tmp_path / 'out' / 'chosen.yaml'} --data synth"
+    out = tmp_path / "out"
+    assert document["train"] == (
+        f"squeezenas-tvm train {out / 'chosen.yaml'} --data synthetic:2:64x64 --recipe camvid "
+        f"--out {out / 'trained'}"
     )
     assert "epoch 1 of 3, loss " in captured.err
 
@@ -56,6 +67,60 @@ def test_a_search_ends_with_a_network_that_train_takes(
     assert f"{chosen.blocks[0]} " in said.splitlines()[2]
     assert "Expected latency of the final distribution: " in said
     assert "Train it: squeezenas-tvm train" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "recipe"),
+    [
+        ("camvid:my data/CamVid", "camvid"),
+        ("cityscapes:data", "squeezenas-paper"),
+        ("cityscapes-coarse:data", "squeezenas-paper"),
+        ("synthetic", "camvid"),
+    ],
+)
+def test_the_command_that_trains_names_a_shipped_recipe(data: str, recipe: str) -> None:
+    words = shlex.split(search.train_command(data, Path("out")))
+    given = build_parser("train", train.add_arguments, example=train.EXAMPLE).parse_args(words[2:])
+    assert (given.architecture, given.data, given.recipe) == ("out/chosen.yaml", data, recipe)
+    (*_, stage) = load_recipe(given.recipe).training
+    if data == "synthetic":  # which is there: it would train
+        assert len(open_data(stage.data_spec(data)).frames(stage.split)) >= stage.batch_size
+
+
+def test_a_killed_loading_process_is_one_line_and_the_search_goes_on(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    recipe.write_text(RECIPE.replace("workers: 0", "workers: 2").replace("epochs: 3", "epochs: 100000"))
+    process = command("search", *words, cwd=tmp_path, environ={"OMP_NUM_THREADS": "1"})
+    assert killed_loader(process, out / "last.ckpt") == (
+        "error: a process that loads data was killed, mostly for want of memory: lower workers in the "
+        "recipe; the last checkpoint is kept; start the same command again with --resume"
+    )
+    recipe.write_text(RECIPE.replace("epochs: 3", "epochs: 100000"))
+    again = command("search", *words, "--resume", cwd=tmp_path, environ={"OMP_NUM_THREADS": "1"})
+    assert again.stderr is not None
+    first = next(line for line in again.stderr if "epoch " in line)
+    again.send_signal(signal.SIGINT)
+    assert finish(again)[0] == 130
+    assert int(first.split("epoch ")[1].split()[0]) > 1
+
+
+def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(RECIPE + "compile: true\n")
+    environ = {
+        "OMP_NUM_THREADS": "1",
+        "PATH": str(tmp_path),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    code, _, said = finish(command("search", *words, cwd=tmp_path, environ=environ))
+    assert code == 1, said
+    line = said.splitlines()[-1]
+    assert line.startswith(
+        "error: compile: true does not work here (InvalidCxxCompiler: No working C++ compiler"
+    )
+    assert "install a C++ compiler (g++; for a GPU Triton), or set compile: false in the recipe; the " in line
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(

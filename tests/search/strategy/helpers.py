@@ -1,6 +1,7 @@
 """What the tests of searches share: drawn scenes of 64x64, a space of five positions, the Xavier's prior."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import yaml
@@ -9,6 +10,7 @@ from cost_models.cost_model import CostModel
 from cost_models.prior import find_prior
 from search.costs import SpaceCosts
 from search.data import open_data
+from search.data.frames import Frame, Size, UInt8
 from search.errors import InvalidRecipe
 from search.resolution import Resolution
 from search.spaces import get_space
@@ -47,6 +49,28 @@ judging: {networks: 3, frames: 2, calibration_batches: 1}
 """
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A frame that is drawn once for all tests, which takes longer than a step of a search."""
+
+    frame: Frame
+
+    @property
+    def name(self) -> str:
+        return self.frame.name
+
+    def load(self) -> tuple[UInt8, UInt8]:
+        return _loaded(self.frame)
+
+    def faults(self, size: Size, *, decode: bool) -> list[str]:
+        return []
+
+
+@cache
+def _loaded(frame: Frame) -> tuple[UInt8, UInt8]:
+    return frame.load()
+
+
 def recipe(**changes: Any) -> SearchRecipe:
     """The tiny one with other values."""
     return parse_document(yaml.safe_load(RECIPE) | changes, "tiny.yaml", SearchRecipe, InvalidRecipe)
@@ -55,11 +79,17 @@ def recipe(**changes: Any) -> SearchRecipe:
 def task(mix: str = "latency", budget: str | None = None, frames: int = 6, **changes: Any) -> SearchTask:
     """A search of the five positions on drawn scenes, by the Xavier's prior at 64x128."""
     target = load_target("jetson-xavier")
-    data = open_data(f"synthetic:{frames}:64x64")
+    spec = f"synthetic:{frames}:64x64"
+    data = open_data(spec)
+    splits = {name: tuple(map(Drawn, split)) for name, split in data.splits.items()}
+    data = replace(data, splits=splits)
     model = CostModel(target.name, prior=find_prior(target))
     costs = SpaceCosts.of(model, FIVE, Resolution(64, 128), data.num_classes)
     limit = Budget.parse(budget) if budget else None
-    return SearchTask(FIVE, data, costs, target.name, Mix.parse(mix), limit, recipe(**changes))
+    searched = recipe(**changes)
+    return SearchTask(
+        FIVE, data, costs, target.name, Mix.parse(mix), limit, searched, Resolution(64, 128), spec
+    )
 
 
 class Log:

@@ -64,6 +64,14 @@ def test_a_search_needs_epochs_after_the_warm_up(file: Path) -> None:
         load_search_recipe(file).changed(epochs=1)
 
 
+def test_the_plain_form_is_not_compiled(file: Path) -> None:
+    file.write_text(TEXT + "compile: true\n")
+    assert load_search_recipe(file).compile
+    file.write_text(TEXT + "compile: true\nform: plain\n")
+    with pytest.raises(InvalidRecipe, match=r"compile is of the fused form; allowed: form: fused"):
+        load_search_recipe(file)
+
+
 def test_unknown_recipes_are_named_with_the_near_miss() -> None:
     with pytest.raises(InvalidRecipe, match=r"unknown search recipe 'camvit', did you mean camvid\?"):
         load_search_recipe("camvit")

@@ -3,16 +3,21 @@
 import csv
 import json
 import math
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from search.architecture import load_architecture
+from search.data.frames import Frame
 from search.errors import FailedTraining, InvalidCheckpoint, InvalidData, InvalidSearch
 from search.strategy.resource import ExpectedCosts
-from search.strategy.run import CHECKPOINT, SearchTask, run_search
+from search.strategy.run import CHECKPOINT, FREE, SearchTask, run_search
+from search.strategy.supernet_search import Progress
 from search.training.checkpoint import load_checkpoint
 from search.training.distributed import Ranks
 
@@ -20,6 +25,7 @@ from ..training.helpers import finished, torchrun
 from .helpers import Log, task
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
+SLOWLY = {"weights": {"learning_rate": 0.001}, "path_training": {"epochs": 1, "learning_rate": 0.001}}
 
 
 def test_a_search_writes_its_curves_its_front_and_the_chosen_network(tmp_path: Path) -> None:
@@ -41,10 +47,10 @@ def test_a_search_writes_its_curves_its_front_and_the_chosen_network(tmp_path: P
         assert sum(position.values()) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("stop_after", [2, 3, 4])
+@pytest.mark.parametrize("stop_after", [2, 3, 7])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop_after: int) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    wanted = task(budget="0.9ms", draws="image", remove_below=0.05)
+    wanted = task(budget="0.9ms", draws="image", remove_below=0.05, path_training={"epochs": 1})
     budget = replace(wanted.budget, value=1.1 * sum(_range(wanted)) / 2)
     wanted = replace(wanted, budget=budget)
     first = Log()
@@ -67,11 +73,12 @@ def _range(wanted: SearchTask) -> tuple[float, float]:
 def test_the_budget_is_met_within_three_percent(tmp_path: Path) -> None:
     wanted = task(
         budget="1ms",
-        frames=8,
-        epochs=16,
+        frames=16,
+        epochs=6,
         warmup_epochs=1,
-        theta={"learning_rate": 0.1},
+        theta={"learning_rate": 0.2},
         draws="batch",
+        paths=2,
         judging={"networks": 2, "frames": 1, "calibration_batches": 0},
     )
     least, most = _range(wanted)
@@ -89,6 +96,32 @@ def test_weights_and_theta_can_take_turns(tmp_path: Path) -> None:
     run_search(wanted, tmp_path, ALONE, resume=False, watch=log)
     assert len(log.steps) == 2 * (8 // 2) // 2
     assert log.steps[-1].entropy < 1
+
+
+def test_paths_learn_after_the_search_and_may_be_asked_for_afterwards(tmp_path: Path) -> None:
+    searched = run_search(task(), tmp_path, ALONE, resume=False, watch=Log())
+    log = Log()
+    outcome = run_search(task(path_training={"epochs": 2}), tmp_path, ALONE, resume=True, watch=log)
+    assert [now.epoch for now in log.steps] == [2, 2, 2, 3, 3, 3]
+    assert {now.temperature for now in log.steps} == {1.0}
+    assert outcome.choices == searched.choices  # theta stays
+    assert outcome.expected == searched.expected
+    assert [one.blocks for one in outcome.networks] == [one.blocks for one in searched.networks]
+    assert [one.miou for one in outcome.networks] != [one.miou for one in searched.networks]  # judged anew
+
+
+def test_a_step_of_a_path_changes_one_candidate_a_position(tmp_path: Path) -> None:
+    """And momentum of earlier steps moves no other."""
+    run_search(task(), tmp_path, ALONE, resume=False, watch=Log())
+    wanted = task(path_training={"epochs": 1})
+    before = load_checkpoint(tmp_path / CHECKPOINT, wanted.fingerprint(), free=FREE)["supernet"]
+    with pytest.raises(KeyboardInterrupt):
+        run_search(wanted, tmp_path, ALONE, resume=True, watch=Log(1))
+    after = load_checkpoint(tmp_path / CHECKPOINT, wanted.fingerprint())["supernet"]
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    for position in range(len(wanted.space.positions)):
+        candidates = {name.split(".")[2] for name in moved if name.startswith(f"blocks.{position}.")}
+        assert len(candidates) <= 1, (position, candidates)
 
 
 def test_a_given_alpha_makes_the_network_cheaper(tmp_path: Path) -> None:
@@ -127,6 +160,62 @@ def test_too_few_frames_for_a_batch(tmp_path: Path) -> None:
         run_search(task(batch_size=8), tmp_path, ALONE, resume=False, watch=Log())
 
 
+def test_how_it_is_computed_may_change_on_the_way(tmp_path: Path) -> None:
+    whole = Log()
+    run_search(task(), tmp_path / "whole", ALONE, resume=False, watch=whole)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(task(), tmp_path / "parts", ALONE, resume=False, watch=(first := Log(3)))
+    other = task(workers=1, checkpointing=True, compile=shutil.which("g++") is not None)
+    second = Log()
+    run_search(other, tmp_path / "parts", ALONE, resume=True, watch=second)
+    assert first.steps == whole.steps[:3]
+    for now, then in zip(second.steps, whole.steps[3:], strict=True):
+        assert now.loss == pytest.approx(then.loss, rel=1e-2)
+        assert now.expected["latency"] == pytest.approx(then.expected["latency"], rel=1e-2)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A drawn frame, or one that is larger than any memory where ``switch`` is there."""
+
+    frame: Frame
+    switch: Path
+    name: str = "grown"
+
+    def load(self) -> Any:
+        if self.switch.exists():
+            return np.empty((1 << 24, 1 << 24, 3), np.uint8), np.empty((1 << 24, 1 << 24), np.uint8)
+        return self.frame.load()
+
+    def faults(self, size: tuple[int, int], *, decode: bool) -> list[str]:
+        return []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_little_memory_keeps_the_last_checkpoint(tmp_path: Path, workers: int) -> None:
+    class Switching(Log):
+        def step(self, now: Progress) -> None:
+            super().step(now)
+            if now.epoch == 1:
+                switch.touch()
+
+    switch, out = tmp_path / "switch", tmp_path / "out"
+    wanted = task(epochs=4, workers=workers)
+    frames = {name: tuple(Grown(f, switch) for f in split) for name, split in wanted.data.splits.items()}
+    wanted = replace(wanted, data=replace(wanted.data, splits=frames))
+    with pytest.raises(FailedTraining) as caught:
+        run_search(wanted, out, ALONE, resume=False, watch=Switching())
+    assert str(caught.value) == (
+        "out of memory with 2 images of 64x64: set checkpointing: true in the recipe (--resume takes it); or "
+        "lower batch_size or crop in the recipe, or train fewer paths (--paths 2), and start anew in another "
+        "--out; the last checkpoint, if any, is kept"
+    )
+    switch.unlink()
+    run_search(wanted, out, ALONE, resume=True, watch=(log := Log()))
+    assert log.steps[0].step in (3, 6)
+    assert log.steps[-1].step == 11
+
+
 def test_two_processes_search_as_one(tmp_path: Path) -> None:
     """The same losses and expected latencies as one process with the whole batch, within rounding."""
     programme = tmp_path / "search_in_two.py"
@@ -135,7 +224,7 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
     code, _, err = finished(process)
     assert code == 0, err
     alone = Log()
-    wanted = task(batch_size=4, frames=8, draws="image", remove_below=0.02, weights={"learning_rate": 0.001})
+    wanted = task(batch_size=4, frames=8, draws="image", remove_below=0.02, **SLOWLY)
     outcome = run_search(wanted, tmp_path / "one", ALONE, resume=False, watch=alone)
     told = json.loads((tmp_path / "two" / "steps.json").read_text())
     assert len(told["steps"]) == len(alone.steps)
@@ -159,7 +248,7 @@ from tests.search.strategy.helpers import FIVE, Log, task
 SPACES[FIVE.name] = FIVE
 
 ranks, out, log = Ranks.start(), Path(sys.argv[1]), Log()
-wanted = task(batch_size=4, frames=8, draws="image", remove_below=0.02, weights={{"learning_rate": 0.001}})
+wanted = task(batch_size=4, frames=8, draws="image", remove_below=0.02, **{SLOWLY})
 outcome = run_search(wanted, out, ranks, resume=False, watch=log)
 if ranks.first:
     steps = [(now.loss, now.expected["latency"]) for now in log.steps]
