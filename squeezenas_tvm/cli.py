@@ -34,6 +34,7 @@ COMMANDS = {
     "search": "find the architecture for a target and a budget, without the device",
     "deploy": "tune and compile an architecture for a target into a bundle",
     "run": "run a bundle on images: overlay, labels, latency",
+    "report": "one HTML page of a profile, a search or a training",
     "demo": "the main job from end to end on this machine's CPU",
 }
 

@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from cost_models.environment import environment
@@ -96,6 +98,23 @@ def finish(process: "subprocess.Popen[str]", timeout_s: float = 300) -> tuple[in
     finally:
         process.kill()
     return process.returncode, out, err
+
+
+def killed_loader(process: "subprocess.Popen[str]", checkpoint: Path) -> str:
+    """Kill a process that loads data for a command, once there is a checkpoint; the command's last line."""
+    give_up_at = time.monotonic() + 120
+    try:
+        while not checkpoint.exists() or not psutil.Process(process.pid).children():
+            assert process.poll() is None
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
+        psutil.Process(process.pid).children()[0].kill()
+        code, _, said = finish(process, 60)
+    finally:
+        process.kill()
+    assert code == 1, said
+    assert "Traceback" not in said
+    return said.splitlines()[-1]
 
 
 def refused_by(

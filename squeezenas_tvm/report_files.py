@@ -1,0 +1,88 @@
+"""Reading what other commands wrote: a fault is one line that names file, line and the way out."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from squeezenas_tvm.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a CSV file: its columns of text and of numbers."""
+
+    texts: dict[str, str]
+    numbers: dict[str, float]
+
+
+def read_csv(
+    path: Path, numbers: Sequence[str], texts: Sequence[str] = (), *, optional: Sequence[str] = (), again: str
+) -> list[Row]:
+    """Its rows; columns that are not asked for are not looked at.
+
+    Args:
+        numbers, texts: columns that must be there.
+        optional: those of ``numbers`` that may be empty, which gives nan.
+        again: how the file is made anew, for errors.
+
+    Raises:
+        UsageError: no such file, a missing column, a line of another length, or what is no number.
+    """
+    reader = csv.reader(_text(path, again).splitlines(), strict=True)
+    rows: list[Row] = []
+    try:
+        header = next(reader, [])
+        if missing := [name for name in (*numbers, *texts) if name not in header]:
+            raise ValueError(f"no column {missing[0]}")
+        for cells in reader:
+            if len(cells) != len(header):
+                raise ValueError(f"{len(cells)} cells, the header has {len(header)}")
+            line = dict(zip(header, cells, strict=True))
+            values = {name: _number(name, line[name], name in optional) for name in numbers}
+            rows.append(Row({name: line[name] for name in texts}, values))
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"{path}, line {max(reader.line_num, 1)}: {error}; {again}") from None
+    return rows
+
+
+def read_json(path: Path, schema: int, again: str) -> dict[str, Any]:
+    """A mapping with the ``schema_version`` 1 to ``schema``; 1 is that of files without one.
+
+    Raises:
+        UsageError: no such file, no JSON, another kind of document, or a newer schema.
+    """
+    try:
+        document = json.loads(_text(path, again))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}, line {error.lineno}: not JSON ({error.msg}); {again}") from None
+    version = document.get("schema_version", 1) if isinstance(document, dict) else None
+    if not isinstance(version, int):
+        raise UsageError(f"{path}: not a JSON object with a schema_version; {again}")
+    if version > schema:
+        raise UsageError(f"{path}: schema {version}, this program reads 1 to {schema}; update it")
+    return dict(document)
+
+
+def _text(path: Path, again: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); {again}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: no text (byte {error.start}); {again}") from None
+
+
+def _number(name: str, cell: str, optional: bool) -> float:
+    if optional and not cell:
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {cell!r}, where a number is expected")
+    return value
