@@ -37,10 +37,11 @@ def main() -> int:
     parser.add_argument("table", type=Path)
     parser.add_argument("--again", type=Path, help="another table of the same kernels on the same device")
     parser.add_argument("--seeds", type=int, default=5, help="of the random hold-out")
+    parser.add_argument("--most", type=int, help="groups that are tried of each hard hold-out (default all)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     try:
-        found = _report(args.table, args.again, args.seeds)
+        found = _report(args.table, args.again, args.seeds, args.most)
     except CostModelError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -48,7 +49,7 @@ def main() -> int:
     return 0
 
 
-def _report(folder: Path, again: Path | None, seeds: int) -> dict[str, Any]:
+def _report(folder: Path, again: Path | None, seeds: int, most: int | None) -> dict[str, Any]:
     table = LatencyTable.load(folder)
     kernels = _measured(table)
     seconds = [table.kernel(kernel).median_s for kernel in kernels]
@@ -62,7 +63,7 @@ def _report(folder: Path, again: Path | None, seeds: int) -> dict[str, Any]:
     draws = [
         hold_outs(kernels, seconds, fit, splits=["random"], seed=seed)["random"] for seed in range(seeds)
     ]
-    hard = hold_outs(kernels, seconds, fit, splits=SPLITS[1:])
+    hard = hold_outs(kernels, seconds, fit, splits=SPLITS[1:], most=most)
     return {
         "table": str(folder),
         "kernels": len(kernels),

@@ -44,10 +44,10 @@ class Base:
         scale = np.linalg.norm(relative, axis=0)
         relative /= scale
         shrinking = _SHRINKING * np.eye(len(work))
-        weights = np.ones(len(seconds))
+        weights, costs = np.ones(len(seconds)), np.zeros(len(work))
         for _ in range(_ROUNDS):
             rows = np.vstack([relative * weights[:, None], shrinking])
-            costs = solve_non_negative(rows, np.concatenate([weights, np.zeros(len(work))]))
+            costs = solve_non_negative(rows, np.concatenate([weights, np.zeros(len(work))]), costs)
             errors = np.abs(np.log(np.maximum(relative @ costs, _LEAST_S)))
             weights = 1 / np.sqrt(np.maximum(errors, _ROBUST))
             weights /= math.sqrt(np.mean(weights**2))

@@ -82,6 +82,7 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
     passes = [
         relax.transform.DecomposeOpsForInference(),  # with the next: foreign batch normalisation fuses
         relax.transform.CanonicalizeBindings(),
+        tvm.transform.module_pass(_shape_constants, opt_level=0),
         sums_in_float32(),
         relax.get_pipeline("zero"),
         relax.transform.DeadCodeElimination(),
@@ -89,6 +90,33 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
     frontend = importlib.import_module("tvm.relax.frontend.onnx")
     with _explained(f"{name}: TVM cannot import it"), target:
         return tvm.transform.Sequential(passes)(frontend.from_onnx(model, keep_params_in_input=False))
+
+
+def _shape_constants(mod: Any, _context: Any) -> Any:
+    """Reshaped constants, which the bias of every convolution is, as constants of that shape.
+
+    TVM would compile a function for each of them to find its values, which takes longer than all else here.
+    """
+    shaper = _ConstantShaper(mod)
+    for name, function in mod.functions_items():
+        if isinstance(function, relax.Function):
+            shaper.builder_.update_func(name, shaper.visit_expr(function))
+    return shaper.builder_.get()
+
+
+@relax.expr_functor.mutator
+class _ConstantShaper(relax.expr_functor.PyExprMutator):  # type: ignore[misc]
+    def visit_call_(self, call: Any) -> Any:
+        call = self.visit_expr_post_order(call)
+        if call.op != tvm.ir.Op.get("relax.reshape") or not isinstance(call.args[0], tvm.ir.GenericConst):
+            return call
+        shape = call.ty.shape
+        if not isinstance(shape, relax.ShapeExpr) or any(
+            not isinstance(side, tvm.tirx.IntImm) for side in shape
+        ):
+            return call
+        values = call.args[0].value.numpy()
+        return relax.const(values.reshape([int(side) for side in shape]), str(values.dtype))
 
 
 @contextmanager

@@ -123,19 +123,19 @@ def _terms(kernel: Kernel) -> dict[str, float]:
     return terms | ({f"macs.{kind}": float(kernel.macs)} if kernel.macs else {})
 
 
-def solve_non_negative(matrix: Vector, wanted: Vector) -> Vector:
+def solve_non_negative(matrix: Vector, wanted: Vector, start: Vector | None = None) -> Vector:
     """The x >= 0 with the least ``|matrix @ x - wanted|``: active sets as in Lawson and Hanson (1974).
 
     By the products of columns alone, so that rows cost nothing (Bro and de Jong, J. Chemometrics 11, 1997).
+
+    Args:
+        start: an x >= 0 to begin at; that of a problem much alike saves most of the work.
     """
     count = matrix.shape[1]
     products, along = matrix.T @ matrix, matrix.T @ wanted
-    x, free = np.zeros(count), np.zeros(count, dtype=bool)
+    x = np.zeros(count) if start is None else start
+    free = x > 0
     for _ in range(3 * count):
-        gain = np.where(free, -math.inf, along - products @ x)
-        if gain.max() <= _TOLERANCE * len(wanted):
-            break
-        free[gain.argmax()] = True
         while free.any():
             best = np.zeros(count)
             best[free] = np.linalg.lstsq(products[np.ix_(free, free)], along[free], rcond=None)[0]
@@ -144,7 +144,11 @@ def solve_non_negative(matrix: Vector, wanted: Vector) -> Vector:
                 x = best
                 break
             step = float(np.min(x[below] / np.maximum(x[below] - best[below], _TOLERANCE)))
-            x += min(step, 1.0) * (best - x)
+            x = x + min(step, 1.0) * (best - x)
             free &= x > _TOLERANCE
             x[~free] = 0.0
+        gain = np.where(free, -math.inf, along - products @ x)
+        if gain.max() <= _TOLERANCE * len(wanted):
+            break
+        free[gain.argmax()] = True
     return x

@@ -1,6 +1,7 @@
 """The benchmark of few-shot calibration, on made-up devices and on real data where that is at hand."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,10 @@ DATA = ROOT.parent / "shared" / "data" / "fbnet-latency" / "fbnet_latency.npz"
 
 def run(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "benchmarks/fewshot_fbnet.py", "--data", str(data), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}  # small matrices: threads take twelve times as long
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def choices(count: int, seed: int = 0) -> fewshot_fbnet.Choices:

@@ -11,12 +11,19 @@ from predictor_hold_outs import main
 SHIPPED = Path(__file__).parents[2] / "cost_models" / "local-cpu"
 
 
-@pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    """What the benchmark prints of the shipped table, of one draw of random fifths."""
+EVERYTHING = pytest.param([], id="everything", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(["--most", "5"], id="five-channel-counts"), EVERYTHING])
+def document(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What the benchmark prints of the shipped table, of one draw of random fifths.
+
+    There are nineteen channel counts; of resolutions and windows five are all.
+    """
     with pytest.MonkeyPatch.context() as patch:
         said: list[str] = []
-        patch.setattr(sys, "argv", ["x", str(SHIPPED), "--again", str(SHIPPED), "--seeds", "1", "--json"])
+        given = [str(SHIPPED), "--again", str(SHIPPED), "--seeds", "1", "--json", *request.param]
+        patch.setattr(sys, "argv", ["x", *given])
         patch.setattr("builtins.print", said.append)
         assert main() == 0
     found: dict[str, Any] = json.loads(said[0])

@@ -1,5 +1,6 @@
 """TVM against onnxruntime on every ONNX form that we write, and what happens to the kernels on the way."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -310,6 +311,20 @@ def test_lowering_leaves_the_module_as_it_was() -> None:
     before = structural_hash(lowered)
     compile_lowered(lowered, TARGET, {})
     assert structural_hash(lowered) == before
+
+
+def test_the_bias_of_a_convolution_is_not_compiled_to_know_its_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net, module = Net(1, 3, 8, 16), importlib.import_module("tvm.tirx.build")
+    model = net.model(net.conv(net.conv("x", 3, 8), 8, 4, 3))
+    built: list[Any] = []
+    build = module.codegen_build
+    monkeypatch.setattr(module, "codegen_build", lambda mod, target: built.append(mod) or build(mod, target))
+    lowered = lower(model, TARGET)
+    assert built == []
+    compile_lowered(lowered, TARGET, {})
+    assert built != []
 
 
 def test_open_shapes_are_refused() -> None:

@@ -104,7 +104,14 @@ def test_a_compiled_block_takes_what_is_planned() -> None:
     assert planned_bytes(block, {"x": x}) == peak_bytes(block, {"x": x}) + given
 
 
-@pytest.mark.parametrize("name", ["squeezenas-lat-small", "squeezenas-lat-xlarge", "mobilenetv3-small-seg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "squeezenas-lat-small",
+        "mobilenetv3-small-seg",
+        pytest.param("squeezenas-lat-xlarge", marks=pytest.mark.slow),
+    ],
+)
 def test_a_compiled_network_takes_what_is_planned(name: str) -> None:
     network, inputs = camera_network(load_architecture(name).network()), {"frame": (1, 64, 128, 3)}
     planned = planned_bytes(network, inputs)

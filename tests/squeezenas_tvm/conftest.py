@@ -204,6 +204,12 @@ def almost_all(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Path:
 
 
 @pytest.fixture
+def no_hold_outs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``profile`` fits its predictor, but does not fit it twenty times more to see how good it is."""
+    monkeypatch.setattr("squeezenas_tvm.measuring.try_predictor", lambda *_: {})
+
+
+@pytest.fixture
 def folder(almost_all: Path, tmp_path: Path) -> Path:
     """A folder with a copy of it."""
     (tmp_path / "out").mkdir()

@@ -36,6 +36,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.costs.sample_blocks", lambda *_: [])
 
 
+pytestmark = pytest.mark.usefixtures("no_hold_outs")
+
+
 def document_of(capfd: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
     """What --json printed, and what went to stderr."""
     captured = capfd.readouterr()
