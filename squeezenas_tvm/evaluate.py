@@ -102,7 +102,7 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
     module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def segment(image: "UInt8") -> "UInt8":
-        frame = torch.from_numpy(resize_bilinear(image, *size))[None].to(device)
+        frame = torch.tensor(resize_bilinear(image, *size), device=device)[None]
         with torch.inference_mode():
             classes = module(frame)[0]
         return resize_nearest(classes.cpu().numpy(), *image.shape[:2])

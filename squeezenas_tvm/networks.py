@@ -85,8 +85,8 @@ def _estimate(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
 
 
 def _text(networks: list[dict[str, Any]], resolution: Any, model: Any) -> str:
-    header = ["name", "GMACs", "M params", "mIoU % (paper)", "ms on Xavier (paper)"]
-    notes = [f"MACs and estimates at {resolution}; the papers' numbers at 1024x2048."]
+    header = ["name", "GMACs", "M params", "mIoU %", "ms on Xavier"]
+    notes = [f"MACs and estimates at {resolution}. The other numbers:", *_origins(networks)]
     if model is not None:
         header += [f"ms on {model.target}, estimated", "of its time"]
         notes.append(f"Estimates: {model.network_model}.")
@@ -96,6 +96,12 @@ def _text(networks: list[dict[str, Any]], resolution: Any, model: Any) -> str:
             )
     rows = [_row(network, estimates=model is not None) for network in networks]
     return "\n".join([table(header, rows), "", *notes])
+
+
+def _origins(networks: list[dict[str, Any]]) -> list[str]:
+    """Where and how the reported numbers were found, a line for each way."""
+    reported = [network["published"] for network in networks if network["published"]]
+    return list(dict.fromkeys(f"- {entry['source']}: {entry['conditions']}." for entry in reported))
 
 
 def _row(network: dict[str, Any], *, estimates: bool) -> list[str]:

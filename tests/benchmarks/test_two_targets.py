@@ -1,0 +1,34 @@
+"""Networks that were drawn for one target, costed on another."""
+
+import pytest
+from two_targets import LEVELS, Found, compare
+
+from search.costs import SpaceCosts
+from search.resolution import Resolution
+from search.spaces import get_space
+from squeezenas_tvm.options import cost_model
+from targets import load_target
+
+SMALL, LARGE = ("skip",) * 19 + ("k3e1",), ("k3e6",) * 20
+
+
+@pytest.fixture(scope="module")
+def costs() -> SpaceCosts:
+    model = cost_model(load_target("jetson-xavier"), None)
+    return SpaceCosts.of(model, get_space("small"), Resolution(64, 128), 11)
+
+
+def test_the_fastest_of_each_search_that_is_accurate_enough(costs: SpaceCosts) -> None:
+    cheap = Found("a", SMALL, [SMALL, LARGE], [0.30, 0.40])
+    dear = Found("b", LARGE, [LARGE, SMALL], [0.40, 0.20])
+    found = compare({"a": cheap, "b": dear}, {"a": costs})
+    small, large = (1e3 * float(ms) for ms in costs.total(costs.choices([SMALL, LARGE]))["latency"])
+    assert small < large
+    assert found["levels_miou_percent"] == pytest.approx([30 + 10 * share for share in LEVELS])
+    assert found["a"]["a"] == {
+        "chosen_ms": pytest.approx(small),
+        "median_ms": pytest.approx((small + large) / 2),
+        "fastest_ms": pytest.approx([large] * 3),
+    }
+    assert found["a"]["b"]["chosen_ms"] == pytest.approx(large)
+    assert found["a"]["b"]["fastest_ms"] == pytest.approx([large] * 3)
