@@ -18,9 +18,6 @@ EXAMPLE = "squeezenas-tvm demo\nsqueezenas-tvm demo --image street.jpg --weights
 KEPT = "what was measured is stored in {out}; the same command goes on from there"
 SPACE, TARGET = "small", "local-cpu"
 TRAINED, PUBLISHED = "squeezenas-lat-small-camvid", "squeezenas-lat-small"
-    "squeezenas-lat-small-camvid",
-    "squeezenas-lat-small",
-)  # with our weights; for the authors'
 DRAWN = "This street is drawn; on photographs it sees better: the same command with --image STREET.jpg"
 SCENE_SIZE, SCENE_SEED = (512, 1024), 5
 

@@ -12,16 +12,20 @@ from search.architecture import (
     parse_architecture,
 )
 from search.errors import InvalidArchitecture, UnknownCandidate, UnknownSpace
+from search.weights import load_weights
 
 IMAGE = {"x": (1, 3, 1024, 2048)}
 BLOCKS = ["skip"] * 20
+CAMVID = "-camvid"
+SQUEEZENAS = [n for n in list_architectures() if n.startswith("squeezenas-") and CAMVID not in n]
 MINIMAL = f"space: squeezenas-small\nblocks: {BLOCKS}\n"
 
 
 def test_the_shipped_set() -> None:
     assert list_architectures() == [
         *("mobilenetv3-large-seg", "mobilenetv3-small-seg"),
-        *("squeezenas-lat-large", "squeezenas-lat-small", "squeezenas-lat-xlarge"),
+        *("squeezenas-lat-large", "squeezenas-lat-small", "squeezenas-lat-small-camvid"),
+        "squeezenas-lat-xlarge",
         *("squeezenas-mac-large", "squeezenas-mac-small", "squeezenas-mac-xlarge"),
     ]
 
@@ -69,13 +73,29 @@ def test_parameters_of_published_networks(name: str, parameters: int) -> None:
     assert load_architecture(name).network().num_parameters == parameters
 
 
-@pytest.mark.parametrize("name", [n for n in list_architectures() if n.startswith("squeezenas")])
+@pytest.mark.parametrize("name", SQUEEZENAS)
 def test_what_the_files_report_is_what_the_networks_are(name: str) -> None:
     architecture = load_architecture(name)
     network = architecture.network()
     (result,) = architecture.results
     assert network.macs(IMAGE) / 1e9 == pytest.approx(result.gmacs, rel=5e-3)
     assert network.num_parameters / 1e6 == pytest.approx(result.params_m, rel=0.08)  # table 1 counts buffers
+
+
+def test_weights_that_ship_fit_and_are_found_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained, published = (load_architecture(f"squeezenas-lat-small{end}") for end in (CAMVID, ""))
+    assert (trained.blocks, trained.num_classes) == (published.blocks, 11)
+    assert published.weights is None
+    assert trained.weights is not None
+    assert load_weights(trained, Path(trained.weights))["decoder.classify_high.bias"].shape == (11,)
+
+
+def test_weights_lie_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"{MINIMAL}weights: mine.safetensors\n", encoding="utf-8")
+    assert load_architecture(tmp_path / "mine.yaml").weights == str(tmp_path / "mine.safetensors")
 
 
 def test_a_file_of_the_users(tmp_path: Path) -> None:

@@ -74,11 +74,12 @@ def test_what_is_made_and_said(given: list[str], tmp_path: Path, capsys: pytest.
     }
     trained = load_architecture(out / "architecture.yaml")
     assert (trained.num_classes, trained.blocks) == (19, ARCHITECTURE.blocks)
+    assert trained.weights == str(out / "best.safetensors")
     assert load_weights(trained, out / "best.safetensors")
     report = json.loads((out / "best.json").read_text(encoding="utf-8"))
     assert f"smallest: mIoU {report['miou_percent']:.2f} % on val; stage only, epoch " in captured.out
     assert "vegetation" in captured.out
-    assert f"next: squeezenas-tvm evaluate {out}/architecture.yaml --weights {out}/best" in captured.out
+    assert f"next: squeezenas-tvm evaluate {out}/architecture.yaml --data" in captured.out
     assert "train 4/4" in captured.err
     assert "only, epoch 1 of 2, loss " in captured.err
 
