@@ -282,7 +282,7 @@ def test_training_is_shown_with_its_scores(trained: Path, tmp_path: Path) -> Non
     for name, iou in best["iou_percent"].items():
         assert page.row(name)[1] == ("-" if iou is None else f"{iou:.2f}")
     assert page.tags.count("svg") == 3
-    assert f"deploy {trained / 'architecture.yaml'} --weights" in page.words
+    assert f"deploy {trained / 'architecture.yaml'} --target" in page.words
 
 
 def test_page_lies_in_the_folder_unless_told_otherwise(
