@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.objectives import shown
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
+from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import add_resolution, cost_model
 from squeezenas_tvm.progress import progress
 
@@ -85,6 +86,13 @@ def execute(args: argparse.Namespace) -> Result:
     try:
         with _Lines(task, ranks.first) as lines:
             outcome = run_search(task, out, ranks, resume=args.resume, watch=lines)
+    except OSError as error:
+        if not out.is_dir():
+            raise UsageError(f"--out {out} cannot be made: {error.strerror}; name another folder") from None
+        raise FailedWork(
+            f"{error.filename or out}: {error.strerror or error}; make room there; the last checkpoint is "
+            "kept, the same command with --resume goes on from it"
+        ) from error
     finally:
         ranks.close()
     document = _document(task, outcome, out, args)

@@ -106,6 +106,24 @@ def test_a_killed_loading_process_is_one_line_and_the_search_goes_on(
     assert int(first.split("epoch ")[1].split()[0]) > 1
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(
+    words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert search.main([*words, "--out", "/dev/null/out"]) == 2
+    *_, line = capfd.readouterr().err.splitlines()
+    assert line == "error: --out /dev/null/out cannot be made: Not a directory; name another folder"
+
+
+def test_no_room_for_what_was_learned_is_one_line(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "last.ckpt.partial").mkdir(parents=True)  # where a checkpoint is written first
+    assert search.main(words) == 1
+    *_, line = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "Is a directory; make room there; the last checkpoint is kept, the same command with" in line
+
+
 def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE + "compile: true\n")
     environ = {
