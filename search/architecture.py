@@ -53,6 +53,11 @@ class Architecture(BaseModel):
         """The space the architecture belongs to. Raises UnknownSpace."""
         return get_space(self.space)
 
+    @property
+    def weights_path(self) -> Path | None:
+        """Where its own trained weights are, if it has any."""
+        return Path(self.weights) if self.weights else None
+
     def network(self) -> Graph:
         """Layers from the normalised image to logits at its size (see ``Space.network``)."""
         return self.search_space.network(self.blocks, self.num_classes)

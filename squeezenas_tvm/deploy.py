@@ -79,7 +79,7 @@ def execute(args: argparse.Namespace) -> Result:
             target,
             resolution,
             out=args.out,
-            weights=args.weights or (Path(architecture.weights) if architecture.weights else None),
+            weights=args.weights or architecture.weights_path,
             trials=args.trials,
             measurements=results_folder(target.name, args.measurements, args.dtype),
             dtype=args.dtype,

@@ -91,7 +91,7 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
     from squeezenas_tvm.images import resize_bilinear, resize_nearest
 
     architecture = load_architecture(args.network).model_copy(update={"num_classes": data.num_classes})
-    path = args.weights or (Path(architecture.weights) if architecture.weights else None)
+    path = args.weights or architecture.weights_path
     if path is None:
         raise UsageError("--weights FILE is missing: without weights there is nothing to evaluate")
     weights = load_weights(architecture, path)

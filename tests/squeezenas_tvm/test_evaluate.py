@@ -139,6 +139,7 @@ def test_what_does_not_fit(
     bundle: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check_refused([NAME, "--data", SCENES], "--weights FILE is missing", capsys)
+    check_refused([f"{NAME}-camvid", "--data", SCENES], "camvid.safetensors does not fit", capsys)  # its own
     check_refused(
         [str(bundle), "--data", SCENES, "--weights", str(weights)],
         f"--weights is for architectures; the bundle {bundle} has its own",
