@@ -6,9 +6,11 @@ minor version compatibility), nothing of CUDA 12; and CUDA 13 has dropped Volta 
 
 import ctypes
 import functools
+import locale
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,7 +223,9 @@ def _compile(nvrtc: ctypes.CDLL, source: str, options: Sequence[str]) -> bytes:
     )
     _check(nvrtc, made)
     try:
-        if nvrtc.nvrtcCompileProgram(program, len(options), _strings(options)):
+        with _locale_kept():
+            refused = nvrtc.nvrtcCompileProgram(program, len(options), _strings(options))
+        if refused:
             raise CompileError(f"NVRTC: {_first_error(nvrtc, program)}")
         size = ctypes.c_size_t()
         _check(nvrtc, nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size)))
@@ -230,6 +234,19 @@ def _compile(nvrtc: ctypes.CDLL, source: str, options: Sequence[str]) -> bytes:
         return code.raw
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+@contextmanager
+def _locale_kept() -> Iterator[None]:
+    """NVRTC 11.8 leaves this thread in the locale C, where Python takes text files for ASCII."""
+    uselocale = ctypes.CDLL(None).uselocale
+    uselocale.restype, uselocale.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    of_thread, of_process = uselocale(None), locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        uselocale(of_thread)
+        locale.setlocale(locale.LC_ALL, of_process)
 
 
 def _strings(texts: Iterable[str]) -> "ctypes.Array[ctypes.c_char_p]":

@@ -1,4 +1,3 @@
-import locale
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,6 @@ from search.metrics import (
     pixel_accuracy,
 )
 from search.network import build_network
-
-# The official package sets the locale of the whole process to C, where files that are read become ASCII.
-locale.setlocale(locale.LC_ALL, "")
 
 LABELS = np.array([[0, 0, 1], [1, 1, IGNORE]], np.uint8)
 GIVEN = np.array([[0, 1, 1], [1, 2, 0]], np.uint8)

@@ -1,5 +1,6 @@
 """Which NVRTC is taken, and what it makes of source."""
 
+import locale
 import os
 import pickle
 import shutil
@@ -75,6 +76,20 @@ def test_machine_code_for_the_device(arch: str, cuda: str, major: int, source: s
 def test_it_travels_to_other_processes() -> None:
     found = compiler("sm_72", "11.4")
     assert cubin_architectures(pickle.loads(pickle.dumps(found)).cubin(KERNEL)) == ["sm_72"]
+
+
+@pytest.mark.parametrize("cuda", ["11.4", "12.2"])
+def test_text_files_are_read_as_before(cuda: str) -> None:
+    found, before = compiler("sm_87", cuda), locale.setlocale(locale.LC_ALL)
+    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    try:
+        found.cubin(KERNEL)
+        with pytest.raises(CompileError):
+            found.cubin("no source")
+        assert locale.nl_langinfo(locale.CODESET) == "UTF-8"  # what open() asks
+        assert locale.setlocale(locale.LC_ALL) == "C.UTF-8"
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def test_this_machines_gpu_gets_the_newest() -> None:
