@@ -11,8 +11,6 @@ from squeezenas_tvm.errors import FailedWork
 from squeezenas_tvm.images import UInt8
 from targets import load_target, open_session
 
-_SESSION_S = 3600.0
-
 
 class BoardBundle(Bundle):
     """A verified bundle on a board. Made by `open_bundle`."""
@@ -35,12 +33,15 @@ class BoardBundle(Bundle):
 
 
 @contextmanager
-def open_bundle(folder: Path, target: str | None, tracker: str) -> Iterator[BoardBundle]:
+def open_bundle(
+    folder: Path, target: str | None, tracker: str, timeout_s: float = 3600.0
+) -> Iterator[BoardBundle]:
     """Verify the bundle, load it on a free board and give that back at the end.
 
     Args:
         target: name or file of the board's target; the one that the bundle names when None.
         tracker: HOST:PORT.
+        timeout_s: after that the board takes itself back.
 
     Raises:
         BundleError: not a sound bundle, or the board's GPU does not fit.
@@ -50,7 +51,7 @@ def open_bundle(folder: Path, target: str | None, tracker: str) -> Iterator[Boar
     manifest = read_manifest(folder)
     classes = json.loads((folder / "labels.json").read_bytes())["classes"]
     about = manifest["target"]
-    with open_session(load_target(target or about["name"]), tracker, timeout_s=_SESSION_S) as session:
+    with open_session(load_target(target or about["name"]), tracker, timeout_s=timeout_s) as session:
         check_device(folder, about, session.device)
         from cost_models.tvm_import import relax
 

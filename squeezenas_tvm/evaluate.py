@@ -1,17 +1,20 @@
 """``evaluate ARCH|BUNDLE``: how right trained weights are on labelled frames, or the module that ships."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.options import add_board, opened_bundle
 from squeezenas_tvm.progress import progress
 
 if TYPE_CHECKING:
     from search.data import Data
     from search.metrics import Counts
+    from squeezenas_tvm.bundle_runner import Bundle
     from squeezenas_tvm.images import UInt8
 
     Segment = Callable[[UInt8], UInt8]  # frame (H, W, 3) -> class indices (H, W)
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "squeezenas-tvm evaluate trained/architecture.yaml --weights trained/best.safetensors \\\n"
     "    --data camvid:data/camvid --split test\n"
-    "squeezenas-tvm evaluate bundles/lat-small --data cityscapes:data/cityscapes"
+    "squeezenas-tvm evaluate bundles/lat-small --data cityscapes:data/cityscapes\n"
+    "squeezenas-tvm evaluate bundles/lat-small --data camvid:data/camvid --tracker 127.0.0.1:9190"
 )
 
 
@@ -43,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the network: frames are resized to it, classes back (default: that of the frames; a bundle "
         "has its own)",
     )
+    add_board(parser)
 
 
 def execute(args: argparse.Namespace) -> Result:
@@ -50,6 +55,7 @@ def execute(args: argparse.Namespace) -> Result:
 
     Raises:
         UsageError, SearchError, BundleError: network, weights and data that do not fit each other.
+        TargetError, FailedWork: no board, or one that does not run the bundle.
     """
     from search.data import open_data
     from search.metrics import confusion_matrix
@@ -57,9 +63,11 @@ def execute(args: argparse.Namespace) -> Result:
     data = open_data(args.data)
     frames = data.frames(args.split)
     data.check(*("train", "val") if args.split == "trainval" else (args.split,))
-    segment, about = _bundle(args, data) if Path(args.network).is_dir() else _network(args, data)
     counts: Any = 0
-    with progress("evaluate", len(frames)) as step:
+    with (
+        _opened(args, data, len(frames)) as (segment, about),
+        progress("evaluate", len(frames)) as step,
+    ):
         for index, name in enumerate(frames.names):
             image, labels = frames[index]
             counts = counts + confusion_matrix(labels, segment(image), data.num_classes)
@@ -77,6 +85,28 @@ def execute(args: argparse.Namespace) -> Result:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     return run_command("evaluate", add_arguments, execute, argv, example=EXAMPLE, kept="nothing was changed")
+
+
+@contextmanager
+def _opened(
+    args: argparse.Namespace, data: "Data", frames: int
+) -> "Iterator[tuple[Segment, dict[str, Any]]]":
+    """What segments a frame, and what it is."""
+    folder = Path(args.network)
+    if not folder.is_dir():
+        for option in ("tracker", "target"):
+            if getattr(args, option) is not None:
+                raise UsageError(
+                    f"--{option} is for bundles; make one of {args.network}: squeezenas-tvm deploy"
+                )
+        yield _network(args, data)
+        return
+    for option in ("weights", "resolution"):
+        if getattr(args, option) is not None:
+            raise UsageError(f"--{option} is for architectures; the bundle {args.network} has its own")
+    with opened_bundle(folder, args, timeout_s=3600 + 60 * frames) as bundle:
+        where = f" on a board at {args.tracker}" if args.tracker else ""
+        yield _bundle(bundle, f"bundle {args.network}{where}", data)
 
 
 def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str, Any]]":
@@ -111,24 +141,18 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
     return segment, {**about, "runs": f"PyTorch on {device}"}
 
 
-def _bundle(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str, Any]]":
+def _bundle(bundle: "Bundle", runs: str, data: "Data") -> "tuple[Segment, dict[str, Any]]":
     """The very module that ships. Neither this nor the data sets load PyTorch, which TVM must not meet."""
-    from squeezenas_tvm.bundle_runner import Bundle
-
-    for option in ("weights", "resolution"):
-        if getattr(args, option) is not None:
-            raise UsageError(f"--{option} is for architectures; the bundle {args.network} has its own")
-    bundle = Bundle.load(Path(args.network))
     names = [entry["name"] for entry in bundle.classes]
     if names != data.class_names:
         raise UsageError(
-            f"{args.network} tells {len(names)} classes apart ({names[0]}, {names[1]}, ...), and {data.name} "
+            f"{runs} tells {len(names)} classes apart ({names[0]}, {names[1]}, ...), and {data.name} "
             f"has {data.num_classes} ({data.class_names[0]}, {data.class_names[1]}, ...); "
             "deploy weights that were trained on that data"
         )
     about = {"network": bundle.manifest["name"], "weights": bundle.manifest["weights"]["source"]}
     about["resolution"] = f"{bundle.height}x{bundle.width}"
-    return bundle.segment, {**about, "runs": f"bundle {args.network}"}
+    return bundle.segment, {**about, "runs": runs}
 
 
 def _scores(counts: "Counts", data: "Data") -> dict[str, Any]:

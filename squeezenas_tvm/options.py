@@ -2,16 +2,20 @@
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
     from cost_models.fitted import FittedDevice
     from cost_models.prior import Prior
     from cost_models.table import LatencyTable
+    from squeezenas_tvm.bundle_runner import Bundle
     from targets import Target
 
 RESULTS = Path("results")
@@ -37,6 +41,44 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
         help="of weights and feature maps: float32, or float16 with sums in float32, where the target lists "
         "it (default %(default)s)",
     )
+
+
+def add_board(parser: argparse.ArgumentParser) -> None:
+    """``--tracker`` and ``--target``, for `opened_bundle`."""
+    parser.add_argument(
+        "--tracker",
+        metavar="HOST:PORT",
+        help="run the bundle on a board: TVM RPC tracker at which that is registered",
+    )
+    parser.add_argument(
+        "--target", help="for --tracker: name or YAML file of the board's target (default: the bundle's)"
+    )
+
+
+@contextmanager
+def opened_bundle(folder: Path, args: argparse.Namespace, timeout_s: float = 3600.0) -> "Iterator[Bundle]":
+    """The bundle on this machine, or on the board that the options of `add_board` name.
+
+    Args:
+        timeout_s: after that a board takes itself back.
+
+    Raises:
+        UsageError: a target without a tracker.
+        BundleError, TargetError, FailedWork: as `Bundle.load` and `board_bundle.open_bundle`.
+    """
+    if args.tracker is None:
+        from squeezenas_tvm.bundle_runner import Bundle
+
+        if args.target is not None:
+            raise UsageError(
+                "--target is for --tracker HOST:PORT; without one the bundle runs on this machine"
+            )
+        yield Bundle.load(folder)
+        return
+    from squeezenas_tvm.board_bundle import open_bundle
+
+    with open_bundle(folder, args.target, args.tracker, timeout_s) as bundle:
+        yield bundle
 
 
 def trials_count(text: str) -> int:

@@ -2,14 +2,14 @@
 
 import argparse
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.energy import energy_text, measure_frame, require_sensor
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.options import add_board, opened_bundle
 from squeezenas_tvm.progress import progress
 
 if TYPE_CHECKING:
@@ -42,14 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warmup", type=positive_int, default=3, metavar="N", help="untimed runs before them (default: 3)"
     )
-    parser.add_argument(
-        "--tracker",
-        metavar="HOST:PORT",
-        help="run it on a board: TVM RPC tracker at which that is registered",
-    )
-    parser.add_argument(
-        "--target", help="for --tracker: name or YAML file of the board's target (default: the bundle's)"
-    )
+    add_board(parser)
     parser.add_argument(
         "--energy",
         action="store_true",
@@ -71,7 +64,7 @@ def execute(args: argparse.Namespace) -> Result:
     if args.energy:
         require_sensor(args.tracker)
     results, energy = [], None
-    with _loaded(args) as bundle, progress("run", len(args.images)) as step:
+    with opened_bundle(args.bundle, args) as bundle, progress("run", len(args.images)) as step:
         _make_folder(args.out)
         for path in args.images:
             image = read_image(path)
@@ -98,23 +91,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code."""
     kept = "what was written to {out} is kept; the same command does all images again"
     return run_command("run", add_arguments, execute, argv, example=EXAMPLE, kept=kept)
-
-
-@contextmanager
-def _loaded(args: argparse.Namespace) -> "Iterator[Bundle]":
-    if args.tracker is None:
-        from squeezenas_tvm.bundle_runner import Bundle
-
-        if args.target is not None:
-            raise UsageError(
-                "--target is for --tracker HOST:PORT; without one the bundle runs on this machine"
-            )
-        yield Bundle.load(args.bundle)
-        return
-    from squeezenas_tvm.board_bundle import open_bundle
-
-    with open_bundle(args.bundle, args.target, args.tracker) as bundle:
-        yield bundle
 
 
 def _segment(bundle: "Bundle", path: Path, image: Any, args: argparse.Namespace) -> dict[str, Any]:

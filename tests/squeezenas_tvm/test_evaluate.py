@@ -17,6 +17,7 @@ from search.training.evaluation import evaluate_network
 from search.weights import save_weights
 from squeezenas_tvm.deploy import main as deploy
 from squeezenas_tvm.evaluate import main
+from targets import local_rpc
 
 from .helpers import NAME, SIZE, command, deploy_arguments, finish, refused_by
 
@@ -113,6 +114,18 @@ def test_a_bundle_is_as_right_as_its_weights(
     assert "evaluate 2/2" in said
 
 
+def test_a_board_is_as_right_as_this_machine(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    given = [str(bundle), "--data", SCENES, "--split", "test"]
+    here = scores(capfd, *given)
+    with local_rpc("local-cpu") as server:
+        there = scores(capfd, *given, "--tracker", server.address)
+        named = scores(capfd, *given, "--tracker", server.address, "--target", "local-cpu")
+    assert there == named
+    assert there.pop("runs") == f"bundle {bundle} on a board at {server.address}"
+    assert here.pop("runs") == f"bundle {bundle}"
+    assert there == here
+
+
 def test_text(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([NAME, "--weights", str(weights), "--data", SCENES, "--resolution", "64x64"]) == 0
     said = capsys.readouterr().out
@@ -148,6 +161,14 @@ def test_what_does_not_fit(
     given = [NAME, "--weights", str(weights), "--data"]
     check_refused([*given, "synthetik"], "unknown data set 'synthetik', did you mean synthetic?", capsys)
     check_refused([*given, SCENES, "--resolution", "9x9"], "nearest that works is 64x64", capsys)
+    check_refused([*given, SCENES, "--tracker", "a:1"], "--tracker is for bundles; make one", capsys)
+    check_refused([*given, SCENES, "--target", "local-cpu"], "--target is for bundles; make one", capsys)
+    check_refused(
+        [str(bundle), "--data", SCENES, "--target", "local-cpu"], "--target is for --tracker HOST", capsys
+    )
+    check_refused(
+        [str(bundle), "--data", SCENES, "--tracker", "127.0.0.1:1"], "Connection refused", capsys, exit_code=1
+    )
     check_refused([str(tmp_path), "--data", SCENES], "is not a bundle: it has no manifest.json", capsys)
 
 
