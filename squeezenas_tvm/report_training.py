@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.architecture import load_architecture
+from search.training.recipe import load_recipe
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.report_charts import Series, chart, row
 from squeezenas_tvm.report_files import Row, read_csv, read_json
@@ -22,7 +23,7 @@ from squeezenas_tvm.report_page import (
     table,
 )
 
-CURVES, BEST, ARCHITECTURE = "curves.csv", "best.json", "architecture.yaml"
+CURVES, BEST, ARCHITECTURE, RECIPE = "curves.csv", "best.json", "architecture.yaml", "recipe.yaml"
 _AGAIN = "the train command with --resume writes it again from the last checkpoint"
 _NUMBERS = ("epoch", "step", "learning_rate", "loss", "miou_percent", "pixel_accuracy_percent", "seconds")
 _OPTIONAL = ("miou_percent", "pixel_accuracy_percent")
@@ -39,15 +40,18 @@ def training_report(folder: Path) -> Report:
     if (folder / CURVES).exists():
         rows = read_csv(folder / CURVES, _NUMBERS, ("stage",), optional=_OPTIONAL, again=_AGAIN)
     name = load_architecture(folder / ARCHITECTURE).name if (folder / ARCHITECTURE).exists() else "a network"
-    sections = [Section("Result", _result(best, rows)), Section("Curves", _curves(rows))]
+    planned = load_recipe(folder / RECIPE).epochs if (folder / RECIPE).exists() else None
+    sections = [Section("Result", _result(best, rows, planned)), Section("Curves", _curves(rows))]
     if best:
         sections += [Section("Classes", _classes(best)), Section("Next", _next(folder, best["data"]))]
-    summary = f"no epoch has been evaluated yet, {len(rows)} are done"
+    summary = f"no epoch has been evaluated yet, {_done(rows, planned)} are done"
     if best:
         evaluated = best["miou_percent"] is not None
         score = f"mIoU {best['miou_percent']:.2f} % on {best['split']} of" if evaluated else "not evaluated,"
         summary = f"{score} {best['data']}"
-    document = {"architecture": name, "epochs": len(rows), "best": best}
+        if planned and len(rows) < planned:
+            summary += f"; not finished: {_done(rows, planned)} epochs"
+    document = {"architecture": name, "epochs": len(rows), "epochs_planned": planned, "best": best}
     return Report(f"Training of {name}", summary, sections, document)
 
 
@@ -64,11 +68,14 @@ def _best(path: Path) -> dict[str, Any]:
     return best
 
 
-def _result(best: dict[str, Any] | None, rows: Sequence[Row]) -> Markup:
+def _done(rows: Sequence[Row], planned: int | None) -> str:
+    return f"{len(rows)} of {planned}" if planned else str(len(rows))
+
+
+def _result(best: dict[str, Any] | None, rows: Sequence[Row], planned: int | None) -> Markup:
+    done = f"{_done(rows, planned)} epochs"
     if best is None:
-        return paragraph(
-            f"{len(rows)} epochs are done, and none was evaluated: there are no best weights yet."
-        )
+        return paragraph(f"{done} are done, and none was evaluated: there are no best weights yet.")
     spent_s = sum(one.numbers["seconds"] for one in rows)
     return facts(
         {
@@ -78,7 +85,7 @@ def _result(best: dict[str, Any] | None, rows: Sequence[Row]) -> Markup:
             "Best weights": f"stage {best['stage']}, epoch {best['epoch']}, chosen by {best['chosen_by']}",
             "mIoU": _percent(best["miou_percent"]),
             "Pixel accuracy": _percent(best["pixel_accuracy_percent"]),
-            "Trained": f"{len(rows)} epochs, {spent_s / 3600:.2f} h",
+            "Trained": f"{done}, {spent_s / 3600:.2f} h",
             "Weights": f"{best.get('weights')}, SHA-256 {best.get('weights_sha256')}",
         }
     )

@@ -25,7 +25,7 @@ EXAMPLE = (
     "    --data cityscapes:data/cityscapes --recipe squeezenas-paper --out lat-small-cityscapes"
 )
 KEPT = "a checkpoint is kept in {out}; the same command with --resume goes on from there"
-ARCHITECTURE = "architecture.yaml"
+ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
 
 log = logging.getLogger("squeezenas_tvm.train")  # also when run with -m
 
@@ -143,6 +143,7 @@ def _train(
     going_on: bool,
 ) -> dict[str, Any]:
     from search.architecture import dump_architecture
+    from search.training import dump_recipe
     from search.training.best import WEIGHTS
     from search.training.distributed import Ranks
     from search.training.run import TrainingRun, same_classes
@@ -158,6 +159,7 @@ def _train(
         if not ranks.first:
             return run.run()
         (args.out / ARCHITECTURE).write_text(dump_architecture(architecture), encoding="utf-8")
+        (args.out / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
         with progress("train", run.steps_left) as step:
             return run.run(step)
     finally:
@@ -194,7 +196,7 @@ def _text(best: dict[str, Any], out: Path, data: str) -> str:
     else:
         lines.append(f"{best['architecture']}: mIoU {best['miou_percent']:.2f} % on {best['split']}; {where}")
     files = (WEIGHTS, REPORT, "curves.csv", "tensorboard", CHECKPOINT)
-    lines.append(f"{out}: {', '.join(files)}, {ARCHITECTURE}")
+    lines.append(f"{out}: {', '.join(files)}, {ARCHITECTURE}, {RECIPE}")
     trained = out / ARCHITECTURE
     lines.append(f"next: squeezenas-tvm evaluate {trained} --data {data} --split test")
     lines.append(f"or:   squeezenas-tvm deploy {trained} --target local-cpu --out {out / 'bundle'}")

@@ -3,6 +3,6 @@
 Recipes are plain data and load without PyTorch; the other modules are imported by their own names.
 """
 
-from search.training.recipe import Recipe, Stage, list_recipes, load_recipe
+from search.training.recipe import Recipe, Stage, dump_recipe, list_recipes, load_recipe
 
-__all__ = ["Recipe", "Stage", "list_recipes", "load_recipe"]
+__all__ = ["Recipe", "Stage", "dump_recipe", "list_recipes", "load_recipe"]

@@ -5,6 +5,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from search.errors import InvalidRecipe
@@ -189,6 +190,11 @@ class Recipe(Section):
         """The stages that are run."""
         return tuple(stage for stage in self.stages if isinstance(stage, Stage))
 
+    @property
+    def epochs(self) -> int:
+        """Of all stages that are run."""
+        return sum(stage.epochs for stage in self.training)
+
     @model_validator(mode="after")
     def _in_order(self) -> "Recipe":
         names = [stage.name for stage in self.stages]
@@ -214,6 +220,11 @@ def load_recipe(source: str | Path) -> Recipe:
     """
     text, where = named_yaml(source, "recipe", _FILES, InvalidRecipe)
     return parse_yaml(text, where, Recipe, InvalidRecipe)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML text that ``load_recipe`` reads back to an equal recipe, with all that was left to defaults."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=110)
 
 
 def _is_given(stage: Any) -> bool:

@@ -285,6 +285,20 @@ def test_training_is_shown_with_its_scores(trained: Path, tmp_path: Path) -> Non
     assert f"deploy {trained / 'architecture.yaml'} --target" in page.words
 
 
+def test_training_that_has_not_ended_says_so(train_copy: Path, tmp_path: Path) -> None:
+    assert "2 of 2 epochs, " in page_of(train_copy, tmp_path / "page.html").words
+    lines = (train_copy / "curves.csv").read_text().splitlines(keepends=True)
+    (train_copy / "curves.csv").write_text("".join(lines[:2]))
+    page = page_of(train_copy, tmp_path / "page.html")
+    assert "on val of synthetic; not finished: 1 of 2 epochs" in page.words
+    (train_copy / "best.json").unlink()
+    words = page_of(train_copy, tmp_path / "page.html").words
+    assert "no epoch has been evaluated yet, 1 of 2 are done" in words
+    (train_copy / "recipe.yaml").unlink()
+    words = page_of(train_copy, tmp_path / "page.html").words
+    assert "1 epochs are done, and none was evaluated" in words
+
+
 def test_page_lies_in_the_folder_unless_told_otherwise(
     train_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

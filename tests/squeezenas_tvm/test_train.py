@@ -16,6 +16,7 @@ import yaml
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.network import build_network
 from search.training.initial import initial_weights
+from search.training.recipe import load_recipe
 from search.weights import load_weights, save_weights
 from squeezenas_tvm.train import main
 
@@ -71,6 +72,7 @@ def test_what_is_made_and_said(given: list[str], tmp_path: Path, capsys: pytest.
     captured = capsys.readouterr()
     assert {path.name for path in out.iterdir()} == {
         *("architecture.yaml", "best.safetensors", "best.json", "curves.csv", "last.ckpt", "tensorboard"),
+        "recipe.yaml",
     }
     trained = load_architecture(out / "architecture.yaml")
     assert (trained.num_classes, trained.blocks) == (19, ARCHITECTURE.blocks)
@@ -88,6 +90,8 @@ def test_json(given: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert main([*given, "--seed", "7", "--json"]) == 0
     document = json.loads(capfd.readouterr().out)
     assert (document["seed"], document["out"], document["recipe"]) == (7, str(tmp_path / "out"), "tiny")
+    used = load_recipe(tmp_path / "out" / "recipe.yaml")
+    assert used == load_recipe(recipe(tmp_path)).model_copy(update={"seed": 7})
     assert len(document["iou_percent"]) == 19
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from search.errors import InvalidRecipe
-from search.training import Recipe, list_recipes, load_recipe
+from search.training import Recipe, dump_recipe, list_recipes, load_recipe
 
 from .helpers import ROOT
 
@@ -55,6 +55,14 @@ def test_a_file_of_the_users(description: dict[str, Any], tmp_path: Path) -> Non
     assert stage.optimizer.momentum == 0.9
     with pytest.raises(InvalidRecipe, match=r"none\.yaml: cannot be read as a YAML file"):
         load_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_what_is_written_is_read_back(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(load_recipe(name)), encoding="utf-8")
+    assert load_recipe(path) == load_recipe(name)
+    assert "ema_decay" in path.read_text(encoding="utf-8")  # also where the recipe leaves it to the default
 
 
 def test_unknown_name_suggests_the_near_miss() -> None:
