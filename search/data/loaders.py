@@ -4,8 +4,11 @@ What a batch holds depends on the seed, the epoch and its number alone, so that 
 anywhere, and W ranks of N images see what one process with W * N images sees.
 """
 
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -193,8 +196,22 @@ def _loader(batches: Dataset[Any], order: Any, workers: int, *, stay: bool) -> D
         num_workers=workers,
         persistent_workers=stay and workers > 0,
         collate_fn=_as_it_is,
+        worker_init_fn=_begin_worker,
         generator=torch.Generator(),  # or each pass would take a number from the common one
     )
+
+
+def _begin_worker(number: int) -> None:
+    """Leave Ctrl-C to the process that is served: also where that goes in the middle of a batch, and the
+    thread that hands it over would show a traceback, by this hook."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    shown = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, ConnectionError | EOFError):
+            shown(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def _as_it_is(batch: Any) -> Any:

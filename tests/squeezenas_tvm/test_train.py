@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -107,16 +108,20 @@ def test_an_existing_training_is_not_written_over(
     assert main([*given, "--resume"]) == 0
 
 
-def test_ctrl_c_keeps_a_checkpoint(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [os.kill, os.killpg], ids=["itself", "as a terminal does, all processes"])
+def test_ctrl_c_keeps_a_checkpoint(
+    architecture: str, tmp_path: Path, stop: Callable[[int, int], None]
+) -> None:
     out = tmp_path / "out"
     long = recipe(tmp_path, {**STAGE, "epochs": 100000})
     arguments = ["train", architecture, "--data", SCENES, "--recipe", long, "--out", str(out)]
-    process = command(*arguments, "--workers", "1", cwd=tmp_path)
+    process = command(*arguments, "--workers", "1", cwd=tmp_path, start_new_session=True)
     assert process.stderr is not None
     said = [next(line for line in process.stderr if "only, epoch" in line)]
-    os.kill(process.pid, signal.SIGINT)
+    stop(process.pid, signal.SIGINT)
     code, _, rest = finish(process)
     assert code == 130, [*said, rest]
+    assert "Traceback" not in rest
     assert rest.splitlines()[-1] == (
         f"stopped: a checkpoint is kept in {out}; the same command with --resume goes on from there"
     )

@@ -3,6 +3,8 @@
 import gc
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -184,3 +186,25 @@ def test_evaluation_at_another_size() -> None:
     assert np.array_equal(labels[1], FRAMES[1][1])
     ((whole, _),) = eval_loader(FRAMES.subset([0, 1]), batch_size=2, workers=0)
     assert torch.allclose(images.mean((2, 3)), whole.mean((2, 3)), atol=0.02)
+
+
+VANISHES = """
+import os, signal, socket
+from multiprocessing.resource_sharer import DupFd
+from search.data.loaders import _begin_worker
+
+_begin_worker(0)
+os.kill(os.getpid(), signal.SIGINT)  # a terminal's Ctrl-C, which is for another
+handed = DupFd(1)
+with socket.socket(socket.AF_UNIX) as vanishing:
+    vanishing.connect(handed._id[0])
+os.write(handed.detach(), b"served")  # by the thread that met the other one before
+raise ValueError("shown")
+"""
+
+
+def test_a_worker_says_nothing_of_one_that_vanishes_as_it_fetches() -> None:
+    done = subprocess.run([sys.executable, "-c", VANISHES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "served")
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.endswith("ValueError: shown\n")
