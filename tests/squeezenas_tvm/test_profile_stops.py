@@ -1,5 +1,6 @@
 """The profile command interrupted by Ctrl-C or a full disk: it says so, keeps what it has, and goes on."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -84,8 +85,8 @@ def test_ctrl_c_leaves_one_line_and_neither_process_nor_file(
     assert len(listening) >= 2  # tracker and server
     assert {address.ip for address in listening} == {"127.0.0.1"}
     for child in (psutil.Process(process.pid), *started):
-        with_torch = [m.path for m in child.memory_maps() if "libtorch" in m.path]
-        assert with_torch == [], child.cmdline()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a build or a session that has ended since
+            assert not [m.path for m in child.memory_maps() if "libtorch" in m.path], child.cmdline()
     process.send_signal(signal.SIGINT)
     code, out, said = finish(process)
     assert (code, out) == (130, "")
