@@ -49,7 +49,7 @@ from search.costs import space_kernels
 from search.resolution import Resolution
 from search.spaces import get_space
 from targets import Target, load_target, open_session
-from targets.fleet import Fleet
+from targets.fleet.fleet import Fleet
 
 FLOOR_CANDIDATES = 8  # a kernel
 BUILD_LIMIT_S = 5.0  # of the engine's builds

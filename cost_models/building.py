@@ -25,7 +25,7 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from cost_models.build_worker import BuildResult, Job, Worker, brief
 from cost_models.errors import CostModelError
-from targets.tools import Tools
+from targets.toolchain.tools import Tools
 
 __all__ = ["BuildPool", "BuildResult", "brief"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from cost_models.environment import differences
 from cost_models.errors import CostModelError, InvalidMeasurement
 from cost_models.table import write_whole
-from targets.power import PowerSensor
+from targets.sensors.power import PowerSensor
 
 FILE = "energy.json"
 SCHEMA_VERSION = 1

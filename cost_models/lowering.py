@@ -21,8 +21,8 @@ from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.float16 import sums_in_float32
 from cost_models.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
-from targets.cuda_compiler import CudaCompiler, cubin_architectures, plain_architecture
-from targets.tools import Tools
+from targets.toolchain.cuda_compiler import CudaCompiler, cubin_architectures, plain_architecture
+from targets.toolchain.tools import Tools
 
 _FINAL = {
     "tirx.is_scheduled": True,

@@ -36,7 +36,7 @@ from cost_models.transfer import Plan, fallbacks, lent, plan
 from cost_models.tuned import kernel_module
 from cost_models.tuning import KernelSearch, SearchSettings
 from targets import BoardState, Fleet, Target, parse_address
-from targets.tools import find_tools
+from targets.toolchain.tools import find_tools
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -21,7 +21,7 @@ from cost_models.ops import Shape
 from cost_models.records import BlockTiming
 from cost_models.running import RunResult, RunSettings, Session, uploaded
 from cost_models.tvm_import import relax, tvm
-from targets.tools import Tools
+from targets.toolchain.tools import Tools
 
 Cache = Literal["warm", "cold"]
 CACHES: tuple[Cache, ...] = ("warm", "cold")

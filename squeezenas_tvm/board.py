@@ -68,8 +68,8 @@ def execute(args: argparse.Namespace) -> Result:
 
 
 def _serve(args: argparse.Namespace, target: "Target") -> Result:
-    from targets.board_server import bind_address, check_route, serve
-    from targets.readings import read_board
+    from targets.rpc.board_server import bind_address, check_route, serve
+    from targets.sensors.readings import read_board
 
     address = bind_address(args.bind, args.interface, expose=args.expose)
     check_route(address, args.tracker)
@@ -86,7 +86,7 @@ def _serve(args: argparse.Namespace, target: "Target") -> Result:
 def _through_ssh(args: argparse.Namespace, target: "Target") -> Result:
     """One SSH connection carries both ways; with it the server on the board ends, too."""
     from targets import list_targets, parse_address
-    from targets.board_server import is_loopback, tunnel_command
+    from targets.rpc.board_server import is_loopback, tunnel_command
 
     host, tracker_port = parse_address(args.tracker)
     if not is_loopback(host):
@@ -114,7 +114,7 @@ def _through_ssh(args: argparse.Namespace, target: "Target") -> Result:
 
 def _run_until_stopped(command: Sequence[str]) -> int:
     """Exit code of a program; 0 when this one was asked to end, which ends the program first."""
-    from targets.processes import until_stopped
+    from targets.rpc.processes import until_stopped
 
     with until_stopped() as stopped:
         try:

@@ -57,8 +57,8 @@ def execute(args: argparse.Namespace) -> Result:
     from search.architecture import load_architecture
     from search.resolution import Resolution
     from targets import TargetError, load_target
-    from targets.tools import find_tools
-    from targets.tracker import tracker_address
+    from targets.rpc.tracker import tracker_address
+    from targets.toolchain.tools import find_tools
 
     architecture, target = load_architecture(args.architecture), load_target(args.target)
     resolution = Resolution.parse(args.resolution)
@@ -155,7 +155,7 @@ def _compile(
     import onnx
 
     from cost_models.lowering import compile_lowered, export, lower
-    from targets.tools import find_tools
+    from targets.toolchain.tools import find_tools
 
     tvm_target, tools = target.tvm_target(), find_tools(target, fingerprint["dtype"])
     tools.install()

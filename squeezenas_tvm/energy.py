@@ -16,7 +16,7 @@ _CALL_MS = 250.0  # of inferences in a row, next to which preparing the frame is
 
 def require_sensor(tracker: str | None) -> None:
     """Before any work. Raises NoPowerSensor, or UsageError for a board's, which is out of reach."""
-    from targets.power import power_sensor
+    from targets.sensors.power import power_sensor
 
     if tracker:
         raise UsageError("--energy reads this machine's power sensor; run the bundle on the board itself")
@@ -38,7 +38,7 @@ def measure_frame(bundle: "Bundle", image: Any, latency_ms: float) -> dict[str, 
         CostModelError: what is there cannot be read, or the place not be written.
     """
     from cost_models.energy import StoredReading, add_reading, measure_energy
-    from targets.power import power_sensor
+    from targets.sensors.power import power_sensor
 
     count = max(1, round(_CALL_MS / latency_ms))
     with power_sensor() as sensor:

@@ -71,7 +71,7 @@ def execute(args: argparse.Namespace) -> Result:
     from search.resolution import Resolution
     from search.spaces import get_space
     from targets import load_target
-    from targets.tools import find_tools
+    from targets.toolchain.tools import find_tools
 
     target, space = load_target(args.target), get_space(args.space)
     resolution = Resolution.parse(args.resolution)

@@ -77,7 +77,7 @@ def _quality(rows: Sequence[Any]) -> dict[str, Any]:
 
 def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
     from cost_models.whole_blocks import CACHES
-    from targets.readings import BoardReading
+    from targets.sensors.readings import BoardReading
 
     how = ", ".join(f"{count} {name}" for name, count in sorted(quality["how"].items()))
     share = quality["share_wider_than_5_percent"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from targets.boards import BoardState
+    from targets.fleet.boards import BoardState
 
 PLAIN_EVERY_S = 5.0  # between two plain lines at first,
 PLAIN_LATER_S = 30.0  # and after three minutes: they fill a log file

@@ -34,7 +34,7 @@ from squeezenas_tvm.report_page import (
     paragraph,
     table,
 )
-from targets.readings import BoardReading
+from targets.sensors.readings import BoardReading
 
 STORE = "measurements.sqlite"
 _AGAIN = "profile again into the same folder: what was measured is kept there and not repeated"

@@ -1,7 +1,5 @@
 """What a device is, how to build for it and how to reach it. Importing this does not import TVM."""
 
-from targets.boards import BoardState
-from targets.dispatch import Done
 from targets.errors import (
     BoardNotBuilt,
     CompileError,
@@ -17,11 +15,13 @@ from targets.errors import (
     WrongVersion,
 )
 from targets.fingerprint import Fingerprint
-from targets.fleet import Fleet
+from targets.fleet.boards import BoardState
+from targets.fleet.dispatch import Done
+from targets.fleet.fleet import Fleet
 from targets.local_machine import LocalMachine
-from targets.readings import BoardReading
-from targets.rpc import LocalServer, local_rpc, parse_address
-from targets.session import Session, open_session
+from targets.rpc.local_server import LocalServer, local_rpc, parse_address
+from targets.rpc.session import Session, open_session
+from targets.sensors.readings import BoardReading
 from targets.target import Target, list_targets, load_target
 
 __all__ = [

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from targets import emulated_board
-from targets.board_check import tvm_version
-from targets.cuda_compiler import CudaCompiler, cubin_architectures, find_cuda_compiler, plain_architecture
 from targets.cuda_stand_in import has_driver, why_no_gpu
 from targets.errors import CompileError, DeviceUnavailable, MissingTool, NoPowerSensor, TargetError
-from targets.linking import find_linker
-from targets.power import power_sensor
-from targets.rpc import parse_address
-from targets.session import Session, open_session
+from targets.rpc.board_check import tvm_version
+from targets.rpc.local_server import parse_address
+from targets.rpc.session import Session, open_session
+from targets.rpc.tracker import Tracker, start_command
+from targets.sensors.power import power_sensor
 from targets.spec import Toolchain
 from targets.target import Target
-from targets.tracker import Tracker, start_command
+from targets.toolchain.cuda_compiler import (
+    CudaCompiler,
+    cubin_architectures,
+    find_cuda_compiler,
+    plain_architecture,
+)
+from targets.toolchain.linker import find_linker
 
 BUILD, FLOAT16, MEASURE, ENERGY = "build", "float16", "measure", "energy"
 _LINKERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")  # what TVM looks for

@@ -26,8 +26,8 @@ from cost_models.tuned import kernel_module
 from cost_models.tuning import KernelSearch
 from cost_models.tvm_import import tvm
 from targets import MissingTool, load_target
-from targets.cuda_compiler import cubin_architectures, find_cuda_compiler
-from targets.tools import Tools, find_tools
+from targets.toolchain.cuda_compiler import cubin_architectures, find_cuda_compiler
+from targets.toolchain.tools import Tools, find_tools
 
 from .some_kernels import argmax, convolution, depthwise, relu
 
@@ -202,7 +202,7 @@ import pickle, sys
 from pathlib import Path
 from cost_models.lowering import compile_lowered, export
 from cost_models.tvm_import import tvm
-from targets.tools import has_cuda_runtime
+from targets.toolchain.tools import has_cuda_runtime
 lowered, tools = tvm.ir.load_json(Path(sys.argv[1]).read_text()), pickle.loads(Path(sys.argv[2]).read_bytes())
 tools.install()
 print(has_cuda_runtime())

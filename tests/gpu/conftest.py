@@ -3,7 +3,7 @@
 import pytest
 
 from targets import Target, TargetError, load_target
-from targets.tools import find_tools
+from targets.toolchain.tools import find_tools
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from cost_models.tuned import kernel_module
 from cost_models.tuning import KernelSearch
 from cost_models.tvm_import import relax, tvm
 from targets import Target, open_session
-from targets.tools import find_tools
+from targets.toolchain.tools import find_tools
 
 pytestmark = pytest.mark.gpu
 WITHIN = {"float32": 1e-4, "float16": 1e-2}  # of the largest value

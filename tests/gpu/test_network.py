@@ -13,7 +13,7 @@ from cost_models.tvm_import import relax, tvm
 from search.architecture import load_architecture
 from search.spaces import camera_network
 from targets import Target
-from targets.tools import find_tools
+from targets.toolchain.tools import find_tools
 
 pytestmark = pytest.mark.gpu
 SHAPE = (1, 64, 128, 3)

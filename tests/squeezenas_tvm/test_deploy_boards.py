@@ -24,8 +24,8 @@ from squeezenas_tvm.bundle_runner import read_manifest
 from squeezenas_tvm.deploy import main
 from squeezenas_tvm.run import main as run
 from targets import MissingTool, load_target
-from targets.cuda_compiler import cubin_architectures
-from targets.tools import find_tools
+from targets.toolchain.cuda_compiler import cubin_architectures
+from targets.toolchain.tools import find_tools
 
 from .helpers import NAME, SIZE, refused_by
 

@@ -33,8 +33,8 @@ from squeezenas_tvm.bundle_runner import dataset_ids
 from targets import BoardNotBuilt, MissingTool, Session, Target, load_target, open_session
 from targets.emulated_board import build, default_folder, environment
 from targets.emulated_board import command as on_the_board
-from targets.tools import find_tools
-from targets.tracker import Tracker
+from targets.rpc.tracker import Tracker
+from targets.toolchain.tools import find_tools
 
 from .helpers import NAME, ROOT, SIZE, command, finish
 from .profiling import alive

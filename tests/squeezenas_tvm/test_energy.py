@@ -13,7 +13,7 @@ from cost_models.shipped import shipped_table
 from cost_models.table import LatencyTable
 from squeezenas_tvm.predict import main as predict
 from squeezenas_tvm.run import main as run
-from targets.power import power_sensor
+from targets.sensors.power import power_sensor
 
 from .helpers import NAME, refused_by
 
@@ -24,7 +24,7 @@ WATTS = 10.0
 def at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with an image, on a machine whose sysfs is its folder ``sys``; measuring is quick."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("targets.power.power_sensor", partial(power_sensor, tmp_path / "sys"))
+    monkeypatch.setattr("targets.sensors.power.power_sensor", partial(power_sensor, tmp_path / "sys"))
     quick = partial(measure_energy, idle_s=0.05, busy_s=0.1)
     monkeypatch.setattr("cost_models.energy.measure_energy", quick)
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "street.png")

@@ -19,7 +19,7 @@ import pytest
 
 import squeezenas_tvm
 from squeezenas_tvm.progress import Display, Pace, Snapshot, TaskLine, duration, progress, show
-from targets.boards import BoardState
+from targets.fleet.boards import BoardState
 
 ROOT = Path(squeezenas_tvm.__file__).parent.parent
 BEST = TaskLine(
@@ -192,7 +192,7 @@ def test_plain_lines_reach_a_log_file_among_others(tmp_path: Path) -> None:
         "import logging, sys\nfrom squeezenas_tvm import cli, progress\n"
         "def work(args):\n"
         "    with progress.show('profile', 2) as display:\n"
-        "        logging.getLogger('targets.fleet').warning('from the fleet')\n"
+        "        logging.getLogger('targets.fleet.fleet').warning('from the fleet')\n"
         "        display.update(progress.Snapshot(title='profile', total=2))\n"
         "    return cli.Result(document={}, text='the result')\n"
         "cli.run_command('run', lambda parser: None, work, [], example='x', kept='x')"
@@ -215,7 +215,7 @@ PROFILE = """
 import logging, os, signal, sys, threading, time
 from squeezenas_tvm import cli
 from squeezenas_tvm.progress import Snapshot, TaskLine, show
-from targets.boards import BoardState
+from targets.fleet.boards import BoardState
 
 def work(args):
     boards = tuple(BoardState(f"10.0.0.{i}:9090", "ready", 10 * i, 0, "", None) for i in range(12))
@@ -236,7 +236,7 @@ def work(args):
 
 def talk(name):
     for index in range(20):
-        logging.getLogger("targets.fleet").info("log %s%d", name, index)
+        logging.getLogger("targets.fleet.fleet").info("log %s%d", name, index)
         time.sleep(0.05)
 
 sys.exit(cli.run_command("run", lambda parser: None, work, [], example="x", kept="x"))

@@ -35,7 +35,7 @@ readings:
 SERVE = """
 import sys
 from targets import TargetError, load_target
-from targets.board_server import serve
+from targets.rpc.board_server import serve
 name, tracker, port = sys.argv[1:]
 try:
     serve(load_target(name), tracker, "127.0.0.1", int(port), lambda: print("ready", flush=True))

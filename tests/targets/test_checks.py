@@ -8,12 +8,12 @@ import pytest
 
 from targets import Target, TargetError, checks, list_targets, load_target
 from targets.checks import BUILD, ENERGY, FLOAT16, MEASURE, Check, check_target
-from targets.cuda_compiler import find_cuda_compiler
 from targets.cuda_stand_in import why_no_gpu
 from targets.errors import MissingTool
-from targets.power import power_sensor
+from targets.rpc.tracker import Tracker
+from targets.sensors.power import power_sensor
 from targets.spec import Rpc, Toolchain
-from targets.tracker import Tracker
+from targets.toolchain.cuda_compiler import find_cuda_compiler
 
 from .conftest import Yard, free_port, wait_until
 

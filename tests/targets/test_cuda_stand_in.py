@@ -19,7 +19,7 @@ for name in cuda_stand_in._SOURCES:
     ctypes.CDLL(str(cuda_stand_in._stand_in(name)))
 """
 ASK_TVM = """
-from targets.tools import has_cuda_runtime
+from targets.toolchain.tools import has_cuda_runtime
 from targets.tvm_import import tvm
 print(has_cuda_runtime(), bool(tvm.cuda(0).exist))
 """

@@ -20,10 +20,10 @@ from targets import (
     load_target,
     open_session,
 )
-from targets.board_check import check_board
+from targets.rpc.board_check import check_board
 
-from .boards import KEY, BoardFiles, serving
-from .conftest import LONG_S, wait_until
+from ..boards import KEY, BoardFiles, serving
+from ..conftest import LONG_S, wait_until
 
 ADVICE = (
     "allowed for test-board: MODE_30W; switch it there (sudo nvpmodel -m NUMBER), or give the target's "

@@ -21,9 +21,9 @@ from targets import (
     load_target,
     open_session,
 )
-from targets.session import NoAnswer, brief, call_within
+from targets.rpc.session import NoAnswer, brief, call_within
 
-from .conftest import LONG_S, Yard, wait_until
+from ..conftest import LONG_S, Yard, wait_until
 
 
 def add_one(session: Session, library: Path) -> tuple[list[float], Any]:

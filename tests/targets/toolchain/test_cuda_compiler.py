@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 
 from targets import CompileError, MissingTool
-from targets.cuda_compiler import CudaCompiler, cubin_architectures, find_cuda_compiler, plain_architecture
+from targets.toolchain.cuda_compiler import (
+    CudaCompiler,
+    cubin_architectures,
+    find_cuda_compiler,
+    plain_architecture,
+)
 
 KERNEL = """
 #include <cuda/std/cstdint>
@@ -144,10 +149,12 @@ def test_none_installed_names_the_packages(tmp_path: Path) -> None:
             not path.name.startswith("nvidia") and path.name != "typing.py"
         ):  # an old backport hides Python's own
             (tmp_path / path.name).symlink_to(path)
-    script = "from targets.cuda_compiler import find_cuda_compiler\nfind_cuda_compiler('sm_72', '11.4')"
+    script = (
+        "from targets.toolchain.cuda_compiler import find_cuda_compiler\nfind_cuda_compiler('sm_72', '11.4')"
+    )
     done = subprocess.run(
         [sys.executable, "-S", "-c", script],
-        env={"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{tmp_path}", "PATH": os.environ["PATH"]},
+        env={"PYTHONPATH": f"{Path(__file__).parents[3]}{os.pathsep}{tmp_path}", "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=False,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from targets.errors import NoPowerSensor
-from targets.power import InaSensor, RaplSensor, SampledEnergy, power_sensor
+from targets.sensors.power import InaSensor, RaplSensor, SampledEnergy, power_sensor
 
 RANGE_UJ = 262_143_328_850
 

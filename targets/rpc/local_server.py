@@ -104,7 +104,7 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
     """Start a tracker and one server on free ports of 127.0.0.1, and stop them on every way out.
 
     Nothing stays behind, neither process nor file, after normal exit, an exception or Ctrl-C, and no process
-    after SIGTERM or SIGKILL of this process either: see `targets.rpc_host`.
+    after SIGTERM or SIGKILL of this process either: see `targets.rpc.local_server_host`.
 
     Raises:
         DeviceUnavailable: the server could not be started.
@@ -114,7 +114,7 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
     try:
         with log.open("wb") as log_file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "targets.rpc_host", key, str(os.getpid())],
+                [sys.executable, "-m", "targets.rpc.local_server_host", key, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -134,7 +134,7 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    packages = str(Path(__file__).parents[1])
+    packages = str(Path(__file__).parents[2])
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [packages, os.environ.get("PYTHONPATH")])),

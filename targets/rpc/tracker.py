@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from targets.errors import DeviceUnavailable, TargetError
-from targets.rpc import parse_address
+from targets.rpc.local_server import parse_address
 from targets.target import Target
 
 _ANSWER_S = 10.0  # a tracker that is up answers in milliseconds

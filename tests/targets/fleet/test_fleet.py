@@ -24,7 +24,7 @@ from targets import (
     WorkFailed,
 )
 
-from .conftest import LONG_S, ROOT, Board, Yard, nothing, slowed, state_of, wait_until
+from ..conftest import LONG_S, ROOT, Board, Yard, nothing, slowed, state_of, wait_until
 
 # Its only board is killed or stopped under it. It must come to an end, with the exit code of the error.
 LONELY = """

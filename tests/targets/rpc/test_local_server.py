@@ -16,7 +16,7 @@ import pytest
 from targets import LocalServer, Target, TargetError, local_rpc, open_session, parse_address
 from targets.local_machine import LocalMachine
 
-from .conftest import LONG_S, ROOT, wait_until
+from ..conftest import LONG_S, ROOT, wait_until
 
 # The forked child inherits the pipe to the host: an owner's death does not close it then.
 OWNER = """
@@ -139,7 +139,7 @@ def test_nothing_outlives_the_host_when_it_is_killed(local_cpu: Target, bad_libr
 
 
 def test_a_host_that_is_stuck_is_killed_with_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("targets.rpc.STOP_S", 0.2)
+    monkeypatch.setattr("targets.rpc.local_server.STOP_S", 0.2)
     with local_rpc("local-cpu") as server:
         processes = below(server)
         processes[0].suspend()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from targets.readings import BoardReading
+from targets.sensors.readings import BoardReading
 
 PROBES = 3  # of which the fastest counts: one alone may have been disturbed
 STRIKES = 3

@@ -1,4 +1,4 @@
-"""Which work goes to which board, and what becomes of both. Passive: `targets.fleet` has the threads."""
+"""Which work goes to which board, and what becomes of both. Passive: `fleet.py` has the threads."""
 
 import threading
 import time
@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from targets.boards import Board, BoardState, faster_than, strike
 from targets.errors import NoBoardLeft, TargetError, WorkFailed
-from targets.readings import BoardReading
-from targets.session import Session
+from targets.fleet.boards import Board, BoardState, faster_than, strike
+from targets.rpc.session import Session
+from targets.sensors.readings import BoardReading
 
 T = TypeVar("T")
 

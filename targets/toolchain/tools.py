@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from targets.cuda_compiler import CudaCompiler, find_cuda_compiler
 from targets.errors import MissingTool
-from targets.linking import Linker, find_linker
 from targets.spec import Toolchain
 from targets.target import Target
+from targets.toolchain.cuda_compiler import CudaCompiler, find_cuda_compiler
+from targets.toolchain.linker import Linker, find_linker
 
 
 @dataclass(frozen=True, slots=True)

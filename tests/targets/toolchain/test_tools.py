@@ -11,7 +11,7 @@ import pytest
 
 import targets
 from targets import MissingTool, Target, load_target
-from targets.tools import Tools, find_tools
+from targets.toolchain.tools import Tools, find_tools
 
 ROOT = Path(targets.__file__).parents[1]
 
@@ -48,7 +48,7 @@ def test_a_board_with_a_gpu_needs_its_compiler_too(name: str, arch: str, major: 
 
 
 def test_no_cuda_runtime_of_tvm_is_named_before_anything_is_built(tmp_path: Path) -> None:
-    script = "import targets\nfrom targets.tools import find_tools\n"
+    script = "import targets\nfrom targets.toolchain.tools import find_tools\n"
     script += "find_tools(targets.load_target('jetson-xavier'))"
     tools_of(load_target("jetson-xavier"))
     for name in ("gcc", "g++"):  # the linker is there, a compiler for this machine is not

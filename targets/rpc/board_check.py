@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from targets.errors import WrongDevice, WrongVersion
-from targets.readings import BoardReading, ask_board
+from targets.sensors.readings import BoardReading, ask_board
 
 if TYPE_CHECKING:
-    from targets.session import Session
+    from targets.rpc.session import Session
 
 log = logging.getLogger(__name__)
 

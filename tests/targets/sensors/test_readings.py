@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from targets import LocalServer, Target, open_session, readings
-from targets.readings import BoardReading, ask_board, read_board
+from targets import LocalServer, Target, open_session
+from targets.sensors import readings
+from targets.sensors.readings import BoardReading, ask_board, read_board
 from targets.spec import Clock, PowerModeQuery, Readings
 
 PATTERN = r"NV Power Mode: (\S+)"

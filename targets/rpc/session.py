@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from targets.board_check import check_board, check_state
 from targets.errors import DeviceUnavailable, TargetError
-from targets.readings import BoardReading
-from targets.rpc import LocalServer, local_rpc
+from targets.rpc.board_check import check_board, check_state
+from targets.rpc.local_server import LocalServer, local_rpc
+from targets.rpc.tracker import Grant, Tracker, no_board, tracker_address
+from targets.sensors.readings import BoardReading
 from targets.target import Target
-from targets.tracker import Grant, Tracker, no_board, tracker_address
 
 _GRACE_S = 2
 
@@ -36,7 +36,7 @@ class NoAnswer(Exception):
 
 
 class Session:
-    """A device of its own from `connect` to `close`. Made by `open_session` and by `targets.fleet.Fleet`.
+    """A device of its own from `connect` to `close`. Made by `open_session` and by `Fleet`.
 
     A lost session shows as the exception of the call that it hit, of whatever type TVM has for it; its
     modules, functions and arrays are dead then.

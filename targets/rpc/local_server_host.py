@@ -1,4 +1,4 @@
-"""The process behind `targets.rpc.local_rpc`: a TVM tracker and RPC server that cannot outlive their owner.
+"""The process behind `local_server.local_rpc`: a TVM tracker and RPC server that cannot outlive their owner.
 
     owner ──stdin/stdout──> host (this process) ──> tracker
                                                 └─> server ──> one worker for each session
@@ -21,8 +21,8 @@ import socket
 import sys
 from collections.abc import Callable
 
-from targets.processes import adopt_orphans, kill_all, kill_children, reap, run_in_child
-from targets.rpc import RESTART, STOP
+from targets.rpc.local_server import RESTART, STOP
+from targets.rpc.processes import adopt_orphans, kill_all, kill_children, reap, run_in_child
 
 _POLL_S = 0.2
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import psutil
 
 from targets.errors import DeviceUnavailable, TargetError
-from targets.processes import adopt_orphans, kill_all, reap, run_in_child, until_stopped
-from targets.readings import FUNCTION, read_board
-from targets.rpc import parse_address
+from targets.rpc.local_server import parse_address
+from targets.rpc.processes import adopt_orphans, kill_all, reap, run_in_child, until_stopped
+from targets.rpc.tracker import Tracker, start_command
+from targets.sensors.readings import FUNCTION, read_board
 from targets.spec import TargetSpec
-from targets.tracker import Tracker, start_command
 
 PORT = 9090
 EVERYWHERE = "0.0.0.0"

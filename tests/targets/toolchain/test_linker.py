@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from targets import CompileError, MissingTool, load_target
-from targets.linking import Linker, find_linker, needed_glibc
 from targets.spec import Toolchain
+from targets.toolchain.linker import Linker, find_linker, needed_glibc
 
 TRIPLE = "aarch64-linux-gnu"
 TOOLCHAIN = Toolchain(triple=TRIPLE, glibc="2.31")

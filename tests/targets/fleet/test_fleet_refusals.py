@@ -13,7 +13,7 @@ from targets import (
     load_target,
 )
 
-from .conftest import LONG_S, Yard, nothing, state_of, wait_until
+from ..conftest import LONG_S, Yard, nothing, state_of, wait_until
 
 
 def test_a_time_limit_must_fit_into_a_session(server: LocalServer, local_cpu: Target) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from targets import LocalServer, Target, TargetError, load_target, open_session
-from targets.board_server import bind_address, check_route, tunnel_command
+from targets.rpc.board_server import bind_address, check_route, tunnel_command
 
-from .boards import BoardFiles, below, gone, start
-from .conftest import LONG_S, free_port, wait_until
+from ..boards import BoardFiles, below, gone, start
+from ..conftest import LONG_S, free_port, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from targets import Target, TargetError
-from targets.tracker import Grant, Tracker, no_board, tracker_address
+from targets.rpc.tracker import Grant, Tracker, no_board, tracker_address
 
-from .conftest import LONG_S, Yard, wait_until
+from ..conftest import LONG_S, Yard, wait_until
 
 
 def test_it_tells_which_boards_are_registered(yard: Yard) -> None:

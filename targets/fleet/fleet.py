@@ -17,13 +17,13 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TypeVar
 
-from targets.boards import PROBES, Board, BoardState
-from targets.dispatch import Dispatch, Done, Job, Limits, Lost
 from targets.errors import DeviceUnavailable, NoBoardLeft, TargetError, UnfitBoard
-from targets.rpc import LocalServer, local_rpc, parse_address
-from targets.session import NoAnswer, Session, brief
+from targets.fleet.boards import PROBES, Board, BoardState
+from targets.fleet.dispatch import Dispatch, Done, Job, Limits, Lost
+from targets.rpc.local_server import LocalServer, local_rpc, parse_address
+from targets.rpc.session import NoAnswer, Session, brief
+from targets.rpc.tracker import Grant, Tracker, no_board, tracker_address
 from targets.target import Target
-from targets.tracker import Grant, Tracker, no_board, tracker_address
 
 _CONNECT_S = 20.0
 _HEALTH_S = 5.0

@@ -1,0 +1,1 @@
+"""What a board says of itself: power mode, clocks, temperatures, power drawn."""
