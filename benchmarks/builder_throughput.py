@@ -14,8 +14,8 @@ import sys
 import time
 from typing import Any
 
-from cost_models.building import BuildPool
-from cost_models.tuning import KernelSearch, SearchSettings
+from cost_models.builder.pool import BuildPool
+from cost_models.tuning.kernel_search import KernelSearch, SearchSettings
 from cost_models.tvm_import import tvm
 
 KINDS = {"tiles": "tiles", "metaschedule": "evolution"}  # name in the report -> source of the search

@@ -12,7 +12,7 @@ from typing import Any
 
 from plain_loop import build
 
-from cost_models.running import RunSettings, arguments_of, run_kernel
+from cost_models.runner.runner import RunSettings, arguments_of, run_kernel
 
 CAREFUL = RunSettings(number=1, repeat=5, min_repeat_s=0.02)
 ROUNDS = 8

@@ -8,9 +8,9 @@ shuffle between grouped convolutions is left out: it moves as many bytes as the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cost_models.graph import Graph, GraphBuilder
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.ops import Activation, Conv2d, GlobalAvgPool, Shape
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.ops import Activation, Conv2d, GlobalAvgPool, Shape
 from search.candidates import SKIP, InvertedResidual
 
 OPERATIONS = ("k3e1", "k3e1g2", "k3e3", "k3e6", "k5e1", "k5e1g2", "k5e3", "k5e6", SKIP)

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from cost_models.database.network_records import WholeNetwork
+from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
-from cost_models.hold_outs import Errors, spearman
-from cost_models.intervals import Prediction
-from cost_models.network_fit import LEAST_NETWORKS
-from cost_models.network_model import NetworkModel, load_networks
-from cost_models.table import LatencyTable
-from cost_models.whole_networks import WholeNetwork
+from cost_models.kernel_models.hold_outs import Errors, spearman
+from cost_models.kernel_models.intervals import Prediction
+from cost_models.network_models.network_fit import LEAST_NETWORKS
+from cost_models.network_models.network_model import NetworkModel, load_networks
 from squeezenas_tvm.network_calibration import calibrate
 
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cost_models.building import brief
-from cost_models.records import Trial
-from cost_models.running import RunSettings, run_kernel
-from cost_models.schedules import trace_text
+from cost_models.builder.pool import brief
+from cost_models.database.records import Trial
+from cost_models.runner.runner import RunSettings, run_kernel
+from cost_models.schedules.serialization import trace_text
 from cost_models.tvm_import import ms, tvm
 
 BUILD_LIMIT_S = 30.0  # of TVM's LocalBuilder

@@ -18,12 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
-from cost_models.hold_outs import SPLITS, Errors, hold_outs
-from cost_models.intervals import Prediction
-from cost_models.kernels import Kernel
-from cost_models.predictor import Predictor
-from cost_models.table import LatencyTable
+from cost_models.ir.fusion import Kernel
+from cost_models.kernel_models.hold_outs import SPLITS, Errors, hold_outs
+from cost_models.kernel_models.intervals import Prediction
+from cost_models.kernel_models.predictor import Predictor
 from search.costs import space_kernels
 from search.resolution import Resolution
 from search.spaces import SPACES

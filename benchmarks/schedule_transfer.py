@@ -25,14 +25,14 @@ from typing import Any
 
 from comparing import Records, in_turns, say
 
-from cost_models.default_schedules import schedule_default
-from cost_models.effort import EFFORTS, Effort
-from cost_models.kernels import Kernel
-from cost_models.profiler import Profiler
-from cost_models.schedules import apply_schedule
-from cost_models.store import MeasurementStore
-from cost_models.transfer import plan
-from cost_models.tuned import kernel_module
+from cost_models.database.store import MeasurementStore
+from cost_models.ir.fusion import Kernel
+from cost_models.lowering.best_schedules import kernel_module
+from cost_models.profiling.profiler import Profiler
+from cost_models.schedules.default import schedule_default
+from cost_models.schedules.serialization import apply_schedule
+from cost_models.tuning.effort import EFFORTS, Effort
+from cost_models.tuning.transfer import plan
 from search.costs import space_kernels
 from search.resolution import Resolution
 from search.spaces import get_space

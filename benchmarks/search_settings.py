@@ -26,15 +26,15 @@ from typing import Any
 from throughput_summary import Records
 from tuning_throughput import choose_kernels
 
-from cost_models.building import BuildPool
-from cost_models.default_schedules import schedule_default
-from cost_models.engine import TRIAL_SETTINGS
-from cost_models.kernels import Kernel
-from cost_models.records import Trial
-from cost_models.running import RunResult, RunSettings, arguments_of, run_kernel
-from cost_models.schedules import Proposal, apply_schedule
-from cost_models.tuned import kernel_module
-from cost_models.tuning import KernelSearch, SearchSettings, best_trial
+from cost_models.builder.pool import BuildPool
+from cost_models.database.records import Trial
+from cost_models.ir.fusion import Kernel
+from cost_models.lowering.best_schedules import kernel_module
+from cost_models.runner.runner import RunResult, RunSettings, arguments_of, run_kernel
+from cost_models.schedules.default import schedule_default
+from cost_models.schedules.serialization import Proposal, apply_schedule
+from cost_models.tuning.kernel_search import KernelSearch, SearchSettings, best_trial
+from cost_models.tuning.scheduler import TRIAL_SETTINGS
 from search.resolution import Resolution
 from squeezenas_tvm.cli import table
 from targets import load_target, open_session

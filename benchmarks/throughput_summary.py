@@ -6,7 +6,7 @@ from typing import Any
 
 from comparing import Records
 
-from cost_models.kernels import Kernel
+from cost_models.ir.fusion import Kernel
 from squeezenas_tvm.cli import table
 
 SIDES = ("plain", "engine")

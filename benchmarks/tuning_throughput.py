@@ -36,15 +36,15 @@ from comparing import Records, in_turns, say
 from plain_loop import Tuned, tune_plainly
 from throughput_summary import PARTS, SIDES, Settings, as_text, results_of, summary
 
-from cost_models.building import BuildPool
-from cost_models.default_schedules import schedule_default
-from cost_models.engine import TRIAL_SETTINGS, Engine, Task
-from cost_models.kernels import Kernel
-from cost_models.ops import Conv2d
-from cost_models.running import arguments_of, run_kernel
-from cost_models.schedules import apply_schedule
-from cost_models.tuned import kernel_module
-from cost_models.tuning import KernelSearch, SearchSettings, best_trial
+from cost_models.builder.pool import BuildPool
+from cost_models.ir.fusion import Kernel
+from cost_models.ir.ops import Conv2d
+from cost_models.lowering.best_schedules import kernel_module
+from cost_models.runner.runner import arguments_of, run_kernel
+from cost_models.schedules.default import schedule_default
+from cost_models.schedules.serialization import apply_schedule
+from cost_models.tuning.kernel_search import KernelSearch, SearchSettings, best_trial
+from cost_models.tuning.scheduler import TRIAL_SETTINGS, Engine, Task
 from search.costs import space_kernels
 from search.resolution import Resolution
 from search.spaces import get_space

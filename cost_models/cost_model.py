@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cost_models.environment import differences
+from cost_models.database.environment import differences
+from cost_models.database.table import LatencyTable
+from cost_models.device_models.fitted_device import FittedDevice
+from cost_models.device_models.prior import OUTSIDE, Prior
 from cost_models.errors import CostModelError, IncompatiblePredictor, MissingEntry
-from cost_models.fitted import FittedDevice
-from cost_models.kernel_graph import KernelGraph
-from cost_models.kernels import Kernel
-from cost_models.network_model import NetworkModel
-from cost_models.predictor import Predictor
-from cost_models.prior import OUTSIDE, Prior
-from cost_models.table import LatencyTable
+from cost_models.ir.fusion import Kernel
+from cost_models.ir.kernel_graph import KernelGraph
+from cost_models.kernel_models.predictor import Predictor
+from cost_models.network_models.network_model import NetworkModel
 
 SOURCES = ("measured", "predicted", "prior")
 _ENDS = ("median_s", "low_s", "high_s")

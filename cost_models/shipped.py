@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cost_models.table import HEADER
+from cost_models.database.table import HEADER
 
 _FOLDER = Path(__file__).parent
 

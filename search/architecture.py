@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cost_models.graph import Graph
+from cost_models.ir.graph import Graph
 from search.errors import InvalidArchitecture, SearchError, near_miss
 from search.spaces import Space, get_space
 from search.strict_yaml import YAML_SUFFIXES, named_yaml, yaml_names

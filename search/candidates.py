@@ -7,8 +7,8 @@ arXiv:1801.04381; SqueezeNAS, arXiv:1908.01748, section 3.1).
 import re
 from dataclasses import dataclass
 
-from cost_models.graph import Graph, GraphBuilder
-from cost_models.ops import (
+from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.ops import (
     Activation,
     ActivationKind,
     Add,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cost_models.database.table import Latency, LatencyTable
 from cost_models.errors import MissingEntry
-from cost_models.kernel_graph import KernelGraph
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.memory import steps
-from cost_models.table import Latency, LatencyTable
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.kernel_graph import KernelGraph
+from cost_models.ir.memory import steps
 from search.architecture import Architecture
 from search.errors import InvalidArchitecture
 from search.objectives import OBJECTIVES
@@ -153,7 +153,7 @@ class SpaceCosts:
         """Ask a target's cost model for every part of a space, once.
 
         Args:
-            power_w: what the device draws while it works; see ``cost_models.energy``.
+            power_w: what the device draws while it works; see ``cost_models.network_models.energy``.
 
         Raises:
             MissingEntry: a kernel that was not measured, where there is neither predictor nor prior.

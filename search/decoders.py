@@ -4,8 +4,8 @@ Inputs of every decoder: ``high`` (coarse map), ``low`` (fine map), ``image`` (g
 Both resize conventions of the authors' networks are kept; mixing them up costs accuracy at borders.
 """
 
-from cost_models.graph import Graph, GraphBuilder
-from cost_models.ops import (
+from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.ops import (
     Activation,
     Add,
     AvgPool2d,

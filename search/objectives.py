@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cost_models.graph import Graph
-from cost_models.kernels import split_into_kernels
-from cost_models.memory import peak_bytes
-from cost_models.ops import Shape
+from cost_models.ir.fusion import split_into_kernels
+from cost_models.ir.graph import Graph
+from cost_models.ir.memory import peak_bytes
+from cost_models.ir.ops import Shape
 
 
 @dataclass(frozen=True, slots=True)

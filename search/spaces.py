@@ -7,8 +7,8 @@ which network is a list of choices. Everything else (training, costs, deployment
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cost_models.graph import Graph, GraphBuilder
-from cost_models.ops import Activation, ActivationKind, ArgMax, Conv2d, Normalize, Shape, ToByte
+from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.ops import Activation, ActivationKind, ArgMax, Conv2d, Normalize, Shape, ToByte
 from search.candidates import SKIP, candidate_graph
 from search.decoders import DECODERS
 from search.errors import InvalidArchitecture, UnknownCandidate, UnknownSpace, near_miss

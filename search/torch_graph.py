@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cost_models.graph import Graph, Node
-from cost_models.ops import (
+from cost_models.ir.graph import Graph, Node
+from cost_models.ir.ops import (
     Activation,
     Add,
     ArgMax,

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from cost_models.errors import InvalidGraph
-from cost_models.weights import check_weights
+from cost_models.ir.weights import check_weights
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.candidates import SKIP
 from search.errors import InvalidWeights, SearchError

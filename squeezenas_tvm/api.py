@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cost_models.table import LatencyTable
+from cost_models.database.table import LatencyTable
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs import network_graph, network_kernels
 from search.resolution import Resolution
@@ -73,7 +73,7 @@ def fit_device(
         InvalidResolution: a size that no network takes.
     """
     from cost_models.cost_model import CostModel
-    from cost_models.fitted import FittedDevice, MeasuredNetwork
+    from cost_models.device_models.fitted_device import FittedDevice, MeasuredNetwork
     from squeezenas_tvm.other_devices import data_sheet, other_devices
 
     measured = [

@@ -27,7 +27,7 @@ Vector = npt.NDArray[np.float64]
 
 def choose(args: argparse.Namespace) -> Result:
     """Write an architecture file for each chosen network, and a CSV file for their latencies."""
-    from cost_models.fewshot import LEAST_NETWORKS
+    from cost_models.device_models.fewshot import LEAST_NETWORKS
     from search.architecture import dump_architecture
     from search.resolution import Resolution
     from search.spaces import get_space
@@ -72,7 +72,7 @@ def choose_architectures(
     Raises:
         UsageError: the space has fewer networks.
     """
-    from cost_models.fewshot import choose_networks
+    from cost_models.device_models.fewshot import choose_networks
     from search.architecture import Architecture
 
     drawn = draw(space, DRAWN, seed)
@@ -110,8 +110,8 @@ def draw(space: "Space", count: int, seed: int) -> Choices:
 
 def work_of_choices(space: "Space", resolution: "Resolution", choices: Choices, num_classes: int) -> Vector:
     """``fewshot.work_of_networks`` of many networks at once: (networks, terms)."""
-    from cost_models.fewshot import TERMS, work_of
-    from cost_models.kernels import split_into_kernels
+    from cost_models.device_models.fewshot import TERMS, work_of
+    from cost_models.ir.fusion import split_into_kernels
 
     def work(part: Any) -> Vector:
         return work_of(split_into_kernels(part.graph, part.inputs))
@@ -136,7 +136,7 @@ def _template(networks: list[str], resolution: "Resolution") -> str:
 
 def _write_new(folder: Path, files: dict[str, str]) -> None:
     """Write what is not there yet. Raises UsageError rather than overwrite what somebody has filled in."""
-    from cost_models.table import write_whole
+    from cost_models.database.table import write_whole
 
     for name, text in files.items():
         path = folder / name

@@ -109,13 +109,13 @@ def deploy(
     Raises:
         InvalidWeights, TargetError, UsageError: before anything long is started.
     """
-    from cost_models.environment import environment
-    from cost_models.interrupts import HeldInterrupts
-    from cost_models.kernels import split_into_kernels
-    from cost_models.onnx_export import to_onnx
+    from cost_models.database.environment import environment
+    from cost_models.ir.fusion import split_into_kernels
+    from cost_models.onnx_io.exporter import to_onnx
     from search.spaces import camera_network
     from search.weights import load_weights_apart
     from squeezenas_tvm.bundle import assemble
+    from targets.support.interrupts import HeldInterrupts
 
     fingerprint = environment(target, dtype)
     with tempfile.TemporaryDirectory() as scratch, assemble(out) as folder:
@@ -125,7 +125,7 @@ def deploy(
         model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
         kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
         if trials:
-            from cost_models.effort import Effort
+            from cost_models.tuning.effort import Effort
             from squeezenas_tvm.measuring import measure_kernels
 
             measure_kernels(
@@ -154,7 +154,7 @@ def _compile(
     """Compile with the fastest schedules on record; write network.onnx and model.so."""
     import onnx
 
-    from cost_models.lowering import compile_lowered, export, lower
+    from cost_models.lowering.lower import compile_lowered, export, lower
     from targets.toolchain.tools import find_tools
 
     tvm_target, tools = target.tvm_target(), find_tools(target, fingerprint["dtype"])
@@ -192,8 +192,8 @@ def _tuned_modules(
     kernels: Sequence[Any], fingerprint: Mapping[str, Any], tvm_target: Any, measurements: Path
 ) -> dict[str, Any]:
     """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""
-    from cost_models.store import MeasurementStore
-    from cost_models.tuned import tuned_modules
+    from cost_models.database.store import MeasurementStore
+    from cost_models.lowering.best_schedules import tuned_modules
 
     path = measurements / "measurements.sqlite"
     if not path.exists():

@@ -37,7 +37,7 @@ def measure_frame(bundle: "Bundle", image: Any, latency_ms: float) -> dict[str, 
         InvalidMeasurement, NoPowerSensor: the sensor does not work here, or no more.
         CostModelError: what is there cannot be read, or the place not be written.
     """
-    from cost_models.energy import StoredReading, add_reading, measure_energy
+    from cost_models.network_models.energy import StoredReading, add_reading, measure_energy
     from targets.sensors.power import power_sensor
 
     count = max(1, round(_CALL_MS / latency_ms))
@@ -74,7 +74,7 @@ def usual_power(model: "CostModel", folder: Path | None) -> float | None:
     Raises:
         CostModelError: the readings there cannot be read.
     """
-    from cost_models.energy import usual_power_w
+    from cost_models.network_models.energy import usual_power_w
 
     fingerprint = None if model.table is None else model.table.fingerprint
     return usual_power_w(results_folder(model.target, folder), fingerprint)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from squeezenas_tvm.progress import Snapshot, show
 
 if TYPE_CHECKING:
-    from cost_models.hold_outs import HoldOut, Predict
-    from cost_models.kernels import Kernel
-    from cost_models.predictor import Predictor
-    from cost_models.store import MeasurementStore
-    from cost_models.table import LatencyTable
+    from cost_models.database.store import MeasurementStore
+    from cost_models.database.table import LatencyTable
+    from cost_models.ir.fusion import Kernel
+    from cost_models.kernel_models.hold_outs import HoldOut, Predict
+    from cost_models.kernel_models.predictor import Predictor
 
 SEED = 0  # of the hold-outs
 _MOST, _KERNELS = 5, 2000  # groups left out of a split, and kernels in all their fits: half a minute
@@ -21,7 +21,7 @@ def measured_kernels(
     table: "LatencyTable", store: "MeasurementStore"
 ) -> "tuple[Sequence[Kernel], Sequence[float]]":
     """What a predictor is fitted to: all kernels with samples, whatever their space; seconds of each."""
-    from cost_models.kernels import Kernel
+    from cost_models.ir.fusion import Kernel
 
     described = store.kernels()
     rows = {key: row for key, row in table.rows.items() if row.samples_s}
@@ -33,7 +33,7 @@ def fit_predictor(
     table: "LatencyTable", store: "MeasurementStore", folder: Path, made_by: str
 ) -> "Predictor | None":
     """Fit all measured rows and save; None where they are too few."""
-    from cost_models.predictor import LEAST_KERNELS, Predictor
+    from cost_models.kernel_models.predictor import LEAST_KERNELS, Predictor
 
     kernels, seconds = measured_kernels(table, store)
     if len(kernels) < LEAST_KERNELS:
@@ -48,8 +48,8 @@ def try_predictor(table: "LatencyTable", store: "MeasurementStore") -> "Mapping[
 
     Takes up to half a minute and shows how far it is. The larger the table, the fewer groups are tried.
     """
-    from cost_models.hold_outs import hold_outs
-    from cost_models.predictor import Predictor
+    from cost_models.kernel_models.hold_outs import hold_outs
+    from cost_models.kernel_models.predictor import Predictor
 
     def fit(some: "Sequence[Kernel]", some_s: Sequence[float]) -> "Predict":
         return Predictor.fit(some, some_s, table.fingerprint).predict

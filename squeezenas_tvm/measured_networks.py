@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
-    from cost_models.fitted import MeasuredNetwork
-    from cost_models.kernels import Kernel
+    from cost_models.device_models.fitted_device import MeasuredNetwork
+    from cost_models.ir.fusion import Kernel
 
 NEEDED, FREE = ("network", "resolution", "latency_ms"), ("runs", "note")
 _MANY = 1e7  # ms: hours; such a number is a typing error, or microseconds
@@ -41,8 +41,8 @@ def read_networks(path: Path) -> "tuple[list[MeasuredNetwork], list[str]]":
     Raises:
         UsageError: names every fault with its line.
     """
-    from cost_models.fewshot import LEAST_NETWORKS
-    from cost_models.fitted import MeasuredNetwork
+    from cost_models.device_models.fewshot import LEAST_NETWORKS
+    from cost_models.device_models.fitted_device import MeasuredNetwork
 
     faults: list[str] = []
     measured: dict[tuple[Kernel, ...], list[_Row]] = {}
@@ -133,8 +133,8 @@ def _kernels(network: str, resolution: str, folder: Path) -> "tuple[Kernel, ...]
     from search.resolution import Resolution
 
     if Path(network).suffix == ".onnx":
-        from cost_models.kernels import split_into_kernels
-        from cost_models.onnx_import import read_onnx
+        from cost_models.ir.fusion import split_into_kernels
+        from cost_models.onnx_io.importer import read_onnx
 
         imported = read_onnx(folder / network, Resolution.parse(resolution) if resolution else None)
         return tuple(split_into_kernels(imported.graph, imported.inputs))

@@ -15,17 +15,17 @@ from squeezenas_tvm.network_calibration import fit_network_model, time_whole
 from squeezenas_tvm.progress import Display, Pace, Snapshot, TaskLine, show
 
 if TYPE_CHECKING:
-    from cost_models.block_runs import Block
-    from cost_models.effort import Effort
-    from cost_models.hold_outs import HoldOut
-    from cost_models.kernels import Kernel
-    from cost_models.network_model import NetworkModel
-    from cost_models.network_runs import Network
-    from cost_models.predictor import Predictor
-    from cost_models.profiler import Profiler
-    from cost_models.store import MeasurementStore
-    from cost_models.table import LatencyTable
-    from cost_models.whole_blocks import Additivity
+    from cost_models.database.store import MeasurementStore
+    from cost_models.database.table import LatencyTable
+    from cost_models.ir.fusion import Kernel
+    from cost_models.kernel_models.hold_outs import HoldOut
+    from cost_models.kernel_models.predictor import Predictor
+    from cost_models.network_models.network_model import NetworkModel
+    from cost_models.profiling.blocks import Block
+    from cost_models.profiling.networks import Network
+    from cost_models.profiling.profiler import Profiler
+    from cost_models.runner.module_runner import Additivity
+    from cost_models.tuning.effort import Effort
     from targets import Target
 
 PARTS = ("sampling", "evolution", "build", "upload", "run")
@@ -77,8 +77,8 @@ def measure_kernels(
     Raises:
         FailedWork: not one kernel could be measured.
     """
-    from cost_models.profiler import Profiler
-    from cost_models.store import MeasurementStore
+    from cost_models.database.store import MeasurementStore
+    from cost_models.profiling.profiler import Profiler
 
     with MeasurementStore.open(folder / "measurements.sqlite") as store:
         profiler = Profiler(target, store, dtype=dtype, tracker=tracker, seed=seed)
@@ -159,8 +159,8 @@ def _table(
     store: "MeasurementStore", target: "Target", profiler: "Profiler", wanted: "Sequence[Kernel]"
 ) -> "LatencyTable":
     """The table; kernels without a working schedule are estimated from those that have one."""
-    from cost_models.roofline import PhysicalModel
-    from cost_models.table import LatencyTable
+    from cost_models.database.table import LatencyTable
+    from cost_models.kernel_models.roofline import PhysicalModel
 
     measured = LatencyTable.from_store(store, target.name, profiler.fingerprint)
     by_key = {kernel.key: kernel for kernel in wanted}
@@ -178,8 +178,8 @@ def _table(
 def _additivity(
     profiler: "Profiler", table: "LatencyTable", blocks: "Sequence[Block]", watch: _Watch
 ) -> "Additivity":
-    from cost_models.block_runs import time_blocks
     from cost_models.errors import MissingEntry
+    from cost_models.profiling.blocks import time_blocks
 
     whole = []
     for name, graph, inputs in blocks:

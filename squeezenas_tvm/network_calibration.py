@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cost_models.kernel_graph import KernelGraph
-    from cost_models.network_model import NetworkModel
-    from cost_models.network_runs import Network
-    from cost_models.profiler import Profiler
-    from cost_models.store import MeasurementStore
-    from cost_models.table import LatencyTable
-    from cost_models.whole_networks import About, WholeNetwork
+    from cost_models.database.network_records import About, WholeNetwork
+    from cost_models.database.store import MeasurementStore
+    from cost_models.database.table import LatencyTable
+    from cost_models.ir.kernel_graph import KernelGraph
+    from cost_models.network_models.network_model import NetworkModel
+    from cost_models.profiling.networks import Network
+    from cost_models.profiling.profiler import Profiler
     from search.resolution import Resolution
     from search.spaces import Space
 
@@ -29,8 +29,8 @@ def draw_networks(
     They are taken at even distances in multiply-accumulates, so that small and large ones occur. What was
     measured has no say: the same command means the same networks wherever it is repeated.
     """
-    from cost_models.network_runs import Network
-    from cost_models.whole_networks import About
+    from cost_models.database.network_records import About
+    from cost_models.profiling.networks import Network
     from search.architecture import Architecture
     from search.costs import network_kernels
     from search.spaces import camera_network
@@ -66,7 +66,7 @@ def time_whole(
     profiler: "Profiler", table: "LatencyTable", networks: "Sequence[Network]", tick: Callable[[], None]
 ) -> None:
     """Build and time networks, as far as their kernels were measured; what is on record is not repeated."""
-    from cost_models.network_runs import time_networks
+    from cost_models.profiling.networks import time_networks
 
     known = {key for key, row in table.rows.items() if row.samples_s}
     found = [network for network in networks if all(kernel.key in known for kernel in network.kernels)]
@@ -85,8 +85,8 @@ def fit_network_model(
     Args:
         environment: digest under which the networks were stored.
     """
-    from cost_models.network_model import MODEL
-    from cost_models.network_runs import whole_networks
+    from cost_models.network_models.network_model import MODEL
+    from cost_models.profiling.networks import whole_networks
 
     networks = whole_networks(store, environment, table)
     found = calibrate(networks, table, f"{len(networks)} networks timed whole on {table.machine}")
@@ -104,7 +104,7 @@ def calibrate(
     networks: "Sequence[WholeNetwork]", table: "LatencyTable", origin: str
 ) -> "tuple[NetworkModel, list[WholeNetwork]] | None":
     """The estimate of networks, fitted to those whose kernels the table has, and these; None if too few."""
-    from cost_models.network_fit import LEAST_NETWORKS, TimedNetwork, fit_networks
+    from cost_models.network_models.network_fit import LEAST_NETWORKS, TimedNetwork, fit_networks
 
     timed, told = [], []
     for network in networks:

@@ -12,9 +12,9 @@ from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
-    from cost_models.fitted import FittedDevice
-    from cost_models.prior import Prior
-    from cost_models.table import LatencyTable
+    from cost_models.database.table import LatencyTable
+    from cost_models.device_models.fitted_device import FittedDevice
+    from cost_models.device_models.prior import Prior
     from squeezenas_tvm.bundle_runner import Bundle
     from targets import Target
 
@@ -105,8 +105,8 @@ def latency_table(target: "Target", folder: Path | None = None) -> "LatencyTable
 
     Raises IncompatibleTable saying what is wrong with it; for a local target, also one of another machine.
     """
+    from cost_models.database.table import HEADER, LatencyTable
     from cost_models.shipped import shipped_table
-    from cost_models.table import HEADER, LatencyTable
 
     own = results_folder(target.name, folder)
     shipped = shipped_table(target.name)
@@ -133,11 +133,11 @@ def cost_model(target: "Target", folder: Path | None = None) -> "CostModel":
         CostModelError: there is no source at all.
     """
     from cost_models.cost_model import CostModel
-    from cost_models.fitted import FILE
-    from cost_models.network_model import MODEL, NetworkModel
-    from cost_models.predictor import MANIFEST, Predictor
+    from cost_models.database.table import HEADER
+    from cost_models.device_models.fitted_device import FILE
+    from cost_models.kernel_models.predictor import MANIFEST, Predictor
+    from cost_models.network_models.network_model import MODEL, NetworkModel
     from cost_models.shipped import shipped_table
-    from cost_models.table import HEADER
 
     own = results_folder(target.name, folder)
     if (own / HEADER).exists() or (folder is not None and not (own / FILE).exists()):
@@ -160,9 +160,9 @@ def share_text(shares: Mapping[str, float]) -> str:
 
 def _prior(target: "Target", folder: Path) -> "Prior | FittedDevice | None":
     """The target as fitted to networks that were measured on it, else its prior, else None."""
+    from cost_models.device_models.fitted_device import FILE, FittedDevice
+    from cost_models.device_models.prior import find_prior
     from cost_models.errors import CostModelError
-    from cost_models.fitted import FILE, FittedDevice
-    from cost_models.prior import find_prior
     from squeezenas_tvm.other_devices import find_other
 
     if (folder / FILE).exists():
@@ -178,9 +178,9 @@ def _matching_table(folder: Path, target: "Target") -> "LatencyTable":
 
     Raises IncompatibleTable saying what differs.
     """
-    from cost_models.environment import differences, environment
+    from cost_models.database.environment import differences, environment
+    from cost_models.database.table import LatencyTable
     from cost_models.errors import IncompatibleTable
-    from cost_models.table import LatencyTable
 
     table = LatencyTable.load(folder, target=target.name)
     if target.kind == "local":

@@ -9,7 +9,7 @@ from squeezenas_tvm.options import RESULTS
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
-    from cost_models.prior import Prior
+    from cost_models.device_models.prior import Prior
     from targets import Target
 
 _log = logging.getLogger("squeezenas_tvm.other_devices")
@@ -27,7 +27,7 @@ def other_devices(
         measured_s: latencies on the target. A prior that was calibrated on one of these very numbers is left
             out: it would tell them from memory.
     """
-    from cost_models.table import HEADER
+    from cost_models.database.table import HEADER
     from targets import list_targets
 
     profiled = (path.parent.name for path in RESULTS.glob(f"*/{HEADER}"))
@@ -39,7 +39,7 @@ def other_devices(
 
 
 def _has_seen(model: "CostModel", measured_s: Sequence[float]) -> bool:
-    from cost_models.prior import Prior
+    from cost_models.device_models.prior import Prior
 
     known = model.prior.networks if isinstance(model.prior, Prior) else ()
     return any(math.isclose(network.measured_s, s, rel_tol=1e-6) for network in known for s in measured_s)
@@ -58,8 +58,8 @@ def find_other(target: "Target", name: str, dtype: str) -> "CostModel | None":
 
 def data_sheet(target: "Target", dtype: str) -> "Prior | None":
     """What the target's peaks say of its rates; None where its file has none."""
+    from cost_models.device_models.prior import Prior
     from cost_models.errors import CostModelError
-    from cost_models.prior import Prior
 
     try:
         return Prior.from_peaks(target, dtype)
@@ -73,10 +73,10 @@ def _known(name: str, target: str, dtype: str) -> "CostModel | None":
     Raises CostModelError where a file of it is damaged.
     """
     from cost_models.cost_model import CostModel
-    from cost_models.predictor import MANIFEST, Predictor
-    from cost_models.prior import shipped_prior
+    from cost_models.database.table import HEADER, LatencyTable
+    from cost_models.device_models.prior import shipped_prior
+    from cost_models.kernel_models.predictor import MANIFEST, Predictor
     from cost_models.shipped import shipped_table
-    from cost_models.table import HEADER, LatencyTable
 
     prior = shipped_prior(name)
     if name == target:

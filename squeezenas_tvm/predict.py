@@ -15,10 +15,10 @@ from squeezenas_tvm.predict_onnx import is_onnx, outside, outside_text, read
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
-    from cost_models.graph import Graph
-    from cost_models.kernel_graph import KernelGraph
-    from cost_models.onnx_import import Imported
-    from cost_models.ops import Shape
+    from cost_models.ir.graph import Graph
+    from cost_models.ir.kernel_graph import KernelGraph
+    from cost_models.ir.ops import Shape
+    from cost_models.onnx_io.importer import Imported
     from search.resolution import Resolution
 
 EXAMPLE = (
@@ -82,7 +82,7 @@ class _Network:
 
 
 def _network(name: str, given: "Resolution | None", usual: "Resolution") -> _Network:
-    from cost_models.kernel_graph import KernelGraph
+    from cost_models.ir.kernel_graph import KernelGraph
     from search.architecture import load_architecture
     from search.costs import network_graph
     from search.spaces import camera_network
@@ -134,7 +134,7 @@ def _describe(network: _Network, model: "CostModel", power_w: float | None) -> d
 
 def _counts(graph: "Graph", inputs: "Mapping[str, Shape]") -> dict[str, int]:
     """What follows from the layers alone."""
-    from cost_models.memory import planned_bytes
+    from cost_models.ir.memory import planned_bytes
     from search.objectives import count
 
     counted = count(graph, inputs)
@@ -182,7 +182,7 @@ def _text(networks: list[dict[str, Any]], model: "CostModel", power_w: float | N
 
 def _warn_of_unsure(network: dict[str, Any], model: "CostModel") -> None:
     """Names kernels far from all that was measured; where nothing was, the prior's origin says so."""
-    from cost_models.prior import Prior
+    from cost_models.device_models.prior import Prior
 
     unsure = network["unsure"]
     if not unsure or (model.table is None and isinstance(model.prior, Prior)):

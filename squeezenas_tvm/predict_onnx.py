@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cost_models.cost_model import Cost
-    from cost_models.kernels import Kernel
-    from cost_models.onnx_import import Imported
+    from cost_models.ir.fusion import Kernel
+    from cost_models.onnx_io.importer import Imported
     from search.resolution import Resolution
 
 ONNX = ".onnx"
@@ -23,7 +23,7 @@ def read(name: str, resolution: "Resolution | None") -> "Imported":
 
     Raises InvalidGraph saying why latencies cannot be told for it.
     """
-    from cost_models.onnx_import import read_onnx
+    from cost_models.onnx_io.importer import read_onnx
 
     return read_onnx(Path(name), resolution)
 
@@ -34,8 +34,8 @@ def outside(network: "Imported", costs: "Mapping[Kernel, Cost]") -> list[dict[st
     Args:
         costs: of every kernel of the network.
     """
-    from cost_models.kernels import kernel_calls
-    from cost_models.ops import Foreign
+    from cost_models.ir.fusion import kernel_calls
+    from cost_models.ir.ops import Foreign
 
     operations = {node.name: node.op for node in network.graph.nodes}
     calls = kernel_calls(network.graph, network.inputs)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from cost_models.effort import EFFORTS, Effort
+from cost_models.tuning.effort import EFFORTS, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command
 from squeezenas_tvm.from_networks import add_few_networks, few_networks
 from squeezenas_tvm.measuring import measure_kernels

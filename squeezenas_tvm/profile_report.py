@@ -14,7 +14,7 @@ from squeezenas_tvm.measuring import PARTS, Measured
 from squeezenas_tvm.progress import duration
 
 if TYPE_CHECKING:
-    from cost_models.hold_outs import Errors
+    from cost_models.kernel_models.hold_outs import Errors
 
 SCHEMA_VERSION = 1  # of the document; files from before it was written are of 1 as well
 WIDE = 0.05
@@ -31,7 +31,7 @@ def report(
     measured: Measured, kernels: Sequence[Any], space: Any, resolution: Any, classes: int, folder: Path
 ) -> Result:
     """Write the document of a profile beside its table, and say it in words; exit code 1 for holes."""
-    from cost_models.table import write_whole
+    from cost_models.database.table import write_whole
     from search.costs import cost_table
 
     costs = cost_table(measured.table, space, resolution, classes)
@@ -76,7 +76,7 @@ def _quality(rows: Sequence[Any]) -> dict[str, Any]:
 
 
 def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
-    from cost_models.whole_blocks import CACHES
+    from cost_models.runner.module_runner import CACHES
     from targets.sensors.readings import BoardReading
 
     how = ", ".join(f"{count} {name}" for name, count in sorted(quality["how"].items()))
@@ -117,7 +117,7 @@ def _predictor(measured: Measured) -> dict[str, Any] | None:
 
 
 def _predictor_text(measured: Measured) -> list[str]:
-    from cost_models.predictor import LEAST_KERNELS
+    from cost_models.kernel_models.predictor import LEAST_KERNELS
 
     if measured.predictor is None:
         return [

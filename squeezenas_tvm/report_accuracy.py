@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cost_models.hold_outs import Errors, HoldOut
-from cost_models.network_model import NetworkModel, load_networks
-from cost_models.predictor import Predictor
+from cost_models.kernel_models.hold_outs import Errors, HoldOut
+from cost_models.kernel_models.predictor import Predictor
+from cost_models.network_models.network_model import NetworkModel, load_networks
 from squeezenas_tvm.profile_report import ERRORS, LEFT_OUT, error_cells
 from squeezenas_tvm.report_charts import Series, chart, row
 from squeezenas_tvm.report_page import Markup, Section, element, join, paragraph, table

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.roofline import PhysicalModel
-from cost_models.table import Latency, LatencyTable
+from cost_models.database.table import Latency, LatencyTable
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.kernel_models.roofline import PhysicalModel
 from search.costs import CostTable, cost_table
 from search.resolution import Resolution
 from search.spaces import SPACES, Part, Space

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from cost_models.cost_model import CostModel, Total
+from cost_models.database.store import MeasurementStore
+from cost_models.database.table import HEADER, LatencyTable
 from cost_models.errors import MissingEntry
-from cost_models.hold_outs import Errors, HoldOut
-from cost_models.network_model import MODEL, NetworkModel
-from cost_models.predictor import MANIFEST, Predictor
-from cost_models.store import MeasurementStore
-from cost_models.table import HEADER, LatencyTable
-from cost_models.whole_blocks import Ratio
+from cost_models.kernel_models.hold_outs import Errors, HoldOut
+from cost_models.kernel_models.predictor import MANIFEST, Predictor
+from cost_models.network_models.network_model import MODEL, NetworkModel
+from cost_models.runner.module_runner import Ratio
 from search.architecture import list_architectures, load_architecture
 from search.costs import network_graph
 from squeezenas_tvm import report_accuracy

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cost_models.records import now_utc
-from cost_models.table import write_whole
+from cost_models.database.records import now_utc
+from cost_models.database.table import write_whole
 from search.errors import InvalidSearch
 from search.strategy.front import Judged
 from search.strict_yaml import parse_document

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cost_models.table import write_whole
+from cost_models.database.table import write_whole
 from search.architecture import Architecture, dump_architecture
 from search.strategy.goal import Budget
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from cost_models.table import write_whole
+from cost_models.database.table import write_whole
 from search.architecture import Architecture, dump_architecture
 from search.costs import SpaceCosts
 from search.data.frames import Data

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cost_models.interrupts import HeldInterrupts
 from search.data.loaders import Batch, TrainLoader
 from search.errors import FailedTraining
 from search.strategy.recipe import SearchRecipe
@@ -21,6 +20,7 @@ from search.strategy.resource import ExpectedCosts, ResourceLoss
 from search.supernet import Supernet
 from search.training.distributed import KEPT, Ranks
 from search.training.losses import SegmentationLoss
+from targets.support.interrupts import HeldInterrupts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

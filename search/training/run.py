@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from cost_models.interrupts import HeldInterrupts
 from search.architecture import Architecture
 from search.data import Augmentation, Data
 from search.data.loaders import TrainLoader, eval_loader, train_loader
@@ -29,6 +28,7 @@ from search.training.recipe import Recipe, Stage
 from search.training.records import Records, Row
 from search.training.trainer import Trainer
 from search.weights import Array
+from targets.support.interrupts import HeldInterrupts
 
 CHECKPOINT = "last.ckpt"
 COLUMNS = (

@@ -12,7 +12,7 @@ import fewshot_fbnet
 import numpy as np
 import pytest
 
-from cost_models.fewshot import TERMS, work_of_networks
+from cost_models.device_models.fewshot import TERMS, work_of_networks
 
 ROOT = Path(__file__).parent.parent.parent
 DATA = ROOT.parent / "shared" / "data" / "fbnet-latency" / "fbnet_latency.npz"

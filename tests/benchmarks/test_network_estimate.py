@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from network_estimate import report
 
+from cost_models.database.network_records import WholeNetwork
+from cost_models.database.table import LatencyTable, Row
 from cost_models.errors import CostModelError
-from cost_models.network_model import NetworkModel
-from cost_models.table import LatencyTable, Row
-from cost_models.whole_networks import WholeNetwork
+from cost_models.network_models.network_model import NetworkModel
 from search.resolution import Resolution
 from search.spaces import get_space
 from squeezenas_tvm.network_calibration import draw_networks

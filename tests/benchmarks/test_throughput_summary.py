@@ -8,9 +8,9 @@ import pytest
 from comparing import Records
 from throughput_summary import as_text, results_of, summary
 
-from cost_models.graph import Graph, Node
-from cost_models.kernels import Kernel
-from cost_models.ops import Activation
+from cost_models.ir.fusion import Kernel
+from cost_models.ir.graph import Graph, Node
+from cost_models.ir.ops import Activation
 
 SETTINGS = {"resolution": "64x128", "kernels": 2, "trials": 10, "group": 2, "seed": 0}
 

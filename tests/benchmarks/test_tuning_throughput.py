@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tuning_throughput import choose_kernels
 
-from cost_models.ops import Conv2d
+from cost_models.ir.ops import Conv2d
 from search.resolution import Resolution
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from cost_models.onnx_import import Imported, from_onnx
-from cost_models.ops import Op
+from cost_models.ir.ops import Op
+from cost_models.onnx_io.importer import Imported, from_onnx
 
 MAP = (1, 8, 16, 32)
 node = helper.make_node

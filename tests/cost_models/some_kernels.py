@@ -1,8 +1,8 @@
 """Kernels as spaces of inverted residuals have them, for tests that need a few or a whole space."""
 
-from cost_models.graph import Graph, GraphBuilder
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.ops import Activation, Add, ArgMax, Conv2d, Foreign, Normalize, Op
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.ops import Activation, Add, ArgMax, Conv2d, Foreign, Normalize, Op
 
 
 def convolution(

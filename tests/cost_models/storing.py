@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cost_models.records import Trial
+from cost_models.database.records import Trial
 from targets.fingerprint import Fingerprint
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ KERNEL = "conv1x1-16-32"
 # Waits for a line, then opens all files named.
 OPENER = """
 import sys
-from cost_models.store import MeasurementStore
+from cost_models.database.store import MeasurementStore
 print('ready', flush=True)
 input()
 for path in sys.argv[1:]:

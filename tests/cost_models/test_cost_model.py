@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from cost_models.cost_model import CostModel
+from cost_models.database.table import LatencyTable, Row
+from cost_models.device_models.prior import OUTSIDE, Prior
 from cost_models.errors import CostModelError, MissingEntry
-from cost_models.graph import GraphBuilder
-from cost_models.hold_outs import Errors
-from cost_models.kernel_graph import KernelGraph
-from cost_models.network_model import NetworkModel
-from cost_models.ops import Conv2d, Foreign
-from cost_models.predictor import Predictor
-from cost_models.prior import OUTSIDE, Prior
-from cost_models.table import LatencyTable, Row
+from cost_models.ir.graph import GraphBuilder
+from cost_models.ir.kernel_graph import KernelGraph
+from cost_models.ir.ops import Conv2d, Foreign
+from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.predictor import Predictor
+from cost_models.network_models.network_model import NetworkModel
 from targets import load_target
 
 from .some_kernels import convolution, depthwise, only, relu, space, transposed

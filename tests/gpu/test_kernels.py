@@ -8,17 +8,17 @@ import onnx
 import onnxruntime
 import pytest
 
-from cost_models.building import BuildPool
-from cost_models.graph import GraphBuilder
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.lowering import compile_lowered, kernels, lower
-from cost_models.onnx_export import to_onnx
-from cost_models.ops import Activation, Add, Conv2d
-from cost_models.reference import Reference
-from cost_models.running import RunSettings, arguments_of, run_kernel
-from cost_models.search_settings import SearchSettings
-from cost_models.tuned import kernel_module
-from cost_models.tuning import KernelSearch
+from cost_models.builder.pool import BuildPool
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.graph import GraphBuilder
+from cost_models.ir.ops import Activation, Add, Conv2d
+from cost_models.lowering.best_schedules import kernel_module
+from cost_models.lowering.lower import compile_lowered, kernels, lower
+from cost_models.onnx_io.exporter import to_onnx
+from cost_models.runner.reference import Reference
+from cost_models.runner.runner import RunSettings, arguments_of, run_kernel
+from cost_models.tuning.kernel_search import KernelSearch
+from cost_models.tuning.settings import SearchSettings
 from cost_models.tvm_import import relax, tvm
 from targets import Target, open_session
 from targets.toolchain.tools import find_tools

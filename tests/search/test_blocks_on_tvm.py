@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 import torch
 
-from cost_models.graph import Graph, GraphBuilder
-from cost_models.lowering import compile_lowered, lower
-from cost_models.onnx_export import to_onnx
-from cost_models.ops import Shape
+from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.ops import Shape
+from cost_models.lowering.lower import compile_lowered, lower
+from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import relax, tvm
 from search.architecture import list_architectures, load_architecture
 from search.resolution import Resolution

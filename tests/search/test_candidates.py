@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from cost_models.graph import Graph
-from cost_models.ops import Activation, Add, Concat, Conv2d, GlobalAvgPool, Mul, ShiftByOne
+from cost_models.ir.graph import Graph
+from cost_models.ir.ops import Activation, Add, Concat, Conv2d, GlobalAvgPool, Mul, ShiftByOne
 from search.candidates import SKIP, InvertedResidual, candidate_graph, skip_graph
 from search.errors import UnknownCandidate
 from search.spaces import SPACES, SQUEEZENAS_CANDIDATES

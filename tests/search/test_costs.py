@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from cost_models.cost_model import CostModel, Total
+from cost_models.database.table import Latency, LatencyTable, Row
 from cost_models.errors import MissingEntry
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.table import Latency, LatencyTable, Row
+from cost_models.ir.fusion import Kernel, split_into_kernels
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs import CostTable, cost_table, network_graph, network_kernels, sample_blocks, space_kernels
 from search.resolution import Resolution

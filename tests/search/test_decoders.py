@@ -1,6 +1,6 @@
 import pytest
 
-from cost_models.ops import AvgPool2d, Conv2d, Resize, Shape
+from cost_models.ir.ops import AvgPool2d, Conv2d, Resize, Shape
 from search.decoders import DECODERS, aspp, lraspp
 from search.resolution import Resolution
 from search.spaces import SPACES

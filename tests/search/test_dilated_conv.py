@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cost_models.graph import GraphBuilder
-from cost_models.ops import Conv2d
+from cost_models.ir.graph import GraphBuilder
+from cost_models.ir.ops import Conv2d
 from search.dilated_conv import DilatedDepthwise
 from search.torch_graph import GraphModule
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cost_models.cost_model import CostModel
+from cost_models.database.table import LatencyTable, Row
+from cost_models.device_models.prior import Prior
 from cost_models.errors import MissingEntry
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.memory import peak_bytes
-from cost_models.network_model import NetworkModel
-from cost_models.prior import Prior
-from cost_models.table import LatencyTable, Row
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.memory import peak_bytes
+from cost_models.network_models.network_model import NetworkModel
 from search.architecture import Architecture
 from search.costs import SpaceCosts, network_kernels, space_kernels
 from search.errors import InvalidArchitecture, UnknownCandidate

@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from cost_models.kernels import split_into_kernels
-from cost_models.ops import Shape
+from cost_models.ir.fusion import split_into_kernels
+from cost_models.ir.ops import Shape
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.errors import InvalidArchitecture, UnknownCandidate, UnknownSpace
 from search.resolution import Resolution

@@ -1,4 +1,4 @@
-"""Networks as PyTorch modules. That they compute what ONNX does: tests/cost_models/test_onnx_export.py."""
+"""Networks as PyTorch modules; tests of the ONNX exporter show that both compute the same."""
 
 import copy
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cost_models.graph import Graph, GraphBuilder
-from cost_models.ops import Activation, Resize
+from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.ops import Activation, Resize
 from search.candidates import candidate_graph, skip_graph
 from search.spaces import SPACES, classes_graph, frame_graph
 from search.torch_graph import GraphModule

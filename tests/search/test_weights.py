@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file as save_torch_tensors
 
-from cost_models.weights import random_weights
+from cost_models.ir.weights import random_weights
 from search.architecture import Architecture, load_architecture
 from search.errors import InvalidWeights
 from search.weights import (

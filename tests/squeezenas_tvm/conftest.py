@@ -19,7 +19,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cost_models.lowering import compile_lowered, lower
+from cost_models.lowering.lower import compile_lowered, lower
 from cost_models.tvm_import import tvm, tvm_ffi
 from squeezenas_tvm.bundle import Manifest, assemble, seal
 from squeezenas_tvm.bundle_runner import manifest_sum, processor

@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cost_models.environment import environment
-from cost_models.kernels import Kernel
-from cost_models.records import Measurement, Trial
-from cost_models.store import MeasurementStore
+from cost_models.database.environment import environment
+from cost_models.database.records import Measurement, Trial
+from cost_models.database.store import MeasurementStore
+from cost_models.ir.fusion import Kernel
 from search.costs import space_kernels
 from search.resolution import Resolution
 from search.spaces import get_space

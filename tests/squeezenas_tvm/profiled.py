@@ -4,8 +4,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from cost_models.predictor import Predictor
-from cost_models.table import LatencyTable, Row
+from cost_models.database.table import LatencyTable, Row
+from cost_models.kernel_models.predictor import Predictor
 
 from .helpers import kernels_of, seconds
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from cost_models.environment import environment
-from cost_models.store import MeasurementStore
+from cost_models.database.environment import environment
+from cost_models.database.store import MeasurementStore
 from targets import load_target
 
 from .helpers import SIZE, kernels_of

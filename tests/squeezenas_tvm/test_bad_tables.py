@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from cost_models.cost_model import CostModel
-from cost_models.effort import Effort
+from cost_models.database.table import HEADER, ROWS, LatencyTable
 from cost_models.errors import IncompatiblePredictor
-from cost_models.features import FEATURES_VERSION
-from cost_models.predictor import MANIFEST, TREES, Predictor
-from cost_models.table import HEADER, ROWS, LatencyTable
+from cost_models.kernel_models.features import FEATURES_VERSION
+from cost_models.kernel_models.predictor import MANIFEST, TREES, Predictor
+from cost_models.tuning.effort import Effort
 from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.predict import main

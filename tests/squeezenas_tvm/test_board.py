@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cost_models.effort import Effort
-from cost_models.table import LatencyTable
+from cost_models.database.table import LatencyTable
+from cost_models.tuning.effort import Effort
 from search.resolution import Resolution
 from search.spaces import get_space
 from squeezenas_tvm.board import main

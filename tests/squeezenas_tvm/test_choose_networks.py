@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cost_models.fewshot import TERMS, choose_networks, work_of_networks
+from cost_models.device_models.fewshot import TERMS, choose_networks, work_of_networks
 from search.architecture import Architecture, load_architecture
 from search.costs import network_kernels
 from search.spaces import get_space

@@ -145,7 +145,7 @@ def test_stdout_holds_the_result_alone(capfd: pytest.CaptureFixture[str]) -> Non
         sys.stdout.write("from Python\n")
         ctypes.CDLL(None).printf(b"from C\n")
         subprocess.run(["echo", "from a child"], check=True)
-        logging.getLogger("cost_models.tuning").info("from a logger")
+        logging.getLogger("cost_models.tuning.kernel_search").info("from a logger")
         return Result(document={"ok": True}, text="ok")
 
     assert run(work, "--json") == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cost_models.table import LatencyTable
+from cost_models.database.table import LatencyTable
 from search.data.classes import CLASSES
 from squeezenas_tvm.bundle_runner import read_manifest
 from squeezenas_tvm.demo import DRAWN, main

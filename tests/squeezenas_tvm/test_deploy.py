@@ -19,11 +19,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cost_models.effort import Effort
-from cost_models.environment import environment
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.records import Measurement
-from cost_models.store import MeasurementStore
+from cost_models.database.environment import environment
+from cost_models.database.records import Measurement
+from cost_models.database.store import MeasurementStore
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
 from search.data.scene import draw_scene
 from search.network import SegmentationNetwork, build_network

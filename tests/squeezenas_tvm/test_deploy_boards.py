@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from cost_models.conv_schedule import find_conv
-from cost_models.environment import environment
-from cost_models.kernels import Kernel, split_into_kernels
-from cost_models.records import Measurement, Trial
-from cost_models.sblocks import blocks_of, spatial_shape
-from cost_models.schedules import tile_text, trace_text
-from cost_models.store import MeasurementStore
-from cost_models.tiles import Cpu, choose_tile
-from cost_models.tuned import kernel_module
+from cost_models.database.environment import environment
+from cost_models.database.records import Measurement, Trial
+from cost_models.database.store import MeasurementStore
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.lowering.best_schedules import kernel_module
+from cost_models.schedules.conv_template import find_conv
+from cost_models.schedules.sblocks import blocks_of, spatial_shape
+from cost_models.schedules.serialization import tile_text, trace_text
+from cost_models.tuning.tiles import Cpu, choose_tile
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
 from search.spaces import camera_network

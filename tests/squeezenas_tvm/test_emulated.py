@@ -22,11 +22,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from cost_models.lowering import compile_lowered, export, lower
-from cost_models.onnx_export import to_onnx
-from cost_models.running import RunSettings
+from cost_models.lowering.lower import compile_lowered, export, lower
+from cost_models.onnx_io.exporter import to_onnx
+from cost_models.runner.module_runner import CACHES, build_block, time_block
+from cost_models.runner.runner import RunSettings
 from cost_models.tvm_import import relax, tvm
-from cost_models.whole_blocks import CACHES, build_block, time_block
 from search.costs import sample_blocks
 from search.spaces import get_space
 from squeezenas_tvm.bundle_runner import dataset_ids

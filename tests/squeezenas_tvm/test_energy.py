@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cost_models.energy import EnergyReading, StoredReading, add_reading, measure_energy, read_energy
+from cost_models.database.table import LatencyTable
+from cost_models.network_models.energy import (
+    EnergyReading,
+    StoredReading,
+    add_reading,
+    measure_energy,
+    read_energy,
+)
 from cost_models.shipped import shipped_table
-from cost_models.table import LatencyTable
 from squeezenas_tvm.predict import main as predict
 from squeezenas_tvm.run import main as run
 from targets.sensors.power import power_sensor
@@ -26,7 +32,7 @@ def at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("targets.sensors.power.power_sensor", partial(power_sensor, tmp_path / "sys"))
     quick = partial(measure_energy, idle_s=0.05, busy_s=0.1)
-    monkeypatch.setattr("cost_models.energy.measure_energy", quick)
+    monkeypatch.setattr("cost_models.network_models.energy.measure_energy", quick)
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "street.png")
     return tmp_path
 

@@ -8,10 +8,10 @@ import onnx
 import pytest
 import torch
 
-from cost_models.effort import Effort
-from cost_models.environment import environment
-from cost_models.store import MeasurementStore
-from cost_models.table import LatencyTable
+from cost_models.database.environment import environment
+from cost_models.database.store import MeasurementStore
+from cost_models.database.table import LatencyTable
+from cost_models.tuning.effort import Effort
 from search.weights import save_weights
 from squeezenas_tvm.bundle_runner import Bundle
 from squeezenas_tvm.deploy import main as deploy

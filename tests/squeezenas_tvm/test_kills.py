@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from cost_models.store import MeasurementStore
+from cost_models.database.store import MeasurementStore
 
 from .helpers import command, finish
 from .profiling import (

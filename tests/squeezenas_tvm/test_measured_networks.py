@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.kernels import split_into_kernels
-from cost_models.onnx_export import to_onnx
+from cost_models.ir.fusion import split_into_kernels
+from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import dump_architecture, load_architecture
 from search.costs import network_kernels
 from squeezenas_tvm.errors import UsageError

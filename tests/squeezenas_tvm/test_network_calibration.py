@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 import squeezenas_tvm as st
-from cost_models.block_runs import describe
-from cost_models.effort import Effort
-from cost_models.environment import environment
+from cost_models.database.environment import environment
+from cost_models.database.records import BlockTiming, Measurement
+from cost_models.database.store import MeasurementStore
+from cost_models.database.table import LatencyTable
 from cost_models.errors import IncompatibleNetworkModel
-from cost_models.network_model import MODEL, NETWORKS, NetworkModel, load_networks
-from cost_models.network_runs import ROUNDS, Network
-from cost_models.records import BlockTiming, Measurement
-from cost_models.store import MeasurementStore
-from cost_models.table import LatencyTable
+from cost_models.network_models.network_model import MODEL, NETWORKS, NetworkModel, load_networks
+from cost_models.profiling.blocks import describe
+from cost_models.profiling.networks import ROUNDS, Network
+from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
 from search.costs import network_graph
 from search.spaces import get_space

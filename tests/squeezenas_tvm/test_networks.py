@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cost_models.effort import Effort
-from cost_models.table import LatencyTable
+from cost_models.database.table import LatencyTable
+from cost_models.tuning.effort import Effort
 from search.architecture import Architecture, load_architecture
 from search.costs import cost_table
 from search.resolution import Resolution

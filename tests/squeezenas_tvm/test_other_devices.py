@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.prior import Prior
+from cost_models.device_models.prior import Prior
 from squeezenas_tvm.other_devices import data_sheet, find_other, other_devices
 from targets import Target, load_target
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cost_models.effort import Effort
+from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
 from search.costs import network_kernels
 from search.resolution import Resolution

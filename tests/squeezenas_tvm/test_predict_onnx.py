@@ -8,10 +8,10 @@ from typing import Any
 import onnx
 import pytest
 
-from cost_models import lowering
-from cost_models.kernels import split_into_kernels
-from cost_models.onnx_export import to_onnx
-from cost_models.onnx_import import read_onnx
+from cost_models.ir.fusion import split_into_kernels
+from cost_models.lowering import lower as lowering
+from cost_models.onnx_io.exporter import to_onnx
+from cost_models.onnx_io.importer import read_onnx
 from search.architecture import load_architecture
 from search.spaces import camera_network
 from squeezenas_tvm.predict import main

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from cost_models.effort import Effort
-from cost_models.environment import environment
+from cost_models.database.environment import environment
+from cost_models.database.records import Trial
+from cost_models.database.store import MeasurementStore
+from cost_models.database.table import LatencyTable
 from cost_models.errors import LoweringError
-from cost_models.hold_outs import SPLITS
-from cost_models.kernels import split_into_kernels
-from cost_models.predictor import Predictor
-from cost_models.records import Trial
-from cost_models.store import MeasurementStore
-from cost_models.table import LatencyTable
+from cost_models.ir.fusion import split_into_kernels
+from cost_models.kernel_models.hold_outs import SPLITS
+from cost_models.kernel_models.predictor import Predictor
+from cost_models.tuning.effort import Effort
 from search.costs import sample_blocks
 from search.spaces import get_space
 from squeezenas_tvm.measuring import PARTS, Measured, measure_kernels

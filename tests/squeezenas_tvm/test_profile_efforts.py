@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from cost_models.default_schedules import schedule_default
-from cost_models.effort import EFFORTS, Effort
-from cost_models.environment import environment
-from cost_models.kernels import Kernel
-from cost_models.lowering import structural_hash
-from cost_models.records import Trial
-from cost_models.store import MeasurementStore
-from cost_models.table import LatencyTable
-from cost_models.tuned import kernel_module
+from cost_models.database.environment import environment
+from cost_models.database.records import Trial
+from cost_models.database.store import MeasurementStore
+from cost_models.database.table import LatencyTable
+from cost_models.ir.fusion import Kernel
+from cost_models.lowering.best_schedules import kernel_module
+from cost_models.lowering.lower import structural_hash
+from cost_models.schedules.default import schedule_default
+from cost_models.tuning.effort import EFFORTS, Effort
 from cost_models.tvm_import import tvm
 from squeezenas_tvm.errors import FailedWork
 from squeezenas_tvm.measuring import measure_kernels
@@ -151,7 +151,7 @@ def test_kernel_without_a_working_schedule_is_estimated_from_the_others_and_show
     before = results(folder)
     monkeypatch.setattr("search.costs.sample_blocks", lambda *_: [])
     with monkeypatch.context() as patch:
-        patch.setattr("cost_models.careful.schedule_default", crashing(BROKEN, quick))
+        patch.setattr("cost_models.profiling.finalists.schedule_default", crashing(BROKEN, quick))
         assert main(arguments(quick, folder, TRIED)) == 0
     text, said = capfd.readouterr()
     document = json.loads((folder / f"squeezenas-small-{SIZE}.json").read_text(encoding="utf-8"))
@@ -186,7 +186,7 @@ def check_estimated(folder: Path, document: dict[str, Any]) -> None:
 def test_not_one_kernel_that_works_is_failed_work(
     quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cost_models.careful.schedule_default", crashing(BROKEN, quick))
+    monkeypatch.setattr("cost_models.profiling.finalists.schedule_default", crashing(BROKEN, quick))
     said = r"not one of 1 kernels could be measured on quick-cpu: .+ \(tried on "
     with pytest.raises(FailedWork, match=said) as caught:
         measure_kernels(load_target(quick), [BROKEN], tmp_path, effort=Effort.alone(0))

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cost_models.table import LatencyTable
+from cost_models.database.table import LatencyTable
 from squeezenas_tvm.profile import KEPT, main
 
 from .helpers import TRIED, command, finish, kernels_of

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cost_models.hold_outs import Errors, HoldOut
-from cost_models.network_model import NetworkModel
-from cost_models.predictor import Predictor
-from cost_models.store import MeasurementStore
-from cost_models.table import LatencyTable, Row
+from cost_models.database.store import MeasurementStore
+from cost_models.database.table import LatencyTable, Row
+from cost_models.kernel_models.hold_outs import Errors, HoldOut
+from cost_models.kernel_models.predictor import Predictor
+from cost_models.network_models.network_model import NetworkModel
 from search.costs import cost_table
 from search.resolution import Resolution
 from search.spaces import get_space

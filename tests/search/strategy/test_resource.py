@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cost_models.cost_model import CostModel
-from cost_models.prior import find_prior
+from cost_models.device_models.prior import find_prior
 from search.costs import SpaceCosts
 from search.resolution import Resolution
 from search.spaces import get_space

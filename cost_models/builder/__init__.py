@@ -1,0 +1,1 @@
+"""Processes that load TVM once and build kernels."""

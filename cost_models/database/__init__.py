@@ -1,0 +1,1 @@
+"""Measurements for ever (SQLite), and the tables that are derived from them."""

@@ -1,0 +1,264 @@
+"""A device that nobody has attached: a physical model of a handful of rates, from its data sheet.
+
+A kernel takes the longer of its arithmetic and its traffic, and a launch::
+
+    max(rounded MACs / rate of their class, bytes / bandwidth) + overhead
+
+where channels are rounded up to the steps in which the hardware takes them. Rates come from the peaks in the
+target's file; where somebody has published latencies of whole networks, ``calibration`` fits them to these.
+
+Eight networks of one family on one board were told to 4 % in the mean that way, each by the other seven. Such
+rates were 42 % off under another run-time of that board, and 3.4 times off under a third, with the order
+mostly kept. So a prior ranks and checks plausibility; it never takes the place of a measurement, and says
+``prior``.
+
+The bound follows Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for
+multicore architectures" (CACM 52(4), 2009).
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from cost_models.database.table import write_whole
+from cost_models.errors import CostModelError, IncompatiblePrior
+from cost_models.ir.fusion import Kernel
+from cost_models.ir.ops import Conv2d
+from cost_models.kernel_models.intervals import Prediction
+from targets import Target
+
+SCHEMA_VERSION = 1
+FILE = "prior.json"
+CLASSES = ("dense", "depthwise", "grouped")
+OUTSIDE = 4.0  # either way: the same rates were 3.4 times off under another run-time of the same board
+
+_BANDWIDTH = 0.7  # of the peak
+_LATENCIES, _SHARES = (
+    1.5,
+    0.1,
+)  # how far from the calibration's networks, as a factor and as a share, one is alike
+_FOLDER = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A network whose latency somebody has published, as a calibration saw it.
+
+    Attributes:
+        left_out_s: what the calibration by the other networks says of it.
+        shares: of its predicted time, by ``Kernel.kind``.
+    """
+
+    name: str
+    measured_s: float
+    left_out_s: float
+    shares: Mapping[str, float]
+
+    @property
+    def error(self) -> float:
+        """Of the calibration by the others, as a logarithm: 0.1 is a tenth too much."""
+        return math.log(self.left_out_s / self.measured_s)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prior:
+    """Rates of one target.
+
+    Attributes:
+        basis: what was measured there, for people.
+        macs_per_s: multiply-accumulates a second, by class: ``dense``, ``depthwise``, ``grouped``.
+        bytes_per_s: of traffic, bytes counted as in float32.
+        overhead_s: of every kernel.
+        channel_steps: a group's input and output channels are worked on in multiples of these.
+        origin: who says so.
+        conditions: under which the published latencies were measured; empty without a calibration.
+        networks: that it was calibrated on.
+    """
+
+    source: ClassVar[str] = "prior"
+    basis: ClassVar[str] = "nothing measured there by us"
+
+    target: str
+    macs_per_s: Mapping[str, float]
+    bytes_per_s: float
+    overhead_s: float
+    channel_steps: tuple[int, int]
+    origin: str
+    conditions: str = ""
+    networks: tuple[Reported, ...] = ()
+
+    @staticmethod
+    def from_peaks(target: Target, dtype: str = "float32") -> "Prior":
+        """Usual shares of a data sheet's peaks.
+
+        Raises:
+            CostModelError: the target's file has no peaks for ``dtype``.
+        """
+        peaks = {str(name): rate for name, rate in target.peaks.gmacs_per_s.items()} if target.peaks else {}
+        if target.peaks is None or dtype not in peaks:
+            raise CostModelError(
+                f"target {target.name}: its file has no peaks for {dtype}, so there is no prior; "
+                f"add them, or measure: python -m squeezenas_tvm.profile --target {target.name}"
+            )
+        gpu = target.tvm.get("kind") == "cuda" or bool(target.toolchain and target.toolchain.cuda)
+        usual = _GPU if gpu else _CPU
+        return Prior(
+            target=target.name,
+            macs_per_s={name: share * peaks[dtype] * 1e9 for name, share in usual.shares.items()},
+            bytes_per_s=_BANDWIDTH * target.peaks.memory_bandwidth_gb_per_s * 1e9,
+            overhead_s=usual.overhead_s,
+            channel_steps=usual.channel_steps,
+            origin=f"usual shares of the target's peaks in {dtype}: {target.peaks.source}",
+        )
+
+    def predict_s(self, kernel: Kernel) -> float:
+        """Latency of a kernel, in seconds."""
+        macs_s = rounded_macs(kernel, self.channel_steps) / self.macs_per_s[class_of(kernel)]
+        return max(macs_s, kernel.bytes_moved / self.bytes_per_s) + self.overhead_s
+
+    def kernels(self, kernels: Sequence[Kernel]) -> list[Prediction]:
+        """Latency of each; all of them ``far``: nobody has measured a kernel."""
+        medians_s = [self.predict_s(kernel) for kernel in kernels]
+        return [Prediction(s, s / OUTSIDE, s * OUTSIDE, far=True) for s in medians_s]
+
+    def predict(self, kernels: Sequence[Kernel], *, as_published: bool = False) -> Prediction:
+        """Latency of a network, the sum over its kernels; ``far`` where nothing like it was calibrated on.
+
+        Args:
+            kernels: as they run.
+            as_published: whether it would run as the published networks did (see ``conditions``). Only then
+                has a network like them the interval of their left-out errors.
+        """
+        median_s = sum(map(self.predict_s, kernels))
+        near = as_published and self._is_like_published(kernels)
+        factor = self.error_factor if near else OUTSIDE
+        return Prediction(median_s, median_s / factor, median_s * factor, far=not near)
+
+    @property
+    def error_factor(self) -> float:
+        """The worst left-out error. One more network like those lies within it in n of n + 1 cases."""
+        return math.exp(max((abs(n.error) for n in self.networks), default=math.log(OUTSIDE)))
+
+    def _is_like_published(self, kernels: Sequence[Kernel]) -> bool:
+        """Whether latency, and the kinds of kernels it goes into, are about as in the published networks."""
+        if not self.networks or not kernels:
+            return False
+        seconds, shares = [n.measured_s for n in self.networks], self.shares(kernels)
+        alike = min(seconds) / _LATENCIES < sum(map(self.predict_s, kernels)) < max(seconds) * _LATENCIES
+        for kind, share in shares.items():
+            seen = [n.shares.get(kind, 0.0) for n in self.networks]
+            alike = alike and min(seen) - _SHARES < share < max(seen) + _SHARES
+        return alike
+
+    def shares(self, kernels: Sequence[Kernel]) -> dict[str, float]:
+        """Share of a network's predicted time by ``Kernel.kind``."""
+        seconds: dict[str, float] = {}
+        for kernel in kernels:
+            seconds[kernel.kind] = seconds.get(kernel.kind, 0.0) + self.predict_s(kernel)
+        total_s = sum(seconds.values())
+        return {kind: s / total_s for kind, s in sorted(seconds.items())}
+
+    def save(self, path: Path, *, made_by: str) -> None:
+        """Write the file.
+
+        Args:
+            made_by: the command that makes it again.
+
+        Raises CostModelError when there is no room, or the place cannot be written.
+        """
+        document = {"schema_version": SCHEMA_VERSION, "source": self.source, "made_by": made_by}
+        write_whole(path, json.dumps(document | asdict(self), indent=2) + "\n")
+
+    @staticmethod
+    def load(path: Path) -> "Prior":
+        """Read a file that ``save`` wrote.
+
+        Raises:
+            IncompatiblePrior: not a prior, another schema, or damaged.
+        """
+        try:
+            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if document["schema_version"] != SCHEMA_VERSION:
+                raise IncompatiblePrior(
+                    f"{path}: schema {document['schema_version']!r}, this program reads {SCHEMA_VERSION}; "
+                    "install squeezenas-tvm again"
+                )
+            for name in ("schema_version", "source", "made_by"):
+                del document[name]
+            return Prior.from_document(document)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise IncompatiblePrior(
+                f"{path}: not a prior, or damaged; install squeezenas-tvm again"
+            ) from None
+
+    @staticmethod
+    def from_document(document: Mapping[str, Any]) -> "Prior":
+        """The prior that ``asdict`` gave this of. Raises ValueError, KeyError or TypeError for others."""
+        fields = dict(document)
+        networks = tuple(Reported(**network) for network in fields.pop("networks"))
+        steps = tuple(fields.pop("channel_steps"))
+        prior = Prior(**fields, channel_steps=steps, networks=networks)
+        if not prior._is_sound():
+            raise ValueError("rates and latencies must be finite and above 0")
+        return prior
+
+    def _is_sound(self) -> bool:
+        numbers = [*(self.macs_per_s[name] for name in CLASSES), self.bytes_per_s, self.overhead_s]
+        numbers += [seconds for n in self.networks for seconds in (n.measured_s, n.left_out_s)]
+        steps = len(self.channel_steps) == 2 and min(self.channel_steps) >= 1
+        return steps and all(math.isfinite(number) and number > 0 for number in numbers)
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """What kernels reach of a data sheet's peaks."""
+
+    shares: Mapping[str, float]
+    overhead_s: float
+    channel_steps: tuple[int, int]
+
+
+_GPU = _Usual({"dense": 0.6, "depthwise": 0.06, "grouped": 0.2}, 15e-6, (32, 1))
+_CPU = _Usual({"dense": 0.6, "depthwise": 0.25, "grouped": 0.45}, 2e-6, (1, 8))
+
+
+def find_prior(target: Target, dtype: str = "float32") -> Prior:
+    """The calibration that comes with the package for a target, or else what its peaks say.
+
+    Raises:
+        CostModelError: there is neither.
+    """
+    return shipped_prior(target.name) or Prior.from_peaks(target, dtype)
+
+
+def shipped_prior(target: str) -> Prior | None:
+    """The calibration that comes with the package for the target of this name; None where there is none."""
+    path = _FOLDER / target / FILE
+    return Prior.load(path) if path.is_file() else None
+
+
+def class_of(kernel: Kernel) -> str:
+    """The class of a kernel's arithmetic; ``dense`` where there is none."""
+    return kernel.kind if kernel.kind in CLASSES else "dense"
+
+
+def rounded_macs(kernel: Kernel, steps: tuple[int, int]) -> float:
+    """Multiply-accumulates of a kernel whose channels are worked on in multiples of ``steps``.
+
+    A group's input and output channels are rounded up; of a depthwise convolution, the channels.
+    """
+    for node in kernel.graph.nodes:
+        if isinstance(node.op, Conv2d):
+            conv = node.op
+            if conv.is_depthwise:
+                return kernel.macs * _excess(conv.in_channels, max(steps))
+            inputs, outputs = conv.in_channels // conv.groups, conv.out_channels // conv.groups
+            return kernel.macs * _excess(inputs, steps[0]) * _excess(outputs, steps[1])
+    return float(kernel.macs)
+
+
+def _excess(count: int, step: int) -> float:
+    return math.ceil(count / step) * step / count

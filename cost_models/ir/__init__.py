@@ -1,0 +1,1 @@
+"""Layers, graphs of them, and the kernels that they become."""

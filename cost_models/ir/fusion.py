@@ -1,0 +1,245 @@
+"""A graph cut into fused kernels, the unit that is tuned and timed.
+
+The cut follows TVM's FuseOps on the operations that networks here are made of, so that a kernel timed alone
+is the kernel inside the compiled network (tests compare the two for every block). Needs no TVM: tables are
+read and composed without it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from cost_models.ir.graph import Graph, Node, fold_batch_norm
+from cost_models.ir.ops import (
+    Activation,
+    Add,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Expand,
+    Foreign,
+    Fusion,
+    Mul,
+    Normalize,
+    Op,
+    Resize,
+    Shape,
+    ShiftByOne,
+    ToByte,
+)
+
+_ELEMENTWISE = (Activation, Add, Mul, ToByte)
+_INJECTIVE = (Concat, Expand, Normalize, Resize, ShiftByOne)
+_MOVES: tuple[Fusion, ...] = ("elementwise", "moving")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A fused kernel at fixed shapes. Equal structure means equal kernel, wherever it came from.
+
+    Attributes:
+        graph: its operations; sizes are numbers, batch normalisation is folded, names are canonical.
+        inputs: shape of each input, in the order of ``graph.inputs``; the first dimension is the batch.
+    """
+
+    graph: Graph
+    inputs: tuple[Shape, ...]
+
+    @cached_property
+    def input_shapes(self) -> dict[str, Shape]:
+        """Input name -> shape."""
+        return dict(zip(self.graph.inputs, self.inputs, strict=True))
+
+    @cached_property
+    def description(self) -> dict[str, object]:
+        """Everything that makes the kernel what it is, as JSON can hold it."""
+        nodes = [
+            {"name": n.name, "op": type(n.op).__name__, **asdict(n.op), "inputs": list(n.inputs)}
+            for n in self.graph.nodes
+        ]
+        return {"inputs": [list(s) for s in self.inputs], "nodes": nodes, "outputs": list(self.graph.outputs)}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> "Kernel":
+        """The kernel that has this ``description``, as a store keeps it."""
+        kinds = {kind.__name__: kind for kind in Op.__subclasses__()}
+        nodes = []
+        for entry in description["nodes"]:
+            fields = {name: value for name, value in entry.items() if name not in ("name", "op", "inputs")}
+            given = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
+            nodes.append(Node(entry["name"], kinds[entry["op"]](**given), tuple(entry["inputs"])))
+        inputs = tuple(tuple(shape) for shape in description["inputs"])
+        names = tuple(f"x{index}" for index in range(len(inputs)))
+        return cls(Graph(names, tuple(nodes), tuple(description["outputs"])), inputs)
+
+    @cached_property
+    def key(self) -> str:
+        """Name on disk: a label for people and eight digits of the description's SHA-256 for certainty."""
+        text = json.dumps(self.description, sort_keys=True)
+        return f"{self.label} #{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def output_shape(self) -> Shape:
+        return self.graph.shapes(self.input_shapes)[self.graph.outputs[0]]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of its convolutions."""
+        return self.graph.macs(self.input_shapes)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes read and written, every value once, in float32: a measure of traffic in any type."""
+        return self.graph.bytes_moved(self.input_shapes)
+
+    @property
+    def kind(self) -> str:
+        """Class of work: ``dense``, ``pointwise``, ``grouped``, ``depthwise`` or ``memory``."""
+        for node in self.graph.nodes:
+            if isinstance(node.op, Conv2d):
+                if node.op.groups == 1:
+                    return "pointwise" if node.op.kernel == 1 else "dense"
+                return "depthwise" if node.op.is_depthwise else "grouped"
+            if isinstance(node.op, Foreign) and node.op.work:
+                return node.op.kind
+        return "memory"
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it holds an operation unlike all that tables know; what is elementwise is like others."""
+        return any(
+            isinstance(node.op, Foreign) and node.op.fusion != "elementwise" for node in self.graph.nodes
+        )
+
+    @cached_property
+    def label(self) -> str:
+        """Short text: operations, input and output shape without the batch."""
+        steps = "+".join(_op_label(node.op) for node in self.graph.nodes)
+        ends = "->".join("x".join(map(str, shape[1:])) for shape in (self.inputs[0], self.output_shape))
+        return f"{steps} {ends}"
+
+
+def _op_label(op: Op) -> str:
+    if isinstance(op, Conv2d):
+        name = "dw" if op.is_depthwise else "conv"
+        stride = f"s{op.stride}" if op.stride > 1 else ""
+        dilation = f"d{op.dilation}" if op.dilation > 1 else ""
+        groups = f"g{op.groups}" if op.groups > 1 and not op.is_depthwise else ""
+        return f"{name}{op.kernel}x{op.kernel}{stride}{dilation}{groups}"
+    if isinstance(op, Activation):
+        return op.kind
+    if isinstance(op, Resize):
+        return "resize.corners" if op.align_corners else "resize"
+    if isinstance(op, AvgPool2d):
+        return f"pool{op.kernel[0]}x{op.kernel[1]}"
+    if isinstance(op, Foreign):
+        return op.operation.lower()
+    return type(op).__name__.lower()
+
+
+def split_into_kernels(graph: Graph, inputs: Mapping[str, Shape]) -> list[Kernel]:
+    """Kernels that run for a graph, in order; equal ones appear as often as they run.
+
+    A graph without operations (the identity skip) gives none.
+    """
+    return [call.kernel for call in kernel_calls(graph, inputs)]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel at its place in a graph.
+
+    Attributes:
+        nodes: names of the graph's nodes that it computes, in order; the last is the value that it makes.
+        reads: names of the values that it reads, in the order of ``kernel.inputs``.
+    """
+
+    kernel: Kernel
+    nodes: tuple[str, ...]
+    reads: tuple[str, ...]
+
+
+def kernel_calls(graph: Graph, inputs: Mapping[str, Shape]) -> list[Call]:
+    """``split_into_kernels``, each with its place in the graph."""
+    pinned = fold_batch_norm(graph).pinned(inputs)
+    shapes = pinned.shapes(inputs)
+    return [_cut(pinned, nodes, shapes) for nodes in _group(pinned, shapes)]
+
+
+def _group(graph: Graph, shapes: Mapping[str, Shape]) -> list[list[Node]]:
+    """Nodes of each kernel. Greedy form of FuseOps: a value with one reader may join its reader's kernel.
+
+    A convolution or a reduction takes in the elementwise operations that follow it, and what is elementwise
+    or repeats elements on their other inputs. What only moves or combines elements joins its like.
+    """
+    group_of: dict[str, list[Node]] = {}
+    groups: list[list[Node]] = []
+    for node in graph.nodes:
+        joined = _joinable(graph, node, group_of, shapes)
+        target = [member for group in joined for member in group] + [node]
+        groups = [group for group in groups if group not in joined] + [target]
+        group_of.update({member.name: target for member in target})
+    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    for group in groups:
+        group.sort(key=lambda n: order[n.name])
+    return sorted(groups, key=lambda g: order[g[-1].name])
+
+
+def _joinable(
+    graph: Graph, node: Node, group_of: Mapping[str, list[Node]], shapes: Mapping[str, Shape]
+) -> list[list[Node]]:
+    """Groups of the node's inputs that go on with this node; at most one of them holds a convolution."""
+    found: list[list[Node]] = []
+    has_anchor = False
+    for name in node.inputs:
+        group = group_of.get(name)
+        if group is None or len(graph.consumers[name]) > 1 or name in graph.outputs or group in found:
+            continue
+        if _only_moves(group):
+            joins = fusion(node.op) in _MOVES
+        else:
+            takes = all(fusion(member.op) != "alone" for member in group)
+            joins = takes and fusion(node.op) == "elementwise" and not has_anchor
+            has_anchor = has_anchor or joins
+        if joins:
+            found.append(group)
+    if has_anchor:  # from the other inputs it takes what is elementwise or repeats elements, no more
+        found = [g for g in found if all(_repeats(n, shapes) for n in g) or not _only_moves(g)]
+    return found
+
+
+def _repeats(node: Node, shapes: Mapping[str, Shape]) -> bool:
+    """Whether every element of the result is one of the input's at the same place, or at the only place."""
+    single = isinstance(node.op, Resize) and shapes[node.inputs[0]][2:] == (1, 1)
+    return single or fusion(node.op) == "elementwise" or isinstance(node.op, Expand)
+
+
+def _only_moves(group: list[Node]) -> bool:
+    return all(fusion(member.op) in _MOVES for member in group)
+
+
+def fusion(op: Op) -> Fusion:
+    """How an operation joins others (``ops.Foreign`` says what each word means)."""
+    if isinstance(op, Foreign):
+        return op.fusion
+    if isinstance(op, _ELEMENTWISE):
+        return "elementwise"
+    return "moving" if isinstance(op, _INJECTIVE) else "anchor"
+
+
+def _cut(graph: Graph, nodes: list[Node], shapes: Mapping[str, Shape]) -> Call:
+    """The nodes as a graph of their own, with canonical names."""
+    members = {node.name for node in nodes}
+    outside = dict.fromkeys(name for node in nodes for name in node.inputs if name not in members)
+    names = {name: f"x{index}" for index, name in enumerate(outside)}
+    names |= {node.name: f"n{index}" for index, node in enumerate(nodes)}
+    cut = tuple(Node(names[n.name], n.op, tuple(names[i] for i in n.inputs)) for n in nodes)
+    kernel = Graph(tuple(names[name] for name in outside), cut, (cut[-1].name,))
+    return Call(
+        Kernel(kernel, tuple(shapes[name] for name in outside)),
+        tuple(node.name for node in nodes),
+        tuple(outside),
+    )

@@ -1,0 +1,205 @@
+"""A network, or a piece of one, as a graph of operations. Free of sizes until shapes are asked for.
+
+The one description from which ONNX, the PyTorch module and every count are derived. Graphs, not chains:
+a node names the values it reads, so branches, taps and multi-branch cells need nothing extra.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+
+from cost_models.errors import InvalidGraph
+from cost_models.ir.ops import BatchNorm2d, Conv2d, Expand, Op, Resize, Shape
+
+BYTES_PER_ELEMENT = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation in a graph. The node's name is also the name of the value it makes.
+
+    Attributes:
+        inputs: names of the values it reads.
+        size_of: name of the value whose spatial size the output takes (resize and expand only).
+    """
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    size_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in topological order.
+
+    Raises InvalidGraph when a name is used twice, is read before it is made, or an input count is wrong.
+    """
+
+    inputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        known = set(self.inputs)
+        for node in self.nodes:
+            wanted = (*node.inputs, *((node.size_of,) if node.size_of else ()))
+            missing = [name for name in wanted if name not in known]
+            if missing:
+                raise InvalidGraph(f"{node.name}: reads {missing[0]!r}, which no earlier node makes")
+            if node.name in known:
+                raise InvalidGraph(f"{node.name}: the name is used twice")
+            if node.op.arity not in (None, len(node.inputs)):
+                raise InvalidGraph(f"{node.name}: takes {node.op.arity} input(s), got {len(node.inputs)}")
+            known.add(node.name)
+        for name in self.outputs:
+            if name not in known:
+                raise InvalidGraph(f"output {name!r} is made by no node")
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """Value name -> nodes that read its data, in order."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                readers.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in readers.items()}
+
+    def shapes(self, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Shape of every value for the given input shapes. Raises InvalidGraph naming the first bad node."""
+        shapes = {name: tuple(inputs[name]) for name in self.inputs}
+        for node in self.nodes:
+            shapes[node.name] = self._node_shape(node, shapes)
+        return shapes
+
+    def _node_shape(self, node: Node, shapes: Mapping[str, Shape]) -> Shape:
+        size = None
+        if node.size_of is not None:
+            height, width = shapes[node.size_of][2:]
+            size = (height, width)
+        try:
+            return node.op.output_shape([shapes[name] for name in node.inputs], size)
+        except InvalidGraph as error:
+            raise InvalidGraph(f"{node.name}: {error}") from None
+
+    def dtype(self, name: str) -> str:
+        """Element type of a value: what its maker makes, or what the readers of an input read."""
+        for node in self.nodes:
+            if node.name == name:
+                return node.op.output_dtype
+        readers = self.consumers.get(name, ())
+        return readers[0].op.input_dtype if readers else "float32"
+
+    def pinned(self, inputs: Mapping[str, Shape]) -> "Graph":
+        """The graph for one input size: sizes are numbers, and inputs that only gave sizes are dropped."""
+        shapes = self.shapes(inputs)
+        nodes = tuple(_pin(node, shapes[node.name]) for node in self.nodes)
+        read = {name for node in nodes for name in node.inputs} | set(self.outputs)
+        return Graph(tuple(i for i in self.inputs if i in read), nodes, self.outputs)
+
+    def macs(self, inputs: Mapping[str, Shape]) -> int:
+        """Multiply-accumulates of all convolutions."""
+        shapes = self.shapes(inputs)
+        return sum(node.op.macs(shapes[node.name]) for node in self.nodes)
+
+    def parameters(self) -> dict[str, Shape]:
+        """Trainable tensors: ``node.tensor`` -> shape."""
+        return {f"{n.name}.{key}": s for n in self.nodes for key, s in n.op.parameters().items()}
+
+    def buffers(self) -> dict[str, Shape]:
+        """Stored but untrained tensors: ``node.tensor`` -> shape."""
+        return {f"{n.name}.{key}": s for n in self.nodes for key, s in n.op.buffers().items()}
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable values."""
+        return sum(map(prod, self.parameters().values()))
+
+    def bytes_moved(self, inputs: Mapping[str, Shape]) -> int:
+        """Bytes that cross memory when the whole graph runs as one kernel: inputs, weights, outputs, once.
+
+        In float32; what runs in float16 moves about half as many.
+        """
+        shapes = self.shapes(inputs)
+        values = (*self.inputs, *self.outputs)
+        traffic = sum(prod(shapes[name]) * BYTES_PER_ELEMENT[self.dtype(name)] for name in values)
+        return traffic + self.num_parameters * BYTES_PER_ELEMENT["float32"]
+
+
+@dataclass
+class GraphBuilder:
+    """Grows a graph node by node; ``add`` and ``embed`` return the name of the value they made."""
+
+    inputs: tuple[str, ...] = ("x",)
+    nodes: list[Node] = field(default_factory=list)
+
+    def add(self, name: str, op: Op, *inputs: str, size_of: str | None = None) -> str:
+        self.nodes.append(Node(name, op, inputs, size_of))
+        return name
+
+    def conv_bn(self, name: str, conv: Conv2d, x: str) -> str:
+        """Convolution without bias and batch normalisation: nodes ``name.conv`` and ``name.bn``."""
+        return self.add(f"{name}.bn", BatchNorm2d(conv.out_channels), self.add(f"{name}.conv", conv, x))
+
+    def embed(self, prefix: str, graph: Graph, *inputs: str) -> tuple[str, ...]:
+        """Copy a graph in, its names prefixed, its inputs replaced; returns the names of its outputs."""
+        names = dict(zip(graph.inputs, inputs, strict=True))
+        for node in graph.nodes:
+            names[node.name] = f"{prefix}.{node.name}" if prefix else node.name
+            self.nodes.append(
+                replace(
+                    node,
+                    name=names[node.name],
+                    inputs=tuple(names[i] for i in node.inputs),
+                    size_of=names[node.size_of] if node.size_of else None,
+                )
+            )
+        return tuple(names[name] for name in graph.outputs)
+
+    def build(self, *outputs: str) -> Graph:
+        return Graph(self.inputs, tuple(self.nodes), outputs)
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """The graph as it is deployed: each batch normalisation merged into its convolution, which gets a bias.
+
+    The convolution keeps its name. Raises InvalidGraph where a batch normalisation follows anything else.
+    """
+    made_by = {node.name: node for node in graph.nodes}
+    folded: dict[str, str] = {}  # batch norm -> convolution that stands for it
+    for node in graph.nodes:
+        if not isinstance(node.op, BatchNorm2d):
+            continue
+        conv = made_by.get(node.inputs[0])
+        if conv is None or not isinstance(conv.op, Conv2d) or len(graph.consumers[conv.name]) > 1:
+            raise InvalidGraph(f"{node.name}: batch normalisation must follow a convolution of its own")
+        folded[node.name] = conv.name
+
+    def new(name: str) -> str:
+        return folded.get(name, name)
+
+    with_bias = set(folded.values())
+
+    def op(node: Node) -> Op:
+        if isinstance(node.op, Conv2d) and node.name in with_bias:
+            return replace(node.op, bias=True)
+        return node.op
+
+    nodes = [
+        Node(n.name, op(n), tuple(map(new, n.inputs)), new(n.size_of) if n.size_of else None)
+        for n in graph.nodes
+        if n.name not in folded
+    ]
+    return Graph(graph.inputs, tuple(nodes), tuple(map(new, graph.outputs)))
+
+
+def conv_before(graph: Graph) -> Mapping[str, str]:
+    """Batch normalisation -> name of the convolution it is folded into."""
+    return {n.name: n.inputs[0] for n in graph.nodes if isinstance(n.op, BatchNorm2d)}
+
+
+def _pin(node: Node, shape: Shape) -> Node:
+    if not isinstance(node.op, (Resize, Expand)):
+        return node
+    return replace(node, op=replace(node.op, size=(shape[2], shape[3])), size_of=None)

@@ -1,0 +1,123 @@
+"""How far a kernel is from those that were measured, and how wide the interval around its prediction must be.
+
+Intervals are conformal (Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005): as wide
+as nine out of ten errors on kernels that were left out of the fit, in groups by their distance to the nearest
+kernel that stayed in it (the groups of Vovk's Mondrian predictors).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cost_models.kernel_models.features import FEATURES, Vector
+
+CONFIDENCE = 0.9
+FAR = 3.0  # doublings of size
+_STEPS = (0.5, 1.0, 2.0, FAR, math.inf)  # ends of the groups by distance
+_LEAST_IN_GROUP = 20  # smaller ones join the next
+
+_SIZES = ("group_channels", "out_channels", "pixels")
+_PROGRAM = ("window", "stride", "dilation", "groups", "resizes", "reductions", "moves")
+_RAGGED = ("ragged",)
+_END = ("inputs", "elementwise")
+# Doublings that a difference counts for; of another program nothing is known, and its end matters little.
+_WEIGHTS = (1.0,) * len(_SIZES) + (3.5,) * len(_PROGRAM + _RAGGED) + (0.5,) * len(_END)
+_ROWS = 1024  # at a time
+
+Groups = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a kernel is predicted to cost.
+
+    Attributes:
+        median_s: as likely too high as too low.
+        low_s, high_s: ends of the interval that holds nine kernels out of ten.
+        far: nothing like it was measured; the interval is a guess, too, and the user should be told.
+    """
+
+    median_s: float
+    low_s: float
+    high_s: float
+    far: bool
+
+
+def coordinates(table: Vector) -> Vector:
+    """Where kernels (rows of ``features.matrix``) stand: the logarithms of sizes, then what is no size.
+
+    Convolutions of maps that tiles and vectors do not divide are ragged: they are computed in another way.
+    """
+    column = dict(zip(FEATURES, table.T, strict=True))
+    column["pixels"] = column["rows"] * column["columns"]
+    column["ragged"] = np.asarray(column["tiled_macs"] > column["macs"], dtype=np.float64)
+    sizes = [np.log2(column[name]) for name in _SIZES]
+    return np.column_stack([*sizes, *(column[name] for name in _PROGRAM + _RAGGED + _END)])
+
+
+def distances(places: Vector, known: Vector) -> Vector:
+    """From each of ``places`` to the nearest of ``known`` (both ``coordinates``), in doublings of size.
+
+    Differences add up. Another window, stride, dilation or number of groups, an operation more or less, or
+    ragged beside whole, is another program, and counts as more than ``FAR``.
+    """
+    nearest = np.zeros(len(places))
+    for start in range(0, len(places), _ROWS):
+        some = places[start : start + _ROWS]
+        apart = np.zeros((len(some), len(known)))
+        for index, weight in enumerate(_WEIGHTS):
+            gap = np.abs(some[:, [index]] - known[:, index])
+            apart += weight * (gap if index < len(_SIZES) else gap > 0)
+        nearest[start : start + _ROWS] = apart.min(axis=1)
+    return nearest
+
+
+def families(table: Vector) -> tuple[Groups, Groups]:
+    """Number of each kernel's group (rows of ``features.matrix``), by sizes alone and by program alone."""
+    place = coordinates(table)
+    end = len(_SIZES) + len(_PROGRAM)
+    parts = place[:, : len(_SIZES)], place[:, len(_SIZES) : end]
+    by_size, by_program = (np.unique(part, axis=0, return_inverse=True)[1].reshape(-1) for part in parts)
+    return by_size, by_program
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Half widths of intervals, as logarithms of a factor.
+
+    Attributes:
+        widths: one for each group by distance, never falling.
+        reach: the largest distance that errors are known at; beyond it widths grow in proportion.
+    """
+
+    widths: Sequence[float]
+    reach: float
+
+    @staticmethod
+    def calibrate(apart: Vector, logs: Vector) -> "Intervals":
+        """From kernels that were left out.
+
+        Args:
+            apart: distance of each to the nearest kernel that stayed.
+            logs: size of the error of each, ``abs(log(predicted / measured))``.
+        """
+        widths: list[float] = []
+        width, start = 0.0, -math.inf
+        for index, end in enumerate(_STEPS, 1):
+            group = np.sort(logs[(start < apart) & (apart <= end)])
+            if len(group) >= _LEAST_IN_GROUP or index == len(_STEPS):
+                rank = min(math.ceil((len(group) + 1) * CONFIDENCE), len(group))
+                width = max(width, *group[rank - 1 : rank].tolist(), 0.0)
+                widths += [width] * (index - len(widths))
+                start = end
+        return Intervals(tuple(widths), max(FAR, float(apart.max())))
+
+    def predictions(self, medians_s: Vector, apart: Vector) -> list[Prediction]:
+        """Medians with their intervals, for kernels that far away."""
+        width = np.array(self.widths)[np.searchsorted(_STEPS, apart)]
+        factor = np.exp(width * np.maximum(apart / self.reach, 1.0))
+        columns = (medians_s, medians_s / factor, medians_s * factor, apart > FAR)
+        return [Prediction(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]

@@ -1,0 +1,1 @@
+"""From ONNX to compiled modules, kernel by kernel."""

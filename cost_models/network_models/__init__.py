@@ -1,0 +1,1 @@
+"""What networks cost beyond the sum of their kernels; their energy."""

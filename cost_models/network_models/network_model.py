@@ -1,0 +1,209 @@
+"""What a network takes beyond the sum of its kernels, told by networks that were timed whole.
+
+A kernel timed alone finds its data where its last run left them, and nothing between two runs. Inside a
+network others have run since, and each call costs its way through the run-time::
+
+    seconds = overhead + sum over kernels of (scale[kind] * alone + gap + cold * bytes that others moved out)
+
+All of it is a sum over kernels, so that a search can tabulate it by blocks, except where kernels of parallel
+branches overlap: then ``(1 - overlap)`` of the sum and ``overlap`` of its critical path, the chain of kernels
+that the end waits for longest. ``network_fit`` finds the numbers; without networks, the sum is all there is.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cost_models.database.environment import differences
+from cost_models.database.network_records import WholeNetwork, networks_from_csv, networks_to_csv
+from cost_models.database.table import write_whole
+from cost_models.errors import IncompatibleNetworkModel, InvalidMeasurement
+from cost_models.ir.fusion import Kernel
+from cost_models.ir.graph import BYTES_PER_ELEMENT
+from cost_models.ir.kernel_graph import KernelGraph
+from cost_models.kernel_models.hold_outs import Errors
+
+SCHEMA_VERSION = 1
+MODEL, NETWORKS = "network.json", "networks.csv"
+_AGAIN = (
+    "profile again into the same folder with --networks: what was measured is kept there and not repeated"
+)
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkModel:
+    """A calibration of one environment; as it is made without arguments, the plain sum of kernels.
+
+    Attributes:
+        fingerprint: of the environment in which the networks were timed.
+        scale: of a kernel's time alone, by ``Kernel.kind``; for other kinds what is usual of these.
+        gap_s: of every call of a kernel.
+        cold_s_per_byte: of what a kernel timed alone finds in a cache, and inside a network does not.
+        overhead_s: of every run of a network.
+        overlap: 0 where kernels run one after the other, 1 where the critical path is all that counts.
+        width: half of the 90 % interval, as the logarithm of a factor.
+        range_s: shortest and longest network calibrated on; beyond them the interval widens.
+        origin: where the networks were timed, how many and when.
+        errors: of each network estimated by a fit to the others; None for a plain sum.
+        plain_errors: of the plain sum of the same networks.
+        left_out: of each network, ``log(estimated / measured)`` by a fit to the others.
+    """
+
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    scale: Mapping[str, float] = field(default_factory=dict)
+    gap_s: float = 0.0
+    cold_s_per_byte: float = 0.0
+    overhead_s: float = 0.0
+    overlap: float = 0.0
+    width: float = 0.0
+    range_s: tuple[float, float] = (0.0, math.inf)
+    origin: str = ""
+    errors: Errors | None = None
+    plain_errors: Errors | None = None
+    left_out: tuple[float, ...] = ()
+
+    @property
+    def calibrated(self) -> bool:
+        return self.errors is not None
+
+    def __str__(self) -> str:
+        """How an estimate comes about, one phrase."""
+        if self.errors is None:
+            return "sums of kernels, without what happens between them"
+        return (
+            f"sums of kernels and what happens between them, calibrated on {self.origin} "
+            f"(median error of those left out {self.errors.median:.1%})"
+        )
+
+    def kernel_s(self, kernel: Kernel, alone_s: float) -> float:
+        """Seconds that a kernel adds to a network in which none overlaps.
+
+        Args:
+            alone_s: what it takes on its own.
+        """
+        usual = median(self.scale.values()) if self.scale else 1.0
+        scaled_s = self.scale.get(kernel.kind, usual) * alone_s
+        return scaled_s + self.gap_s + self.cold_s_per_byte * cold_bytes(kernel)
+
+    def sum_s(self, graph: KernelGraph, inside_s: Sequence[float], alone_s: Sequence[float]) -> float:
+        """What the kernels of a network take together.
+
+        Args:
+            inside_s: what each adds, by ``kernel_s``.
+            alone_s: what each takes on its own, from which the critical path is found.
+        """
+        total_s = sum(inside_s)
+        if self.overlap == 0:
+            return total_s
+        path_s = sum(inside_s[index] for index in graph.critical_path(alone_s))
+        return (1 - self.overlap) * total_s + self.overlap * path_s
+
+    def network_s(self, median_s: Vector, low_s: Vector, high_s: Vector) -> tuple[Vector, Vector, Vector]:
+        """Whole networks from what their kernels add up to: median and ends of the 90 % interval, in seconds.
+
+        Args:
+            median_s, low_s, high_s: of each network, ``sum_s`` or sums of ``CostModel.pieces``.
+        """
+        whole_s = median_s + self.overhead_s
+        nearest_s = np.clip(whole_s, *self.range_s)
+        width = self.width * (1 + np.abs(np.log2(whole_s / nearest_s)))
+        below, above = np.log(median_s / low_s), np.log(high_s / median_s)
+        return whole_s, whole_s * np.exp(-np.hypot(below, width)), whole_s * np.exp(np.hypot(above, width))
+
+    def save(self, folder: Path, networks: Sequence[WholeNetwork], *, made_by: str) -> None:
+        """Write ``network.json`` and ``networks.csv``.
+
+        Args:
+            networks: that it was calibrated on.
+
+        Raises CostModelError when there is no room, or the place cannot be written.
+        """
+        text = networks_to_csv(networks)
+        sums = {NETWORKS: hashlib.sha256(text.encode()).hexdigest()}
+        document = {"schema_version": SCHEMA_VERSION, "made_by": made_by, **asdict(self), "sha256": sums}
+        write_whole(folder / NETWORKS, text)
+        write_whole(folder / MODEL, json.dumps(document, indent=2) + "\n")
+
+    @staticmethod
+    def load(folder: Path, *, fingerprint: Mapping[str, Any]) -> "NetworkModel":
+        """Read what ``save`` wrote.
+
+        Args:
+            fingerprint: of the environment that it must be for.
+
+        Raises:
+            IncompatibleNetworkModel: not one, damaged, another schema, or of another environment.
+        """
+        path = folder / MODEL
+        try:
+            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            version = document.pop("schema_version")
+            if version != SCHEMA_VERSION:
+                raise IncompatibleNetworkModel(
+                    f"{path}: schema {version!r}, this program reads {SCHEMA_VERSION}; "
+                    "update it or profile again"
+                )
+            if document.pop("sha256")[NETWORKS] != hashlib.sha256(_read(folder)).hexdigest():
+                raise IncompatibleNetworkModel(
+                    f"{folder / NETWORKS}: differs from its checksum in {MODEL}; {_AGAIN}"
+                )
+            del document["made_by"]
+            document |= {name: Errors(**document[name]) for name in ("errors", "plain_errors")}
+            document |= {name: tuple(document[name]) for name in ("range_s", "left_out")}
+            model = NetworkModel(**document)
+            sound = model._is_sound()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            sound = False
+        if not sound:
+            raise IncompatibleNetworkModel(
+                f"{folder}: no sound calibration of networks there (a folder with {MODEL} and {NETWORKS}); "
+                f"{_AGAIN}"
+            )
+        if other := differences(model.fingerprint, fingerprint):
+            raise IncompatibleNetworkModel(
+                f"{path}: calibrated in another environment: {', '.join(other)}; {_AGAIN}"
+            )
+        return model
+
+    def _is_sound(self) -> bool:
+        numbers = [*self.scale.values(), self.gap_s, self.cold_s_per_byte, self.overhead_s, self.width]
+        sound = all(math.isfinite(number) and number >= 0 for number in numbers)
+        return sound and 0 <= self.overlap <= 1 and 0 < self.range_s[0] <= self.range_s[1] < math.inf
+
+
+def load_networks(folder: Path) -> list[WholeNetwork]:
+    """The networks that the calibration in ``folder`` was made from.
+
+    Raises:
+        IncompatibleNetworkModel: none there, or not a table of them.
+    """
+    try:
+        return networks_from_csv(_read(folder).decode())
+    except (OSError, ValueError, KeyError, AttributeError, InvalidMeasurement):
+        raise IncompatibleNetworkModel(
+            f"{folder / NETWORKS}: no table of measured networks; {_AGAIN}"
+        ) from None
+
+
+def _read(folder: Path) -> bytes:
+    return (folder / NETWORKS).read_bytes()
+
+
+def cold_bytes(kernel: Kernel) -> float:
+    """Bytes that a kernel run after run finds in a cache, and in a network may not: weights and inputs.
+
+    In float32; where networks run in float16, the fitted cost of a byte is that of half as many.
+    """
+    graph = kernel.graph
+    made = math.prod(kernel.output_shape) * BYTES_PER_ELEMENT[graph.dtype(graph.outputs[0])]
+    return kernel.bytes_moved - made

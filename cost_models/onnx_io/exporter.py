@@ -1,0 +1,216 @@
+"""Graph -> ONNX, in float32 or float16, at fixed shapes, batch normalisation folded. No PyTorch, no TVM.
+
+ONNX is the way into TVM and onnxruntime and travels in every bundle, so that anybody can check a deployed
+module against another runtime.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cost_models.errors import InvalidGraph
+from cost_models.ir.graph import Graph, Node, fold_batch_norm
+from cost_models.ir.ops import (
+    Activation,
+    Add,
+    ArgMax,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Expand,
+    GlobalAvgPool,
+    Mul,
+    Normalize,
+    Op,
+    Resize,
+    Shape,
+    ShiftByOne,
+    ToByte,
+)
+from cost_models.ir.weights import Weights, fold_weights, random_weights
+
+DTYPES = ("float32", "float16")
+OPSET = 18
+IR_VERSION = 9  # of opset 18; the newest of the onnx package would shut older runtimes out
+
+
+def to_onnx(
+    graph: Graph,
+    inputs: Mapping[str, Shape],
+    weights: Weights | None = None,
+    *,
+    name: str = "network",
+    dtype: str = "float32",
+) -> onnx.ModelProto:
+    """ONNX model of a graph.
+
+    Args:
+        graph: with or without batch normalisation; it is folded here.
+        inputs: shape of every input.
+        weights: ``node.tensor`` -> array; random ones (seed 0) when None, which serve for timing.
+        dtype: ``float32`` or ``float16``: of weights and of all values that a graph has as float32. Frames
+            and class indices stay what they are; a frame is normalised in float32 whatever the type.
+
+    Raises InvalidGraph when shapes or weights do not fit the graph, or ``dtype`` is or holds no such numbers.
+    """
+    if dtype not in DTYPES:
+        raise InvalidGraph(f"{name}: dtype is {dtype!r}, networks are written in {' or '.join(DTYPES)}")
+    arrays = fold_weights(graph, random_weights(graph) if weights is None else weights)
+    folded = fold_batch_norm(graph).pinned(inputs)
+    shapes = folded.shapes(inputs)
+    writer = _Writer(shapes, arrays, np.dtype(dtype))
+    for node in folded.nodes:
+        _WRITERS[type(node.op)](writer, node)
+    model = helper.make_model(
+        helper.make_graph(
+            writer.nodes,
+            name,
+            [writer.value_info(folded, value) for value in folded.inputs],
+            [writer.value_info(folded, value) for value in folded.outputs],
+            writer.initializers,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="squeezenas_tvm",
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@dataclass
+class _Writer:
+    shapes: Mapping[str, Shape]
+    arrays: Weights
+    dtype: np.dtype[Any]  # of what the graph calls float32
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[onnx.TensorProto] = field(default_factory=list)
+
+    def emit(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, name: str, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        self.initializers.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
+        return name
+
+    def weight(self, name: str) -> str:
+        values = self.arrays[name]
+        largest, limit = float(np.abs(values).max()), float(np.finfo(self.dtype).max)
+        if largest > limit:
+            raise InvalidGraph(
+                f"{name}: reaches {largest:.3g} with batch normalisation folded in, {self.dtype} ends at "
+                f"{limit:g}; use float32 for this network"
+            )
+        return self.constant(name, values, self.dtype)
+
+    def value_info(self, graph: Graph, name: str) -> onnx.ValueInfoProto:
+        own = graph.dtype(name)
+        dtype = helper.np_dtype_to_tensor_dtype(self.dtype if own == "float32" else np.dtype(own))
+        return helper.make_tensor_value_info(name, dtype, self.shapes[name])
+
+
+def _conv(writer: _Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, Conv2d)
+    names = [writer.weight(f"{node.name}.{key}") for key in op.parameters()]
+    writer.emit(
+        "Conv",
+        [node.inputs[0], *names],
+        node.name,
+        kernel_shape=[op.kernel] * 2,
+        strides=[op.stride] * 2,
+        pads=[op.padding] * 4,
+        dilations=[op.dilation] * 2,
+        group=op.groups,
+    )
+
+
+def _activation(writer: _Writer, node: Node) -> None:
+    assert isinstance(node.op, Activation)
+    kinds = {"relu": "Relu", "sigmoid": "Sigmoid", "hswish": "HardSwish", "hsigmoid": "HardSigmoid"}
+    kind = kinds[node.op.kind]
+    extra = {"alpha": 1 / 6, "beta": 0.5} if kind == "HardSigmoid" else {}
+    writer.emit(kind, node.inputs, node.name, **extra)
+
+
+def _avg_pool(writer: _Writer, node: Node) -> None:
+    assert isinstance(node.op, AvgPool2d)
+    kernel, stride = node.op.window(*writer.shapes[node.inputs[0]][2:])
+    writer.emit("AveragePool", node.inputs, node.name, kernel_shape=kernel, strides=stride)
+
+
+def _resize(writer: _Writer, node: Node) -> None:
+    assert isinstance(node.op, Resize)
+    sizes = writer.constant(f"{node.name}.size", writer.shapes[node.name], np.int64)
+    mode = "align_corners" if node.op.align_corners else "half_pixel"
+    writer.emit(
+        "Resize",
+        [node.inputs[0], "", "", sizes],
+        node.name,
+        mode="linear",
+        coordinate_transformation_mode=mode,
+    )
+
+
+def _expand(writer: _Writer, node: Node) -> None:
+    shape = writer.constant(f"{node.name}.shape", writer.shapes[node.name], np.int64)
+    writer.emit("Expand", [node.inputs[0], shape], node.name)
+
+
+def _shift(writer: _Writer, node: Node) -> None:
+    height, width = writer.shapes[node.inputs[0]][2:]
+    one = writer.constant(f"{node.name}.one", [1, 1], np.int64)
+    end = writer.constant(f"{node.name}.end", [height, width], np.int64)
+    axes = writer.constant(f"{node.name}.axes", [2, 3], np.int64)
+    odd = height % 2 or width % 2
+    sliced = f"{node.name}.sliced" if odd else node.name
+    writer.emit("Slice", [node.inputs[0], one, end, axes], sliced)
+    if odd:
+        pads = writer.constant(f"{node.name}.pads", [0, 0, 0, 0, 0, 0, height % 2, width % 2], np.int64)
+        writer.emit("Pad", [sliced, pads], node.name, mode="constant")
+
+
+def _normalize(writer: _Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, Normalize)
+    planar = writer.emit("Transpose", node.inputs, f"{node.name}.planar", perm=[0, 3, 1, 2])
+    real = writer.emit("Cast", [planar], f"{node.name}.real", to=TensorProto.FLOAT)
+    mean = 255 * np.reshape(op.mean, (1, 3, 1, 1))
+    scale = 1 / (255 * np.reshape(op.std, (1, 3, 1, 1)))
+    centred = writer.emit(
+        "Sub", [real, writer.constant(f"{node.name}.mean", mean, np.float32)], f"{node.name}.centred"
+    )
+    scaled = node.name if writer.dtype == np.float32 else f"{node.name}.scaled"
+    writer.emit("Mul", [centred, writer.constant(f"{node.name}.scale", scale, np.float32)], scaled)
+    if scaled != node.name:
+        to = helper.np_dtype_to_tensor_dtype(writer.dtype)
+        writer.emit("Cast", [scaled], node.name, to=to)
+
+
+def _plain(kind: str, **attributes: Any) -> Callable[[_Writer, Node], None]:
+    def write(writer: _Writer, node: Node) -> None:
+        writer.emit(kind, node.inputs, node.name, **attributes)
+
+    return write
+
+
+_WRITERS: Mapping[type[Op], Callable[[_Writer, Node], None]] = {
+    Conv2d: _conv,
+    Activation: _activation,
+    Add: _plain("Add"),
+    Mul: _plain("Mul"),
+    Concat: _plain("Concat", axis=1),
+    AvgPool2d: _avg_pool,
+    GlobalAvgPool: _plain("GlobalAveragePool"),
+    Resize: _resize,
+    Expand: _expand,
+    ShiftByOne: _shift,
+    Normalize: _normalize,
+    ArgMax: _plain("ArgMax", axis=1, keepdims=0),
+    ToByte: _plain("Cast", to=TensorProto.UINT8),
+}

@@ -1,0 +1,1 @@
+"""One `profile`: defaults, searches, careful timings, blocks and networks as a whole."""

@@ -1,0 +1,1 @@
+"""Timing on a device: kernels, modules, rounds with a reference in between."""

@@ -1,0 +1,245 @@
+"""Blocks timed as one module, with warm and with cold caches: how far the times of single kernels add up.
+
+A kernel timed alone finds its data and weights where its last run left them. Inside a network they were moved
+out by everything that ran since. A block whose caches are overwritten before every run is the upper bound of
+that, the same block run after run the lower one.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cost_models.builder.pool import brief
+from cost_models.database.records import BlockTiming
+from cost_models.ir.graph import Graph
+from cost_models.ir.ops import Shape
+from cost_models.lowering.lower import Compiled, compile_lowered, export, lower
+from cost_models.onnx_io.exporter import to_onnx
+from cost_models.runner.runner import RunResult, RunSettings, Session, uploaded
+from cost_models.tvm_import import relax, tvm
+from targets.toolchain.tools import Tools
+
+Cache = Literal["warm", "cold"]
+CACHES: tuple[Cache, ...] = ("warm", "cold")
+
+# About what a network moves between two runs of a block at our resolutions, and several times the private
+# caches of a CPU. Larger shared caches stay warm, as they do inside a network.
+FLUSH_BYTES = 32 << 20
+_FILL = "tvm.contrib.random.random_fill_for_measure"
+
+
+def build_block(
+    graph: Graph,
+    inputs: Mapping[str, Shape],
+    tvm_target: Any,
+    tuned_mods: Mapping[str, Any],
+    path: Path,
+    *,
+    tools: Tools | None = None,
+    dtype: str = "float32",
+) -> Compiled:
+    """Compile a block as ``deploy`` compiles a network, with random weights, and write it for ``time_block``.
+
+    Args:
+        graph: a block, a single kernel, or several blocks in a row.
+        inputs: shape of every input.
+        tuned_mods: as for ``lowering.compile_lowered``.
+        path: of the shared object.
+        tools: as for ``lowering.export``.
+        dtype: as for ``to_onnx``.
+
+    Returns:
+        The module that was written, with the names of its tuned and default kernels.
+
+    Raises:
+        InvalidGraph: the shapes do not fit.
+        LoweringError: TVM cannot build it, or it cannot be linked.
+        CompileError: the target's linker failed.
+    """
+    lowered = lower(to_onnx(graph, inputs, name="block", dtype=dtype), tvm_target)
+    compiled = compile_lowered(_with_flushed(lowered), tvm_target, tuned_mods)
+    export(compiled.executable, path, tools)
+    return compiled
+
+
+def _with_flushed(lowered: Any) -> Any:
+    """Adds ``flushed(memory, ...)``, which calls ``main(...)`` and leaves ``memory`` to TVM's evaluator.
+
+    The evaluator calls a preprocessing function before every sample with the arguments of the timed function,
+    and the one that overwrites memory takes that memory as its first argument.
+    """
+    params = [relax.Var(param.name, param.ty) for param in lowered["main"].params]
+    builder = relax.BlockBuilder(lowered)
+    with builder.function("flushed", [relax.Var("memory", relax.ObjectType()), *params]):
+        builder.emit_func_output(builder.emit(relax.Call(lowered.get_global_var("main"), params)))
+    return builder.get()
+
+
+def time_block(
+    session: Session,
+    path: Path,
+    input_shapes: Mapping[str, Shape],
+    settings: RunSettings,
+    cache: Cache = "warm",
+    *,
+    dtype: str = "float32",
+) -> RunResult:
+    """Upload, load, warm up and time what ``build_block`` wrote: work for ``Fleet.submit``.
+
+    Args:
+        input_shapes: inputs that the block reads, in its order.
+        settings: cold, a sample is a single run, so ``number`` and ``min_repeat_s`` do not count;
+            ``timeout_s`` is kept by whoever runs the work.
+        cache: ``warm``: run after run. ``cold``: before every run all cores that run kernels write
+            ``FLUSH_BYTES`` of other memory (some 50 ms on a desktop core).
+        dtype: of all inputs.
+
+    Returns:
+        Samples in seconds, or the error in one line where the block cannot be loaded or run.
+
+    Raises:
+        Exception: the session is lost, so this is no result of the block; of whatever type TVM has for it.
+    """
+    started = loaded = time.perf_counter()
+    samples_s: tuple[float, ...] = ()
+    error: str | None = None
+    try:
+        with uploaded(session, path) as library:
+            loaded = time.perf_counter()
+            inputs = [tvm.runtime.empty(shape, dtype, session.device) for shape in input_shapes.values()]
+            samples_s = _samples(session, library, inputs, settings, cache)
+    except Exception as reason:
+        session.device.sync()  # raises where the session is the reason
+        error = brief(reason)
+    return RunResult(
+        samples_s=samples_s,
+        error=error,
+        upload_s=loaded - started,
+        run_s=time.perf_counter() - loaded,
+    )
+
+
+def _samples(
+    session: Session, library: Any, inputs: Sequence[Any], settings: RunSettings, cache: Cache
+) -> tuple[float, ...]:
+    """Both ways call the same function, so that they differ in the caches alone."""
+    machine = relax.VirtualMachine(library, session.device)
+    fill = session.remote.get_function(_FILL)
+    for tensor in inputs:
+        fill(tensor)
+    machine.save_function("flushed", "run", *inputs, include_return=False)
+    memory = tvm.runtime.empty((FLUSH_BYTES // 8,), "float64", session.device)
+    if cache == "cold":
+        how = {"number": 1, "f_preproc": _FILL}
+    else:
+        how = {"number": settings.number, "min_repeat_ms": math.ceil(settings.min_repeat_s * 1e3)}
+    evaluator = machine.time_evaluator(
+        "run",
+        session.device,
+        repeat=settings.repeat,
+        cooldown_interval_ms=math.ceil(settings.cooldown_s * 1e3),
+        **how,
+    )
+    return tuple(evaluator(memory).results)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeBlock:
+    """A block timed whole, beside the sum of its kernels timed one by one with warm caches.
+
+    Attributes:
+        warm, cold: with ``sum_s`` and without error; None where there is no such timing.
+    """
+
+    block: str
+    warm: BlockTiming | None
+    cold: BlockTiming | None
+
+    @property
+    def sum_s(self) -> float:
+        """Of the warm timing where there is one."""
+        return next(timing.sum_s for timing in (self.warm, self.cold) if timing and timing.sum_s)
+
+    def ratio(self, cache: Cache) -> float | None:
+        """Whole block over the sum of its kernels at that time; above 1 the sum promises too little."""
+        timing = self.warm if cache == "warm" else self.cold
+        return timing.median_s / timing.sum_s if timing and timing.sum_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Whole over sum, of ``count`` blocks: median and range."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f}, {self.count} blocks)"
+
+
+@dataclass(frozen=True, slots=True)
+class Additivity:
+    """How far the times of single kernels add up to those of whole blocks; the smallest block first."""
+
+    blocks: tuple[WholeBlock, ...]
+
+    @classmethod
+    def of(cls, timings: Iterable[BlockTiming]) -> "Additivity":
+        """From timings, oldest first: the newest good one of a block and a cache counts.
+
+        Failed ones, and those without the sum of the kernels, are left out.
+        """
+        newest = {(t.block, t.cache): t for t in timings if t.sum_s is not None and t.error is None}
+        names = dict.fromkeys(block for block, _ in newest)
+        blocks = [WholeBlock(name, newest.get((name, "warm")), newest.get((name, "cold"))) for name in names]
+        return cls(tuple(sorted(blocks, key=lambda block: block.sum_s)))
+
+    def ratio(self, cache: Cache) -> Ratio | None:
+        """Over all blocks that have it; None where none has."""
+        found = [ratio for block in self.blocks if (ratio := block.ratio(cache)) is not None]
+        return Ratio(statistics.median(found), min(found), max(found), len(found)) if found else None
+
+    def text(self) -> str:
+        """For people: what the ratios are and mean, then one line a block. Empty without blocks."""
+        if not self.blocks:
+            return ""
+        summary = [f"{cache} caches {ratio}" for cache in CACHES if (ratio := self.ratio(cache))]
+        width = max(len("block"), *(len(block.block) for block in self.blocks))
+        lines = [
+            f"Whole blocks over the sum of their kernels: {'; '.join(summary)}.",
+            "Warm: the block run after run; cold: caches overwritten before every run.",
+            "Inside a network a block is between the two.",
+            f"{'block':<{width}}  {'sum ms':>8}  {'warm':>5}  {'cold':>5}",
+        ]
+        for block in self.blocks:
+            warm, cold = (_two_digits(block.ratio(cache)) for cache in CACHES)
+            lines.append(f"{block.block:<{width}}  {block.sum_s * 1e3:8.3f}  {warm:>5}  {cold:>5}")
+        return "\n".join(lines)
+
+    def document(self) -> dict[str, Any]:
+        """For machines: latencies in ms, ratios as they are; null where there is none."""
+        ratios = {cache: self.ratio(cache) for cache in CACHES}
+        return {
+            "ratios": {cache: asdict(ratio) if ratio else None for cache, ratio in ratios.items()},
+            "blocks": [
+                {
+                    "block": block.block,
+                    "sum_ms": block.sum_s * 1e3,
+                    "warm_ms": block.warm.median_s * 1e3 if block.warm else None,
+                    "cold_ms": block.cold.median_s * 1e3 if block.cold else None,
+                    "warm_ratio": block.ratio("warm"),
+                    "cold_ratio": block.ratio("cold"),
+                }
+                for block in self.blocks
+            ],
+        }
+
+
+def _two_digits(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"

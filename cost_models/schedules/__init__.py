@@ -1,0 +1,1 @@
+"""Schedules of TVM: our templates, the default ones, and schedules as text."""
