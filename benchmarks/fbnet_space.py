@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import Activation, Conv2d, GlobalAvgPool, Shape
-from search.candidates import SKIP, InvertedResidual
+from search.spaces.inverted_residual import SKIP, InvertedResidual
 
 OPERATIONS = ("k3e1", "k3e1g2", "k3e3", "k3e6", "k5e1", "k5e1g2", "k5e3", "k5e6", SKIP)
 _STAGES = ((16, 1, 1), (24, 4, 1), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from search.costs import Choices, SpaceCosts
-from search.objectives import shown
+from search.costs.objectives import shown
+from search.costs.space_costs import Choices, SpaceCosts
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
 from targets import load_target
 

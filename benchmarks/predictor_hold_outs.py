@@ -24,9 +24,9 @@ from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.hold_outs import SPLITS, Errors, hold_outs
 from cost_models.kernel_models.intervals import Prediction
 from cost_models.kernel_models.predictor import Predictor
-from search.costs import space_kernels
+from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
-from search.spaces import SPACES
+from search.spaces.registry import SPACES
 
 
 def main() -> int:

@@ -33,9 +33,9 @@ from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import apply_schedule
 from cost_models.tuning.effort import EFFORTS, Effort
 from cost_models.tuning.transfer import plan
-from search.costs import space_kernels
+from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm.cli import table
 from targets import Target, load_target, open_session
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from search.supernet import Supernet
 
 CLASSES, LEFT, WARM_UP = 11, 4, 2

@@ -45,9 +45,9 @@ from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import apply_schedule
 from cost_models.tuning.kernel_search import KernelSearch, SearchSettings, best_trial
 from cost_models.tuning.scheduler import TRIAL_SETTINGS, Engine, Task
-from search.costs import space_kernels
+from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from targets import Target, load_target, open_session
 from targets.fleet.fleet import Fleet
 

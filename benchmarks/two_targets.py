@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from search.architecture import load_architecture
-from search.costs import SpaceCosts
+from search.costs.space_costs import SpaceCosts
 from search.data.classes import CLASSES
 from search.resolution import Resolution
-from search.spaces import get_space
-from search.strategy import document
+from search.results import document
+from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
 from targets import load_target
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cost_models.ir.graph import Graph
 from search.errors import InvalidArchitecture, SearchError, near_miss
-from search.spaces import Space, get_space
-from search.strict_yaml import YAML_SUFFIXES, named_yaml, yaml_names
+from search.spaces.chain import ChainSpace
+from search.spaces.registry import get_space
+from targets.support.strict_yaml import YAML_SUFFIXES, named_yaml, yaml_names
 
 _FILES = resources.files("search") / "architectures"
 
@@ -49,7 +50,7 @@ class Architecture(BaseModel):
     results: list[Published] = Field(default_factory=list)
 
     @property
-    def search_space(self) -> Space:
+    def search_space(self) -> ChainSpace:
         """The space the architecture belongs to. Raises UnknownSpace."""
         return get_space(self.space)
 
@@ -59,7 +60,7 @@ class Architecture(BaseModel):
         return Path(self.weights) if self.weights else None
 
     def network(self) -> Graph:
-        """Layers from the normalised image to logits at its size (see ``Space.network``)."""
+        """Layers from the normalised image to logits at its size (see ``ChainSpace.network``)."""
         return self.search_space.network(self.blocks, self.num_classes)
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from cost_models.database.table import LatencyTable
 from search.architecture import Architecture, list_architectures, load_architecture
-from search.costs import network_graph, network_kernels
+from search.costs.kernel_table import network_graph, network_kernels
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
 from targets import Target, list_targets, load_target
 

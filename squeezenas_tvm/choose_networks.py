@@ -16,7 +16,7 @@ from squeezenas_tvm.options import results_folder
 if TYPE_CHECKING:
     from search.architecture import Architecture
     from search.resolution import Resolution
-    from search.spaces import Space
+    from search.spaces.chain import ChainSpace
 
 DRAWN = 2000  # architectures that the few are chosen among
 FILE = "measured.csv"
@@ -30,7 +30,7 @@ def choose(args: argparse.Namespace) -> Result:
     from cost_models.device_models.fewshot import LEAST_NETWORKS
     from search.architecture import dump_architecture
     from search.resolution import Resolution
-    from search.spaces import get_space
+    from search.spaces.registry import get_space
     from targets import load_target
 
     target, space = load_target(args.target), get_space(args.space)
@@ -65,7 +65,7 @@ def choose(args: argparse.Namespace) -> Result:
 
 
 def choose_architectures(
-    space: "Space", resolution: "Resolution", count: int, num_classes: int = 19, seed: int = 0
+    space: "ChainSpace", resolution: "Resolution", count: int, num_classes: int = 19, seed: int = 0
 ) -> "list[Architecture]":
     """The networks of a space whose latencies tell most about all others: see ``fewshot.choose_networks``.
 
@@ -93,7 +93,7 @@ def choose_architectures(
     ]
 
 
-def draw(space: "Space", count: int, seed: int) -> Choices:
+def draw(space: "ChainSpace", count: int, seed: int) -> Choices:
     """Different random networks, each with a liking of its own for some candidates: (networks, positions).
 
     Draws that like all candidates alike would all be of much the same size. Fewer where the space is small.
@@ -108,7 +108,9 @@ def draw(space: "Space", count: int, seed: int) -> Choices:
     return np.unique(choices, axis=0)
 
 
-def work_of_choices(space: "Space", resolution: "Resolution", choices: Choices, num_classes: int) -> Vector:
+def work_of_choices(
+    space: "ChainSpace", resolution: "Resolution", choices: Choices, num_classes: int
+) -> Vector:
     """``fewshot.work_of_networks`` of many networks at once: (networks, terms)."""
     from cost_models.device_models.fewshot import TERMS, work_of
     from cost_models.ir.fusion import split_into_kernels

@@ -91,7 +91,7 @@ def _draw(path: Path) -> Path:
     import numpy as np
     from PIL import Image
 
-    from search.data.scene import draw_scene
+    from search.data.scenes.scene import draw_scene
 
     image, _ = draw_scene(*SCENE_SIZE, np.random.default_rng(SCENE_SEED))
     try:

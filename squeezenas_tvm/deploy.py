@@ -112,8 +112,8 @@ def deploy(
     from cost_models.database.environment import environment
     from cost_models.ir.fusion import split_into_kernels
     from cost_models.onnx_io.exporter import to_onnx
-    from search.spaces import camera_network
-    from search.weights import load_weights_apart
+    from search.networks.weights import load_weights_apart
+    from search.spaces.camera import camera_network
     from squeezenas_tvm.bundle import assemble
     from targets.support.interrupts import HeldInterrupts
 
@@ -212,8 +212,8 @@ def _write(
     compiled: Any,
 ) -> "Manifest":
     """Seal the bundle: labels, runner, C++ example, and the manifest, which is returned."""
-    from search.spaces import IMAGENET_MEAN, IMAGENET_STD
-    from search.weights import sha256
+    from search.networks.weights import sha256
+    from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
     from squeezenas_tvm.bundle import Manifest, runs_on, seal
 
     manifest = Manifest(

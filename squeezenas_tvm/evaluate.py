@@ -13,7 +13,7 @@ from squeezenas_tvm.progress import progress
 
 if TYPE_CHECKING:
     from search.data import Data
-    from search.metrics import Counts
+    from search.tasks.segmentation_metrics import Counts
     from squeezenas_tvm.bundle_runner import Bundle
     from squeezenas_tvm.images import UInt8
 
@@ -58,7 +58,7 @@ def execute(args: argparse.Namespace) -> Result:
         TargetError, FailedWork: no board, or one that does not run the bundle.
     """
     from search.data import open_data
-    from search.metrics import confusion_matrix
+    from search.tasks.segmentation_metrics import confusion_matrix
 
     data = open_data(args.data)
     frames = data.frames(args.split)
@@ -114,10 +114,10 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
     import torch
 
     from search.architecture import load_architecture
+    from search.networks.graph_module import GraphModule
+    from search.networks.weights import load_weights
     from search.resolution import Resolution
-    from search.spaces import camera_network
-    from search.torch_graph import GraphModule
-    from search.weights import load_weights
+    from search.spaces.camera import camera_network
     from squeezenas_tvm.images import resize_bilinear, resize_nearest
 
     architecture = load_architecture(args.network).model_copy(update={"num_classes": data.num_classes})
@@ -157,7 +157,7 @@ def _bundle(bundle: "Bundle", runs: str, data: "Data") -> "tuple[Segment, dict[s
 
 def _scores(counts: "Counts", data: "Data") -> dict[str, Any]:
     """In percent; None for classes that do not occur."""
-    from search.metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
+    from search.tasks.segmentation_metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
 
     ious = dict(zip(data.class_names, iou_per_class(counts).tolist(), strict=True))
     scores = {

@@ -129,7 +129,7 @@ def _seconds(text: str, faults: list[str]) -> float:
 def _kernels(network: str, resolution: str, folder: Path) -> "tuple[Kernel, ...]":
     """Kernels in the order they run. Raises SearchError or CostModelError where there is no such network."""
     from search.architecture import load_architecture
-    from search.costs import network_kernels
+    from search.costs.kernel_table import network_kernels
     from search.resolution import Resolution
 
     if Path(network).suffix == ".onnx":

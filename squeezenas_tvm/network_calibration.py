@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from cost_models.profiling.networks import Network
     from cost_models.profiling.profiler import Profiler
     from search.resolution import Resolution
-    from search.spaces import Space
+    from search.spaces.chain import ChainSpace
 
 log = logging.getLogger("squeezenas_tvm")
 _DRAWN = 20  # times as many as are taken
 
 
 def draw_networks(
-    space: "Space", resolution: "Resolution", count: int, *, num_classes: int = 19, seed: int = 0
+    space: "ChainSpace", resolution: "Resolution", count: int, *, num_classes: int = 19, seed: int = 0
 ) -> "list[Network]":
     """Different random networks of a space, from the smallest to the largest of many draws.
 
@@ -32,8 +32,8 @@ def draw_networks(
     from cost_models.database.network_records import About
     from cost_models.profiling.networks import Network
     from search.architecture import Architecture
-    from search.costs import network_kernels
-    from search.spaces import camera_network
+    from search.costs.kernel_table import network_kernels
+    from search.spaces.camera import camera_network
 
     found = []
     for blocks in _spread(space, resolution, count, seed):
@@ -44,7 +44,7 @@ def draw_networks(
     return found
 
 
-def _spread(space: "Space", resolution: "Resolution", count: int, seed: int) -> list[tuple[str, ...]]:
+def _spread(space: "ChainSpace", resolution: "Resolution", count: int, seed: int) -> list[tuple[str, ...]]:
     draw = random.Random(seed)
     drawn = {
         tuple(draw.choice(position.candidates) for position in space.positions): None
@@ -123,7 +123,7 @@ def graph_of(about: "About") -> "KernelGraph":
         SearchError: no network of a space that this program knows.
     """
     from search.architecture import Architecture
-    from search.costs import network_graph
+    from search.costs.kernel_table import network_graph
     from search.resolution import Resolution
 
     architecture = Architecture(space=about.space, blocks=list(about.blocks), num_classes=about.num_classes)

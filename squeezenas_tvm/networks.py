@@ -32,7 +32,7 @@ def execute(args: argparse.Namespace) -> Result:
     """List architectures with MACs, parameters, published and estimated latency."""
     from search.architecture import list_architectures, load_architecture
     from search.resolution import Resolution
-    from search.spaces import get_space
+    from search.spaces.registry import get_space
     from targets import load_target
 
     if args.table and not args.target:
@@ -71,7 +71,7 @@ def _describe(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
 
 
 def _estimate(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
-    from search.costs import network_graph
+    from search.costs.kernel_table import network_graph
 
     total = model.network(network_graph(architecture, resolution))
     return {

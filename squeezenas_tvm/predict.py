@@ -84,8 +84,8 @@ class _Network:
 def _network(name: str, given: "Resolution | None", usual: "Resolution") -> _Network:
     from cost_models.ir.kernel_graph import KernelGraph
     from search.architecture import load_architecture
-    from search.costs import network_graph
-    from search.spaces import camera_network
+    from search.costs.kernel_table import network_graph
+    from search.spaces.camera import camera_network
 
     if not is_onnx(name):
         architecture, resolution = load_architecture(name), given or usual
@@ -135,7 +135,7 @@ def _describe(network: _Network, model: "CostModel", power_w: float | None) -> d
 def _counts(graph: "Graph", inputs: "Mapping[str, Shape]") -> dict[str, int]:
     """What follows from the layers alone."""
     from cost_models.ir.memory import planned_bytes
-    from search.objectives import count
+    from search.costs.objectives import count
 
     counted = count(graph, inputs)
     return {
@@ -148,7 +148,7 @@ def _counts(graph: "Graph", inputs: "Mapping[str, Shape]") -> dict[str, int]:
 
 
 def _counts_text(network: dict[str, Any]) -> str:
-    from search.objectives import shown
+    from search.costs.objectives import shown
 
     costs = {name: network[name] for name in ("macs", "params")}
     costs |= {"bytes": network["bytes_moved"], "memory": network["peak_memory_bytes"]}

@@ -67,9 +67,9 @@ def execute(args: argparse.Namespace) -> Result:
     """Measure what is missing, then write and show the table."""
     if args.from_networks or args.choose_networks:
         return few_networks(args)
-    from search.costs import sample_blocks, space_kernels
+    from search.costs.kernel_table import sample_blocks, space_kernels
     from search.resolution import Resolution
-    from search.spaces import get_space
+    from search.spaces.registry import get_space
     from targets import load_target
     from targets.toolchain.tools import find_tools
 

@@ -32,7 +32,7 @@ def report(
 ) -> Result:
     """Write the document of a profile beside its table, and say it in words; exit code 1 for holes."""
     from cost_models.database.table import write_whole
-    from search.costs import cost_table
+    from search.costs.kernel_table import cost_table
 
     costs = cost_table(measured.table, space, resolution, classes)
     rows = [measured.table.rows[kernel.key] for kernel in kernels if kernel.key in measured.table.rows]

@@ -10,9 +10,11 @@ from functools import cached_property
 from cost_models.database.table import Latency, LatencyTable
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.kernel_models.roofline import PhysicalModel
-from search.costs import CostTable, cost_table
+from search.costs.kernel_table import CostTable, cost_table
 from search.resolution import Resolution
-from search.spaces import SPACES, Part, Space
+from search.spaces.chain import ChainSpace
+from search.spaces.registry import SPACES
+from search.spaces.space import Part
 from squeezenas_tvm.report_page import NONE, Heat, Markup, Section, bar, element, heat_map, join, paragraph
 from squeezenas_tvm.report_page import table as html_table
 
@@ -30,7 +32,7 @@ class Covered:
     """
 
     table: LatencyTable
-    space: Space
+    space: ChainSpace
     resolution: Resolution
     classes: int
     calls: Mapping[Kernel, float]
@@ -76,7 +78,7 @@ def _known(costs: CostTable) -> int:
     return sum(entry is not None for row in costs.blocks for entry in row.values())
 
 
-def _calls(space: Space, resolution: Resolution, classes: int) -> dict[Kernel, float]:
+def _calls(space: ChainSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
     calls: Counter[Kernel] = Counter()
     parts: list[tuple[float, Part]] = [(1.0, part) for part in space.fixed_parts(resolution, classes)]
     parts += [
@@ -112,7 +114,7 @@ def costs_section(found: Covered) -> Section:
     return Section(str(found), join(content))
 
 
-def _heat(costs: CostTable, space: Space) -> Markup:
+def _heat(costs: CostTable, space: ChainSpace) -> Markup:
     names = list(dict.fromkeys(name for row in costs.blocks for name in row))
     largest = max((e.median_s for row in costs.blocks for e in row.values() if e), default=0.0)
     rows = {}

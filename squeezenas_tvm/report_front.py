@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.objectives import OBJECTIVES, shown
-from search.strategy.document import SearchDocument
-from search.strategy.front import read_record
+from search.costs.objectives import OBJECTIVES, shown
+from search.results.document import SearchDocument
+from search.results.front import read_record
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.report_charts import Series, chart, row
 from squeezenas_tvm.report_files import Row, read_csv

@@ -15,7 +15,7 @@ from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
 from cost_models.runner.module_runner import Ratio
 from search.architecture import list_architectures, load_architecture
-from search.costs import network_graph
+from search.costs.kernel_table import network_graph
 from squeezenas_tvm import report_accuracy
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profile_report import SCHEMA_VERSION, WIDE

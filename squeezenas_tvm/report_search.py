@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from search.architecture import Architecture, load_architecture
-from search.objectives import shown
-from search.strategy import document as search_document
-from search.strategy.document import SearchDocument
+from search.costs.objectives import shown
+from search.results import document as search_document
+from search.results.document import SearchDocument
 from squeezenas_tvm.options import share_text
 from squeezenas_tvm.report_charts import Series, chart, row
 from squeezenas_tvm.report_files import Row, read_csv
@@ -119,7 +119,7 @@ def _budget(told: SearchDocument) -> str:
 def _curves(rows: Sequence[Row], told: SearchDocument | None) -> Markup:
     if not rows:
         return paragraph("No epoch has ended yet.")
-    from search.objectives import OBJECTIVES
+    from search.costs.objectives import OBJECTIVES
 
     cost = told.cost if told else "latency"
     unit, size = OBJECTIVES[cost].unit, OBJECTIVES[cost].size

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.objectives import shown
+from search.costs.objectives import shown
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import add_resolution, cost_model
 from squeezenas_tvm.progress import progress
 
 if TYPE_CHECKING:
-    from search.strategy.front import Judged
-    from search.strategy.run import Outcome, SearchTask
-    from search.strategy.supernet_search import Progress
+    from search.results.front import Judged
+    from search.run import Outcome, SearchTask
+    from search.strategies.gumbel.gumbel import Progress
 
 EXAMPLE = (
     "squeezenas-tvm search --target local-cpu --space small --data camvid:CamVid --budget 4ms "
@@ -77,8 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Search, judge what was found, write the front and the chosen network."""
-    from search.strategy.run import run_search
-    from search.training.distributed import Ranks
+    from search.parallel.ranks import Ranks
+    from search.run import run_search
 
     task = _task(args)
     out = args.out or Path("results") / f"search-{Path(args.target).stem}"
@@ -100,13 +100,13 @@ def execute(args: argparse.Namespace) -> Result:
 
 
 def _task(args: argparse.Namespace) -> "SearchTask":
-    from search.costs import SpaceCosts
+    from search.costs.space_costs import SpaceCosts
     from search.data.datasets import open_data
+    from search.problem.goal import Budget, Mix
     from search.resolution import Resolution
-    from search.spaces import get_space
-    from search.strategy.goal import Budget, Mix
-    from search.strategy.recipe import load_search_recipe
-    from search.strategy.run import SearchTask
+    from search.run import SearchTask
+    from search.spaces.registry import get_space
+    from search.strategies.gumbel.recipe import load_search_recipe
     from targets import load_target
 
     recipe = load_search_recipe(args.recipe).changed(
@@ -160,7 +160,7 @@ class _Lines:
 
 
 def _document(task: "SearchTask", outcome: "Outcome", out: Path, args: argparse.Namespace) -> dict[str, Any]:
-    from search.strategy.document import describe
+    from search.results.document import describe
 
     described = describe(task, outcome).model_dump(mode="json")
     return {**described, "folder": str(out), "train": train_command(args.data, out)}

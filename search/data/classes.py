@@ -57,3 +57,6 @@ CLASSES: Mapping[str, tuple[LabelClass, ...]] = {
         LabelClass(10, "bicyclist", (0, 128, 192)),
     ),
 }
+
+
+IGNORE = 255  # label of pixels that are not scored

@@ -84,7 +84,7 @@ class Data:
 
     @property
     def categories(self) -> list[str]:
-        """Coarser class of each class, for ``search.metrics.iou_per_category``; empty if there are none."""
+        """Coarser class of each class, for IoU by category; empty if there are none."""
         return [entry.category for entry in self.classes if entry.category]
 
     def frames(self, split: str) -> Frames:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.data.classes import CLASSES, LabelClass
+from search.data.classes import CLASSES, IGNORE, LabelClass
 from search.data.frames import Data, Frame, Size, UInt8
 from search.errors import InvalidData
-from search.metrics import IGNORE
 
 # What CamVid's 11 classes, in the grouping of SegNet, call the classes of Cityscapes. Terrain is in none.
 IN_CAMVID: Mapping[str, str] = {

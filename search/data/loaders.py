@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from search.data.augmentation import Augmentation
 from search.data.frames import Frames, Size, UInt8
 from search.errors import InvalidData
-from search.spaces import IMAGENET_MEAN, IMAGENET_STD
+from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["Augmentation", "Batch", "EvalLoader", "TrainLoader", "eval_loader", "train_loader"]
 

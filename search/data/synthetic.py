@@ -7,7 +7,7 @@ import numpy as np
 
 from search.data.classes import CLASSES
 from search.data.frames import Data, Size, UInt8
-from search.data.scene import draw_scene
+from search.data.scenes.scene import draw_scene
 from search.errors import InvalidData
 from search.resolution import Resolution
 

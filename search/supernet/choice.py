@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from search.spaces import Space
-from search.supernet.fused import fused_sum, fusible
-from search.torch_graph import GraphModule
+from search.networks.graph_module import GraphModule
+from search.spaces.chain import ChainSpace
+from search.supernet.fused.fused_sum import fused_sum, fusible
 
 Form = Literal["plain", "fused"]
 
@@ -27,7 +27,7 @@ class Choice(nn.ModuleDict):
 
     def __init__(
         self,
-        space: Space,
+        space: ChainSpace,
         index: int,
         names: Sequence[str],
         *,

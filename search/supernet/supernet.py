@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from search.errors import UnknownCandidate, near_miss
+from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
-from search.spaces import Space
+from search.spaces.chain import ChainSpace
 from search.supernet.choice import Choice, Form
 from search.supernet.draws import gumbel_softmax
 from search.supernet.pruning import forget, likely, shrink
-from search.torch_graph import GraphModule
 
 
 class Supernet(nn.Module):
@@ -39,7 +39,7 @@ class Supernet(nn.Module):
 
     def __init__(
         self,
-        space: Space,
+        space: ChainSpace,
         num_classes: int,
         *,
         form: Form = "fused",

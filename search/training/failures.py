@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from search.errors import FailedTraining, InvalidData
-from search.training.distributed import KEPT
+from search.parallel.ranks import KEPT
 
 _NO_MEMORY = re.compile(
     r"MemoryError|allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE

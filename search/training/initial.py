@@ -4,7 +4,7 @@ from pathlib import Path
 
 from search.architecture import Architecture
 from search.errors import InvalidWeights
-from search.weights import Array, load_weights
+from search.networks.weights import Array, load_weights
 
 
 def initial_weights(

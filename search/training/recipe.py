@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from search.errors import InvalidRecipe
-from search.strict_yaml import named_yaml, parse_yaml, yaml_names
+from targets.support.strict_yaml import named_yaml, parse_yaml, yaml_names
 
 _FILES = resources.files("search") / "recipes"
 

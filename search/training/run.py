@@ -11,8 +11,12 @@ from search.architecture import Architecture
 from search.data import Augmentation, Data
 from search.data.loaders import TrainLoader, eval_loader, train_loader
 from search.errors import InvalidData, InvalidRecipe
-from search.metrics import Counts
-from search.network import build_network
+from search.networks.segmentation import build_network
+from search.networks.weights import Array
+from search.parallel.ranks import Ranks
+from search.tasks.segmentation_evaluation import evaluate_network
+from search.tasks.segmentation_losses import make_loss
+from search.tasks.segmentation_metrics import Counts
 from search.training.best import iou_percent, is_better, scores, write_best
 from search.training.checkpoint import (
     load_checkpoint,
@@ -20,14 +24,10 @@ from search.training.checkpoint import (
     restore_random_states,
     save_checkpoint,
 )
-from search.training.distributed import Ranks
-from search.training.evaluation import evaluate_network
 from search.training.failures import damage_explained, failures_explained
-from search.training.losses import make_loss
 from search.training.recipe import Recipe, Stage
 from search.training.records import Records, Row
 from search.training.trainer import Trainer
-from search.weights import Array
 from targets.support.interrupts import HeldInterrupts
 
 CHECKPOINT = "last.ckpt"

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.errors import FailedTraining, InvalidRecipe
-from search.training.distributed import Ranks
+from search.parallel.ranks import Ranks
+from search.tasks.segmentation_losses import SegmentationLoss
 from search.training.ema import Ema
-from search.training.losses import SegmentationLoss
 from search.training.recipe import Sgd, Stage
 from search.training.schedules import learning_rate_factor
 

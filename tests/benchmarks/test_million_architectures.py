@@ -7,7 +7,7 @@ import pytest
 from million_architectures import measure
 
 from search.architecture import Architecture
-from search.costs import network_graph
+from search.costs.kernel_table import network_graph
 from search.resolution import Resolution
 from squeezenas_tvm.options import cost_model
 from targets import load_target

@@ -3,9 +3,9 @@
 import pytest
 from two_targets import LEVELS, Found, compare
 
-from search.costs import SpaceCosts
+from search.costs.space_costs import SpaceCosts
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
 from targets import load_target
 

@@ -11,7 +11,7 @@ from cost_models.lowering.lower import compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import relax, tvm
 from search.architecture import load_architecture
-from search.spaces import camera_network
+from search.spaces.camera import camera_network
 from targets import Target
 from targets.toolchain.tools import find_tools
 

@@ -12,7 +12,7 @@ from search.architecture import (
     parse_architecture,
 )
 from search.errors import InvalidArchitecture, UnknownCandidate, UnknownSpace
-from search.weights import load_weights
+from search.networks.weights import load_weights
 
 IMAGE = {"x": (1, 3, 1024, 2048)}
 BLOCKS = ["skip"] * 20

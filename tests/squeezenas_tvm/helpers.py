@@ -16,9 +16,9 @@ from cost_models.database.environment import environment
 from cost_models.database.records import Measurement, Trial
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
-from search.costs import space_kernels
+from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from targets import Target
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import squeezenas_tvm as st
 from cost_models.cost_model import CostModel
 from cost_models.errors import IncompatibleTable, MissingEntry
 from cost_models.tuning.effort import Effort
-from search.costs import network_graph
+from search.costs.kernel_table import network_graph
 from search.errors import InvalidResolution
 from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.networks import _describe

@@ -15,7 +15,7 @@ import pytest
 from cost_models.database.table import LatencyTable
 from cost_models.tuning.effort import Effort
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm.board import main
 from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.profile_report import report

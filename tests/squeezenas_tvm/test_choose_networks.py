@@ -9,8 +9,8 @@ import pytest
 
 from cost_models.device_models.fewshot import TERMS, choose_networks, work_of_networks
 from search.architecture import Architecture, load_architecture
-from search.costs import network_kernels
-from search.spaces import get_space
+from search.costs.kernel_table import network_kernels
+from search.spaces.registry import get_space
 from squeezenas_tvm.choose_networks import choose_architectures, draw, work_of_choices
 from squeezenas_tvm.profile import main
 

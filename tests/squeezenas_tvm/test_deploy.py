@@ -25,11 +25,11 @@ from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
-from search.data.scene import draw_scene
-from search.network import SegmentationNetwork, build_network
+from search.data.scenes.scene import draw_scene
+from search.networks.segmentation import SegmentationNetwork, build_network
+from search.networks.weights import save_weights, sha256
 from search.resolution import Resolution
-from search.spaces import IMAGENET_MEAN, IMAGENET_STD, camera_network
-from search.weights import save_weights, sha256
+from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD, camera_network
 from squeezenas_tvm.bundle import FILES, runs_on
 from squeezenas_tvm.bundle_runner import Bundle, dataset_ids
 from squeezenas_tvm.deploy import KEPT, main

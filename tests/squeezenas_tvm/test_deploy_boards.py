@@ -19,7 +19,7 @@ from cost_models.schedules.serialization import tile_text, trace_text
 from cost_models.tuning.tiles import Cpu, choose_tile
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
-from search.spaces import camera_network
+from search.spaces.camera import camera_network
 from squeezenas_tvm.bundle_runner import read_manifest
 from squeezenas_tvm.deploy import main
 from squeezenas_tvm.run import main as run

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from search.architecture import load_architecture
-from search.network import build_network
-from search.weights import save_weights
+from search.networks.segmentation import build_network
+from search.networks.weights import save_weights
 from squeezenas_tvm.deploy import main
 
 from .helpers import NAME, command, deploy_arguments, finish, refused_by

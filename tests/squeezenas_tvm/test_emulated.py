@@ -27,8 +27,8 @@ from cost_models.onnx_io.exporter import to_onnx
 from cost_models.runner.module_runner import CACHES, build_block, time_block
 from cost_models.runner.runner import RunSettings
 from cost_models.tvm_import import relax, tvm
-from search.costs import sample_blocks
-from search.spaces import get_space
+from search.costs.kernel_table import sample_blocks
+from search.spaces.registry import get_space
 from squeezenas_tvm.bundle_runner import dataset_ids
 from targets import BoardNotBuilt, MissingTool, Session, Target, load_target, open_session
 from targets.emulated_board import build, default_folder, environment

@@ -11,10 +11,10 @@ import torch
 from search.architecture import Architecture, load_architecture
 from search.data import open_data
 from search.data.loaders import eval_loader
-from search.metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
-from search.network import SegmentationNetwork, build_network
-from search.training.evaluation import evaluate_network
-from search.weights import save_weights
+from search.networks.segmentation import SegmentationNetwork, build_network
+from search.networks.weights import save_weights
+from search.tasks.segmentation_evaluation import evaluate_network
+from search.tasks.segmentation_metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
 from squeezenas_tvm.deploy import main as deploy
 from squeezenas_tvm.evaluate import main
 from targets import local_rpc

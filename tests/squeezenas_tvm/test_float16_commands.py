@@ -12,7 +12,7 @@ from cost_models.database.environment import environment
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.tuning.effort import Effort
-from search.weights import save_weights
+from search.networks.weights import save_weights
 from squeezenas_tvm.bundle_runner import Bundle
 from squeezenas_tvm.deploy import main as deploy
 from squeezenas_tvm.measuring import measure_kernels

@@ -21,9 +21,9 @@ from cost_models.errors import IncompatiblePrior
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.hold_outs import spearman
 from search.architecture import Architecture, list_architectures, load_architecture
-from search.costs import network_kernels
+from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm.choose_networks import choose_architectures, draw
 from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.other_devices import other_devices

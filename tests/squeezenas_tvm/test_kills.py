@@ -31,12 +31,12 @@ from .profiling import (
 # The command, for a space that needs no other kernels than the three.
 FEW = """
 import sys
-import search.costs
+from search.costs import kernel_table
 import squeezenas_tvm.measuring
 from squeezenas_tvm.__main__ import main
 from squeezenas_tvm.cli import leave
-all_of = search.costs.space_kernels
-search.costs.space_kernels = lambda *given: [k for k in all_of(*given) if k.kind == "depthwise"][:3]
+all_of = kernel_table.space_kernels
+kernel_table.space_kernels = lambda *given: [k for k in all_of(*given) if k.kind == "depthwise"][:3]
 squeezenas_tvm.measuring.try_predictor = lambda *given: {}
 leave(main(sys.argv[1:]))
 """

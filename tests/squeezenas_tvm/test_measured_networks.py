@@ -7,7 +7,7 @@ import pytest
 from cost_models.ir.fusion import split_into_kernels
 from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import dump_architecture, load_architecture
-from search.costs import network_kernels
+from search.costs.kernel_table import network_kernels
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.measured_networks import read_networks
 

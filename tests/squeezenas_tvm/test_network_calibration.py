@@ -21,8 +21,8 @@ from cost_models.profiling.blocks import describe
 from cost_models.profiling.networks import ROUNDS, Network
 from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
-from search.costs import network_graph
-from search.spaces import get_space
+from search.costs.kernel_table import network_graph
+from search.spaces.registry import get_space
 from squeezenas_tvm.measuring import Measured, measure_kernels
 from squeezenas_tvm.network_calibration import calibrate, draw_networks, fit_network_model, graph_of
 from squeezenas_tvm.networks import main as networks_main

@@ -12,9 +12,9 @@ import pytest
 from cost_models.database.table import LatencyTable
 from cost_models.tuning.effort import Effort
 from search.architecture import Architecture, load_architecture
-from search.costs import cost_table
+from search.costs.kernel_table import cost_table
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.networks import main
 from targets import load_target

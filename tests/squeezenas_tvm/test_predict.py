@@ -8,7 +8,7 @@ import pytest
 
 from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
-from search.costs import network_kernels
+from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
 from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.predict import main

@@ -13,7 +13,7 @@ from cost_models.lowering import lower as lowering
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.onnx_io.importer import read_onnx
 from search.architecture import load_architecture
-from search.spaces import camera_network
+from search.spaces.camera import camera_network
 from squeezenas_tvm.predict import main
 from targets import load_target
 

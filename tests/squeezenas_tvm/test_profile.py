@@ -20,8 +20,8 @@ from cost_models.ir.fusion import split_into_kernels
 from cost_models.kernel_models.hold_outs import SPLITS
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.tuning.effort import Effort
-from search.costs import sample_blocks
-from search.spaces import get_space
+from search.costs.kernel_table import sample_blocks
+from search.spaces.registry import get_space
 from squeezenas_tvm.measuring import PARTS, Measured, measure_kernels
 from squeezenas_tvm.profile import BLOCKS, main
 from squeezenas_tvm.profile_report import report
@@ -213,7 +213,7 @@ def test_same_command_again_measures_nothing_and_more_trials_are_the_difference(
     predictor = Predictor.load(folder, fingerprint=table.fingerprint)
     assert sum(predictor.counts.values()) == sum(bool(row.samples_s) for row in table.rows.values())
     assert " trials (" not in said
-    monkeypatch.setattr("search.costs.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("search.costs.kernel_table.sample_blocks", lambda *_: [])
     monkeypatch.setattr("squeezenas_tvm.measuring.try_predictor", lambda *_: {})
     assert main(arguments(quick, folder, TRIALS + 2)) == 0
     check_kept(after, results(folder))

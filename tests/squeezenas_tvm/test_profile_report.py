@@ -9,7 +9,7 @@ from cost_models.database.table import LatencyTable, Row
 from cost_models.kernel_models.hold_outs import Errors, HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm.measuring import Measured
 from squeezenas_tvm.profile_report import report
 

@@ -17,9 +17,9 @@ from cost_models.database.table import LatencyTable, Row
 from cost_models.kernel_models.hold_outs import Errors, HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
-from search.costs import cost_table
+from search.costs.kernel_table import cost_table
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from squeezenas_tvm import profile_report, report, search, train
 from squeezenas_tvm.measuring import Measured
 from targets import load_target

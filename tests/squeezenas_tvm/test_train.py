@@ -15,10 +15,10 @@ import torch
 import yaml
 
 from search.architecture import Architecture, dump_architecture, load_architecture
-from search.network import build_network
+from search.networks.segmentation import build_network
+from search.networks.weights import load_weights, save_weights
 from search.training.initial import initial_weights
 from search.training.recipe import load_recipe
-from search.weights import load_weights, save_weights
 from squeezenas_tvm.train import main
 
 from .helpers import ROOT, command, finish, killed_loader, refused_by

@@ -15,7 +15,10 @@ from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
 from search.resolution import Resolution
-from search.spaces import SPACES, Part, Space, camera_network, get_space
+from search.spaces.camera import camera_network
+from search.spaces.chain import ChainSpace
+from search.spaces.registry import SPACES, get_space
+from search.spaces.space import Part
 
 from ..some_kernels import foreign, transposed
 
@@ -50,7 +53,7 @@ def differences(parts: Iterable[Part]) -> list[str]:
     return faults
 
 
-def distinct_blocks(space: Space) -> Iterator[Part]:
+def distinct_blocks(space: ChainSpace) -> Iterator[Part]:
     seen = set()
     for _, _, part in space.blocks(SIZE):
         identity = (part.graph, part.inputs["x"])
@@ -59,7 +62,7 @@ def distinct_blocks(space: Space) -> Iterator[Part]:
             yield part
 
 
-def kinds_of_block(space: Space) -> list[Part]:
+def kinds_of_block(space: ChainSpace) -> list[Part]:
     """Every candidate once as residual block, once at stride 2, once where only the channels change."""
     chosen = {}
     for index, candidate, part in space.blocks(SIZE):

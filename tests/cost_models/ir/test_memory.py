@@ -13,7 +13,8 @@ from cost_models.ir.ops import Activation, Add, Conv2d, Resize, Shape
 from cost_models.lowering.lower import compile_lowered, lower
 from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import load_architecture
-from search.spaces import camera_network, get_space
+from search.spaces.camera import camera_network
+from search.spaces.registry import get_space
 from targets import load_target
 
 TARGET = load_target("local-cpu").tvm_target()

@@ -2,9 +2,9 @@ import pytest
 
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.resolutions import Size, frame_sizes, frames_of
-from search.costs import space_kernels
+from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
-from search.spaces import get_space
+from search.spaces.registry import get_space
 
 from ..some_kernels import convolution, depthwise, frame, relu
 

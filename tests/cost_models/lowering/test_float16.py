@@ -42,7 +42,9 @@ from cost_models.tuning.effort import Effort
 from cost_models.tvm_import import relax, tvm
 from search.architecture import load_architecture
 from search.resolution import Resolution
-from search.spaces import IMAGENET_MEAN, IMAGENET_STD, Part, camera_network, get_space
+from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD, camera_network
+from search.spaces.registry import get_space
+from search.spaces.space import Part
 from targets import Target, load_target
 
 from ..measuring import kernel_of, quick_target, timings_of, trials_of

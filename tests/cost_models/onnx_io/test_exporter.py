@@ -15,9 +15,11 @@ from cost_models.ir.ops import Activation, Conv2d, Shape
 from cost_models.ir.weights import random_weights
 from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import list_architectures, load_architecture
+from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
-from search.spaces import SPACES, Part, camera_network, get_space
-from search.torch_graph import GraphModule
+from search.spaces.camera import camera_network
+from search.spaces.registry import SPACES, get_space
+from search.spaces.space import Part
 
 SEARCH_SPACES = ("squeezenas-small", "squeezenas-large", "squeezenas-xlarge")
 TOLERANCE = 1e-4  # of the largest output: float32 summed in another order

@@ -16,9 +16,9 @@ from cost_models.onnx_io.exporter import to_onnx
 from cost_models.onnx_io.importer import Imported, from_onnx, read_onnx
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
-from search.costs import network_kernels
+from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
-from search.spaces import camera_network
+from search.spaces.camera import camera_network
 
 from ..onnx_models import CONV, MAP, WEIGHTS, imported, ints, model, node, random
 

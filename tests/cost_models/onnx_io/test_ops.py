@@ -24,7 +24,7 @@ from cost_models.ir.ops import (
     ToByte,
 )
 from cost_models.onnx_io.ops import LRASPP_POOL
-from search.decoders import POOL_KERNEL, POOL_STRIDE
+from search.spaces.decoders import POOL_KERNEL, POOL_STRIDE
 
 from ..onnx_models import CONV, MAP, WEIGHTS, imported, ints, node, operations, random
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from search.data import Augmentation, open_data
 from search.data.augmentation import PADDING
-from search.metrics import IGNORE
+from search.data.classes import IGNORE
 
 SCENE = open_data("synthetic:1:64x96").frames("train")[0]
 # Labels that can be read off the image: each class is one gray.

@@ -7,8 +7,8 @@ import pytest
 
 from search.data import Data, open_data
 from search.data.camvid import CODE, GROUPS, NAMES, split_names
+from search.data.classes import IGNORE
 from search.errors import InvalidData
-from search.metrics import IGNORE
 
 from .packagings import SIZE, camvid_original, camvid_tutorial, labels_of, noise
 

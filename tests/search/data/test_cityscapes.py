@@ -9,8 +9,8 @@ from PIL import Image
 
 from search.data import Data, open_data
 from search.data.cityscapes import CODES
+from search.data.classes import IGNORE
 from search.errors import InvalidData
-from search.metrics import IGNORE
 
 from .packagings import cityscapes, noise, write
 

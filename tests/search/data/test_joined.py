@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from search.data import open_data
-from search.data.classes import CLASSES
+from search.data.classes import CLASSES, IGNORE
 from search.data.joined import IN_CAMVID
 from search.errors import InvalidData
-from search.metrics import IGNORE
 
 from .packagings import camvid_tutorial
 

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from search.data import Augmentation, open_data
+from search.data.classes import IGNORE
 from search.data.loaders import Batch, eval_loader, train_loader
 from search.errors import InvalidData
-from search.metrics import IGNORE
-from search.spaces import IMAGENET_MEAN, IMAGENET_STD
+from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 
 from .packagings import camvid_tutorial, write
 

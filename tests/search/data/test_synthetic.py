@@ -3,7 +3,7 @@
 import numpy as np
 
 from search.data import open_data
-from search.metrics import IGNORE
+from search.data.classes import IGNORE
 
 
 def test_counts_and_sizes() -> None:

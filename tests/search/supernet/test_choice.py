@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.spaces import get_space
+from search.spaces.registry import get_space
 from search.supernet.choice import Choice
 
 SPACE = get_space("small")

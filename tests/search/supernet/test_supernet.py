@@ -7,8 +7,8 @@ from torch.nn import functional
 
 from search.architecture import Architecture
 from search.errors import UnknownCandidate
-from search.network import SegmentationNetwork
-from search.spaces import get_space
+from search.networks.segmentation import SegmentationNetwork
+from search.spaces.registry import get_space
 from search.supernet import Form, Supernet
 
 SPACE = get_space("small")

@@ -10,8 +10,8 @@ import yaml
 
 from search.architecture import Architecture
 from search.errors import InvalidRecipe
-from search.strict_yaml import parse_yaml
 from search.training import Recipe, Stage
+from targets.support.strict_yaml import parse_yaml
 
 ROOT = Path(__file__).parents[3]
 SCENES = "synthetic:6:64x64"

@@ -15,13 +15,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from search.data import Data, open_data
 from search.errors import FailedTraining, InvalidCheckpoint, InvalidData, InvalidRecipe
-from search.network import build_network
-from search.strict_yaml import parse_yaml
+from search.networks.segmentation import build_network
+from search.networks.weights import load_weights, sha256
+from search.parallel.ranks import Ranks
 from search.training import Recipe
 from search.training.checkpoint import load_checkpoint
-from search.training.distributed import Ranks
 from search.training.run import TrainingRun, same_classes
-from search.weights import load_weights, sha256
+from targets.support.strict_yaml import parse_yaml
 
 from .helpers import ARCHITECTURE, recipe
 

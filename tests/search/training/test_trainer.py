@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from search.errors import FailedTraining, InvalidRecipe
-from search.network import build_network
-from search.training.distributed import Ranks
-from search.training.losses import segmentation_loss
+from search.networks.segmentation import build_network
+from search.parallel.ranks import Ranks
+from search.tasks.segmentation_losses import segmentation_loss
 from search.training.trainer import Trainer
 
 from .helpers import ARCHITECTURE, stage

@@ -1,0 +1,1 @@
+"""Street scenes that the project draws."""

@@ -1,0 +1,155 @@
+"""Graph -> PyTorch module. The only place where layer descriptions meet PyTorch."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cost_models.ir.graph import Graph, Node
+from cost_models.ir.ops import (
+    Activation,
+    Add,
+    ArgMax,
+    AvgPool2d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    Expand,
+    GlobalAvgPool,
+    Mul,
+    Normalize,
+    Op,
+    Resize,
+    ShiftByOne,
+    ToByte,
+)
+from search.networks.dilated_conv import DilatedDepthwise
+
+_Size = tuple[int, int] | None
+
+
+class GraphModule(nn.Module):
+    """Runs a graph; works at any size the graph works at, also in training mode.
+
+    State-dict keys are ``node.tensor`` with the node names of the graph (``blocks.3.expand.conv.weight``).
+
+    Shapes: inputs in the order of ``graph.inputs``, mostly one image (N, 3, H, W), float, normalised;
+    returns the graph's output, or a tuple when it has several.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self._last_use = {
+            name: node.name
+            for node in graph.nodes
+            for name in (*node.inputs, *((node.size_of,) if node.size_of else ()))
+        }
+        for node in graph.nodes:
+            if isinstance(node.op, Conv2d):
+                _register(self, node.name, _conv(node.op))
+            elif isinstance(node.op, BatchNorm2d):
+                _register(self, node.name, nn.BatchNorm2d(node.op.channels, eps=node.op.epsilon))
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        values = dict(zip(self.graph.inputs, inputs, strict=True))
+        for node in self.graph.nodes:
+            size: _Size = None
+            if node.size_of is not None:
+                height, width = values[node.size_of].shape[2:]
+                size = (height, width)
+            values[node.name] = self._run(node, [values[i] for i in node.inputs], size)
+            self._release(node, values)
+        outputs = tuple(values[name] for name in self.graph.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _run(self, node: Node, inputs: list[Tensor], size: _Size) -> Tensor:
+        if isinstance(node.op, (Conv2d, BatchNorm2d)):
+            result: Tensor = self.get_submodule(node.name)(inputs[0])
+            return result
+        return _FUNCTIONS[type(node.op)](node.op, inputs, size)
+
+    def _release(self, node: Node, values: dict[str, Tensor]) -> None:
+        for name in (*node.inputs, node.size_of):
+            if name and self._last_use[name] == node.name and name not in self.graph.outputs:
+                values.pop(name, None)
+
+
+def _register(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Hang a module into a tree of plain modules, so that its state-dict keys read like the node's name."""
+    *path, leaf = name.split(".")
+    for part in path:
+        if not hasattr(root, part):
+            root.add_module(part, nn.Module())
+        root = getattr(root, part)
+    root.add_module(leaf, module)
+
+
+def _conv(op: Conv2d) -> nn.Conv2d:
+    kind = DilatedDepthwise if op.is_depthwise and op.dilation > 1 else nn.Conv2d
+    conv = kind(
+        op.in_channels,
+        op.out_channels,
+        op.kernel,
+        stride=op.stride,
+        padding=op.padding,
+        dilation=op.dilation,
+        groups=op.groups,
+        bias=op.bias,
+    )
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "hswish": functional.hardswish,
+    "sigmoid": torch.sigmoid,
+    "hsigmoid": functional.hardsigmoid,
+}
+
+
+def _avg_pool(op: AvgPool2d, inputs: list[Tensor], size: _Size) -> Tensor:
+    kernel, stride = op.window(inputs[0].shape[2], inputs[0].shape[3])
+    return functional.avg_pool2d(inputs[0], kernel, stride)
+
+
+def _resize(op: Resize, inputs: list[Tensor], size: _Size) -> Tensor:
+    return functional.interpolate(
+        inputs[0], size=op.size or size, mode="bilinear", align_corners=op.align_corners
+    )
+
+
+def _expand(op: Expand, inputs: list[Tensor], size: _Size) -> Tensor:
+    height, width = op.size or size or (1, 1)
+    return inputs[0].expand(-1, -1, height, width)
+
+
+def _shift(op: ShiftByOne, inputs: list[Tensor], size: _Size) -> Tensor:
+    height, width = inputs[0].shape[2:]
+    return functional.pad(inputs[0][:, :, 1:, 1:], (0, width % 2, 0, height % 2))
+
+
+def _normalize(op: Normalize, inputs: list[Tensor], size: _Size) -> Tensor:
+    image = inputs[0].permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v, device=image.device).view(1, 3, 1, 1) for v in (op.mean, op.std))
+    return (image - mean) / std
+
+
+_FUNCTIONS: dict[type[Op], Callable[..., Tensor]] = {
+    Activation: lambda op, inputs, size: _ACTIVATIONS[op.kind](inputs[0]),
+    Add: lambda op, inputs, size: inputs[0] + inputs[1],
+    Mul: lambda op, inputs, size: inputs[0] * inputs[1],
+    Concat: lambda op, inputs, size: torch.cat(inputs, dim=1),
+    GlobalAvgPool: lambda op, inputs, size: inputs[0].mean((2, 3), keepdim=True),
+    ArgMax: lambda op, inputs, size: inputs[0].argmax(1),
+    ToByte: lambda op, inputs, size: inputs[0].to(torch.uint8),
+    AvgPool2d: _avg_pool,
+    Resize: _resize,
+    Expand: _expand,
+    ShiftByOne: _shift,
+    Normalize: _normalize,
+}

@@ -1,0 +1,40 @@
+"""Networks in PyTorch: an architecture with its weights, ready to train or evaluate."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from search.architecture import Architecture
+from search.networks.graph_module import GraphModule
+from search.networks.weights import load_weights
+from search.resolution import Resolution
+
+
+class SegmentationNetwork(GraphModule):
+    """A segmentation network: image (N, 3, H, W), RGB, ImageNet-normalised -> logits (N, classes, H, W).
+
+    Any size from 64x64 up works, odd ones too; others raise InvalidResolution naming the nearest that does.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture.network())
+        self.architecture = architecture
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        Resolution(*inputs[0].shape[-2:]).checked()
+        logits = super().forward(*inputs)
+        assert isinstance(logits, Tensor)
+        return logits
+
+
+def build_network(architecture: Architecture, weights: str | Path | None = None) -> SegmentationNetwork:
+    """The network of an architecture, with weights from a file or freshly initialised.
+
+    Raises InvalidWeights listing every tensor that does not fit.
+    """
+    network = SegmentationNetwork(architecture)
+    if weights is not None:
+        tensors = {k: torch.from_numpy(v) for k, v in load_weights(architecture, Path(weights)).items()}
+        network.load_state_dict(tensors, strict=True)
+    return network

@@ -1,0 +1,122 @@
+"""Processes that train together: ``torchrun`` starts them, gradients and batch statistics are shared.
+
+A job without ``torchrun`` is one process, and everything here then costs nothing.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from search.errors import FailedTraining
+from search.parallel.sync_batch_norm import convert_batch_norm
+
+TIMEOUT = timedelta(minutes=30)  # of one exchange: a process may be evaluating meanwhile
+KEPT = "the last checkpoint is kept; start the same command again with --resume"
+_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe|Socket", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those of the job: number ``rank`` of ``world_size``, computing on ``device``."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @classmethod
+    def start(cls) -> "Ranks":
+        """Join the processes of this job, as torchrun's environment names them; alone where there is none.
+
+        Raises FailedTraining when the others cannot be reached.
+        """
+        rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        gpu = torch.cuda.is_available()
+        device = torch.device("cuda", local) if gpu else torch.device("cpu")
+        if gpu:
+            if local >= torch.cuda.device_count():
+                raise FailedTraining(
+                    f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}; "
+                    "start torchrun with that many as --nproc_per_node"
+                )
+            torch.cuda.set_device(device)
+        ranks = cls(rank, world_size, device)
+        if world_size > 1:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, _on_sigterm)
+            with ranks.watched():
+                dist.init_process_group(
+                    "nccl" if gpu else "gloo", timeout=TIMEOUT, device_id=device if gpu else None
+                )
+        return ranks
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Of every process's ``tensor``, the same in all of them; without a gradient."""
+        if self.world_size == 1:
+            return tensor.detach()
+        total = tensor.detach().clone()
+        with self.watched():
+            dist.all_reduce(total)
+        return total
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """As ``sum``."""
+        return self.sum(tensor) / self.world_size
+
+    def wrap(self, module: nn.Module, *, all_used: bool = True) -> nn.Module:
+        """The module as it is to be called in training: gradients and batch statistics are those of all.
+
+        Its own batch normalisations are replaced; its parameters stay the same objects.
+
+        Args:
+            all_used: whether every parameter takes part in every step.
+        """
+        if self.world_size == 1:
+            return module
+        convert_batch_norm(module, self.device)
+        return DistributedDataParallel(
+            module,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            find_unused_parameters=not all_used,
+        )
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around anything that exchanges something: a process that is gone becomes a FailedTraining."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world_size > 1 and (isinstance(error, dist.DistError) or _LOST.search(str(error))):
+                raise FailedTraining(
+                    f"process {self.rank} of {self.world_size} lost contact with the others: one of them was "
+                    f"killed, failed (see its own message) or cannot be reached; {KEPT}"
+                ) from error
+            raise
+
+    def close(self) -> None:
+        """Leave the job."""
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    raise FailedTraining(
+        f"process {os.environ.get('RANK')} was told to end (SIGTERM), which torchrun does when another "
+        f"process of the job was killed or failed; {KEPT}"
+    )

@@ -1,0 +1,1 @@
+"""What is searched for: budget, objective, and what a strategy must do."""

@@ -1,0 +1,1 @@
+"""What a search found: judged networks, their front, `search.json`."""

@@ -1,0 +1,1 @@
+"""Search spaces: what may be chosen, and which network a choice is. No PyTorch."""

@@ -1,0 +1,20 @@
+"""The spaces by name."""
+
+from search.errors import UnknownSpace, near_miss
+from search.spaces.chain import ChainSpace
+from search.spaces.mobilenetv3 import MOBILENETV3
+from search.spaces.squeezenas import SQUEEZENAS
+
+SPACES: dict[str, ChainSpace] = {space.name: space for space in (*SQUEEZENAS, *MOBILENETV3)}
+_SHORT = {"small": "squeezenas-small", "large": "squeezenas-large", "xlarge": "squeezenas-xlarge"}
+
+
+def get_space(name: str) -> ChainSpace:
+    """A space by name; ``small``, ``large`` and ``xlarge`` are SqueezeNAS's. Raises UnknownSpace."""
+    key = _SHORT.get(name, name)
+    if key not in SPACES:
+        raise UnknownSpace(
+            f"unknown space {name!r}{near_miss(name, [*SPACES, *_SHORT])}; "
+            f"allowed: {', '.join(sorted(SPACES))}"
+        )
+    return SPACES[key]

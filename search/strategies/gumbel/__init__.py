@@ -1,0 +1,1 @@
+"""Gumbel-softmax over a supernet (SqueezeNAS, arXiv:1908.01748)."""

@@ -1,0 +1,161 @@
+"""How to search, as data: a YAML file, read strictly."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from search.errors import InvalidRecipe
+from search.training.recipe import CrossEntropy, Loss, Positive, Section, Side, Text
+from targets.support.strict_yaml import named_yaml, parse_document, parse_yaml, yaml_names
+
+_FILES = resources.files("search.strategies") / "recipes"
+
+
+class WeightsOptimizer(Section):
+    """SGD of the weights; the learning rate falls along half a cosine."""
+
+    learning_rate: Positive = 0.05
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-5, ge=0)
+
+
+class ThetaOptimizer(Section):
+    """Adam of theta, whose gradients come from few of the candidates at a time."""
+
+    learning_rate: Positive = 0.02
+    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.5, 0.999)
+
+
+class PathTraining(Section):
+    """After the search, before networks are judged: the weights alone learn on, by one drawn path a step.
+
+    In a search every block learns as a part of mixtures. Alone it has never been asked, so a path through a
+    supernet that was searched briefly tells little about its network; steps of one path are also cheap.
+
+    Attributes:
+        learning_rate: falls along half a cosine of its own.
+    """
+
+    epochs: int = Field(default=0, ge=0)
+    learning_rate: Positive = 0.02
+
+
+class Judging(Section):
+    """What is done after the search.
+
+    Attributes:
+        networks: drawn from the final distribution and judged.
+        frames: of the validation split they are judged on, evenly spread; all when null.
+        calibration_batches: of training frames, by which each path gets batch statistics of its own.
+    """
+
+    networks: int = Field(default=200, ge=1)
+    frames: int | None = Field(default=None, ge=1)
+    calibration_batches: int = Field(default=4, ge=0)
+
+
+class SearchRecipe(Section):
+    """Of a Gumbel-softmax search.
+
+    Attributes:
+        kind: tells it from a recipe of training.
+        crop, scale, flip, colour: see ``search.data.loaders.Augmentation``.
+        batch_size: over all processes.
+        epochs: of which the first ``warmup_epochs`` train weights alone, theta staying as it is.
+        update: weights and theta ``together`` from the same batch (the paper), or ``alternately`` from the
+            two halves of the training frames (FBNet, DARTS).
+        temperature: first and last.
+        draws: a Gumbel sample for each ``image`` (the authors' code) or one for the ``batch``.
+        cost: ``expected``, of the probabilities (the paper), or ``sampled``, of the weights that were drawn
+            (the authors' code).
+        remove_below: probability under which a candidate is removed for good.
+        paths: candidates of a position that are evaluated in a step; all when null.
+        alpha: weight of the resource loss; at first where a budget is given.
+        loss: as in training.
+        form, checkpointing, precision: how the supernet is computed, see ``search.supernet``.
+        compile: whether PyTorch's compiler makes the passes over the fused form's hidden maps. On one core of
+            a Xeon a step took 3 % less time with it in bfloat16 and 3 % more in float32 (192x192, batches of
+            4); GPUs, whose time goes into such passes much more, were not at hand.
+    """
+
+    schema_version: Literal[1]
+    kind: Literal["supernet-search"]
+    name: Text
+    summary: Text
+    seed: Annotated[int, Field(ge=0)] = 0
+    crop: Annotated[tuple[Side, Side], Field(strict=False)]
+    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.5, 2.0)
+    flip: bool = True
+    colour: float = Field(default=0.2, ge=0, le=1)
+    batch_size: int = Field(ge=2)
+    workers: int = Field(default=2, ge=0)
+    epochs: int = Field(ge=1)
+    warmup_epochs: int = Field(default=0, ge=0)
+    update: Literal["together", "alternately"] = "together"
+    loss: Loss = CrossEntropy(kind="cross_entropy")
+    weights: WeightsOptimizer = WeightsOptimizer()
+    theta: ThetaOptimizer = ThetaOptimizer()
+    temperature: Annotated[tuple[Positive, Positive], Field(strict=False)] = (5.0, 1.0)
+    draws: Literal["image", "batch"] = "image"
+    cost: Literal["expected", "sampled"] = "expected"
+    remove_below: float = Field(default=0.005, ge=0, lt=0.5)
+    paths: int | None = Field(default=None, ge=1)
+    alpha: float = 0.1
+    form: Literal["fused", "plain"] = "fused"
+    checkpointing: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    path_training: PathTraining = PathTraining()
+    judging: Judging = Judging()
+
+    @property
+    def all_epochs(self) -> int:
+        """Those of the search, and those of paths after it."""
+        return self.epochs + self.path_training.epochs
+
+    def changed(
+        self,
+        *,
+        epochs: int | None = None,
+        seed: int | None = None,
+        paths: int | None = None,
+        alpha: float | None = None,
+        networks: int | None = None,
+    ) -> "SearchRecipe":
+        """With what is not None instead. Raises InvalidRecipe where that does not fit together."""
+        changes = {"epochs": epochs, "seed": seed, "paths": paths, "alpha": alpha}
+        document = self.model_dump() | {name: value for name, value in changes.items() if value is not None}
+        if networks is not None:
+            document["judging"] = document["judging"] | {"networks": networks}
+        return parse_document(
+            document, f"recipe {self.name}, with the options given", SearchRecipe, InvalidRecipe
+        )
+
+    @model_validator(mode="after")
+    def _orders(self) -> "SearchRecipe":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs: none is left to search in"
+            )
+        if self.compile and self.form == "plain":
+            raise ValueError("compile is of the fused form; allowed: form: fused, or compile: false")
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale is {list(self.scale)}: smallest first")
+        return self
+
+
+def list_search_recipes() -> list[str]:
+    """Names of the shipped ones, in alphabetical order."""
+    return yaml_names(_FILES)
+
+
+def load_search_recipe(source: str | Path) -> SearchRecipe:
+    """A recipe by name (``camvid``) or from a YAML file of the user's.
+
+    Raises:
+        InvalidRecipe: no such name or file, not YAML, or unlike the schema: every fault in one message.
+    """
+    text, where = named_yaml(source, "search recipe", _FILES, InvalidRecipe)
+    return parse_yaml(text, where, SearchRecipe, InvalidRecipe)

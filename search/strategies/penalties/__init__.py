@@ -1,0 +1,1 @@
+"""What a search pays for costs."""

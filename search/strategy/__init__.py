@@ -1,6 +1,0 @@
-"""Search: which architecture. The modules are imported by their own names; recipes load without PyTorch."""
-
-from search.strategy.goal import Budget, Mix
-from search.strategy.recipe import SearchRecipe, list_search_recipes, load_search_recipe
-
-__all__ = ["Budget", "Mix", "SearchRecipe", "list_search_recipes", "load_search_recipe"]

@@ -1,0 +1,246 @@
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file as save_torch_tensors
+
+from cost_models.ir.weights import random_weights
+from search.architecture import Architecture, load_architecture
+from search.errors import InvalidWeights
+from search.networks.weights import (
+    TORCH_SUFFIXES,
+    load_weights,
+    load_weights_apart,
+    published_keys,
+    save_weights,
+    sha256,
+)
+
+ROOT = Path(__file__).parents[2]
+SMALL = load_architecture("squeezenas-mac-small")
+
+
+def tensors(architecture: Architecture = SMALL) -> dict[str, torch.Tensor]:
+    weights = random_weights(architecture.network())
+    return {name: torch.from_numpy(values) for name, values in weights.items()}
+
+
+def as_published(architecture: Architecture) -> dict[str, torch.Tensor]:
+    """Random weights under the authors' names, with the counters that their files hold too."""
+    ours = tensors(architecture)
+    theirs = {name: ours[key] for name, key in published_keys(architecture).items()}
+    means = [name for name in theirs if name.endswith("running_mean")]
+    return theirs | {re.sub("running_mean$", "num_batches_tracked", name): torch.tensor(7) for name in means}
+
+
+def refusal(path: Path, architecture: Architecture = SMALL) -> str:
+    with pytest.raises(InvalidWeights) as caught:
+        load_weights(architecture, path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message.removeprefix(str(path))
+
+
+def test_safetensors_round_trip(tmp_path: Path) -> None:
+    weights = random_weights(SMALL.network())
+    weights["stem.conv.weight"] = weights["stem.conv.weight"][:, :, ::-1]  # not contiguous
+    save_weights(tmp_path / "w.safetensors", weights)
+    loaded = load_weights(SMALL, tmp_path / "w.safetensors")
+    np.testing.assert_equal(loaded, weights)
+    assert {values.dtype for values in loaded.values()} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("suffix", TORCH_SUFFIXES)
+def test_state_dicts_of_ours(tmp_path: Path, suffix: str) -> None:
+    path, state = tmp_path / f"w{suffix}", tensors()
+    torch.save(state, path)
+    np.testing.assert_equal(load_weights(SMALL, path), {name: value.numpy() for name, value in state.items()})
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {name: torch.nn.Parameter(value) for name, value in state.items()},
+        lambda state: state | {"stem.bn.num_batches_tracked": torch.tensor(3)},
+    ],
+    ids=["checkpoint", "data parallel", "parameters", "counters"],
+)
+def test_state_dicts_as_training_leaves_them(
+    tmp_path: Path, wrap: Callable[[dict[str, torch.Tensor]], Any]
+) -> None:
+    torch.save(wrap(tensors()), tmp_path / "w.pth")
+    np.testing.assert_equal(load_weights(SMALL, tmp_path / "w.pth"), random_weights(SMALL.network()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+@pytest.mark.parametrize("save", [torch.save, save_torch_tensors], ids=["torch", "safetensors"])
+def test_other_precisions_become_float32(
+    tmp_path: Path, dtype: torch.dtype, save: Callable[..., None]
+) -> None:
+    path = tmp_path / ("w.pth" if save is torch.save else "w.safetensors")
+    state = {name: value.to(dtype) for name, value in tensors().items()}
+    save(state, path)
+    loaded = load_weights(SMALL, path)
+    assert {values.dtype for values in loaded.values()} == {np.dtype("float32")}
+    np.testing.assert_array_equal(loaded["stem.bn.bias"], state["stem.bn.bias"].float().numpy())
+
+
+@pytest.mark.parametrize(
+    "name", [f"squeezenas-{kind}-{size}" for kind in ("lat", "mac") for size in ("small", "large", "xlarge")]
+)
+def test_every_tensor_has_its_name_in_the_authors_files(name: str, tmp_path: Path) -> None:
+    architecture = load_architecture(name)
+    graph = architecture.network()
+    keys = published_keys(architecture)
+    assert sorted(keys.values()) == sorted(graph.parameters() | graph.buffers())
+    torch.save(as_published(architecture), tmp_path / "w.pth")
+    np.testing.assert_equal(load_weights(architecture, tmp_path / "w.pth"), random_weights(graph))
+
+
+def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
+    state = tensors()
+    del state["head.bn.bias"]
+    state["stem.extra"] = torch.zeros(1)
+    state["stem.conv.weight"] = torch.zeros(16, 3, 5, 5)
+    torch.save(state, tmp_path / "w.pth")
+    assert refusal(tmp_path / "w.pth") == (
+        " does not fit squeezenas-mac-small: weights of another network: 3 of 306 tensors do not fit: "
+        "missing head.bn.bias; unexpected stem.extra; stem.conv.weight has shape (16, 3, 5, 5), "
+        "needs (16, 3, 3, 3)"
+    )
+
+
+def test_faults_in_the_authors_files_are_listed_too(tmp_path: Path) -> None:
+    state = as_published(SMALL)
+    state["encoder.extra"] = state.pop("encoder.conv1.0.weight")
+    torch.save(state, tmp_path / "w.pth")
+    message = refusal(tmp_path / "w.pth")
+    assert message.endswith(
+        ": 2 of 306 tensors do not fit: missing stem.conv.weight; unexpected encoder.extra"
+    )
+
+
+@pytest.mark.parametrize("other", ["squeezenas-lat-small", "squeezenas-mac-large", "mobilenetv3-small-seg"])
+def test_weights_of_another_network(tmp_path: Path, other: str) -> None:
+    save_weights(tmp_path / "w.safetensors", random_weights(load_architecture(other).network()))
+    message = refusal(tmp_path / "w.safetensors")
+    assert message.startswith(" does not fit squeezenas-mac-small: weights of another network: ")
+    for kind in ("missing ", "unexpected ", " has shape "):
+        assert kind in message
+
+
+class Bomb:
+    """Unpickling it makes a file: what a hostile file of weights would do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda state, path: path.write_bytes(pickle.dumps(state, protocol=2))]
+)
+def test_code_in_a_file_is_never_run(tmp_path: Path, save: Callable[..., None], nested: bool) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "w.pth"
+    bomb = Bomb(trace)
+    save(tensors() | {"stem.bn.bias": bomb} if nested else bomb, path)
+    assert refusal(path) == (
+        ": not loaded (UnpicklingError): damaged, no PyTorch file, or holds more than tensors, "
+        "which could run code; save it with torch.save(network.state_dict(), path)"
+    )
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(bomb))
+    assert trace.exists(), "the bomb is a dud, so the test proves nothing"
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 broken"])
+def test_what_is_no_file_of_weights(tmp_path: Path, content: bytes) -> None:
+    for name, reason in {"w.pth": ": not loaded (", "w.safetensors": ": not a file of weights ("}.items():
+        (tmp_path / name).write_bytes(content)
+        assert refusal(tmp_path / name).startswith(reason)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_damaged_files_are_refused_wherever_they_are_cut(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.ones(20), "b": torch.ones(2, 3)}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    for size in range(0, len(content), 1 if not zipped else 97):
+        path.write_bytes(content[:size])
+        refusal(path)
+
+
+def test_a_precision_that_numpy_lacks(tmp_path: Path) -> None:
+    save_torch_tensors({"a": torch.ones(2).to(torch.float8_e4m3fn)}, tmp_path / "w.safetensors")
+    message = refusal(tmp_path / "w.safetensors")
+    assert message.startswith(": not a file of weights (")
+    assert "float8_e4m3fn" in message
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"a": 3}, torch.zeros(3)])
+def test_a_torch_file_without_a_state_dict(tmp_path: Path, held: Any) -> None:
+    torch.save(held, tmp_path / "w.pth")
+    assert refusal(tmp_path / "w.pth") == ": holds no state dict (a mapping from names to tensors)"
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "w.pth", tmp_path / "w.safetensors"):
+        message = refusal(path)
+        assert message == ": no such file of weights"
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+APART = """
+import sys
+from pathlib import Path
+from search.architecture import load_architecture
+from search.errors import InvalidWeights
+from search.networks.weights import load_weights_apart
+folder = Path(sys.argv[1])
+architecture = load_architecture("squeezenas-mac-small")
+weights = load_weights_apart(architecture, folder / "w.pth", folder)
+assert set(weights) == set(architecture.network().parameters() | architecture.network().buffers())
+try:
+    load_weights_apart(load_architecture("squeezenas-mac-large"), folder / "w.pth", folder)
+except InvalidWeights as error:
+    sys.stdout.write(str(error))
+assert "torch" not in sys.modules
+"""
+
+
+def test_a_process_without_torch_reads_torch_files(tmp_path: Path) -> None:
+    torch.save(as_published(SMALL), tmp_path / "w.pth")
+    command = [sys.executable, "-c", APART, str(tmp_path)]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(
+        f"{tmp_path / 'w.pth'} does not fit squeezenas-mac-large: weights of another"
+    )
+
+
+def test_loading_apart_is_loading(tmp_path: Path) -> None:
+    torch.save(as_published(SMALL), tmp_path / "w.pth")
+    apart = load_weights_apart(SMALL, tmp_path / "w.pth", tmp_path)
+    np.testing.assert_equal(apart, load_weights(SMALL, tmp_path / "w.pth"))
+    save_weights(tmp_path / "again.safetensors", apart)
+    np.testing.assert_equal(load_weights_apart(SMALL, tmp_path / "again.safetensors", tmp_path), apart)
+    with pytest.raises(InvalidWeights, match=r"absent\.pth: no such file of weights$"):
+        load_weights_apart(SMALL, tmp_path / "absent.pth", tmp_path)

@@ -1,0 +1,162 @@
+"""Several processes: the same result as one, and no silence when one of them is gone.
+
+In single precision the first rounding that tips a ReLU over grows: after a few steps two processes and one
+differ by some percent of a weight's way. So updates are compared in double precision, whole trainings by
+their loss.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from search.errors import FailedTraining
+from search.parallel.ranks import Ranks
+
+from ..training.helpers import finished, torchrun
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from search.data import Augmentation, open_data
+from search.data.loaders import train_loader
+from search.networks.segmentation import build_network
+from search.parallel.ranks import Ranks
+from search.tasks.segmentation_losses import segmentation_loss
+from search.training.run import TrainingRun
+from search.training.trainer import Trainer
+sys.path.insert(0, sys.argv[1])
+from helpers_of_training import ARCHITECTURE, SCENES, recipe, stage
+
+def in_double_precision(ranks, out):
+    torch.manual_seed(0)
+    network, size = build_network(ARCHITECTURE).double(), 4 // ranks.world_size
+    frames = open_data("synthetic:8:64x64").frames("train")
+    share = {"rank": ranks.rank, "world_size": ranks.world_size}
+    loader = train_loader(frames, Augmentation((64, 64)), batch_size=size, workers=0, seed=0, **share)
+    loss = segmentation_loss("ohem", torch.linspace(1, 2, 19).double(), ranks=ranks)
+    for how in (stage(), stage(optimizer={"learning_rate": 0.05, "decay_norms": False})):
+        trainer = Trainer(network, how, loss, ranks, steps_per_epoch=2)
+        for step, (images, labels) in enumerate(loader.epoch(0)):
+            trainer.step(images.double(), labels, step)
+    if ranks.first:
+        torch.save(trainer.evaluated.state_dict(), out / "double.pt")
+
+out, epochs, resume = Path(sys.argv[2]), int(sys.argv[3]), "resume" in sys.argv
+ranks = Ranks.start()
+if epochs == 1:
+    in_double_precision(ranks, out)
+how = recipe(epochs=epochs, batch_size=4, optimizer={"learning_rate": 0.001}, ema_decay=None)
+again = how.stages[0].model_copy(update={"name": "again"})
+how = how.model_copy(update={"stages": (*how.stages, again)})
+run = TrainingRun(ARCHITECTURE, how, [open_data("synthetic:8:64x64")] * 2, out, ranks)
+if resume:
+    run.resume()
+try:
+    run.run(lambda text: sys.stderr.write(text + chr(10)))
+except Exception as error:
+    sys.stderr.write(f"error: {error}" + chr(10))
+    raise SystemExit(1)
+finally:
+    ranks.close()
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> str:
+    helpers = (Path(__file__).parent / "helpers.py").read_text(encoding="utf-8")
+    helpers = helpers.replace("parents[3]", "parent")
+    (tmp_path / "helpers_of_training.py").write_text(helpers, encoding="utf-8")
+    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
+    return str(tmp_path / "program.py")
+
+
+def test_two_processes_are_one_with_the_doubled_batch(program: str, tmp_path: Path) -> None:
+    outs = [tmp_path / "one", tmp_path / "two"]
+    for count, out in enumerate(outs, start=1):
+        out.mkdir()
+        code, _, said = finished(torchrun(count, program, str(tmp_path), str(out), "1", cwd=tmp_path))
+        assert code == 0, said
+    one, two = (_curves(out) for out in outs)
+    for alone, together in zip(one, two, strict=True):
+        assert together["loss"] == pytest.approx(alone["loss"], rel=1e-4)
+        assert together["pixel_accuracy_percent"] == pytest.approx(alone["pixel_accuracy_percent"], abs=0.2)
+    first, second = (torch.load(out / "double.pt", weights_only=True) for out in outs)
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        assert torch.allclose(values, second[name], rtol=0, atol=1e-11), name
+
+
+def test_a_killed_process_ends_the_job_with_a_clear_message(program: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    job = torchrun(2, program, str(tmp_path), str(out), "100000", cwd=tmp_path)
+    try:
+        _wait_for(out / "last.ckpt", job)
+        victim = next(p for p in psutil.Process(job.pid).children() if _rank(p) == "1")
+        victim.kill()
+        code, _, said = finished(job)
+    finally:
+        job.kill()
+    assert code != 0
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert "process 0 of 2 lost contact with the others" in line or "told to end (SIGTERM)" in line
+    assert line.endswith("the last checkpoint is kept; start the same command again with --resume")
+    again = torchrun(2, program, str(tmp_path), str(out), "100000", "resume", cwd=tmp_path)
+    try:
+        assert again.stderr is not None
+        first = next(line for line in again.stderr if line.startswith("only, epoch "))
+    finally:
+        for process in [*psutil.Process(again.pid).children(), psutil.Process(again.pid)]:
+            process.kill()
+        again.communicate()
+    assert int(first.split()[2]) > 1
+
+
+def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    ranks = Ranks.start()
+    assert (ranks.rank, ranks.world_size, ranks.first) == (0, 1, True)
+    tensor, module = torch.tensor([1.0, 2.0], requires_grad=True), torch.nn.BatchNorm2d(2)
+    assert torch.equal(ranks.mean(tensor * 2), torch.tensor([2.0, 4.0]))
+    assert ranks.wrap(module) is module
+    ranks.close()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_only_lost_contact_is_explained() -> None:
+    ranks = Ranks(1, 2, torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="shape"), ranks.watched():
+        raise RuntimeError("shape mismatch")
+    with pytest.raises(FailedTraining, match="process 1 of 2 lost contact"), ranks.watched():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
+
+
+def _curves(out: Path) -> list[dict[str, Any]]:
+    header, *lines = (out / "curves.csv").read_text(encoding="utf-8").splitlines()
+    return [
+        {
+            name: float(value)
+            for name, value in zip(header.split(","), line.split(","), strict=True)
+            if name in ("loss", "pixel_accuracy_percent")
+        }
+        for line in lines
+    ]
+
+
+def _rank(process: psutil.Process) -> str | None:
+    return process.environ().get("RANK")
+
+
+def _wait_for(path: Path, job: Any) -> None:
+    deadline_s = time.monotonic() + 90
+    while not path.exists() and job.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert path.exists(), os.listdir(path.parent)
