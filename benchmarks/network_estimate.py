@@ -26,7 +26,7 @@ from cost_models.kernel_models.hold_outs import Errors, spearman
 from cost_models.kernel_models.intervals import Prediction
 from cost_models.network_models.network_fit import LEAST_NETWORKS
 from cost_models.network_models.network_model import NetworkModel, load_networks
-from squeezenas_tvm.network_calibration import calibrate
+from squeezenas_tvm.profiling.calibrate_networks import calibrate
 
 
 def main() -> int:

@@ -91,7 +91,7 @@ def _estimated_ms(
 
 
 def _tvm(bundle: Path, frame: Any) -> Callable[[], list[float]]:
-    from squeezenas_tvm.bundle_runner import Bundle
+    from squeezenas_tvm.bundles.runner import Bundle
 
     loaded = Bundle.load(bundle)
     return lambda: loaded.time_ms(frame, RUNS, 2)

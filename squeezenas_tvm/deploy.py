@@ -12,7 +12,7 @@ from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
 
 if TYPE_CHECKING:
-    from squeezenas_tvm.bundle import Manifest
+    from squeezenas_tvm.bundles.assemble import Manifest
 
 EXAMPLE = (
     "squeezenas-tvm deploy squeezenas-lat-small --target local-cpu --resolution 512x1024 \\\n"
@@ -114,7 +114,7 @@ def deploy(
     from cost_models.onnx_io.exporter import to_onnx
     from search.networks.weights import load_weights_apart
     from search.spaces.camera import camera_network
-    from squeezenas_tvm.bundle import assemble
+    from squeezenas_tvm.bundles.assemble import assemble
     from targets.support.interrupts import HeldInterrupts
 
     fingerprint = environment(target, dtype)
@@ -126,7 +126,7 @@ def deploy(
         kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
         if trials:
             from cost_models.tuning.effort import Effort
-            from squeezenas_tvm.measuring import measure_kernels
+            from squeezenas_tvm.profiling.measure import measure_kernels
 
             measure_kernels(
                 target,
@@ -214,7 +214,7 @@ def _write(
     """Seal the bundle: labels, runner, C++ example, and the manifest, which is returned."""
     from search.networks.weights import sha256
     from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
-    from squeezenas_tvm.bundle import Manifest, runs_on, seal
+    from squeezenas_tvm.bundles.assemble import Manifest, runs_on, seal
 
     manifest = Manifest(
         name=architecture.name,

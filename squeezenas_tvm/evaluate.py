@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_board, opened_bundle
-from squeezenas_tvm.progress import progress
+from squeezenas_tvm.terminal.progress import progress
 
 if TYPE_CHECKING:
     from search.data import Data
     from search.tasks.segmentation_metrics import Counts
-    from squeezenas_tvm.bundle_runner import Bundle
-    from squeezenas_tvm.images import UInt8
+    from squeezenas_tvm.bundles.images import UInt8
+    from squeezenas_tvm.bundles.runner import Bundle
 
     Segment = Callable[[UInt8], UInt8]  # frame (H, W, 3) -> class indices (H, W)
 
@@ -118,7 +118,7 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
     from search.networks.weights import load_weights
     from search.resolution import Resolution
     from search.spaces.camera import camera_network
-    from squeezenas_tvm.images import resize_bilinear, resize_nearest
+    from squeezenas_tvm.bundles.images import resize_bilinear, resize_nearest
 
     architecture = load_architecture(args.network).model_copy(update={"num_classes": data.num_classes})
     path = args.weights or architecture.weights_path

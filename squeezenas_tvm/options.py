@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cost_models.database.table import LatencyTable
     from cost_models.device_models.fitted_device import FittedDevice
     from cost_models.device_models.prior import Prior
-    from squeezenas_tvm.bundle_runner import Bundle
+    from squeezenas_tvm.bundles.runner import Bundle
     from targets import Target
 
 RESULTS = Path("results")
@@ -67,7 +67,7 @@ def opened_bundle(folder: Path, args: argparse.Namespace, timeout_s: float = 360
         BundleError, TargetError, FailedWork: as `Bundle.load` and `board_bundle.open_bundle`.
     """
     if args.tracker is None:
-        from squeezenas_tvm.bundle_runner import Bundle
+        from squeezenas_tvm.bundles.runner import Bundle
 
         if args.target is not None:
             raise UsageError(
@@ -75,7 +75,7 @@ def opened_bundle(folder: Path, args: argparse.Namespace, timeout_s: float = 360
             )
         yield Bundle.load(folder)
         return
-    from squeezenas_tvm.board_bundle import open_bundle
+    from squeezenas_tvm.bundles.on_board import open_bundle
 
     with open_bundle(folder, args.target, args.tracker, timeout_s) as bundle:
         yield bundle

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
-from squeezenas_tvm.energy import usual_power
 from squeezenas_tvm.options import cost_model, share_text
 from squeezenas_tvm.predict_onnx import is_onnx, outside, outside_text, read
+from squeezenas_tvm.profiling.energy import usual_power
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel

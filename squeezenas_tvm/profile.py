@@ -6,11 +6,11 @@ from pathlib import Path
 
 from cost_models.tuning.effort import EFFORTS, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command
-from squeezenas_tvm.from_networks import add_few_networks, few_networks
-from squeezenas_tvm.measuring import measure_kernels
-from squeezenas_tvm.network_calibration import draw_networks
 from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
-from squeezenas_tvm.profile_report import report
+from squeezenas_tvm.profiling.calibrate_networks import draw_networks
+from squeezenas_tvm.profiling.from_networks import add_few_networks, few_networks
+from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.summary import report
 
 EXAMPLE = "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --effort quick"
 KEPT = "everything measured so far is stored; the same command goes on from there"

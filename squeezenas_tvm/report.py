@@ -11,7 +11,7 @@ from squeezenas_tvm.cli import Result, leave, run_command
 from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
-    from squeezenas_tvm.report_page import Report
+    from squeezenas_tvm.reports.page import Report
 
 EXAMPLE = (
     "squeezenas-tvm report results/local-cpu\nsqueezenas-tvm report results/search-local-cpu --out page.html"
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Read the folder, write the page."""
-    from squeezenas_tvm.report_page import page
+    from squeezenas_tvm.reports.page import page
 
     out: Path = args.out or args.folder / PAGE
     if out.suffix not in (".html", ".htm"):
@@ -75,14 +75,14 @@ def _kind(folder: Path) -> str:
 
 def _report(kind: str, folder: Path) -> "Report":
     if kind == "profile":
-        from squeezenas_tvm.report_profile import profile_report
+        from squeezenas_tvm.reports.profile import profile_report
 
         return profile_report(folder)
     if kind == "search":
-        from squeezenas_tvm.report_search import search_report
+        from squeezenas_tvm.reports.search import search_report
 
         return search_report(folder)
-    from squeezenas_tvm.report_training import training_report
+    from squeezenas_tvm.reports.training import training_report
 
     return training_report(folder)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
-from squeezenas_tvm.energy import energy_text, measure_frame, require_sensor
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_board, opened_bundle
-from squeezenas_tvm.progress import progress
+from squeezenas_tvm.profiling.energy import energy_text, measure_frame, require_sensor
+from squeezenas_tvm.terminal.progress import progress
 
 if TYPE_CHECKING:
-    from squeezenas_tvm.bundle_runner import Bundle
+    from squeezenas_tvm.bundles.runner import Bundle
 
 log = logging.getLogger("squeezenas_tvm.run")  # also when run with -m
 
@@ -58,7 +58,7 @@ def execute(args: argparse.Namespace) -> Result:
         UsageError, BundleError, ImageError: a bundle, an image or an output folder that cannot be used.
         TargetError, FailedWork: no board, or one that does not run the bundle; no power sensor.
     """
-    from squeezenas_tvm.images import read_image
+    from squeezenas_tvm.bundles.images import read_image
 
     _check_images(args.images)
     if args.energy:
@@ -95,9 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _segment(bundle: "Bundle", path: Path, image: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Run one image, write its two pictures, return its part of the document."""
-    from squeezenas_tvm.bundle_runner import dataset_ids, statistics_ms
-    from squeezenas_tvm.images import write_gray_png
-    from squeezenas_tvm.overlay import draw_overlay
+    from squeezenas_tvm.bundles.images import write_gray_png
+    from squeezenas_tvm.bundles.overlay import draw_overlay
+    from squeezenas_tvm.bundles.runner import dataset_ids, statistics_ms
 
     height, width = image.shape[:2]
     if (height, width) != (bundle.height, bundle.width):

@@ -11,7 +11,7 @@ from search.costs.objectives import shown
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import add_resolution, cost_model
-from squeezenas_tvm.progress import progress
+from squeezenas_tvm.terminal.progress import progress
 
 if TYPE_CHECKING:
     from search.results.front import Judged

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import trials_count
-from squeezenas_tvm.progress import progress
+from squeezenas_tvm.terminal.progress import progress
 
 if TYPE_CHECKING:
     from search.architecture import Architecture

@@ -23,8 +23,8 @@ MAX_FUNCTION_LINES = 60
 
 # TVM takes seconds to load and its names move between releases: these files, and nobody else, import it.
 TVM_AT_TOP = ("targets/tvm_import.py", "cost_models/tvm_import.py")
-TVM_IN_FUNCTIONS = ("targets/*.py", "targets/*/*.py", "squeezenas_tvm/bundle_runner.py")
-TORCH = ("search/*.py", "search/*/*.py", "squeezenas_tvm/*.py")
+TVM_IN_FUNCTIONS = ("targets/*.py", "targets/*/*.py", "squeezenas_tvm/bundles/runner.py")
+TORCH = ("search/*.py", "search/*/*.py", "search/*/*/*.py", "squeezenas_tvm/*.py", "squeezenas_tvm/*/*.py")
 
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 

@@ -18,7 +18,7 @@ def evaluate_network(
     *,
     on_batch: Callable[[int], None] | None = None,
 ) -> Counts:
-    """Confusion matrix (num_classes, num_classes) of a network in evaluation mode; see ``segmentation_metrics``.
+    """Confusion matrix (num_classes, num_classes) of a network in evaluation mode.
 
     Args:
         loader: images (N, 3, H, W), normalised, and labels (N, h, w). Where the sizes differ, classes are

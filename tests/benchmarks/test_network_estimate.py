@@ -18,7 +18,7 @@ from cost_models.errors import CostModelError
 from cost_models.network_models.network_model import NetworkModel
 from search.resolution import Resolution
 from search.spaces.registry import get_space
-from squeezenas_tvm.network_calibration import draw_networks
+from squeezenas_tvm.profiling.calibrate_networks import draw_networks
 
 ROOT = Path(__file__).parents[2]
 

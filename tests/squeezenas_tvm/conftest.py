@@ -21,13 +21,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cost_models.lowering.lower import compile_lowered, lower
 from cost_models.tvm_import import tvm, tvm_ffi
-from squeezenas_tvm.bundle import Manifest, assemble, seal
-from squeezenas_tvm.bundle_runner import manifest_sum, processor
+from squeezenas_tvm.bundles.assemble import Manifest, assemble, seal
+from squeezenas_tvm.bundles.runner import manifest_sum, processor
 from targets import load_target
 
 from .helpers import fill, kernels_of, quick_target
+from .measuring import LEFT_OUT
 from .pretend_gpu import build_pretend_gpu
-from .profiling import LEFT_OUT
 
 SIZE = 64
 WEIGHTS = np.random.default_rng(0).normal(size=(19, 3)).astype(np.float32)
@@ -206,7 +206,7 @@ def almost_all(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Path:
 @pytest.fixture
 def no_hold_outs(monkeypatch: pytest.MonkeyPatch) -> None:
     """``profile`` fits its predictor, but does not fit it twenty times more to see how good it is."""
-    monkeypatch.setattr("squeezenas_tvm.measuring.try_predictor", lambda *_: {})
+    monkeypatch.setattr("squeezenas_tvm.profiling.measure.try_predictor", lambda *_: {})
 
 
 @pytest.fixture

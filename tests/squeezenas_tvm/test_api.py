@@ -13,8 +13,8 @@ from cost_models.errors import IncompatibleTable, MissingEntry
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import network_graph
 from search.errors import InvalidResolution
-from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.networks import _describe
+from squeezenas_tvm.profiling.measure import measure_kernels
 
 from .helpers import ROOT, SIZE, fill, kernels_of
 

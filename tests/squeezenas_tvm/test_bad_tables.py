@@ -15,9 +15,9 @@ from cost_models.errors import IncompatiblePredictor
 from cost_models.kernel_models.features import FEATURES_VERSION
 from cost_models.kernel_models.predictor import MANIFEST, TREES, Predictor
 from cost_models.tuning.effort import Effort
-from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.predict import main
+from squeezenas_tvm.profiling.measure import measure_kernels
 from targets import load_target
 
 from .helpers import NAME, SIZE, fill, kernels_of, refused_by

@@ -17,8 +17,8 @@ from cost_models.tuning.effort import Effort
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.board import main
-from squeezenas_tvm.measuring import measure_kernels
-from squeezenas_tvm.profile_report import report
+from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.summary import report
 from targets import LocalServer, Target, load_target, local_rpc, open_session
 
 from ..targets.boards import KEY, BoardFiles, below, gone, serving

@@ -30,11 +30,11 @@ from search.networks.segmentation import SegmentationNetwork, build_network
 from search.networks.weights import save_weights, sha256
 from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD, camera_network
-from squeezenas_tvm.bundle import FILES, runs_on
-from squeezenas_tvm.bundle_runner import Bundle, dataset_ids
+from squeezenas_tvm.bundles.assemble import FILES, runs_on
+from squeezenas_tvm.bundles.images import resize_bilinear
+from squeezenas_tvm.bundles.runner import Bundle, dataset_ids
 from squeezenas_tvm.deploy import KEPT, main
-from squeezenas_tvm.images import resize_bilinear
-from squeezenas_tvm.measuring import measure_kernels
+from squeezenas_tvm.profiling.measure import measure_kernels
 from squeezenas_tvm.run import main as run
 from targets import load_target
 

@@ -20,7 +20,7 @@ from cost_models.tuning.tiles import Cpu, choose_tile
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
 from search.spaces.camera import camera_network
-from squeezenas_tvm.bundle_runner import read_manifest
+from squeezenas_tvm.bundles.runner import read_manifest
 from squeezenas_tvm.deploy import main
 from squeezenas_tvm.run import main as run
 from targets import MissingTool, load_target

@@ -29,7 +29,7 @@ from cost_models.runner.runner import RunSettings
 from cost_models.tvm_import import relax, tvm
 from search.costs.kernel_table import sample_blocks
 from search.spaces.registry import get_space
-from squeezenas_tvm.bundle_runner import dataset_ids
+from squeezenas_tvm.bundles.runner import dataset_ids
 from targets import BoardNotBuilt, MissingTool, Session, Target, load_target, open_session
 from targets.emulated_board import build, default_folder, environment
 from targets.emulated_board import command as on_the_board
@@ -37,7 +37,7 @@ from targets.rpc.tracker import Tracker
 from targets.toolchain.tools import find_tools
 
 from .helpers import NAME, ROOT, SIZE, command, finish
-from .profiling import alive
+from .measuring import alive
 from .test_kills import FEW
 
 TARGET = "emulated-aarch64"

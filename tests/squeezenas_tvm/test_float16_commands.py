@@ -13,11 +13,11 @@ from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.tuning.effort import Effort
 from search.networks.weights import save_weights
-from squeezenas_tvm.bundle_runner import Bundle
+from squeezenas_tvm.bundles.runner import Bundle
 from squeezenas_tvm.deploy import main as deploy
-from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.options import results_folder
 from squeezenas_tvm.profile import main as profile
+from squeezenas_tvm.profiling.measure import measure_kernels
 from targets import load_target
 
 from .helpers import NAME, QUICK, SIZE, kernels_of, refused_by

@@ -16,7 +16,7 @@ import pytest
 from cost_models.database.store import MeasurementStore
 
 from .helpers import command, finish
-from .profiling import (
+from .measuring import (
     Results,
     alive,
     arguments,
@@ -32,12 +32,12 @@ from .profiling import (
 FEW = """
 import sys
 from search.costs import kernel_table
-import squeezenas_tvm.measuring
+import squeezenas_tvm.profiling.measure
 from squeezenas_tvm.__main__ import main
 from squeezenas_tvm.cli import leave
 all_of = kernel_table.space_kernels
 kernel_table.space_kernels = lambda *given: [k for k in all_of(*given) if k.kind == "depthwise"][:3]
-squeezenas_tvm.measuring.try_predictor = lambda *given: {}
+squeezenas_tvm.profiling.measure.try_predictor = lambda *given: {}
 leave(main(sys.argv[1:]))
 """
 SEARCHED = 6  # trials a kernel: more together than run one after another before any is stored

@@ -15,8 +15,8 @@ from search.architecture import Architecture, load_architecture
 from search.costs.kernel_table import cost_table
 from search.resolution import Resolution
 from search.spaces.registry import get_space
-from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.networks import main
+from squeezenas_tvm.profiling.measure import measure_kernels
 from targets import load_target
 
 from .helpers import SIZE, command, fill, finish, kernels_of, refused_by

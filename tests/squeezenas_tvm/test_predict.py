@@ -10,8 +10,8 @@ from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
 from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
-from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.predict import main
+from squeezenas_tvm.profiling.measure import measure_kernels
 from targets import load_target
 
 from .helpers import SIZE, fill, kernels_of, refused_by

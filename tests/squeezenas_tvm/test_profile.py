@@ -22,13 +22,13 @@ from cost_models.kernel_models.predictor import Predictor
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks
 from search.spaces.registry import get_space
-from squeezenas_tvm.measuring import PARTS, Measured, measure_kernels
 from squeezenas_tvm.profile import BLOCKS, main
-from squeezenas_tvm.profile_report import report
+from squeezenas_tvm.profiling.measure import PARTS, Measured, measure_kernels
+from squeezenas_tvm.profiling.summary import report
 from targets import load_target
 
 from .helpers import SIZE, command, finish, kernels_of, quick_target, refused_by, seconds
-from .profiling import (
+from .measuring import (
     LEFT_OUT,
     TRIALS,
     WITHOUT_TORCH,
@@ -214,7 +214,7 @@ def test_same_command_again_measures_nothing_and_more_trials_are_the_difference(
     assert sum(predictor.counts.values()) == sum(bool(row.samples_s) for row in table.rows.values())
     assert " trials (" not in said
     monkeypatch.setattr("search.costs.kernel_table.sample_blocks", lambda *_: [])
-    monkeypatch.setattr("squeezenas_tvm.measuring.try_predictor", lambda *_: {})
+    monkeypatch.setattr("squeezenas_tvm.profiling.measure.try_predictor", lambda *_: {})
     assert main(arguments(quick, folder, TRIALS + 2)) == 0
     check_kept(after, results(folder))
     for key, found in schedules(folder).items():

@@ -19,12 +19,12 @@ from cost_models.schedules.default import schedule_default
 from cost_models.tuning.effort import EFFORTS, Effort
 from cost_models.tvm_import import tvm
 from squeezenas_tvm.errors import FailedWork
-from squeezenas_tvm.measuring import measure_kernels
 from squeezenas_tvm.profile import main
+from squeezenas_tvm.profiling.measure import measure_kernels
 from targets import load_target
 
 from .helpers import SIZE, TRIED, fill, seconds
-from .profiling import LEFT_OUT, arguments, check_kept, place, results
+from .measuring import LEFT_OUT, arguments, check_kept, place, results
 
 BROKEN = LEFT_OUT[0]
 
@@ -66,7 +66,7 @@ def test_quick_effort_gives_every_entry_a_number_and_says_how_it_came(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("squeezenas_tvm.progress.PLAIN_EVERY_S", 0.1)
+    monkeypatch.setattr("squeezenas_tvm.terminal.progress.PLAIN_EVERY_S", 0.1)
     assert main([*place(quick, folder), "--effort", "quick", "--json"]) == 0
     document, said = document_of(capfd)
     entries = [entry for row in document["blocks"] for entry in row.values()] + [*document["fixed"].values()]

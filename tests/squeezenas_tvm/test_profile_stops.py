@@ -16,7 +16,7 @@ from cost_models.database.table import LatencyTable
 from squeezenas_tvm.profile import KEPT, main
 
 from .helpers import TRIED, command, finish, kernels_of
-from .profiling import (
+from .measuring import (
     TRIALS,
     WITHOUT_HOLD_OUTS,
     alive,

@@ -20,8 +20,9 @@ from cost_models.network_models.network_model import NetworkModel
 from search.costs.kernel_table import cost_table
 from search.resolution import Resolution
 from search.spaces.registry import get_space
-from squeezenas_tvm import profile_report, report, search, train
-from squeezenas_tvm.measuring import Measured
+from squeezenas_tvm import report, search, train
+from squeezenas_tvm.profiling import summary as profile_report
+from squeezenas_tvm.profiling.measure import Measured
 from targets import load_target
 
 from .helpers import ROOT, SIZE, fill, kernels_of, quick_target, refused_by

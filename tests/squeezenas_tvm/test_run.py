@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from squeezenas_tvm.bundle import assemble, label_entries, seal
-from squeezenas_tvm.bundle_runner import dataset_ids, read_manifest
+from squeezenas_tvm.bundles.assemble import assemble, label_entries, seal
+from squeezenas_tvm.bundles.runner import dataset_ids, read_manifest
 from squeezenas_tvm.run import UNTUNED, main
 
 from .conftest import expected_labels, rewrite_manifest, tiny_manifest

@@ -24,7 +24,7 @@ from search.networks.weights import (
     sha256,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = load_architecture("squeezenas-mac-small")
 
 

@@ -1,0 +1,1 @@
+"""What `deploy` makes and `run` runs."""

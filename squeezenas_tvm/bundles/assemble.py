@@ -1,0 +1,203 @@
+"""Make bundles: the folder that goes to the device. Reading them is :mod:`squeezenas_tvm.bundles.runner`'s.
+
+    with assemble(out) as folder:
+        ...  # write folder/model.so and folder/network.onnx
+        seal(folder, manifest, dataset="cityscapes")
+
+Either the whole bundle stands at ``out`` afterwards or what was there before does.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import squeezenas_tvm
+from search.data.classes import CLASSES
+from squeezenas_tvm.bundles.runner import (
+    REQUIRED,
+    SCHEMA_VERSION,
+    file_sum,
+    manifest_sum,
+    processor,
+    read_manifest,
+)
+from squeezenas_tvm.errors import UsageError
+from targets import LocalMachine, Target
+
+# Travels in every bundle, by its name there: the runner and the C++ example.
+_HERE = Path(__file__).parent
+SHIPPED = {
+    "run.py": _HERE / "runner.py",
+    "images.py": _HERE / "images.py",
+    "cpp/main.cc": _HERE / "cpp" / "main.cc",
+    "cpp/CMakeLists.txt": _HERE / "cpp" / "CMakeLists.txt",
+}
+FILES = (*dict.fromkeys((*REQUIRED, *SHIPPED)),)
+
+
+def label_entries(dataset: str) -> list[dict[str, Any]]:
+    """The ``classes`` of labels.json for a data set of :data:`CLASSES`.
+
+    Raises:
+        UsageError: no such data set.
+    """
+    if dataset not in CLASSES:
+        raise UsageError(f"no class list for data set {dataset!r}; there are {', '.join(CLASSES)}")
+    return [
+        {"index": index, "id": entry.id, "name": entry.name, "color": list(entry.color)}
+        for index, entry in enumerate(CLASSES[dataset])
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What a bundle says about itself, but for the sums of its files.
+
+    Attributes:
+        device: TVM's name of the device kind that runs the module: ``cpu`` or ``cuda``.
+        runs_on: what a machine needs to run it, see `runs_on`.
+        fingerprint: the target's: device, power mode, compiler versions, flags, dtype.
+        height, width: the module's input and output, pixels.
+        mean, std: per RGB channel, of pixel values divided by 255; the module itself applies them.
+        weights_source, weights_sha256: the file the weights are from; None for random ones.
+        trained: False says that the labels mean nothing yet.
+        tuned_kernels, default_kernels: how many kernels have a tuned, and a default, schedule.
+        untuned: True for a GPU's module whose kernels all run on TVM's default schedules: it is slow.
+    """
+
+    name: str
+    architecture: Mapping[str, Any]
+    target: str
+    device: str
+    fingerprint: Mapping[str, Any]
+    runs_on: Mapping[str, Any]
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights_source: str | None
+    weights_sha256: str | None
+    trained: bool
+    tuned_kernels: int
+    default_kernels: int
+    untuned: bool
+    created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    def document(self, sums: Mapping[str, str]) -> dict[str, Any]:
+        """manifest.json for files with these SHA-256 sums; its own sum is still blank."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "manifest_sha256": "0" * 64,
+            "name": self.name,
+            "architecture": dict(self.architecture),
+            "target": {
+                "name": self.target,
+                "device": self.device,
+                "runs_on": dict(self.runs_on),
+                "fingerprint": dict(self.fingerprint),
+            },
+            "created_at": self.created_at.isoformat(timespec="seconds"),
+            "made_by": f"squeezenas-tvm {squeezenas_tvm.__version__}",
+            "input": {
+                "dtype": "uint8",
+                "layout": "NHWC",
+                "colour": "RGB",
+                "shape": [1, self.height, self.width, 3],
+            },
+            "output": {"dtype": "uint8", "meaning": "class index", "shape": [1, self.height, self.width]},
+            "normalisation": {"mean": list(self.mean), "std": list(self.std)},
+            "weights": {
+                "source": self.weights_source,
+                "sha256": self.weights_sha256,
+                "trained": self.trained,
+            },
+            "kernels": {
+                "tuned": self.tuned_kernels,
+                "default": self.default_kernels,
+                "untuned": self.untuned,
+            },
+            "files": dict(sums),
+        }
+
+
+def runs_on(target: Target) -> dict[str, Any]:
+    """What a machine must have to run bundles of a target: what the runner checks before it loads them.
+
+    Keys: ``machine`` as `processor` names it; for a target that is this machine ``cpu_flags``, which
+    /proc/cpuinfo must show; for a target with a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version
+    of the device, None if unknown.
+    """
+    tvm_target = target.tvm_target()
+    if target.kind == "local":
+        needs: dict[str, Any] = {
+            "machine": processor(),
+            "cpu_flags": list(LocalMachine.detect().vector_extensions),
+        }
+    else:
+        triple = str((tvm_target.host or tvm_target).attrs.get("mtriple", ""))
+        needs = {"machine": triple.partition("-")[0] or processor()}
+    if tvm_target.kind.name == "cuda":
+        needs["cuda_arch"] = str(tvm_target.attrs["arch"])
+        needs["cuda"] = target.toolchain.cuda if target.toolchain else None
+    return needs
+
+
+@contextmanager
+def assemble(out: Path) -> Iterator[Path]:
+    """Give an empty folder next to ``out`` to build a bundle in; it goes to ``out`` once sealed and sound.
+
+    After an error nothing of it is left. An older bundle at ``out`` is replaced.
+
+    Raises:
+        UsageError: ``out`` is something other than a bundle, or cannot be written.
+    """
+    if out.exists() and not (out / "manifest.json").is_file() and not _is_empty_folder(out):
+        raise UsageError(f"{out} exists and is not a bundle; name a new folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}; name another folder") from None
+    folder = work / "new"
+    try:
+        folder.mkdir()
+        yield folder
+        read_manifest(folder)
+        if out.exists():
+            out.rename(work / "old")
+        folder.rename(out)
+    finally:
+        if (work / "old").exists() and not out.exists():  # stopped between the two renames
+            (work / "old").rename(out)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def seal(folder: Path, manifest: Manifest, *, dataset: str) -> None:
+    """Finish the bundle in ``folder``, where model.so and network.onnx lie already.
+
+    Adds labels.json, run.py with its images.py, the C++ example and, last and in one step, manifest.json with
+    the sums of all files.
+    """
+    labels = {"schema_version": SCHEMA_VERSION, "dataset": dataset, "classes": label_entries(dataset)}
+    (folder / "labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
+    for name, source in SHIPPED.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, folder / name)
+    document = manifest.document({name: file_sum(folder / name) for name in FILES})
+    blank = document["manifest_sha256"]
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    text = text.replace(blank, manifest_sum(text.encode(), blank))
+    partial = folder / "manifest.json.partial"
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, folder / "manifest.json")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

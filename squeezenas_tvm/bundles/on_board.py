@@ -1,0 +1,66 @@
+"""A bundle on a board that is reached over RPC: nothing has to be copied there by hand."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from squeezenas_tvm.bundles.images import UInt8
+from squeezenas_tvm.bundles.runner import Bundle, check_device, explain_failure, read_manifest
+from squeezenas_tvm.errors import FailedWork
+from targets import load_target, open_session
+
+
+class BoardBundle(Bundle):
+    """A verified bundle on a board. Made by `open_bundle`."""
+
+    def time_ms(self, image: UInt8, repeats: int, warmup: int) -> list[float]:
+        """As the base class, by the board's own clock: sending and receiving do not count."""
+        with self._explained():
+            self._vm.save_function("main", "run", self._to_device(image), include_return=False)
+
+            def sample(count: int) -> Any:
+                return self._vm.time_evaluator("run", self._device, number=1, repeat=count)().results
+
+            sample(warmup)
+            return [seconds * 1e3 for seconds in sample(repeats)]
+
+    def _run(self, tensor: Any) -> Any:
+        self._vm.set_input("main", tensor)
+        self._vm.invoke_stateful("main")
+        return self._vm.get_outputs("main")
+
+
+@contextmanager
+def open_bundle(
+    folder: Path, target: str | None, tracker: str, timeout_s: float = 3600.0
+) -> Iterator[BoardBundle]:
+    """Verify the bundle, load it on a free board and give that back at the end.
+
+    Args:
+        target: name or file of the board's target; the one that the bundle names when None.
+        tracker: HOST:PORT.
+        timeout_s: after that the board takes itself back.
+
+    Raises:
+        BundleError: not a sound bundle, or the board's GPU does not fit.
+        TargetError: no such target, no board, or one that does not fit.
+        FailedWork: the module does not load there.
+    """
+    manifest = read_manifest(folder)
+    classes = json.loads((folder / "labels.json").read_bytes())["classes"]
+    about = manifest["target"]
+    with open_session(load_target(target or about["name"]), tracker, timeout_s=timeout_s) as session:
+        check_device(folder, about, session.device)
+        from cost_models.tvm_import import relax
+
+        try:
+            vm = relax.VirtualMachine(session.upload(folder / "model.so"), session.device)
+        except Exception as error:  # TVM raises what it likes here
+            reason = explain_failure(error, about)
+            raise FailedWork(
+                f"{folder / 'model.so'} does not load on board {session.board}: {reason}; "
+                "deploy for what that board is"
+            ) from error
+        yield BoardBundle(manifest, classes, vm, session.device)

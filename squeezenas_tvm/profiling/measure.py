@@ -1,0 +1,229 @@
+"""Measures kernels on a target for ``profile`` and ``deploy``, shows how far it is, saves the table."""
+
+import math
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from squeezenas_tvm.errors import FailedWork
+from squeezenas_tvm.profiling.calibrate_networks import fit_network_model, time_whole
+from squeezenas_tvm.profiling.fit_predictor import fit_predictor, try_predictor
+from squeezenas_tvm.terminal.progress import Display, Pace, Snapshot, TaskLine, show
+
+if TYPE_CHECKING:
+    from cost_models.database.store import MeasurementStore
+    from cost_models.database.table import LatencyTable
+    from cost_models.ir.fusion import Kernel
+    from cost_models.kernel_models.hold_outs import HoldOut
+    from cost_models.kernel_models.predictor import Predictor
+    from cost_models.network_models.network_model import NetworkModel
+    from cost_models.profiling.blocks import Block
+    from cost_models.profiling.networks import Network
+    from cost_models.profiling.profiler import Profiler
+    from cost_models.runner.module_runner import Additivity
+    from cost_models.tuning.effort import Effort
+    from targets import Target
+
+PARTS = ("sampling", "evolution", "build", "upload", "run")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run gave.
+
+    Attributes:
+        table: of all kernels that its store holds.
+        tuning: for JSON: trials, rate and where the time went, in total and by kernel.
+        additivity: of the blocks that were also timed whole; None where none was asked for.
+        problems: reason by kernel key, for kernels without a working schedule.
+        predictor: fitted to the table and saved beside it; None where that has too few rows.
+        hold_outs: how good it is on kernels left out of its fit; none where not asked for, or too few rows.
+        network_model: fitted to the networks timed whole, saved beside the table; None if they are too few.
+    """
+
+    table: "LatencyTable"
+    tuning: Mapping[str, Any]
+    additivity: "Additivity | None"
+    problems: Mapping[str, str]
+    predictor: "Predictor | None" = None
+    hold_outs: "Mapping[str, HoldOut]" = field(default_factory=dict)
+    network_model: "NetworkModel | None" = None
+
+
+def measure_kernels(
+    target: "Target",
+    wanted: "Sequence[Kernel]",
+    folder: Path,
+    *,
+    effort: "Effort",
+    blocks: "Sequence[Block]" = (),
+    networks: "Sequence[Network]" = (),
+    dtype: str = "float32",
+    tracker: str | None = None,
+    seed: int = 0,
+    title: str = "profile",
+    hold_outs: bool = False,
+) -> Measured:
+    """Measure kernels on a target, save the table of all that its store holds.
+
+    Args:
+        blocks, networks: to be timed whole as well.
+        hold_outs: try the predictor on kernels left out of its fit, which takes up to half a minute.
+
+    Raises:
+        FailedWork: not one kernel could be measured.
+    """
+    from cost_models.database.store import MeasurementStore
+    from cost_models.profiling.profiler import Profiler
+
+    with MeasurementStore.open(folder / "measurements.sqlite") as store:
+        profiler = Profiler(target, store, dtype=dtype, tracker=tracker, seed=seed)
+        with profiler:
+            started = time.monotonic()
+            with show(title, len(wanted)) as display:
+                watch = _Watch(display, profiler, title)
+                profiler.measure(wanted, effort, watch)
+                tuning = _tuning(profiler, time.monotonic() - started)
+                table = _table(store, target, profiler, wanted)
+                additivity = _additivity(profiler, table, blocks, watch) if blocks else None
+                if networks:
+                    time_whole(profiler, table, networks, watch)
+        problems = {key: row.reason for key, row in table.rows.items() if row.how == "estimated"}
+        if wanted and not any(_has_samples(table, kernel) for kernel in wanted):
+            reason = next(iter(_failures(store, profiler).values()), "no reason given")
+            raise FailedWork(f"not one of {len(wanted)} kernels could be measured on {target.name}: {reason}")
+        table = replace(table, machine=_machine(target), boards=_boards(target, profiler))
+        made_by = f"squeezenas_tvm {title}, effort {effort.name}"
+        table.save(folder, made_by=made_by)
+        predictor = fit_predictor(table, store, folder, made_by)
+        network_model = fit_network_model(table, store, profiler.environment, folder, made_by)
+        tried = try_predictor(table, store) if hold_outs else {}
+    return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
+
+
+class _Watch:
+    """Carries what the profiler says of itself to the display; called several times a second."""
+
+    def __init__(self, display: Display, profiler: "Profiler", title: str) -> None:
+        self._display, self._profiler, self._title = display, profiler, title
+        self._pace = Pace(time.monotonic(), {})
+
+    def __call__(self) -> None:
+        status = self._profiler.status
+        self._pace.note(time.monotonic(), {"trials": status.trials, "timings": status.timed})
+        left = {"trials": status.planned - status.trials, "timings": status.timings - status.timed}
+        self._display.update(
+            Snapshot(
+                title=self._title,
+                done=status.done,
+                total=status.total,
+                trials=status.trials,
+                trials_per_minute=self._pace.per_minute("trials") if status.trials else None,
+                eta_s=self._pace.eta_s(left),
+                current=tuple(
+                    TaskLine(
+                        task.kernel.label,
+                        min((trial.median_s for trial in task.trials if trial.error is None), default=None),
+                        task.known_s if math.isfinite(task.known_s) else None,
+                        len(task.trials),
+                        task.wanted,
+                    )
+                    for task in self._profiler.current
+                ),
+                boards=self._profiler.boards,
+                phase=status.phase,
+            )
+        )
+
+
+def _tuning(profiler: "Profiler", wall_s: float) -> dict[str, Any]:
+    """Where the time went. Building and measuring overlap, so the parts may add up to more than the whole."""
+    work = {kernel: w for kernel, w in profiler.status.work.items() if w.trials}
+    total = {f"{part}_s": sum(getattr(w, f"{part}_s") for w in work.values()) for part in PARTS}
+    trials = sum(w.trials for w in work.values())
+    return {
+        "trials": trials,
+        "valid": sum(w.valid for w in work.values()),
+        "wall_s": wall_s,
+        "trials_per_minute": 60 * trials / wall_s if trials else None,
+        **total,
+        "kernels": {kernel.key: asdict(w) for kernel, w in work.items()},
+    }
+
+
+def _table(
+    store: "MeasurementStore", target: "Target", profiler: "Profiler", wanted: "Sequence[Kernel]"
+) -> "LatencyTable":
+    """The table; kernels without a working schedule are estimated from those that have one."""
+    from cost_models.database.table import LatencyTable
+    from cost_models.kernel_models.roofline import PhysicalModel
+
+    measured = LatencyTable.from_store(store, target.name, profiler.fingerprint)
+    by_key = {kernel.key: kernel for kernel in wanted}
+    known = [kernel for kernel in wanted if kernel.key in measured.rows]
+    if len(known) == len(wanted) or not known:
+        return measured
+    model = PhysicalModel.fit(known, [measured.kernel(kernel).median_s for kernel in known])
+
+    def estimate(key: str, description: Mapping[str, Any]) -> float | None:
+        return model.predict_s(by_key[key]) if key in by_key else None
+
+    return LatencyTable.from_store(store, target.name, profiler.fingerprint, estimate)
+
+
+def _additivity(
+    profiler: "Profiler", table: "LatencyTable", blocks: "Sequence[Block]", watch: _Watch
+) -> "Additivity":
+    from cost_models.errors import MissingEntry
+    from cost_models.profiling.blocks import time_blocks
+
+    whole = []
+    for name, graph, inputs in blocks:
+        try:
+            table.graph(graph, inputs)
+        except MissingEntry:
+            continue
+        whole.append((name, graph, inputs))
+    profiler.status.phase = "timing blocks whole"
+    return profiler.apart(lambda: time_blocks(profiler, table, whole), watch)
+
+
+def _has_samples(table: "LatencyTable", kernel: "Kernel") -> bool:
+    return kernel.key in table.rows and bool(table.rows[kernel.key].samples_s)
+
+
+def _failures(store: "MeasurementStore", profiler: "Profiler") -> dict[str, str]:
+    measured = store.measurements(profiler.environment).values()
+    return {found.kernel: found.error for found in measured if found.error is not None}
+
+
+def _boards(target: "Target", profiler: "Profiler") -> list[dict[str, Any]]:
+    """What was measured on, with the state that each board told before and after; none for this machine."""
+    if target.kind == "local":
+        return []
+    return [
+        {
+            "name": board.name,
+            "done": board.done,
+            "failures": board.failures,
+            "before": asdict(board.first) if board.first else None,
+            "after": asdict(board.last) if board.last else None,
+        }
+        for board in profiler.boards
+    ]
+
+
+def _machine(target: "Target") -> str:
+    """Where and when, in words, for whoever reads a shipped table."""
+    today = date.today().isoformat()
+    if target.kind != "local":
+        return f"{target.summary}; measured over RPC from {platform.node()}, {today}"
+    from targets import LocalMachine
+
+    machine = LocalMachine.detect()
+    memory_gib = machine.memory_bytes / 2**30
+    return f"{machine.cpu_model}, {machine.physical_cores} cores, {memory_gib:.0f} GiB, {today}"

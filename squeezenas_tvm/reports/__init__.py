@@ -1,0 +1,1 @@
+"""One HTML page of a profile, a search or a training."""

@@ -1,0 +1,205 @@
+"""What a table says of one space at one size: C(position, candidate), and the kernels that take the time."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from cost_models.database.table import Latency, LatencyTable
+from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.kernel_models.roofline import PhysicalModel
+from search.costs.kernel_table import CostTable, cost_table
+from search.resolution import Resolution
+from search.spaces.chain import ChainSpace
+from search.spaces.registry import SPACES
+from search.spaces.space import Part
+from squeezenas_tvm.reports.page import NONE, Heat, Markup, Section, bar, element, heat_map, join, paragraph
+from squeezenas_tvm.reports.page import table as html_table
+
+_LAST_KERNEL = re.compile(r"argmax\+tobyte (\d+)x(\d+)x(\d+)->")  # of every deployed network: classes, H, W
+_SHOWN = 15  # kernels that are listed
+_FALLS_TO = 0.02  # of the dearest entry: palest shade
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A space at a size, as far as a table has it.
+
+    Attributes:
+        calls: how often each of its kernels runs in a network whose candidates are all as likely.
+    """
+
+    table: LatencyTable
+    space: ChainSpace
+    resolution: Resolution
+    classes: int
+    calls: Mapping[Kernel, float]
+
+    def __str__(self) -> str:
+        return f"{self.space.name} at {self.resolution}, {self.classes} classes"
+
+    @property
+    def measured(self) -> list[Kernel]:
+        """Its kernels that have samples."""
+        rows = self.table.rows
+        return [kernel for kernel in self.calls if kernel.key in rows and rows[kernel.key].samples_s]
+
+    @cached_property
+    def costs(self) -> CostTable:
+        return cost_table(self.table, self.space, self.resolution, self.classes)
+
+    def mean_s(self) -> float | None:
+        """Plain sum of a network whose candidates are all as likely; None where something is missing."""
+        entries = [[e for e in row.values() if e] for row in self.costs.blocks]
+        fixed = [entry for entry in self.costs.fixed.values() if entry]
+        whole = all(len(some) == len(row) for some, row in zip(entries, self.costs.blocks, strict=True))
+        if not whole or len(fixed) < len(self.costs.fixed):
+            return None
+        blocks_s = sum(sum(entry.median_s for entry in some) / len(some) for some in entries)
+        return blocks_s + sum(entry.median_s for entry in fixed)
+
+
+def covered(table: LatencyTable) -> list[Covered]:
+    """Spaces and sizes of which at least half of the kernels have rows; the smallest size first."""
+    sizes = {tuple(map(int, match.groups())) for match in map(_LAST_KERNEL.match, table.rows) if match}
+    found = []
+    for classes, height, width in sorted(sizes, key=lambda size: (size[1] * size[2], size)):
+        for space in SPACES.values():
+            resolution = Resolution(height, width)
+            calls = _calls(space, resolution, classes)
+            if 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):
+                found.append(Covered(table, space, resolution, classes, calls))
+    return [one for one in found if 2 * _known(one.costs) >= sum(map(len, one.costs.blocks))]
+
+
+def _known(costs: CostTable) -> int:
+    return sum(entry is not None for row in costs.blocks for entry in row.values())
+
+
+def _calls(space: ChainSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
+    calls: Counter[Kernel] = Counter()
+    parts: list[tuple[float, Part]] = [(1.0, part) for part in space.fixed_parts(resolution, classes)]
+    parts += [
+        (1 / len(space.positions[index].candidates), part) for index, _, part in space.blocks(resolution)
+    ]
+    for chance, part in parts:
+        for kernel in split_into_kernels(part.graph, part.inputs):
+            calls[kernel] += chance  # type: ignore[assignment]
+    return dict(calls)
+
+
+def costs_section(found: Covered) -> Section:
+    """Heat map, what is around the blocks, the kernels that take most of the time."""
+    mean_s = found.mean_s()
+    mean = (
+        ""
+        if mean_s is None
+        else f" A network whose candidates are all as likely adds up to {_ms(mean_s)} ms."
+    )
+    missing = len(found.calls) - len(found.measured)
+    holes = f" {NONE}: not measured." if missing else ""
+    fixed = [f"{name} {_entry(entry)}" for name, entry in found.costs.fixed.items()]
+    content = [
+        paragraph(
+            f"{len(found.measured)} of {len(found.calls)} kernels measured.{mean} Medians in ms, the sum of "
+            f"a block's kernels, each timed alone; the bluer, the slower.{holes}"
+        ),
+        _heat(found.costs, found.space),
+        paragraph(f"Around the blocks, in ms: {', '.join(fixed)}."),
+        element("h3", "Kernels that take most of its time"),
+        _kernels(found),
+    ]
+    return Section(str(found), join(content))
+
+
+def _heat(costs: CostTable, space: ChainSpace) -> Markup:
+    names = list(dict.fromkeys(name for row in costs.blocks for name in row))
+    largest = max((e.median_s for row in costs.blocks for e in row.values() if e), default=0.0)
+    rows = {}
+    for index, (position, row) in enumerate(zip(space.positions, costs.blocks, strict=True)):
+        stride = f", stride {position.stride}" if position.stride > 1 else ""
+        label = f"{index}: {position.in_channels}→{position.out_channels}{stride}"
+        rows[label] = [_cell(row.get(name), largest, offered=name in row) for name in names]
+    return heat_map("position", names, rows)
+
+
+def _cell(entry: Latency | None, largest: float, *, offered: bool) -> Heat:
+    if entry is None:
+        return Heat(NONE if offered else "")
+    least = largest * _FALLS_TO
+    shade = math.log(max(entry.median_s, least) / least) / -math.log(_FALLS_TO) if largest else 0.0
+    return Heat(_entry(entry), shade)
+
+
+def _entry(entry: Latency | None) -> str:
+    """In ms; with a star where a part of it is an estimate, for want of a schedule that works."""
+    if entry is None:
+        return NONE
+    return _ms(entry.median_s) + "*" * bool(entry.estimated) if entry.kernels else "0"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3f}"
+
+
+def _kernels(found: Covered) -> Markup:
+    rows, kernels = found.table.rows, found.measured
+    if not kernels:
+        return paragraph("None is measured.")
+    medians_s = {kernel: rows[kernel.key].latency.median_s for kernel in kernels}
+    model = PhysicalModel.fit(kernels, list(medians_s.values()))
+    spent_s = {kernel: found.calls[kernel] * medians_s[kernel] for kernel in kernels}
+    total_s = sum(spent_s.values())
+    ranked = sorted(kernels, key=lambda kernel: -spent_s[kernel])[:_SHOWN]
+    lines = []
+    for kernel in ranked:
+        row, median_s = rows[kernel.key], medians_s[kernel]
+        reached = model.bound_s(kernel) / median_s
+        lines.append(
+            [
+                *(kernel.label, bar(spent_s[kernel] / total_s, f"{spent_s[kernel] / total_s:.1%}")),
+                *(f"{found.calls[kernel]:.2f}", _ms(median_s), f"{row.latency.width:.1%}"),
+                *(f"{kernel.macs / median_s / 1e9:.1f}", bar(reached, f"{reached:.0%}"), row.how),
+                str(row.trials),
+            ]
+        )
+    share = sum(spent_s[kernel] for kernel in ranked) / total_s
+    header = [
+        "kernel",
+        "of the time",
+        "calls",
+        "ms",
+        "± interval",
+        "GMAC/s",
+        "of the roofline",
+        "how",
+        "trials",
+    ]
+    return join(
+        [
+            html_table(header, lines),
+            paragraph(
+                f"{len(ranked)} of {len(kernels)} kernels, {share:.0%} of the time of a network whose "
+                "candidates are all as likely; calls: in that network; interval: width of the 95 % interval "
+                "of the median. The roofline is made of the best rates that kernels of the same kind reached "
+                "here, so 100 % is the best seen, not the best possible."
+            ),
+        ]
+    )
+
+
+def summaries(found: Sequence[Covered]) -> list[dict[str, object]]:
+    """For JSON."""
+    return [
+        {
+            "space": one.space.name,
+            "resolution": str(one.resolution),
+            "classes": one.classes,
+            "kernels": len(one.calls),
+            "measured": len(one.measured),
+            "mean_ms": None if (mean_s := one.mean_s()) is None else mean_s * 1e3,
+        }
+        for one in found
+    ]

@@ -1,0 +1,141 @@
+"""The networks that a search judged, and their Pareto front."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.costs.objectives import OBJECTIVES, shown
+from search.results.document import SearchDocument
+from search.results.front import read_record
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.reports.charts import Series, chart, row
+from squeezenas_tvm.reports.files import Row, read_csv
+from squeezenas_tvm.reports.page import Section, join, paragraph, table
+
+NETWORKS, RECORD = "networks.csv", "judged.jsonl"
+_AGAIN = "the search command with --resume writes it again"
+_NUMBERS = (
+    *("miou_percent", "latency_ms", "low_ms", "high_ms", "gmacs", "mparams", "memory_mib"),
+    *("front", "chosen"),
+)
+_COLUMNS = {
+    "latency": "latency_ms",
+    "macs": "gmacs",
+    "params": "mparams",
+    "memory": "memory_mib",
+    "bytes": "moved_mib",
+}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What was judged.
+
+    Attributes:
+        judged: lines of networks.csv; none before the search has ended.
+        partly: how many are in the record of a search that has not.
+    """
+
+    judged: Sequence[Row]
+    partly: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.judged)
+
+    def document(self) -> dict[str, Any] | None:
+        """The chosen one, for JSON."""
+        for one in self.judged:
+            if one.numbers["chosen"] == 1:
+                return {**one.numbers, "blocks": one.texts["blocks"].split()}
+        return None
+
+
+def read_networks(folder: Path, told: SearchDocument | None) -> Networks:
+    """Raises UsageError where a file is damaged."""
+    ended = (folder / NETWORKS).exists() if told is None else told.finished
+    if not ended:
+        return Networks((), sum(1 for _ in _record(folder / RECORD)))
+    path = folder / NETWORKS
+    columns = dict.fromkeys((*_NUMBERS, _cost_column(told)[1]))
+    judged = read_csv(path, list(columns), ("blocks",), again=_AGAIN)
+    if sum(one.numbers["chosen"] == 1 for one in judged) != 1:
+        raise UsageError(f"{path}: one line must be of the chosen network; {_AGAIN}")
+    return Networks(judged)
+
+
+def _record(path: Path) -> list[tuple[tuple[str, ...], float]]:
+    try:
+        return list(read_record(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: not the record of judged networks ({error!r}); {_AGAIN}") from None
+
+
+def front_section(networks: Networks, told: SearchDocument | None) -> list[Section]:
+    """All that were judged, by cost and accuracy; nothing before the end."""
+    if not networks.finished:
+        return []
+    cost, column = _cost_column(told)
+    unit = OBJECTIVES[cost].unit
+    front = sorted((n for n in networks.judged if n.numbers["front"]), key=lambda n: n.numbers[column])
+    chosen = [n for n in networks.judged if n.numbers["chosen"] == 1]
+    groups = [
+        ("judged networks", networks.judged, 4, 2.0),
+        ("Pareto front", front, 1, 3.5),
+        ("chosen", chosen, 2, 5.5),
+    ]
+    series = [
+        Series(
+            name,
+            [_point(n, column) for n in group],
+            "dots",
+            colour,
+            radius,
+            [(n.numbers["low_ms"], n.numbers["high_ms"]) for n in group] if cost == "latency" else (),
+        )
+        for name, group, colour, radius in groups
+    ]
+    series.insert(1, Series("", [_point(n, column) for n in front], "steps"))
+    limit: tuple[Any, float, str] | None = None
+    if told and told.budget and told.budget.objective == cost:
+        value = told.budget.value
+        limit = ("x", value / OBJECTIVES[cost].size, f"budget {shown(cost, value)}")
+    picture = chart(
+        "Accuracy and cost of the judged networks",
+        series,
+        x=f"{cost} ({unit})",
+        y="mIoU of the path (%)",
+        limit=limit,
+    )
+    said = (
+        f"{len(networks.judged)} networks drawn from the final distribution, each judged by its path through "
+        f"the supernet; on the front: {len(front)}. As trained for itself a network's mIoU will differ."
+    )
+    return [Section("Front", join([paragraph(said), row([picture]), _table(front)]))]
+
+
+def _cost_column(told: SearchDocument | None) -> tuple[str, str]:
+    """What the front was drawn over, and where networks.csv has it."""
+    cost = told.cost if told else "latency"
+    return cost, _COLUMNS[cost]
+
+
+def _point(network: Row, column: str) -> tuple[float, float]:
+    return network.numbers[column], network.numbers["miou_percent"]
+
+
+def _table(front: Sequence[Row]) -> str:
+    lines = []
+    for index, network in enumerate(front):
+        n = network.numbers
+        lines.append(
+            [
+                f"front/{index:02d}.yaml" + (" (chosen)" if n["chosen"] else ""),
+                *(f"{n['miou_percent']:.2f}", f"{n['latency_ms']:.3f}"),
+                *(f"{n['low_ms']:.3f} to {n['high_ms']:.3f}", f"{n['gmacs']:.3f}"),
+                *(f"{n['mparams']:.3f}", f"{n['memory_mib']:.1f}", network.texts["blocks"]),
+            ]
+        )
+    header = ["front", "mIoU %", "ms", "interval", "GMACs", "M parameters", "MiB of maps", "blocks"]
+    return table(header, lines)

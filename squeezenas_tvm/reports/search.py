@@ -1,0 +1,199 @@
+"""The report of a search: the network that was chosen, the front it is on, how the search went."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.architecture import Architecture, load_architecture
+from search.costs.objectives import shown
+from search.results import document as search_document
+from search.results.document import SearchDocument
+from squeezenas_tvm.options import share_text
+from squeezenas_tvm.reports.charts import Series, chart, row
+from squeezenas_tvm.reports.files import Row, read_csv
+from squeezenas_tvm.reports.front import Networks, front_section, read_networks
+from squeezenas_tvm.reports.page import (
+    NONE,
+    Heat,
+    Markup,
+    Report,
+    Section,
+    bar,
+    command,
+    facts,
+    heat_map,
+    join,
+    paragraph,
+    table,
+)
+from squeezenas_tvm.search import train_command
+
+CURVES, CHOSEN = "curves.csv", "chosen.yaml"
+_AGAIN = "the search command with --resume writes it again from the last checkpoint"
+_NUMBERS = ("epoch", "loss", "temperature", "alpha", "entropy", "candidates", "expected_latency")
+_LIKELIEST = 3  # other candidates of a position that are named
+
+
+def search_report(folder: Path) -> Report:
+    """Of a folder of ``search``, as far as it went; without ``search.json`` less is known of it.
+
+    Raises:
+        UsageError, SearchError: a file is damaged, or of a newer schema.
+    """
+    told = search_document.load(folder) if (folder / search_document.FILE).exists() else None
+    costs = () if told is None or told.cost == "latency" else (f"expected_{told.cost}",)
+    rows = []
+    if (folder / CURVES).exists():
+        rows = read_csv(folder / CURVES, (*_NUMBERS, *costs), again=_AGAIN)
+    networks = read_networks(folder, told)
+    chosen = load_architecture(folder / CHOSEN) if (folder / CHOSEN).exists() else None
+    state = _state(told, rows, networks)
+    sections = [Section("Task", _task(told, chosen)), *front_section(networks, told)]
+    if told is not None and told.chosen is not None:
+        sections.append(Section("Chosen network", _chosen(told, told.chosen.blocks)))
+    elif chosen is not None:
+        blocks = [[str(index), block] for index, block in enumerate(chosen.blocks)]
+        sections.append(Section("Chosen network", table(["position", "block"], blocks)))
+    sections.append(Section("Curves", _curves(rows, told)))
+    if told is not None and told.chosen is not None:
+        sections.append(Section("Final distribution", _distribution(told, told.chosen.blocks)))
+    sections.append(Section("Next", _next(folder, told, ended=networks.finished)))
+    target = told.target if told else "a target"
+    document = {
+        "finished": networks.finished,
+        "state": state,
+        "epochs": len(rows),
+        "judged": len(networks.judged),
+        "chosen": networks.document(),
+        "search": told.model_dump(mode="json") if told else None,
+    }
+    return Report(f"Search for {target}", state, sections, document)
+
+
+def _state(told: SearchDocument | None, rows: Sequence[Row], networks: Networks) -> str:
+    """How far it is, one line."""
+    if networks.finished:
+        (chosen,) = [one.numbers for one in networks.judged if one.numbers["chosen"] == 1]
+        return (
+            f"{chosen['latency_ms']:.3g} ms, mIoU of its path {chosen['miou_percent']:.1f} %: "
+            f"chosen of {len(networks.judged)} networks after {len(rows)} epochs"
+        )
+    epochs = f"{len(rows)}"
+    if told and "epochs" in told.recipe:
+        epochs += f" of {told.recipe['epochs'] + told.recipe.get('path_training', {}).get('epochs', 0)}"
+    judged = f", {networks.partly} networks judged" if networks.partly else ""
+    return f"not finished: {epochs} epochs{judged}"
+
+
+def _task(told: SearchDocument | None, chosen: Architecture | None) -> Markup:
+    if told is None:
+        lines = [f"There is no {search_document.FILE} here, so task and final distribution are not known."]
+        lines += [f"The chosen network says: {chosen.origin}."] if chosen and chosen.origin else []
+        return join(list(map(paragraph, lines)))
+    recipe: Mapping[str, Any] = told.recipe
+    names = ("epochs", "batch_size", "crop", "seed", "update", "draws", "cost", "paths", "precision")
+    details = ", ".join(f"{name} {recipe[name]}" for name in names if recipe.get(name) is not None)
+    mix = ", ".join(f"{name} {weight:.0%}" for name, weight in told.mix.items())
+    expected = [shown(name, value) for name, value in told.expected.items() if name == told.cost]
+    return facts(
+        {
+            "Target": told.target,
+            "Space": told.space,
+            "Data": told.data_spec,
+            "Resolution": told.resolution,
+            "Budget": _budget(told) or "none",
+            "Pays for": mix,
+            "Expected at the end": "".join(f"{told.cost} {value}" for value in expected),
+            "Latencies are": share_text(told.sources),
+            "Recipe": f"{recipe.get('name', NONE)}: {details}",
+            "Made by": f"{told.made_by}, {told.at}",
+        }
+    )
+
+
+def _budget(told: SearchDocument) -> str:
+    return f"{told.budget.objective} {shown(told.budget.objective, told.budget.value)}" if told.budget else ""
+
+
+def _curves(rows: Sequence[Row], told: SearchDocument | None) -> Markup:
+    if not rows:
+        return paragraph("No epoch has ended yet.")
+    from search.costs.objectives import OBJECTIVES
+
+    cost = told.cost if told else "latency"
+    unit, size = OBJECTIVES[cost].unit, OBJECTIVES[cost].size
+    limit: tuple[Any, float, str] | None = None
+    if told and told.budget:
+        limit = ("y", told.budget.value / size, f"budget {_budget(told)}")
+
+    def curve(title: str, column: str, y: str, scale: float = 1.0, colour: int = 1, **more: Any) -> Markup:
+        points = [(one.numbers["epoch"] + 1, one.numbers[column] / scale) for one in rows]
+        return chart(f"{title} by epoch", [Series(title, points, colour=colour)], x="epoch", y=y, **more)
+
+    return row(
+        [
+            curve("loss", "loss", "loss"),
+            curve(f"expected {cost}", f"expected_{cost}", f"{cost} ({unit})", size, limit=limit),
+            curve("entropy of the distribution", "entropy", "share of the largest", colour=3),
+            curve("candidates left", "candidates", "candidates", colour=3),
+            curve("temperature", "temperature", "temperature", colour=4),
+            curve("weight of the cost, alpha", "alpha", "alpha", colour=4),
+        ]
+    )
+
+
+def _chosen(told: SearchDocument, blocks: Sequence[str]) -> Markup:
+    """Position by position."""
+    latencies = [told.latency_s.positions[index][block] for index, block in enumerate(blocks)]
+    total_s = sum(latencies) + told.latency_s.around
+    lines = []
+    for index, (block, own_s) in enumerate(zip(blocks, latencies, strict=True)):
+        choices = told.choices[index]
+        others = sorted((name for name in choices if name != block), key=lambda name: -choices[name])
+        likely = ", ".join(f"{name} {choices[name]:.0%}" for name in others[:_LIKELIEST])
+        share = own_s / total_s
+        lines.append(
+            [
+                *(
+                    str(index),
+                    block,
+                    bar(choices[block], f"{choices[block]:.0%}"),
+                    f"{own_s * 1e3:.3f}" if own_s else "0",
+                ),
+                *(bar(share, f"{share:.1%}"), str(len(choices)), likely),
+            ]
+        )
+    header = ["position", "block", "probability", "ms", "of the latency", "candidates left", "others"]
+    around = f"{told.latency_s.around * 1e3:.3f} ms ({told.latency_s.around / total_s:.0%})"
+    return join([table(header, lines), paragraph(f"What is around the blocks takes {around}.")])
+
+
+def _distribution(told: SearchDocument, blocks: Sequence[str]) -> Markup:
+    names = list(dict.fromkeys(name for offered in told.latency_s.positions for name in offered))
+    gone = {(one.position, one.candidate): one.epoch + 1 for one in told.removed}
+    rows = {}
+    for index, (choices, block) in enumerate(zip(told.choices, blocks, strict=True)):
+        rows[str(index)] = [
+            Heat(_percent(choices[name]), math.sqrt(choices[name]), marked=name == block)
+            if name in choices
+            else Heat(f"†{gone[index, name]}" if (index, name) in gone else "")
+            for name in names
+        ]
+    removed = " † and the epoch stand where a candidate was removed." if gone else ""
+    return join(
+        [
+            paragraph(f"Probability of each candidate in percent; the chosen one is framed.{removed}"),
+            heat_map("position", names, rows),
+        ]
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
+
+
+def _next(folder: Path, told: SearchDocument | None, *, ended: bool) -> Markup:
+    if not ended:
+        return paragraph("The search has not ended: the command that started it goes on with --resume.")
+    return command(train_command(told.data_spec if told else "KIND:PATH", folder))

@@ -1,0 +1,139 @@
+"""The report of a training: its curves, and what is known of the best weights."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search.architecture import load_architecture
+from search.training.recipe import load_recipe
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.reports.charts import Series, chart, row
+from squeezenas_tvm.reports.files import Row, read_csv, read_json
+from squeezenas_tvm.reports.page import (
+    NONE,
+    Markup,
+    Report,
+    Section,
+    bar,
+    command,
+    facts,
+    join,
+    paragraph,
+    table,
+)
+
+CURVES, BEST, ARCHITECTURE, RECIPE = "curves.csv", "best.json", "architecture.yaml", "recipe.yaml"
+_AGAIN = "the train command with --resume writes it again from the last checkpoint"
+_NUMBERS = ("epoch", "step", "learning_rate", "loss", "miou_percent", "pixel_accuracy_percent", "seconds")
+_OPTIONAL = ("miou_percent", "pixel_accuracy_percent")
+
+
+def training_report(folder: Path) -> Report:
+    """Of a folder of ``train``, as far as it went.
+
+    Raises:
+        UsageError, SearchError: a file is damaged, or of a newer schema.
+    """
+    best = _best(folder / BEST) if (folder / BEST).exists() else None
+    rows = []
+    if (folder / CURVES).exists():
+        rows = read_csv(folder / CURVES, _NUMBERS, ("stage",), optional=_OPTIONAL, again=_AGAIN)
+    name = load_architecture(folder / ARCHITECTURE).name if (folder / ARCHITECTURE).exists() else "a network"
+    planned = load_recipe(folder / RECIPE).epochs if (folder / RECIPE).exists() else None
+    sections = [Section("Result", _result(best, rows, planned)), Section("Curves", _curves(rows))]
+    if best:
+        sections += [Section("Classes", _classes(best)), Section("Next", _next(folder, best["data"]))]
+    summary = f"no epoch has been evaluated yet, {_done(rows, planned)} are done"
+    if best:
+        evaluated = best["miou_percent"] is not None
+        score = f"mIoU {best['miou_percent']:.2f} % on {best['split']} of" if evaluated else "not evaluated,"
+        summary = f"{score} {best['data']}"
+        if planned and len(rows) < planned:
+            summary += f"; not finished: {_done(rows, planned)} epochs"
+    document = {"architecture": name, "epochs": len(rows), "epochs_planned": planned, "best": best}
+    return Report(f"Training of {name}", summary, sections, document)
+
+
+def _best(path: Path) -> dict[str, Any]:
+    best = read_json(path, 1, _AGAIN)
+    texts = ("architecture", "recipe", "data", "stage", "chosen_by")
+    sound = all(isinstance(best.get(key), str) for key in texts) and isinstance(best.get("epoch"), int)
+    numbers = [best.get("miou_percent"), best.get("pixel_accuracy_percent")]
+    ious = best.get("iou_percent")
+    sound = sound and "split" in best and isinstance(ious, dict)
+    numbers += ious.values() if isinstance(ious, dict) else []
+    if not sound or not all(number is None or isinstance(number, int | float) for number in numbers):
+        raise UsageError(f"{path}: not what train writes of its best weights; {_AGAIN}")
+    return best
+
+
+def _done(rows: Sequence[Row], planned: int | None) -> str:
+    return f"{len(rows)} of {planned}" if planned else str(len(rows))
+
+
+def _result(best: dict[str, Any] | None, rows: Sequence[Row], planned: int | None) -> Markup:
+    done = f"{_done(rows, planned)} epochs"
+    if best is None:
+        return paragraph(f"{done} are done, and none was evaluated: there are no best weights yet.")
+    spent_s = sum(one.numbers["seconds"] for one in rows)
+    return facts(
+        {
+            "Architecture": best["architecture"],
+            "Data": best["data"],
+            "Recipe": f"{best['recipe']}, seed {best.get('seed', NONE)}",
+            "Best weights": f"stage {best['stage']}, epoch {best['epoch']}, chosen by {best['chosen_by']}",
+            "mIoU": _percent(best["miou_percent"]),
+            "Pixel accuracy": _percent(best["pixel_accuracy_percent"]),
+            "Trained": f"{done}, {spent_s / 3600:.2f} h",
+            "Weights": f"{best.get('weights')}, SHA-256 {best.get('weights_sha256')}",
+        }
+    )
+
+
+def _percent(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f} %"
+
+
+def _curves(rows: Sequence[Row]) -> Markup:
+    def points(name: str) -> list[tuple[float, float]]:
+        return [(float(index), one.numbers[name]) for index, one in enumerate(rows, 1)]
+
+    scores = [
+        Series("mIoU", points("miou_percent")),
+        Series("pixel accuracy", points("pixel_accuracy_percent"), colour=3),
+    ]
+    stages = dict.fromkeys(one.texts["stage"] for one in rows)
+    return join(
+        [
+            row(
+                [
+                    chart("Loss by epoch", [Series("loss", points("loss"))], x="epoch", y="loss"),
+                    chart("Scores by epoch", scores, x="epoch", y="%"),
+                    chart(
+                        "Learning rate by epoch",
+                        [Series("learning rate at the end", points("learning_rate"), colour=4)],
+                        x="epoch",
+                        y="learning rate",
+                    ),
+                ]
+            ),
+            paragraph(f"Epochs are counted over all stages: {', '.join(stages) or NONE}."),
+        ]
+    )
+
+
+def _classes(best: dict[str, Any]) -> Markup:
+    ious = sorted(best["iou_percent"].items(), key=lambda item: -(item[1] if item[1] is not None else -1))
+    rows = [[name, NONE if iou is None else bar(iou / 100, f"{iou:.2f}")] for name, iou in ious]
+    return table(["class", "IoU %"], rows)
+
+
+def _next(folder: Path, data: str) -> Markup:
+    given = [str(folder / ARCHITECTURE)]
+    spec = data if data == "synthetic" else f"{data}:PATH"
+    lines = (
+        ["evaluate", *given, "--data", spec, "--split", "test"],
+        ["deploy", *given, "--target", "local-cpu", "--out", str(folder / "bundle")],
+    )
+    return command("\n".join(shlex.join(["squeezenas-tvm", *words]) for words in lines))

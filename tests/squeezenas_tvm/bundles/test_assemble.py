@@ -1,0 +1,171 @@
+"""Making bundles: whole or not at all, and every change noticed."""
+
+import json
+import re
+from pathlib import Path
+from unittest.mock import ANY
+
+import pytest
+
+from squeezenas_tvm.bundles.assemble import CLASSES, FILES, assemble, label_entries, runs_on, seal
+from squeezenas_tvm.bundles.runner import REQUIRED, Bundle, BundleError, file_sum, processor, read_manifest
+from squeezenas_tvm.errors import UsageError
+from targets import LocalMachine, load_target
+
+from ..conftest import rewrite_manifest, tiny_manifest
+
+
+def fill(folder: Path, content: bytes = b"x") -> None:
+    for name in ("model.so", "network.onnx"):
+        (folder / name).write_bytes(content)
+
+
+def test_manifest_says_what_the_bundle_is(sealed_bundle: Path) -> None:
+    manifest = read_manifest(sealed_bundle)
+    assert manifest["schema_version"] == 1
+    assert manifest["target"] == {
+        "name": "local-cpu",
+        "device": "cpu",
+        "runs_on": {"machine": processor()},
+        "fingerprint": {"device": "test"},
+    }
+    assert manifest["input"] == {"dtype": "uint8", "layout": "NHWC", "colour": "RGB", "shape": [1, 64, 64, 3]}
+    assert manifest["output"]["shape"] == [1, 64, 64]
+    assert manifest["weights"] == {"source": None, "sha256": None, "trained": False}
+    assert manifest["kernels"] == {"tuned": 0, "default": 1, "untuned": False}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", manifest["created_at"])
+    assert manifest["files"] == {name: file_sum(sealed_bundle / name) for name in FILES}
+
+
+def test_bundle_holds_its_files_and_nothing_else(sealed_bundle: Path) -> None:
+    found = [p.relative_to(sealed_bundle).as_posix() for p in sealed_bundle.rglob("*") if p.is_file()]
+    assert sorted(found) == sorted([*FILES, "manifest.json"])
+    assert {"run.py", "images.py", "cpp/main.cc", "cpp/CMakeLists.txt"} < set(FILES)
+    assert [p.name for p in sealed_bundle.parent.iterdir()] == ["tiny"]
+    labels = json.loads((sealed_bundle / "labels.json").read_text(encoding="utf-8"))
+    assert labels["classes"][0] == {"index": 0, "id": 7, "name": "road", "color": [128, 64, 128]}
+
+
+@pytest.mark.parametrize(("dataset", "count"), [("cityscapes", 19), ("camvid", 11)])
+def test_classes_are_told_apart(dataset: str, count: int) -> None:
+    entries = label_entries(dataset)
+    assert [entry["index"] for entry in entries] == list(range(count))
+    for key in ("id", "name", "color"):
+        assert len({str(entry[key]) for entry in entries}) == count
+
+
+def test_unknown_dataset_names_the_known() -> None:
+    with pytest.raises(UsageError, match="no class list for data set 'kitti'; there are cityscapes, camvid"):
+        label_entries("kitti")
+
+
+def test_error_while_assembling_leaves_nothing(tmp_path: Path) -> None:
+    def build() -> None:
+        with assemble(tmp_path / "new") as folder:
+            fill(folder)
+            raise RuntimeError("compiler crashed")
+
+    with pytest.raises(RuntimeError, match="compiler crashed"):
+        build()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unsealed_bundle_is_not_published(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"has no manifest\.json"), assemble(tmp_path / "new") as folder:
+        fill(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_second_deploy_replaces_the_bundle_and_failed_one_does_not(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    for content in (b"first", b"second"):
+        with assemble(out) as folder:
+            fill(folder, content)
+            seal(folder, tiny_manifest(), dataset="camvid")
+    assert (out / "model.so").read_bytes() == b"second"
+    with pytest.raises(BundleError), assemble(out) as folder:
+        fill(folder, b"third")
+    read_manifest(out)
+    assert (out / "model.so").read_bytes() == b"second"
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_other_folders_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="exists and is not a bundle; name a new folder"), assemble(tmp_path):
+        pass
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_out_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UsageError, match=r"cannot be written: .*; name another folder"),
+        assemble(tmp_path / "file" / "b"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_flipped_byte_is_noticed(bundle_copy: Path, name: str) -> None:
+    content = bytearray((bundle_copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle_copy / name).write_bytes(content)
+    with pytest.raises(
+        BundleError, match=f"{name} is not what was deployed; copy the bundle again, or deploy"
+    ):
+        read_manifest(bundle_copy)
+
+
+def test_any_flipped_byte_of_the_manifest_is_noticed(bundle_copy: Path) -> None:
+    path = bundle_copy / "manifest.json"
+    good = path.read_bytes()
+    for position in range(0, len(good), 7):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])
+        with pytest.raises(BundleError, match=r"manifest\.json"):
+            read_manifest(bundle_copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file_is_named(bundle_copy: Path, name: str) -> None:
+    (bundle_copy / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing; copy the bundle again, or deploy again"):
+        read_manifest(bundle_copy)
+
+
+def test_newer_schema_is_refused(bundle_copy: Path) -> None:
+    rewrite_manifest(bundle_copy, {**read_manifest(bundle_copy), "schema_version": 2})
+    with pytest.raises(BundleError, match="has schema_version 2, this program reads up to 1; use a newer"):
+        read_manifest(bundle_copy)
+
+
+def test_bundle_of_the_first_release_still_loads(bundle_copy: Path) -> None:
+    """It has no C++ example and no images.py, and does not say what machine it needs."""
+    manifest = read_manifest(bundle_copy)
+    for name in set(FILES) - set(REQUIRED):
+        (bundle_copy / name).unlink()
+        del manifest["files"][name]
+    del manifest["target"]["runs_on"]
+    del manifest["kernels"]["untuned"]
+    rewrite_manifest(bundle_copy, manifest)
+    assert Bundle.load(bundle_copy).manifest == {**manifest, "manifest_sha256": ANY}
+
+
+def test_bundle_says_what_it_runs_on() -> None:
+    flags = list(LocalMachine.detect().vector_extensions)
+    assert runs_on(load_target("local-cpu")) == {"machine": processor(), "cpu_flags": flags}
+    assert runs_on(load_target("raspberry-pi-4")) == {"machine": "aarch64"}
+    xavier = {"machine": "aarch64", "cuda_arch": "sm_72", "cuda": "11.4"}
+    assert runs_on(load_target("jetson-xavier")) == runs_on(load_target("jetson-xavier-maxn")) == xavier
+    assert runs_on(load_target("jetson-orin"))["cuda_arch"] == "sm_87"
+
+
+def test_what_is_no_bundle_learns_what_one_is(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest\.json; a bundle is a folder"):
+        read_manifest(tmp_path)
+    with pytest.raises(BundleError, match=r"no bundle at .*nowhere; a bundle is a folder with"):
+        read_manifest(tmp_path / "nowhere")
+
+
+def test_class_ids_fit_a_gray_png() -> None:
+    assert all(0 <= entry.id <= 255 for classes in CLASSES.values() for entry in classes)

@@ -1,0 +1,85 @@
+"""``run --tracker``: a bundle on a board over RPC, for which this machine stands in."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from squeezenas_tvm.bundles.assemble import seal
+from squeezenas_tvm.bundles.on_board import open_bundle
+from squeezenas_tvm.bundles.runner import dataset_ids
+from squeezenas_tvm.run import main
+from targets import local_rpc
+
+from ..conftest import SIZE, expected_labels, tiny_manifest
+from ..helpers import refused_by
+
+IMAGE = np.random.default_rng(3).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tracker() -> Iterator[str]:
+    with local_rpc("local-cpu") as server:
+        yield server.address
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    Image.fromarray(IMAGE).save(tmp_path / "street.png")
+    return str(tmp_path / "street.png")
+
+
+def test_labels_and_latency_come_from_the_board(
+    sealed_bundle: Path, tracker: str, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(sealed_bundle), image, "--out", str(tmp_path / "seen"), "--tracker", tracker]
+    assert main([*given, "--repeats", "7", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["images"]
+    assert len(result["samples_ms"]) == 7
+    assert min(result["samples_ms"]) > 0
+    classes = json.loads((sealed_bundle / "labels.json").read_bytes())["classes"]
+    found = np.asarray(Image.open(result["labels"]))
+    np.testing.assert_array_equal(found, dataset_ids(expected_labels(IMAGE), classes))
+    assert main(given) == 0
+    assert f"latency in ms on a board at {tracker}" in capsys.readouterr().out
+
+
+def test_images_may_be_timed_and_segmented_in_any_order(sealed_bundle: Path, tracker: str) -> None:
+    with open_bundle(sealed_bundle, None, tracker) as bundle:
+        assert len(bundle.time_ms(IMAGE, repeats=2, warmup=1)) == 2
+        for image in (IMAGE, IMAGE[::-1], np.zeros_like(IMAGE)):
+            np.testing.assert_array_equal(bundle.segment(image), expected_labels(image))
+            assert len(bundle.time_ms(image, repeats=1, warmup=1)) == 1
+
+
+def test_a_board_is_given_back(sealed_bundle: Path, tracker: str) -> None:
+    for _ in range(3):
+        with open_bundle(sealed_bundle, "local-cpu", tracker) as bundle:
+            bundle.segment(IMAGE)
+
+
+def test_no_board_is_one_line(
+    sealed_bundle: Path, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(sealed_bundle), image, "--out", str(tmp_path / "seen")]
+    refused_by(main, [*given, "--tracker", "127.0.0.1:1"], "Connection refused", capsys, exit_code=1)
+    refused_by(main, [*given, "--tracker", "nowhere"], "allowed: HOST:PORT", capsys)
+
+
+def test_a_target_without_a_tracker_is_refused(
+    sealed_bundle: Path, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(sealed_bundle), image, "--out", str(tmp_path / "seen")]
+    refused_by(main, [*given, "--target", "local-cpu"], "--target is for --tracker HOST:PORT", capsys)
+
+
+def test_a_module_that_does_not_load_there_is_one_line(
+    bundle_copy: Path, tracker: str, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bundle_copy / "model.so").write_bytes(b"no library")
+    seal(bundle_copy, tiny_manifest(), dataset="cityscapes")
+    given = [str(bundle_copy), image, "--out", str(tmp_path / "seen"), "--tracker", tracker]
+    refused_by(main, given, "does not load on board 127.0.0.1:", capsys, exit_code=1)
