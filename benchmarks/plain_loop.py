@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cost_models.builder.pool import brief
 from cost_models.database.records import Trial
 from cost_models.runner.runner import RunSettings, run_kernel
 from cost_models.schedules.serialization import trace_text
 from cost_models.tvm_import import ms, tvm
+from targets.support.text import brief
 
 BUILD_LIMIT_S = 30.0  # of TVM's LocalBuilder
 ROUND = 64  # TVM's num_trials_per_iter

@@ -2,24 +2,21 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from cost_models.ir.graph import Graph
-from search.errors import InvalidArchitecture, SearchError, near_miss
+from search.errors import InvalidArchitecture, SearchError
 from search.spaces.chain import ChainSpace
 from search.spaces.registry import get_space
-from targets.support.strict_yaml import YAML_SUFFIXES, named_yaml, yaml_names
+from targets.support.strict_yaml import YAML_SUFFIXES, Section, named_yaml, parse_yaml, yaml_names
 
 _FILES = resources.files("search") / "architectures"
 
 
-class Published(BaseModel):
+class Published(Section):
     """Numbers that somebody reported for an architecture, with where they stand."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     source: str
     conditions: str
@@ -30,7 +27,7 @@ class Published(BaseModel):
     search_gpu_days: float | None = Field(default=None, gt=0)
 
 
-class Architecture(BaseModel):
+class Architecture(Section):
     """One network: a space and the block chosen at each of its positions.
 
     Attributes:
@@ -38,8 +35,6 @@ class Architecture(BaseModel):
             ``evaluate`` use unless told otherwise.
         results: published or measured numbers, each with its source.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     space: str
     blocks: list[str]
@@ -86,16 +81,7 @@ def load_architecture(source: str | Path) -> Architecture:
 
 def parse_architecture(text: str, where: str) -> Architecture:
     """Architecture from YAML text; ``where`` names it in errors, which are those of ``load_architecture``."""
-    try:
-        raw: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidArchitecture(f"{where}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise InvalidArchitecture(f"{where}: must be a mapping with the keys space and blocks")
-    try:
-        architecture = Architecture.model_validate(raw)
-    except ValidationError as error:
-        raise InvalidArchitecture(f"{where}: {'; '.join(_faults(error))}") from None
+    architecture = parse_yaml(text, where, Architecture, InvalidArchitecture)
     try:
         architecture.search_space.check(architecture.blocks)
     except SearchError as error:
@@ -106,18 +92,3 @@ def parse_architecture(text: str, where: str) -> Architecture:
 def dump_architecture(architecture: Architecture) -> str:
     """YAML text that ``parse_architecture`` reads back to an equal architecture."""
     return yaml.safe_dump(architecture.model_dump(exclude_none=True), sort_keys=False, width=110)
-
-
-def _faults(error: ValidationError) -> list[str]:
-    faults = []
-    for item in error.errors():
-        key = ".".join(map(str, item["loc"]))
-        if item["type"] == "extra_forbidden":
-            model = Published if item["loc"][0] == "results" else Architecture
-            name = str(item["loc"][-1])
-            faults.append(f"{key}: unknown key{near_miss(name, model.model_fields)}")
-        elif item["type"] == "missing":
-            faults.append(f"{key}: missing")
-        else:
-            faults.append(f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, found {item['input']!r}")
-    return faults

@@ -13,9 +13,6 @@ SearchError
 └── FailedTraining        training that cannot go on: what is kept, what to change (exit code 1)
 """
 
-import difflib
-from collections.abc import Iterable
-
 
 class SearchError(Exception):
     """Base: catch this to catch them all."""
@@ -63,9 +60,3 @@ class FailedTraining(SearchError):
     """Training that cannot go on: no finite loss, out of memory, a lost process."""
 
     exit_code = 1
-
-
-def near_miss(name: str, known: Iterable[str]) -> str:
-    """``, did you mean X?`` or nothing."""
-    close = difflib.get_close_matches(str(name), sorted(known), n=1)
-    return f", did you mean {close[0]}?" if close else ""

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from cost_models.database.table import write_whole
 from search.architecture import Architecture, dump_architecture
 from search.costs.space_costs import SpaceCosts
 from search.data.frames import Data
@@ -31,6 +30,7 @@ from search.tasks.segmentation_losses import make_loss
 from search.training.checkpoint import load_checkpoint, save_checkpoint
 from search.training.failures import damage_explained, failures_explained
 from search.training.records import Records
+from targets.support.files import write_whole
 
 CHECKPOINT = "last.ckpt"
 RECORD = "judged.jsonl"
@@ -315,7 +315,11 @@ def _finish(
             cost=task.cost,
             budget=task.budget,
         )
-        write_whole(out / "chosen.yaml", dump_architecture(_architecture(task, chosen, "chosen")))
+        write_whole(
+            out / "chosen.yaml",
+            dump_architecture(_architecture(task, chosen, "chosen")),
+            "the chosen architecture",
+        )
     with torch.no_grad():
         expected = {name: float(costs(name, supernet.probabilities())) for name in SEARCHED}
     choices = [dict(zip(c, p, strict=True)) for c, p in zip(supernet.candidates, probabilities, strict=True)]

@@ -212,9 +212,9 @@ def _write(
     compiled: Any,
 ) -> "Manifest":
     """Seal the bundle: labels, runner, C++ example, and the manifest, which is returned."""
-    from search.networks.weights import sha256
     from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
     from squeezenas_tvm.bundles.assemble import Manifest, runs_on, seal
+    from targets.support.files import sha256
 
     manifest = Manifest(
         name=architecture.name,

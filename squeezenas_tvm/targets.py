@@ -45,7 +45,7 @@ def execute(args: argparse.Namespace) -> Result:
 
 
 def _wrong_words(words: Sequence[str], known: Sequence[str]) -> str:
-    from targets.errors import near_miss
+    from targets.support.text import near_miss
 
     hint = near_miss(words[0], ["check"]) if words[0] != "check" else ""
     return (

@@ -15,8 +15,9 @@ TargetError
     └── NoBoardLeft      every board of a fleet is lost
 """
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+from targets.support.text import near_miss
 
 
 class TargetError(Exception):
@@ -102,9 +103,3 @@ class WrongVersion(UnfitBoard):
 
 class NoBoardLeft(DeviceUnavailable):
     """Every board of a fleet is lost or set aside, and none came back in time."""
-
-
-def near_miss(word: str, allowed: Iterable[str]) -> str:
-    """`, did you mean X?` for the closest allowed word, else nothing."""
-    near = difflib.get_close_matches(word, list(allowed), n=1)
-    return f", did you mean {near[0]}?" if near else ""

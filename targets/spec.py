@@ -4,26 +4,21 @@ A wrong file is answered with every fault at once, one line each: key, what was 
 """
 
 import re
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from targets.errors import near_miss
+from targets.support.strict_yaml import Positive, Section, Text
+from targets.support.text import near_miss
 
 SCHEMA_VERSION = 1
 
 Dtype = Literal["float32", "float16", "int8"]
-Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
 Version = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Rpc(_Section):
+class Rpc(Section):
     """How the device is reached.
 
     Attributes:
@@ -35,7 +30,7 @@ class Rpc(_Section):
     tracker_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
 
 
-class Measure(_Section):
+class Measure(Section):
     """How one kernel is timed. All but ``timeout_s`` is part of a measurement's identity.
 
     Timing goes in rounds, with a reference kernel between them, until the median is known well enough.
@@ -69,7 +64,7 @@ class Measure(_Section):
         return timeout_s
 
 
-class Peaks(_Section):
+class Peaks(Section):
     """What the hardware can do at best; ``source`` says who says so and in which power mode."""
 
     memory_bandwidth_gb_per_s: Positive
@@ -77,7 +72,7 @@ class Peaks(_Section):
     source: Text
 
 
-class PowerModes(_Section):
+class PowerModes(Section):
     """Names as the device spells them; measurements are taken in ``default``."""
 
     names: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
@@ -92,7 +87,7 @@ class PowerModes(_Section):
         return default
 
 
-class Toolchain(_Section):
+class Toolchain(Section):
     """What the device's system has; versions are text, since 11.10 is no number."""
 
     triple: Text | None = None
@@ -100,14 +95,14 @@ class Toolchain(_Section):
     cuda: Version | None = None
 
 
-class Clock(_Section):
+class Clock(Section):
     """A file that holds a clock rate, and how many of its units make a megahertz; ``*`` is any text."""
 
     path: Annotated[str, Field(pattern=r"^/")]
     per_mhz: Positive
 
 
-class PowerModeQuery(_Section):
+class PowerModeQuery(Section):
     """A command that prints the power mode, and the pattern whose first group is its name."""
 
     command: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
@@ -125,7 +120,7 @@ class PowerModeQuery(_Section):
         return pattern
 
 
-class Readings(_Section):
+class Readings(Section):
     """What the board is asked before and after measuring; temperatures are read from its thermal zones.
 
     Attributes:
@@ -137,7 +132,7 @@ class Readings(_Section):
     clocks: dict[Text, Clock] = Field(default_factory=dict)
 
 
-class Variant(_Section):
+class Variant(Section):
     """The same device in another state: what differs from the file's own values."""
 
     summary: Text
@@ -146,7 +141,7 @@ class Variant(_Section):
     peaks: Peaks | None = None
 
 
-class TargetSpec(_Section):
+class TargetSpec(Section):
     """One device: how to build for it, reach it and time it.
 
     Attributes:
@@ -210,45 +205,3 @@ class TargetSpec(_Section):
                 f"found {model!r}; allowed for kind board only, a local machine is asked its name"
             )
         return model
-
-
-def explain(error: ValidationError) -> list[str]:
-    """pydantic's faults in this project's words, one line each."""
-    return [_fault(detail) for detail in error.errors(include_url=False)]
-
-
-def _fault(detail: ErrorDetails) -> str:
-    where, kind = _spell(detail["loc"]), detail["type"]
-    if kind == "extra_forbidden":
-        allowed = list(_section(detail["loc"][:-1]).model_fields)
-        hint = near_miss(str(detail["loc"][-1]), allowed)
-        return f"{where}: unknown key{hint}; allowed: {', '.join(allowed)}"
-    if kind == "missing":
-        return f"{where}: missing"
-    if kind == "value_error":
-        return f"{where}: {detail['ctx']['error']}"
-    hint, allowed_text = "", detail["msg"].removeprefix("Input should be ")
-    if kind == "literal_error":
-        hint = near_miss(str(detail["input"]), re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
-    if kind == "string_pattern_mismatch":
-        allowed_text = f"text that matches {detail['ctx']['pattern']}"
-    found = f"{detail['input']!r} ({type(detail['input']).__name__})"
-    return f"{where}: found {found}{hint}; allowed: {allowed_text}"
-
-
-def _spell(location: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.removeprefix(".").removesuffix(".[key]")
-
-
-def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model that describes the mapping at ``location``."""
-    model: type[BaseModel] = TargetSpec
-    parts = iter(location)
-    for part in parts:
-        annotation = model.model_fields[str(part)].annotation
-        if get_origin(annotation) is dict:
-            next(parts)  # a name that the file gives, such as a variant's
-        choices = (annotation, *get_args(annotation))
-        model = next(c for c in choices if get_origin(c) is None and issubclass(c, BaseModel))
-    return model

@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget, near_miss
+from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget
 from targets.fingerprint import Fingerprint
 from targets.local_machine import LocalMachine, cpu_flags, unsupported_features
-from targets.spec import TargetSpec, explain
+from targets.spec import TargetSpec
+from targets.support.strict_yaml import faults, read_mapping
+from targets.support.text import near_miss
 
 _FOLDER = Path(__file__).parent
 _STATIC_SHARED_BYTES = 48 << 10
@@ -159,36 +160,17 @@ def _variant(target: Target, suffix: str) -> Target:
 
 def _read_file(path: Path) -> Target:
     try:
-        return Target.model_validate(_mapping(path))
-    except ValidationError as error:
-        raise InvalidTarget(str(path), explain(error)) from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, where the last would win silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", node.value[index][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InvalidTarget(
             str(path), [f"found bytes that are no text ({error.reason}), allowed: UTF-8"]
         ) from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise InvalidTarget(str(path), [f"{line}not readable as YAML: {error.problem}"]) from None
-    except yaml.YAMLError as error:
-        raise InvalidTarget(str(path), [f"not readable as YAML: {str(error).splitlines()[0]}"]) from None
-    if not isinstance(raw, dict):
-        raise InvalidTarget(str(path), [f"found {type(raw).__name__}, allowed: a mapping of keys to values"])
-    return raw
+
+    def refusal(said: str) -> InvalidTarget:
+        return InvalidTarget(str(path), [said.removeprefix(f"{path}: ")])
+
+    raw = read_mapping(text, str(path), Target, refusal)
+    try:
+        return Target.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidTarget(str(path), faults(error, Target)) from None

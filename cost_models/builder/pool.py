@@ -23,8 +23,9 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from cost_models.builder.worker import BuildResult, Job, Worker, brief
+from cost_models.builder.worker import BuildResult, Job, Worker
 from cost_models.errors import CostModelError
+from targets.support.text import brief
 from targets.toolchain.tools import Tools
 
 __all__ = ["BuildPool", "BuildResult", "brief"]

@@ -28,6 +28,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from targets.support.text import MAX_ERROR_CHARS, brief
+
 # TVM's Python layer imports PyTorch wherever it is installed: 2 s and 200 MB a worker for nothing.
 _BOOTSTRAP = """
 import json, sys
@@ -39,7 +41,6 @@ serve(int(sys.argv[2]))
 _HERE, _READY = "here", "ready"  # what a worker says of itself; all else that it sends is a BuildResult
 _START_TIMEOUT_S = 180.0  # loading TVM: 1 s as a rule, far more from a cold disk on a busy board
 _SEND_TIMEOUT_S = 2  # a worker takes at once what it is sent, unless somebody has frozen it
-_MAX_ERROR_CHARS = 300
 _PR_SET_PDEATHSIG = 1
 
 
@@ -59,14 +60,6 @@ class BuildResult:
     error: str | None = None
     build_s: float = 0.0
     link_s: float = 0.0
-
-
-def brief(error: BaseException) -> str:
-    """One line for people: the kind of error and the last thing that TVM's long message says."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    lines = [line for line in lines if line and not line.startswith("Command line:")]  # the linker's
-    said = lines[-1] if lines else "no message"
-    return f"{type(error).__name__}: {said}"[:_MAX_ERROR_CHARS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +217,7 @@ class Worker:
         ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         lines = self._log.read_text(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return f"{ended}; it said: {said[-1][:_MAX_ERROR_CHARS]}" if said and code > 0 else ended
+        return f"{ended}; it said: {said[-1][:MAX_ERROR_CHARS]}" if said and code > 0 else ended
 
 
 def _starved_s(pid: int) -> float:

@@ -4,19 +4,14 @@ import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
 from cost_models.errors import InvalidMeasurement
+from targets.support.files import now_utc
 
 ORIGINS = ("evolution", "tiles", "transfer")
 SCHEDULED = ("default", "tuned", "transferred")
 CACHES = ("warm", "cold")
 DISTURBED = ("slow state", "drift")  # how notes begin that tell of a device that was not itself
-
-
-def now_utc() -> str:
-    """ISO 8601, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

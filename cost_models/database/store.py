@@ -17,9 +17,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from cost_models.database.environment import differences
-from cost_models.database.records import BlockTiming, Measurement, ReferenceRun, Trial, now_utc
+from cost_models.database.records import BlockTiming, Measurement, ReferenceRun, Trial
 from cost_models.database.sqlite import PROFILE_COMMAND, connect, damaged, explained, transaction
 from cost_models.errors import InvalidMeasurement, StoreError, UnknownEnvironment
+from targets.support.files import now_utc
 
 _Record = TypeVar("_Record", Trial, Measurement, BlockTiming, ReferenceRun)
 _SEQUENCES = ("samples_s", "reference_s", "notes")

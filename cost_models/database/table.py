@@ -5,13 +5,11 @@ flags, dtype, measuring protocol); rows of another are never mixed in. Raw sampl
 statistics are derived from them. A kernel that no schedule works for has an estimate, and says so.
 """
 
-import contextlib
 import csv
 import hashlib
 import io
 import json
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +18,12 @@ from typing import Any
 
 from cost_models.database.records import SCHEDULED
 from cost_models.database.store import MeasurementStore
-from cost_models.errors import CostModelError, IncompatibleTable, InvalidMeasurement, MissingEntry
+from cost_models.errors import IncompatibleTable, InvalidMeasurement, MissingEntry
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from cost_models.statistics import interval_width
+from targets.support.files import write_whole
 
 SCHEMA_VERSION = 2  # version 1 had neither estimates nor reasons, and is still read
 ROWS, HEADER = "kernels.csv", "table.json"
@@ -219,8 +218,8 @@ class LatencyTable:
             "boards": list(self.boards),
             "sha256": {ROWS: hashlib.sha256(text.getvalue().encode()).hexdigest()},
         }
-        write_whole(folder / ROWS, text.getvalue())
-        write_whole(folder / HEADER, json.dumps(header, indent=2) + "\n")
+        write_whole(folder / ROWS, text.getvalue(), "the latency table")
+        write_whole(folder / HEADER, json.dumps(header, indent=2) + "\n", "the latency table")
 
     @classmethod
     def load(cls, folder: str | Path, *, target: str | None = None) -> "LatencyTable":
@@ -303,22 +302,3 @@ def _read_row(cells: Sequence[str], count: int) -> tuple[str, Row]:
     key, how, trials, samples, estimate, reason = (*cells, "", "")[: len(_COLUMNS)]
     samples_s = tuple(float(sample) for sample in samples.split())
     return key, Row(how, int(trials), samples_s, float(estimate) if estimate else None, reason)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file and its folder so that, whatever happens, the old or the new text is there, whole.
-
-    Raises CostModelError when there is no room, or the place cannot be written.
-    """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise CostModelError(
-            f"{path}: cannot be written ({error.strerror}); what was measured is kept; "
-            "make room there and give the same command again"
-        ) from None

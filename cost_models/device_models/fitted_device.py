@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from cost_models.database.table import write_whole
 from cost_models.device_models.calibration import calibrate
 from cost_models.device_models.fewshot import (
     LEAST_NETWORKS,
@@ -37,6 +36,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.hold_outs import Errors
 from cost_models.kernel_models.intervals import Prediction
 from cost_models.network_models.network_model import NetworkModel
+from targets.support.files import write_whole
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
@@ -198,7 +198,7 @@ class FittedDevice:
             ],
             "sizes": {kind: list(ends) for kind, ends in self.sizes.items()},
         }
-        write_whole(path, json.dumps(document, indent=1) + "\n")
+        write_whole(path, json.dumps(document, indent=1) + "\n", "the fit")
 
     @staticmethod
     def load(path: Path, find: "Callable[[str, str], CostModel | None]", *, target: str) -> "FittedDevice":

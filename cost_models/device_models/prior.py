@@ -23,12 +23,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cost_models.database.table import write_whole
 from cost_models.errors import CostModelError, IncompatiblePrior
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.ops import Conv2d
 from cost_models.kernel_models.intervals import Prediction
 from targets import Target
+from targets.support.files import write_whole
 
 SCHEMA_VERSION = 1
 FILE = "prior.json"
@@ -170,7 +170,7 @@ class Prior:
         Raises CostModelError when there is no room, or the place cannot be written.
         """
         document = {"schema_version": SCHEMA_VERSION, "source": self.source, "made_by": made_by}
-        write_whole(path, json.dumps(document | asdict(self), indent=2) + "\n")
+        write_whole(path, json.dumps(document | asdict(self), indent=2) + "\n", "the prior")
 
     @staticmethod
     def load(path: Path) -> "Prior":

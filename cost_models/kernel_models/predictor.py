@@ -27,7 +27,6 @@ import numpy as np
 import xgboost
 
 from cost_models.database.environment import differences
-from cost_models.database.table import write_whole
 from cost_models.errors import CostModelError, IncompatiblePredictor
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.features import FEATURES, FEATURES_VERSION, Machine, Vector, matrix
@@ -40,6 +39,7 @@ from cost_models.kernel_models.intervals import (
     families,
 )
 from cost_models.kernel_models.work_model import Base
+from targets.support.files import write_whole
 
 SCHEMA_VERSION = 1
 TREES, MANIFEST = "residual.json", "predictor.json"
@@ -156,8 +156,8 @@ class Predictor:
             "known": [[round(value, 6) for value in row] for row in self.known.tolist()],
             "sha256": {TREES: hashlib.sha256(trees.encode()).hexdigest()},
         }
-        write_whole(folder / TREES, trees)
-        write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        write_whole(folder / TREES, trees, "the predictor")
+        write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n", "the predictor")
 
     @staticmethod
     def load(folder: str | Path, *, fingerprint: Mapping[str, Any] | None = None) -> "Predictor":

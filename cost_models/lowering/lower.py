@@ -15,12 +15,12 @@ from typing import Any
 
 import onnx
 
-from cost_models.builder.pool import brief
 from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.lowering.float16 import sums_in_float32
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
+from targets.support.text import brief
 from targets.toolchain.cuda_compiler import CudaCompiler, cubin_architectures, plain_architecture
 from targets.toolchain.tools import Tools
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cost_models.database.environment import differences
-from cost_models.database.table import write_whole
 from cost_models.errors import CostModelError, InvalidMeasurement
 from targets.sensors.power import PowerSensor
+from targets.support.files import write_whole
 
 FILE = "energy.json"
 SCHEMA_VERSION = 1
@@ -109,7 +109,11 @@ def add_reading(folder: Path, new: StoredReading) -> Path:
     """
     stored = [asdict(one) for one in (*read_energy(folder), new)]
     path = folder / FILE
-    write_whole(path, json.dumps({"schema_version": SCHEMA_VERSION, "readings": stored}, indent=1) + "\n")
+    write_whole(
+        path,
+        json.dumps({"schema_version": SCHEMA_VERSION, "readings": stored}, indent=1) + "\n",
+        "the energy readings",
+    )
     return path
 
 

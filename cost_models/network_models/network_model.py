@@ -24,12 +24,12 @@ import numpy.typing as npt
 
 from cost_models.database.environment import differences
 from cost_models.database.network_records import WholeNetwork, networks_from_csv, networks_to_csv
-from cost_models.database.table import write_whole
 from cost_models.errors import IncompatibleNetworkModel, InvalidMeasurement
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import BYTES_PER_ELEMENT
 from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.kernel_models.hold_outs import Errors
+from targets.support.files import write_whole
 
 SCHEMA_VERSION = 1
 MODEL, NETWORKS = "network.json", "networks.csv"
@@ -131,8 +131,8 @@ class NetworkModel:
         text = networks_to_csv(networks)
         sums = {NETWORKS: hashlib.sha256(text.encode()).hexdigest()}
         document = {"schema_version": SCHEMA_VERSION, "made_by": made_by, **asdict(self), "sha256": sums}
-        write_whole(folder / NETWORKS, text)
-        write_whole(folder / MODEL, json.dumps(document, indent=2) + "\n")
+        write_whole(folder / NETWORKS, text, "the networks timed whole")
+        write_whole(folder / MODEL, json.dumps(document, indent=2) + "\n", "the calibration of networks")
 
     @staticmethod
     def load(folder: Path, *, fingerprint: Mapping[str, Any]) -> "NetworkModel":

@@ -21,9 +21,9 @@ from onnx.external_data_helper import load_external_data_for_model
 from onnx.inliner import inline_local_functions
 from onnx.reference import ReferenceEvaluator
 
-from cost_models.builder.worker import brief
 from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import Shape
+from targets.support.text import brief
 
 OLDEST_OPSET = 7
 _SIZES_UP_TO = 4096  # elements: larger constants are weights, which no size depends on

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cost_models.builder.pool import brief
 from cost_models.database.records import BlockTiming
 from cost_models.database.table import LatencyTable
 from cost_models.errors import LoweringError
@@ -20,6 +19,7 @@ from cost_models.runner.module_runner import CACHES, Additivity, Cache, build_bl
 from cost_models.runner.runner import RunSettings
 from cost_models.tuning.scheduler import remove
 from targets import CompileError, WorkFailed
+from targets.support.text import brief
 
 Block = tuple[str, Graph, Mapping[str, Shape]]
 """Name, graph and shapes of its inputs."""

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cost_models.builder.pool import brief
 from cost_models.database.network_records import About, WholeNetwork
 from cost_models.database.records import BlockTiming
 from cost_models.database.store import MeasurementStore
@@ -29,6 +28,7 @@ from cost_models.runner.module_runner import build_block, time_block
 from cost_models.runner.runner import RunResult, RunSettings
 from cost_models.tuning.scheduler import checked, outcome, remove
 from targets import CompileError
+from targets.support.text import brief
 
 _log = logging.getLogger(__name__)
 ROUNDS = 3

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cost_models.builder.pool import brief
 from cost_models.database.records import BlockTiming
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
@@ -21,6 +20,7 @@ from cost_models.lowering.lower import Compiled, compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.runner.runner import RunResult, RunSettings, Session, uploaded
 from cost_models.tvm_import import relax, tvm
+from targets.support.text import brief
 from targets.toolchain.tools import Tools
 
 Cache = Literal["warm", "cold"]

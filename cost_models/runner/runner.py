@@ -15,12 +15,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from cost_models.builder.pool import brief
 from cost_models.errors import CostModelError
 from cost_models.runner.rounds import MIN_ROUNDS, Care, Rounds, take_rounds
 from cost_models.statistics import is_coarse
 from cost_models.tvm_import import ms, tvm
 from targets.spec import Measure
+from targets.support.text import brief
 
 _LONGER = 4  # times as long are the samples where the clock is too coarse
 _FINEST_S = 1e-3  # TVM takes the least duration of a sample in whole milliseconds

@@ -8,11 +8,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cost_models.builder.pool import brief
 from cost_models.errors import CostModelError
 from cost_models.schedules.conv_template import Tile, find_conv, schedule_conv
 from cost_models.schedules.sblocks import scheduled_module
 from cost_models.tvm_import import tvm
+from targets.support.text import brief
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

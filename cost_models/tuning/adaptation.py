@@ -16,7 +16,6 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cost_models.builder.pool import brief
 from cost_models.database.records import Trial
 from cost_models.lowering.lower import structural_hash
 from cost_models.schedules.conv_template import Conv, Tile, find_conv
@@ -30,6 +29,7 @@ from cost_models.schedules.serialization import (
     trace_text,
 )
 from cost_models.tvm_import import ms, tvm
+from targets.support.text import brief
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from search.data.cityscapes import open_cityscapes
 from search.data.frames import Data
 from search.data.joined import joined
 from search.data.synthetic import open_synthetic
-from search.errors import InvalidData, near_miss
+from search.errors import InvalidData
+from targets.support.text import near_miss
 
 IN_FOLDERS: dict[str, Callable[[Path], Data]] = {
     "camvid": open_camvid,

@@ -5,7 +5,6 @@ PyTorch calls ``load_weights_apart``, which runs this module as a program.
 """
 
 import argparse
-import hashlib
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -115,11 +114,6 @@ def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) ->
         reason = child.stderr.strip().splitlines() or ["no reason given"]
         raise InvalidWeights(reason[-1].removeprefix("error: "))
     return load_weights(architecture, converted)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:

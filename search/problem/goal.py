@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from search.errors import InvalidSearch, near_miss
+from search.errors import InvalidSearch
+from targets.support.text import near_miss
 
 UNITS = {
     "ms": ("latency", 1e-3),

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cost_models.database.records import now_utc
-from cost_models.database.table import write_whole
 from search.errors import InvalidSearch
 from search.results.front import Judged
+from targets.support.files import now_utc, write_whole
 from targets.support.strict_yaml import parse_document
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def describe(task: "SearchTask", outcome: "Outcome | None" = None) -> SearchDocu
 
 def save(folder: Path, document: SearchDocument) -> None:
     """Write ``search.json``. Raises CostModelError when there is no room, or it cannot be written."""
-    write_whole(folder / FILE, json.dumps(document.model_dump(mode="json"), indent=1) + "\n")
+    write_whole(folder / FILE, json.dumps(document.model_dump(mode="json"), indent=1) + "\n", "the search")
 
 
 def load(folder: Path) -> SearchDocument:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cost_models.database.table import write_whole
 from search.architecture import Architecture, dump_architecture
 from search.problem.goal import Budget
+from targets.support.files import write_whole
 
 if TYPE_CHECKING:
     from search.parallel.ranks import Ranks  # loads PyTorch
@@ -79,7 +79,7 @@ def judge(
     """
     own = dict(read_record(record)) if ranks.first else {}
     if ranks.first:  # without a last line that was cut off
-        write_whole(record, "".join(map(_line, own.items())))
+        write_whole(record, "".join(map(_line, own.items())), "the record of judged networks")
     known = _shared(networks, own, ranks)
     found = []
     for blocks in networks:
@@ -153,14 +153,18 @@ def write_front(
     Args:
         architecture: makes the data of a network that is to have the given name.
     """
-    write_whole(folder / "networks.csv", _csv(networks, set(front), chosen))
+    write_whole(folder / "networks.csv", _csv(networks, set(front), chosen), "the judged networks")
     (folder / "front").mkdir(exist_ok=True)
     for old in (folder / "front").glob("*.yaml"):
         old.unlink()
     paths = []
     for index, network in enumerate(front):
         path = folder / "front" / f"{index:02d}.yaml"
-        write_whole(path, dump_architecture(architecture(network, f"front-{index:02d}")))
+        write_whole(
+            path,
+            dump_architecture(architecture(network, f"front-{index:02d}")),
+            "an architecture of the front",
+        )
         paths.append(path)
     _draw(folder / "front.png", networks, front, chosen, cost, budget)
     return paths

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import Activation, ActivationKind, Conv2d, Shape
-from search.errors import InvalidArchitecture, UnknownCandidate, near_miss
+from search.errors import InvalidArchitecture, UnknownCandidate
 from search.resolution import Resolution
 from search.spaces.camera import classes_graph, frame_graph
 from search.spaces.decoders import DECODERS
 from search.spaces.inverted_residual import candidate_graph
 from search.spaces.space import Part
+from targets.support.text import near_miss
 
 
 @dataclass(frozen=True)

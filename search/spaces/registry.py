@@ -1,9 +1,10 @@
 """The spaces by name."""
 
-from search.errors import UnknownSpace, near_miss
+from search.errors import UnknownSpace
 from search.spaces.chain import ChainSpace
 from search.spaces.mobilenetv3 import MOBILENETV3
 from search.spaces.squeezenas import SQUEEZENAS
+from targets.support.text import near_miss
 
 SPACES: dict[str, ChainSpace] = {space.name: space for space in (*SQUEEZENAS, *MOBILENETV3)}
 _SHORT = {"small": "squeezenas-small", "large": "squeezenas-large", "xlarge": "squeezenas-xlarge"}

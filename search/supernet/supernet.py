@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from search.errors import UnknownCandidate, near_miss
+from search.errors import UnknownCandidate
 from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
 from search.spaces.chain import ChainSpace
 from search.supernet.choice import Choice, Form
 from search.supernet.draws import gumbel_softmax
 from search.supernet.pruning import forget, likely, shrink
+from targets.support.text import near_miss
 
 
 class Supernet(nn.Module):

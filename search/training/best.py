@@ -10,8 +10,9 @@ import numpy as np
 from torch import nn
 
 from search.data import Data
-from search.networks.weights import save_weights, sha256
+from search.networks.weights import save_weights
 from search.tasks.segmentation_metrics import Counts, iou_per_class, mean_iou, pixel_accuracy
+from targets.support.files import sha256
 
 WEIGHTS, REPORT = "best.safetensors", "best.json"
 

@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from search.errors import InvalidRecipe
-from targets.support.strict_yaml import named_yaml, parse_yaml, yaml_names
+from targets.support.strict_yaml import (
+    Positive,
+    Section,
+    Share,
+    Side,
+    Text,
+    named_yaml,
+    parse_yaml,
+    yaml_names,
+)
 
 _FILES = resources.files("search") / "recipes"
-
-Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Side = Annotated[int, Field(ge=64, le=8192)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Sgd(Section):

@@ -138,7 +138,7 @@ def _template(networks: list[str], resolution: "Resolution") -> str:
 
 def _write_new(folder: Path, files: dict[str, str]) -> None:
     """Write what is not there yet. Raises UsageError rather than overwrite what somebody has filled in."""
-    from cost_models.database.table import write_whole
+    from targets.support.files import write_whole
 
     for name, text in files.items():
         path = folder / name
@@ -147,4 +147,4 @@ def _write_new(folder: Path, files: dict[str, str]) -> None:
                 f"{path}: is there already, and differs; move it away, or give another folder with --out"
             )
     for name, text in files.items():
-        write_whole(folder / name, text)
+        write_whole(folder / name, text, "the networks to measure")

@@ -86,7 +86,7 @@ def _lines(path: Path, faults: list[str]) -> Iterator[tuple[int, Mapping[str, st
 
 
 def _column_faults(columns: Sequence[str]) -> list[str]:
-    from search.errors import near_miss
+    from targets.support.text import near_miss
 
     known = (*NEEDED, *FREE)
     faults = [f"unknown column {c!r}{near_miss(c, known)}" for c in columns if c not in known]

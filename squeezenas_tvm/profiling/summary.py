@@ -31,8 +31,8 @@ def report(
     measured: Measured, kernels: Sequence[Any], space: Any, resolution: Any, classes: int, folder: Path
 ) -> Result:
     """Write the document of a profile beside its table, and say it in words; exit code 1 for holes."""
-    from cost_models.database.table import write_whole
     from search.costs.kernel_table import cost_table
+    from targets.support.files import write_whole
 
     costs = cost_table(measured.table, space, resolution, classes)
     rows = [measured.table.rows[kernel.key] for kernel in kernels if kernel.key in measured.table.rows]
@@ -59,7 +59,7 @@ def report(
         "folder": str(folder),
     }
     path = folder / f"{space.name}-{resolution}.json"
-    write_whole(path, json.dumps(document, indent=1) + "\n")
+    write_whole(path, json.dumps(document, indent=1) + "\n", "the profile")
     lines = [_costs_text(costs, holes), "", *_quality_text(quality, measured), "", *_predictor_text(measured)]
     lines += [*_networks_text(measured), "", f"Table: {path} (raw samples: {folder / 'measurements.sqlite'})"]
     return Result(document=document, text="\n".join(lines), exit_code=1 if holes else 0)

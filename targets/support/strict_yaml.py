@@ -1,32 +1,55 @@
 """YAML files with a pydantic schema: all faults of a file in one message, unknown keys with the near miss."""
 
 import re
+import types
+from collections.abc import Callable
+from importlib.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from search.errors import SearchError, near_miss
-
-if TYPE_CHECKING:
-    from importlib.abc import Traversable
+from targets.support.text import near_miss
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
+Refusal = Callable[[str], Exception]
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
+Text = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Side = Annotated[int, Field(ge=64, le=8192)]
 
-def yaml_names(folder: "Traversable") -> list[str]:
+
+class Section(BaseModel):
+    """A mapping of a file: frozen, no other keys, no conversions, no nan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, where the last would win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for index, key in enumerate(keys):
+            if isinstance(key, str) and key in keys[:index]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", node.value[index][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def yaml_names(folder: Traversable) -> list[str]:
     """Names of the files of a folder, in alphabetical order."""
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def named_yaml(
-    source: str | Path, what: str, shipped: "Traversable", refusal: type[SearchError]
-) -> tuple[str, str]:
+def named_yaml(source: str | Path, what: str, shipped: Traversable, refusal: Refusal) -> tuple[str, str]:
     """Text of a shipped file, by name, or of a .yaml file of the user's; and what to call it in errors."""
     path = Path(source)
     if path.suffix in YAML_SUFFIXES:
@@ -37,35 +60,50 @@ def named_yaml(
     known = yaml_names(shipped)
     if str(source) not in known:
         raise refusal(
-            f"unknown {what} {str(source)!r}{near_miss(str(source), known)}; "
+            f"unknown {what} {str(source)!r}{near_miss(source, known)}; "
             f"allowed: {', '.join(known)}, or the path of a .yaml file of your own"
         )
     return (shipped / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml"
 
 
-def parse_yaml(text: str, where: str, model: type[Model], refusal: type[SearchError]) -> Model:
+def parse_yaml(text: str, where: str, model: type[Model], refusal: Refusal) -> Model:
     """The model that YAML text describes.
 
     Args:
         where: names the text in errors.
         refusal: what is raised when the text is no YAML, no mapping or unlike the model, with every fault.
     """
+    return parse_document(read_mapping(text, where, model, refusal), where, model, refusal)
+
+
+def read_mapping(text: str, where: str, model: type[BaseModel], refusal: Refusal) -> dict[str, Any]:
+    """The mapping that YAML text holds, not compared with the model yet; raises as ``parse_yaml``."""
     try:
-        raw: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        raw: Any = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise refusal(f"{where}: not YAML: {line}{error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that there is not
         raise refusal(f"{where}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise refusal(f"{where}: must be a mapping with the keys {', '.join(model.model_fields)}")
-    return parse_document(raw, where, model, refusal)
+        raise refusal(
+            f"{where}: found {type(raw).__name__}; "
+            f"allowed: a mapping with the keys {', '.join(model.model_fields)}"
+        )
+    return raw
 
 
-def parse_document(raw: Any, where: str, model: type[Model], refusal: type[SearchError]) -> Model:
+def parse_document(raw: Any, where: str, model: type[Model], refusal: Refusal) -> Model:
     """As ``parse_yaml``, of what has been read already."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        faults = [_fault(detail, model) for detail in error.errors(include_url=False)]
-        raise refusal(f"{where}: {'; '.join(faults)}") from None
+        raise refusal(f"{where}: {'; '.join(faults(error, model))}") from None
+
+
+def faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """pydantic's faults of a model in this project's words, one each."""
+    return [_fault(detail, model) for detail in error.errors(include_url=False)]
 
 
 def _fault(detail: ErrorDetails, model: type[BaseModel]) -> str:
@@ -78,16 +116,18 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "missing":
         return f"{spelled}: missing"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _wrong_tag(detail, spelled, allowed)
+        return _wrong_tag(detail, spelled)
     if kind == "value_error":
         return f"{spelled}: {detail['ctx']['error']}".removeprefix(": ")
     hint, expected = "", detail["msg"].removeprefix("Input should be ")
     if kind == "literal_error":
-        hint = near_miss(str(detail["input"]), re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
+        hint = near_miss(detail["input"], re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
+    if kind == "string_pattern_mismatch":
+        expected = f"text that matches {detail['ctx']['pattern']}"
     return f"{spelled}: found {detail['input']!r}{hint}; allowed: {expected}"
 
 
-def _wrong_tag(detail: ErrorDetails, spelled: str, allowed: list[str]) -> str:
+def _wrong_tag(detail: ErrorDetails, spelled: str) -> str:
     """A section whose ``kind``, which says what else is in it, is missing or unknown."""
     key = f"{spelled}.{detail['ctx']['discriminator']}".replace("'", "")
     if detail["type"] == "union_tag_not_found":
@@ -100,27 +140,49 @@ def _wrong_tag(detail: ErrorDetails, spelled: str, allowed: list[str]) -> str:
 def _follow(location: Location, model: type[BaseModel]) -> tuple[str, list[str]]:
     """A location as a reader of the file knows it, and the keys that are allowed in the mapping there.
 
-    pydantic puts the ``kind`` of a section into the location as if it were a key.
+    pydantic puts the ``kind`` of a section into the location as if it were a key, and ``[key]`` after a key
+    that is itself at fault.
     """
-    spelled, models = "", [model]
+    annotations: list[Any] = [model]
+    spelled = ""
     for part in location:
+        models = [found for annotation in annotations for found in _models(annotation)]
+        if part == "[key]":
+            continue
         if isinstance(part, int):
             spelled += f"[{part}]"
+            annotations = [inner for a in annotations for inner in _inside(a, list, tuple)]
         elif of_kind := [m for m in models if part in _kinds(m)]:
-            models = of_kind
+            annotations = of_kind
         else:
             spelled += f".{part}"
             fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-            models = [inner for annotation in fields for inner in _models(annotation)]
-    return spelled.removeprefix("."), sorted({name for m in models for name in m.model_fields})
+            annotations = fields or [inner for a in annotations for inner in _inside(a, dict)[1:]]
+    models = [found for annotation in annotations for found in _models(annotation)]
+    return spelled.removeprefix("."), list(dict.fromkeys(name for m in models for name in m.model_fields))
 
 
 def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
     return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
 
 
+def _inside(annotation: Any, *containers: type) -> list[Any]:
+    """Arguments of those containers that an annotation is or offers, such as key and value of a dict."""
+    if get_origin(annotation) in containers:
+        return list(get_args(annotation))
+    if get_origin(annotation) in (Annotated, types.UnionType) or _is_union(annotation):
+        return [found for inner in get_args(annotation) for found in _inside(inner, *containers)]
+    return []
+
+
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Every model that a type annotation mentions."""
+    """The models that an annotation is or offers, not those inside of its containers."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for inner in get_args(annotation) for model in _models(inner)]
+    if get_origin(annotation) in (Annotated, types.UnionType) or _is_union(annotation):
+        return [model for inner in get_args(annotation) for model in _models(inner)]
+    return []
+
+
+def _is_union(annotation: Any) -> bool:
+    return str(get_origin(annotation)) == "typing.Union"

@@ -122,32 +122,42 @@ def refusal(text: str, error: type[Exception] = InvalidArchitecture) -> str:
     return message.removeprefix("mine.yaml: ")
 
 
+KEYS = ", ".join(Architecture.model_fields)
+
+
 def test_an_unknown_key_gets_the_near_miss() -> None:
-    assert refusal(MINIMAL + "nam: x\n") == "nam: unknown key, did you mean name?"
-    assert refusal(MINIMAL + "qqq: x\n") == "qqq: unknown key"
+    assert refusal(MINIMAL + "nam: x\n") == f"nam: unknown key, did you mean name?; allowed: {KEYS}"
+    assert refusal(MINIMAL + "qqq: x\n") == f"qqq: unknown key; allowed: {KEYS}"
     wrong = "results: [{source: a, conditions: b, latency_s: 3}]\n"
-    assert refusal(MINIMAL + wrong) == "results.0.latency_s: unknown key, did you mean latency_ms?"
+    fault = "results[0].latency_s: unknown key, did you mean latency_ms?; allowed: source, conditions, "
+    assert refusal(MINIMAL + wrong).startswith(fault)
+
+
+def test_a_key_given_twice_is_told_with_its_line() -> None:
+    assert refusal(MINIMAL + "name: a\nname: b\n").endswith("key 'name' is given twice")
+    assert "not YAML: line " in refusal(MINIMAL + "name: a\nname: b\n")
 
 
 def test_all_faults_are_told_at_once() -> None:
     message = refusal("blocks: [skip, 3]\nnum_classes: 1000\nspac: small\n")
     assert message.split("; ") == [
         "space: missing",
-        "blocks.1: input should be a valid string, found 3",
-        "num_classes: input should be less than or equal to 256, found 1000",
+        "blocks[1]: found 3",
+        "allowed: a valid string",
+        "num_classes: found 1000",
+        "allowed: less than or equal to 256",
         "spac: unknown key, did you mean space?",
+        f"allowed: {KEYS}",
     ]
 
 
 def test_numbers_are_not_guessed_from_text() -> None:
-    assert (
-        refusal(MINIMAL + "num_classes: '19'\n") == "num_classes: input should be a valid integer, found '19'"
-    )
+    assert refusal(MINIMAL + "num_classes: '19'\n") == "num_classes: found '19'; allowed: a valid integer"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "word", "3"])
-def test_a_file_that_is_no_mapping(text: str) -> None:
-    assert refusal(text) == "must be a mapping with the keys space and blocks"
+@pytest.mark.parametrize(("text", "found"), [("", "NoneType"), ("[]", "list"), ("word", "str"), ("3", "int")])
+def test_a_file_that_is_no_mapping(text: str, found: str) -> None:
+    assert refusal(text) == f"found {found}; allowed: a mapping with the keys {KEYS}"
 
 
 def test_a_file_that_is_not_yaml() -> None:

@@ -27,7 +27,7 @@ from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
 from search.data.scenes.scene import draw_scene
 from search.networks.segmentation import SegmentationNetwork, build_network
-from search.networks.weights import save_weights, sha256
+from search.networks.weights import save_weights
 from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD, camera_network
 from squeezenas_tvm.bundles.assemble import FILES, runs_on
@@ -37,6 +37,7 @@ from squeezenas_tvm.deploy import KEPT, main
 from squeezenas_tvm.profiling.measure import measure_kernels
 from squeezenas_tvm.run import main as run
 from targets import load_target
+from targets.support.files import sha256
 
 from .helpers import NAME, ROOT, SIZE, TRIED, command, deploy_arguments, fill, finish
 

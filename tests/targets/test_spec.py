@@ -47,22 +47,22 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     assert set(caught.value.faults) == {
         "measure.repeats: unknown key, did you mean repeat?; "
         "allowed: number, repeat, min_repeat_ms, cooldown_ms, interval_width, drift, budget_s, timeout_s",
-        "measure.interval_width: found 0 (int); allowed: greater than 0",
-        "measure.drift: found 0.6 (float); allowed: less than or equal to 0.5",
-        "measure.budget_s: found '2' (str); allowed: a valid number",
-        "measure.repeat: found 2 (int); allowed: greater than or equal to 3",
-        "measure.number: found '10' (str); allowed: a valid integer",
+        "measure.interval_width: found 0; allowed: greater than 0",
+        "measure.drift: found 0.6; allowed: less than or equal to 0.5",
+        "measure.budget_s: found '2'; allowed: a valid number",
+        "measure.repeat: found 2; allowed: greater than or equal to 3",
+        "measure.number: found '10'; allowed: a valid integer",
         f"colour: unknown key; allowed: {', '.join(TargetSpec.model_fields)}",
-        "kind: found 'bord' (str), did you mean board?; allowed: 'local' or 'board'",
-        "dtypes[1]: found 'float61' (str), did you mean float16?; allowed: 'float32', 'float16' or 'int8'",
-        "rpc.key: found 'two words' (str); allowed: text that matches ^[A-Za-z0-9._-]+$",
+        "kind: found 'bord', did you mean board?; allowed: 'local' or 'board'",
+        "dtypes[1]: found 'float61', did you mean float16?; allowed: 'float32', 'float16' or 'int8'",
+        "rpc.key: found 'two words'; allowed: text that matches ^[A-Za-z0-9._-]+$",
         "tvm: found the keys ['mcpu']; allowed: tag alone, or kind and other attributes",
-        "toolchain.cuda: found 11.4 (float); allowed: a valid string",
+        "toolchain.cuda: found 11.4; allowed: a valid string",
         f"power_modes.default: found 'MODE_30W_AL', did you mean MODE_30W_ALL?; allowed: {MODES}",
-        "peaks.gmacs_per_s.float23: found 'float23' (str), did you mean float32?; "
+        "peaks.gmacs_per_s.float23: found 'float23', did you mean float32?; "
         "allowed: 'float32', 'float16' or 'int8'",
-        "peaks.memory_bandwidth_gb_per_s: found -1 (int); allowed: greater than 0",
-        "schema_version: found 2 (int); allowed: 1",
+        "peaks.memory_bandwidth_gb_per_s: found -1; allowed: greater than 0",
+        "schema_version: found 2; allowed: 1",
         "summary: missing",
     }
 
@@ -119,19 +119,19 @@ def test_all_faults_of_readings_and_variants_are_told_at_once(tmp_path: Path) ->
     with pytest.raises(InvalidTarget) as caught:
         load_target(path)
     assert set(caught.value.faults) == {
-        "readings.power_mode.command: found 'nvpmodel -q' (str); allowed: a valid tuple",
+        "readings.power_mode.command: found 'nvpmodel -q'; allowed: a valid tuple",
         "readings.power_mode.pattern: found 'Mode: (.*', which is no regular expression: "
         "missing ), unterminated subpattern at position 6",
         "readings.power_mode.every_s: unknown key; allowed: command, pattern",
-        "readings.clocks.gpu.path: found 'sys/gpu' (str); allowed: text that matches ^/",
-        "readings.clocks.gpu.per_mhz: found 0 (int); allowed: greater than 0",
+        "readings.clocks.gpu.path: found 'sys/gpu'; allowed: text that matches ^/",
+        "readings.clocks.gpu.per_mhz: found 0; allowed: greater than 0",
         "readings.clocks.cpu.unit: unknown key; allowed: path, per_mhz",
-        "variants.Max_N: found 'Max_N' (str); allowed: text that matches ^[a-z0-9]+$",
+        "variants.Max_N: found 'Max_N'; allowed: text that matches ^[a-z0-9]+$",
         "variants.maxn.power_mod: unknown key, did you mean power_mode?; "
         f"allowed: {', '.join(Variant.model_fields)}",
         "variants.maxn.toolchain.glib: unknown key, did you mean glibc?; allowed: triple, glibc, cuda",
-        "variants.fast.summary: found '' (str); allowed: String should have at least 1 character",
-        "variants.fast.peaks.memory_bandwidth_gb_per_s: found 0 (int); allowed: greater than 0",
+        "variants.fast.summary: found ''; allowed: String should have at least 1 character",
+        "variants.fast.peaks.memory_bandwidth_gb_per_s: found 0; allowed: greater than 0",
         "variants.fast.peaks.gmacs_per_s: missing",
     }
 
@@ -168,5 +168,5 @@ def test_versions_of_a_toolchain_are_two_numbers(tmp_path: Path, key: str, found
     with pytest.raises(InvalidTarget) as caught:
         load_target(write(tmp_path, {f"toolchain.{key}": found}))
     assert caught.value.faults == (
-        f"toolchain.{key}: found {found!r} (str); allowed: text that matches ^[0-9]+\\.[0-9]+$",
+        f"toolchain.{key}: found {found!r}; allowed: text that matches ^[0-9]+\\.[0-9]+$",
     )

@@ -111,13 +111,13 @@ def test_a_file_of_ones_own_is_loaded_by_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("- a\n- b\n", "found list, allowed: a mapping of keys to values"),
-        ("", "found NoneType, allowed: a mapping of keys to values"),
-        ("name: [unclosed\n", "line 2: not readable as YAML"),
-        ("name: a\nkind: local\nname: b\n", "line 3: not readable as YAML: key 'name' is given twice"),
+        ("- a\n- b\n", "found list; allowed: a mapping with the keys schema_version, name"),
+        ("", "found NoneType; allowed: a mapping with the keys schema_version, name"),
+        ("name: [unclosed\n", "not YAML: line 2"),
+        ("name: a\nkind: local\nname: b\n", "not YAML: line 3: key 'name' is given twice"),
         (
             "name: !!python/object:os.system x\n",
-            "line 1: not readable as YAML: could not determine a constructor",
+            "not YAML: line 1: could not determine a constructor",
         ),
     ],
 )

@@ -7,10 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from search.errors import InvalidRecipe
-from search.training.recipe import CrossEntropy, Loss, Positive, Section, Side, Text
-from targets.support.strict_yaml import named_yaml, parse_document, parse_yaml, yaml_names
+from search.training.recipe import CrossEntropy, Loss
+from targets.support.strict_yaml import (
+    Positive,
+    Section,
+    Side,
+    Text,
+    named_yaml,
+    parse_document,
+    parse_yaml,
+    yaml_names,
+)
 
-_FILES = resources.files("search.strategies") / "recipes"
+_FILES = resources.files("search.strategies.gumbel") / "recipes"
 
 
 class WeightsOptimizer(Section):

@@ -11,9 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cost_models.builder.pool import BuildPool, BuildResult, brief
+from cost_models.builder.pool import BuildPool, BuildResult
 from cost_models.errors import CostModelError
 from cost_models.tvm_import import tvm
+from targets.support.text import brief
 
 from ..builds import TARGET, gone, once, run, scale, until, worker_ids, workers_of
 

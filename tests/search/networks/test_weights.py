@@ -21,8 +21,8 @@ from search.networks.weights import (
     load_weights_apart,
     published_keys,
     save_weights,
-    sha256,
 )
+from targets.support.files import sha256
 
 ROOT = Path(__file__).parents[3]
 SMALL = load_architecture("squeezenas-mac-small")

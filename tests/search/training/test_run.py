@@ -16,11 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from search.data import Data, open_data
 from search.errors import FailedTraining, InvalidCheckpoint, InvalidData, InvalidRecipe
 from search.networks.segmentation import build_network
-from search.networks.weights import load_weights, sha256
+from search.networks.weights import load_weights
 from search.parallel.ranks import Ranks
 from search.training import Recipe
 from search.training.checkpoint import load_checkpoint
 from search.training.run import TrainingRun, same_classes
+from targets.support.files import sha256
 from targets.support.strict_yaml import parse_yaml
 
 from .helpers import ARCHITECTURE, recipe

@@ -76,8 +76,8 @@ def test_unknown_kind() -> None:
     ("text", "reason"),
     [
         ("a: [", "box.yaml: not YAML: "),
-        ("- a", "box.yaml: must be a mapping with the keys name, size, things"),
-        ("", "box.yaml: must be a mapping with the keys name, size, things"),
+        ("- a", "box.yaml: found list; allowed: a mapping with the keys name, size, things"),
+        ("", "box.yaml: found NoneType; allowed: a mapping with the keys name, size, things"),
     ],
 )
 def test_text_that_is_no_mapping(text: str, reason: str) -> None:

@@ -1,0 +1,71 @@
+"""Kept JSON files: read, refused with the reason, upgraded in memory."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from targets.support.document import Document
+
+
+class Refused(Exception):
+    pass
+
+
+class Notes(Document):
+    WHAT: ClassVar[str] = "a list of notes"
+    SCHEMA: ClassVar[int] = 2
+    REFUSAL = Refused
+    AGAIN: ClassVar[str] = "write it again"
+
+    notes: list[str]
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        if raw["schema_version"] == 1:
+            return {"schema_version": 2, "made_by": raw.get("made_by", ""), "notes": [raw["note"]]}
+        return raw
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    notes = Notes(schema_version=2, made_by="me", notes=["a", "b"])
+    notes.save(tmp_path / "notes.json")
+    assert Notes.load(tmp_path / "notes.json") == notes
+
+
+def test_an_older_one_is_upgraded_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text('{"note": "a"}')
+    assert Notes.load(path).notes == ["a"]
+    assert path.read_text() == '{"note": "a"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            '{"schema_version": 3}',
+            "schema 3, this program reads 1 to 2; update squeezenas_tvm, or write it again",
+        ),
+        ('{"schema_version": "2"}', "damaged, schema_version is '2'; write it again"),
+        ('{"schema_version": 0}', "damaged, schema_version is 0; write it again"),
+        ("[]", "damaged, a list of notes is a JSON object; write it again"),
+        ('{"schema_version": 2, "note": []}', "notes: missing; note: unknown key, did you mean notes?"),
+        ("{", "damaged, not JSON ("),
+        ("[" * 100_000, "damaged, not JSON ("),
+    ],
+)
+def test_others_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text(text)
+    with pytest.raises(Refused) as caught:
+        Notes.load(path)
+    assert str(caught.value).startswith(f"{path}: {reason}")
+
+
+def test_none_there_and_no_text(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="a list of notes cannot be read"):
+        Notes.load(tmp_path / "notes.json")
+    (tmp_path / "notes.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(Refused, match="damaged, no text in UTF-8"):
+        Notes.load(tmp_path / "notes.json")
