@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from search.costs.objectives import shown
-from search.costs.space_costs import Choices, SpaceCosts
+from search.costs.space_costs import ChainCosts, Choices
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
@@ -57,7 +57,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     model = cost_model(load_target(args.target), args.table)
     space, resolution = get_space(args.space), Resolution.parse(args.resolution)
     started_s = time.perf_counter()
-    costs = SpaceCosts.of(model, space, resolution)
+    costs = ChainCosts.of(model, space, resolution)
     tables_s = time.perf_counter() - started_s
     draw = np.random.default_rng(args.seed)
     columns = [draw.integers(len(names), size=args.count, dtype=np.uint8) for names in costs.candidates]
@@ -87,7 +87,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _describe(costs: SpaceCosts, choice: Choices) -> dict[str, Any]:
+def _describe(costs: ChainCosts, choice: Choices) -> dict[str, Any]:
     totals = {name: float(values[0]) for name, values in costs.total(choice[None]).items()}
     blocks = [names[column] for names, column in zip(costs.candidates, choice, strict=True)]
     return {"blocks": " ".join(blocks), **totals}

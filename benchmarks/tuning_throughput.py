@@ -47,6 +47,7 @@ from cost_models.tuning.kernel_search import KernelSearch, SearchSettings, best_
 from cost_models.tuning.scheduler import TRIAL_SETTINGS, Engine, Task
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from targets import Target, load_target, open_session
 from targets.fleet.fleet import Fleet
@@ -100,7 +101,8 @@ def choose_kernels(resolution: Resolution, count: int) -> list[Kernel]:
     """Kernels of Small: all classes as evenly as can be, of each the largest one and then smaller ones."""
     classes: dict[tuple[object, ...], list[Kernel]] = defaultdict(list)
     for kernel in sorted(
-        space_kernels(get_space("small"), resolution), key=lambda k: (-k.macs, -k.bytes_moved, k.key)
+        space_kernels(get_space("small"), resolution, segmentation_head(19)),
+        key=lambda k: (-k.macs, -k.bytes_moved, k.key),
     ):
         convolutions = [node.op for node in kernel.graph.nodes if isinstance(node.op, Conv2d)]
         form = [(op.stride > 1, op.dilation > 1) for op in convolutions[:1]]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from search.architecture import load_architecture
-from search.costs.space_costs import SpaceCosts
+from search.costs.chain_costs import ChainCosts
 from search.data.classes import CLASSES
 from search.resolution import Resolution
 from search.results import document
@@ -54,7 +54,7 @@ def read(folder: Path) -> Found:
     return Found(told.target, chosen, networks, [float(row["miou_percent"]) / 100 for row in rows])
 
 
-def compare(searches: Mapping[str, Found], costs: Mapping[str, SpaceCosts]) -> dict[str, Any]:
+def compare(searches: Mapping[str, Found], costs: Mapping[str, ChainCosts]) -> dict[str, Any]:
     """By target, then by the target that was searched for."""
     least = max(min(found.miou) for found in searches.values())
     greatest = min(max(found.miou) for found in searches.values())
@@ -72,11 +72,11 @@ def compare(searches: Mapping[str, Found], costs: Mapping[str, SpaceCosts]) -> d
     } | {"levels_miou_percent": [100 * level for level in levels]}
 
 
-def _latencies_ms(costs: SpaceCosts, networks: Sequence[tuple[str, ...]]) -> list[float]:
+def _latencies_ms(costs: ChainCosts, networks: Sequence[tuple[str, ...]]) -> list[float]:
     return [1e3 * float(value) for value in costs.total(costs.choices(networks))["latency"]]
 
 
-def _fastest_ms(costs: SpaceCosts, found: Found, level: float) -> float:
+def _fastest_ms(costs: ChainCosts, found: Found, level: float) -> float:
     good = [blocks for blocks, miou in zip(found.networks, found.miou, strict=True) if miou >= level]
     return min(_latencies_ms(costs, good))
 
@@ -94,7 +94,7 @@ def main() -> None:
     space, resolution = get_space(told[0].space), Resolution.parse(told[0].resolution)
     classes = len(CLASSES[told[0].data.split("+")[0]])
     costs = {
-        target: SpaceCosts.of(cost_model(load_target(target), None), space, resolution, classes)
+        target: ChainCosts.of(cost_model(load_target(target), None), space, resolution, classes)
         for target in searches
     }
     found = compare(searches, costs)

@@ -1,18 +1,25 @@
-"""Architectures as data: YAML files with a space and one block a position, read strictly."""
+"""Architectures as data: YAML files with a space, what was chosen in it and what it tells apart."""
 
 from importlib import resources
 from pathlib import Path
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from cost_models.ir.graph import Graph
+from search.data.classes import CLASSES, LabelClass, unnamed
 from search.errors import InvalidArchitecture, SearchError
-from search.spaces.chain import ChainSpace
+from search.spaces.camera import HEADS
 from search.spaces.registry import get_space
-from targets.support.strict_yaml import YAML_SUFFIXES, Section, named_yaml, parse_yaml, yaml_names
+from search.spaces.space import Genotype, Head, SearchSpace
+from targets.support.strict_yaml import YAML_SUFFIXES, Section, Text, named_yaml, parse_yaml, yaml_names
+from targets.support.text import near_miss
 
 _FILES = resources.files("search") / "architectures"
+_USUAL_CLASSES = 19  # of files that say nothing of classes: those of 0.1
+
+Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class Published(Section):
@@ -27,27 +34,106 @@ class Published(Section):
     search_gpu_days: float | None = Field(default=None, gt=0)
 
 
+class ClassEntry(Section):
+    """A class by its name and colour (red, green, blue), in the order of the network's outputs."""
+
+    name: Text
+    color: Annotated[tuple[Channel, Channel, Channel], Field(strict=False)]
+    category: str = ""
+
+
 class Architecture(Section):
-    """One network: a space and the block chosen at each of its positions.
+    """One network: a space, an option for each of its decisions, and the classes that it tells apart.
 
     Attributes:
+        blocks: the short form of ``choices`` in spaces that have one: a block a position.
+        choices: decision -> option.
+        task: what the network is for.
+        classes: names and colours; in files also the name of a known list (``cityscapes``).
+        num_classes: how many, where they have no names.
         weights: file of trained weights, in an architecture's file relative to it; what ``deploy`` and
             ``evaluate`` use unless told otherwise.
         results: published or measured numbers, each with its source.
     """
 
     space: str
-    blocks: list[str]
-    num_classes: int = Field(default=19, ge=2, le=256)
+    blocks: list[str] | None = None
+    choices: dict[str, str] | None = None
+    task: str = "segmentation"
+    classes: Annotated[list[ClassEntry], Field(min_length=2, max_length=255)] | None = None
+    num_classes: int | None = Field(default=None, ge=2, le=255)
     name: str = "unnamed"
     origin: str | None = None
     weights: str | None = Field(default=None, min_length=1)
     results: list[Published] = Field(default_factory=list)
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _by_name(cls, classes: Any) -> Any:
+        if not isinstance(classes, str):
+            return classes
+        if classes not in CLASSES:
+            raise ValueError(
+                f"unknown list of classes {classes!r}{near_miss(classes, CLASSES)}; "
+                f"allowed: {', '.join(CLASSES)}, or a list of names and colours"
+            )
+        return _entries(CLASSES[classes])
+
+    @field_validator("task")
+    @classmethod
+    def _is_known(cls, task: str) -> str:
+        if task not in HEADS:
+            raise ValueError(f"found {task!r}{near_miss(task, HEADS)}; allowed: {', '.join(HEADS)}")
+        return task
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Architecture":
+        faults = []
+        if (self.blocks is None) == (self.choices is None):
+            found = "neither" if self.blocks is None else "both"
+            faults.append(f"blocks, choices: found {found}; allowed: one of them")
+        if self.classes is not None and self.num_classes is not None:
+            faults.append("classes, num_classes: found both; allowed: one of them")
+        names = [entry.name for entry in self.classes or ()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            faults.append(f"classes: found {', '.join(twice)} twice; allowed: each name once")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
     @property
-    def search_space(self) -> ChainSpace:
+    def search_space(self) -> SearchSpace:
         """The space the architecture belongs to. Raises UnknownSpace."""
         return get_space(self.space)
+
+    @property
+    def genotype(self) -> Genotype:
+        """Decision -> option. Raises InvalidArchitecture, UnknownCandidate, UnknownSpace."""
+        if self.choices is not None:
+            return self.search_space.check(self.choices)
+        return self.search_space.from_short_form(self.blocks or [])
+
+    @property
+    def labels(self) -> tuple[LabelClass, ...]:
+        """The classes in the order of the outputs; where the file names none they are numbered."""
+        if self.classes is None:
+            return unnamed(self.num_classes or _USUAL_CLASSES)
+        if known := self.known_classes:
+            return CLASSES[known]
+        return tuple(
+            LabelClass(id=index, name=entry.name, color=entry.color, category=entry.category)
+            for index, entry in enumerate(self.classes)
+        )
+
+    @property
+    def known_classes(self) -> str | None:
+        """Name of the known list that its classes are (``cityscapes``); None for others."""
+        return _known_list(self.classes) if self.classes is not None else None
+
+    @property
+    def head(self) -> Head:
+        """What its task wants at the end."""
+        return HEADS[self.task](len(self.labels))
 
     @property
     def weights_path(self) -> Path | None:
@@ -55,8 +141,29 @@ class Architecture(Section):
         return Path(self.weights) if self.weights else None
 
     def network(self) -> Graph:
-        """Layers from the normalised image to logits at its size (see ``ChainSpace.network``)."""
-        return self.search_space.network(self.blocks, self.num_classes)
+        """Layers from the normalised image to logits at its size (see ``SearchSpace.network``)."""
+        return self.search_space.network(self.genotype, self.head)
+
+    def camera_network(self) -> Graph:
+        """What is deployed: from a camera's uint8 RGB frame (N, H, W, 3) to what the head gives."""
+        return self.camera_network()
+
+    def for_classes(self, labels: tuple[LabelClass, ...]) -> "Architecture":
+        """The same network for other classes."""
+        return self.model_copy(update={"classes": _entries(labels), "num_classes": None})
+
+
+def architecture_of(
+    space: SearchSpace, genotype: Genotype, labels: tuple[LabelClass, ...], **more: Any
+) -> Architecture:
+    """An architecture from its parts, in the short form where the space has one.
+
+    Args:
+        more: other fields of ``Architecture``.
+    """
+    short = space.short_form(space.check(genotype))
+    chosen: dict[str, Any] = {"choices": dict(genotype)} if short is None else {"blocks": short}
+    return Architecture(space=space.name, classes=_entries(labels), **chosen, **more)
 
 
 def list_architectures() -> list[str]:
@@ -83,12 +190,29 @@ def parse_architecture(text: str, where: str) -> Architecture:
     """Architecture from YAML text; ``where`` names it in errors, which are those of ``load_architecture``."""
     architecture = parse_yaml(text, where, Architecture, InvalidArchitecture)
     try:
-        architecture.search_space.check(architecture.blocks)
+        genotype = architecture.genotype
     except SearchError as error:
         raise type(error)(f"{where}: {error}") from None
-    return architecture
+    short = architecture.search_space.short_form(genotype)
+    if short is None or architecture.blocks is not None:
+        return architecture
+    return architecture.model_copy(update={"blocks": short, "choices": None})
 
 
 def dump_architecture(architecture: Architecture) -> str:
     """YAML text that ``parse_architecture`` reads back to an equal architecture."""
-    return yaml.safe_dump(architecture.model_dump(exclude_none=True), sort_keys=False, width=110)
+    document = architecture.model_dump(mode="json", exclude_none=True)
+    if architecture.classes is not None:
+        document["classes"] = _known_list(architecture.classes) or [
+            {name: value for name, value in entry.items() if value} for entry in document["classes"]
+        ]
+    return yaml.safe_dump(document, sort_keys=False, width=110)
+
+
+def _entries(labels: tuple[LabelClass, ...]) -> list[ClassEntry]:
+    return [ClassEntry(name=label.name, color=label.color, category=label.category) for label in labels]
+
+
+def _known_list(classes: list[ClassEntry]) -> str | None:
+    """The name of the list that these are."""
+    return next((name for name, labels in CLASSES.items() if _entries(labels) == classes), None)

@@ -21,7 +21,6 @@ EXAMPLE = (
     "    --trials 64 --tracker 127.0.0.1:9190 --out for-xavier"
 )
 KEPT = "no bundle was made; what was measured is stored, and the same command goes on from there"
-CLASS_LISTS = {19: "cityscapes", 11: "camvid"}
 
 log = logging.getLogger("squeezenas_tvm.deploy")  # also when run with -m
 
@@ -68,11 +67,6 @@ def execute(args: argparse.Namespace) -> Result:
             tracker_address(target)
         except TargetError as error:
             raise UsageError(f"--trials {args.trials} needs the board: {error}") from None
-    if architecture.num_classes not in CLASS_LISTS:
-        raise UsageError(
-            f"{architecture.name}: no class list for {architecture.num_classes} classes; "
-            f"there are lists for {' and '.join(map(str, CLASS_LISTS))}"
-        )
     try:
         return deploy(
             architecture,
@@ -113,14 +107,13 @@ def deploy(
     from cost_models.ir.fusion import split_into_kernels
     from cost_models.onnx_io.exporter import to_onnx
     from search.networks.weights import load_weights_apart
-    from search.spaces.camera import camera_network
     from squeezenas_tvm.bundles.assemble import assemble
     from targets.support.interrupts import HeldInterrupts
 
     fingerprint = environment(target, dtype)
     with tempfile.TemporaryDirectory() as scratch, assemble(out) as folder:
         tensors = load_weights_apart(architecture, weights, Path(scratch)) if weights else None
-        graph = camera_network(architecture.network())
+        graph = architecture.camera_network()
         inputs = {"frame": (1, *resolution, 3)}
         model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
         kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
@@ -234,7 +227,7 @@ def _write(
         default_kernels=len(compiled.default),
         untuned=_is_untuned(target, compiled),
     )
-    seal(folder, manifest, dataset=CLASS_LISTS[architecture.num_classes])
+    seal(folder, manifest, classes=architecture.labels, dataset=architecture.known_classes)
     return manifest
 
 

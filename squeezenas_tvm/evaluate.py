@@ -117,17 +117,16 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
     from search.networks.graph_module import GraphModule
     from search.networks.weights import load_weights
     from search.resolution import Resolution
-    from search.spaces.camera import camera_network
     from squeezenas_tvm.bundles.images import resize_bilinear, resize_nearest
 
-    architecture = load_architecture(args.network).model_copy(update={"num_classes": data.num_classes})
+    architecture = load_architecture(args.network).for_classes(data.classes)
     path = args.weights or architecture.weights_path
     if path is None:
         raise UsageError("--weights FILE is missing: without weights there is nothing to evaluate")
     weights = load_weights(architecture, path)
     size = Resolution.parse(args.resolution) if args.resolution else Resolution(*data.frame_size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = GraphModule(camera_network(architecture.network()))
+    module = GraphModule(architecture.camera_network())
     module.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()}, strict=False)
     module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -57,7 +57,7 @@ def _describe(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
         "gmacs": round(graph.macs({"x": (1, 3, *resolution)}) / 1e9, 6),
         "params": graph.num_parameters,
         "resolution": str(resolution),
-        "blocks": list(architecture.blocks),
+        "blocks": list(architecture.genotype.values()),
         "published": published.model_dump(exclude_none=True) if published else None,
     }
     if model is None:

@@ -85,11 +85,13 @@ def _network(name: str, given: "Resolution | None", usual: "Resolution") -> _Net
     from cost_models.ir.kernel_graph import KernelGraph
     from search.architecture import load_architecture
     from search.costs.kernel_table import network_graph
-    from search.spaces.camera import camera_network
 
     if not is_onnx(name):
         architecture, resolution = load_architecture(name), given or usual
-        graph, inputs = camera_network(architecture.network()), {"frame": (1, *resolution, 3)}
+        graph, inputs = (
+            architecture.camera_network(),
+            {"frame": (1, *resolution, 3)},
+        )
         kernels = network_graph(architecture, resolution)
         return _Network(architecture.name, str(resolution), graph, inputs, kernels)
     imported = read(name, given)

@@ -69,21 +69,24 @@ def execute(args: argparse.Namespace) -> Result:
         return few_networks(args)
     from search.costs.kernel_table import sample_blocks, space_kernels
     from search.resolution import Resolution
+    from search.spaces.camera import segmentation_head
     from search.spaces.registry import get_space
     from targets import load_target
     from targets.toolchain.tools import find_tools
 
     target, space = load_target(args.target), get_space(args.space)
-    resolution = Resolution.parse(args.resolution)
+    resolution, head = Resolution.parse(args.resolution), segmentation_head(args.classes)
     find_tools(target, args.dtype)  # before anything long
     folder = results_folder(target.name, args.out, args.dtype)
-    found = list(space_kernels(space, resolution, args.classes))
+    found = list(space_kernels(space, resolution, head))
     measured = measure_kernels(
         target,
         found,
         folder,
         effort=EFFORTS[args.effort] if args.trials is None else Effort.alone(args.trials),
-        blocks=[(part.name, part.graph, part.inputs) for part in sample_blocks(space, resolution, BLOCKS)],
+        blocks=[
+            (part.name, part.graph, part.inputs) for part in sample_blocks(space, resolution, head, BLOCKS)
+        ],
         networks=draw_networks(space, resolution, args.networks, num_classes=args.classes, seed=args.seed),
         dtype=args.dtype,
         tracker=args.tracker,

@@ -1,42 +1,42 @@
 """``search``: finds the architecture for a target and a budget, without the device."""
 
 import argparse
-import contextlib
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.costs.objectives import shown
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
-from squeezenas_tvm.errors import FailedWork, UsageError
-from squeezenas_tvm.options import add_resolution, cost_model
-from squeezenas_tvm.terminal.progress import progress
+from squeezenas_tvm.options import add_resolution
+from squeezenas_tvm.train import first_process_speaks
 
 if TYPE_CHECKING:
-    from search.results.front import Judged
-    from search.run import Outcome, SearchTask
-    from search.strategies.gumbel.gumbel import Progress
+    from search.problem.problem import SearchProblem, SearchResult
 
 EXAMPLE = (
     "squeezenas-tvm search --target local-cpu --space small --data camvid:CamVid --budget 4ms "
     "--resolution 360x480 --recipe camvid\n"
+    "squeezenas-tvm search --target local-cpu --data camvid:CamVid --budget 4ms --resolution 360x480 "
+    "--strategy evolution\n"
     "torchrun --nproc_per_node 8 -m squeezenas_tvm.search --target jetson-xavier --data cityscapes:PATH "
     "--budget 30ms --recipe paper"
 )
 _LIKELIEST = 4  # candidates of a position that are named
 KEPT = "the last finished epoch is kept; the same command with --resume goes on from there"
+_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
+    from search.strategies.registry import STRATEGIES
+
     parser.add_argument("--target", required=True, help="device to search for: a name, or a YAML file")
     parser.add_argument("--space", default="small", help="search space (default %(default)s)")
     parser.add_argument(
         "--data",
         required=True,
         metavar="KIND:PATH",
-        help="camvid:PATH, cityscapes:PATH, cityscapes-coarse:PATH, or synthetic",
+        help="folder:PATH, camvid:PATH, cityscapes:PATH, cityscapes-coarse:PATH, or synthetic",
     )
     parser.add_argument(
         "--budget", metavar="30ms", help="what the network may cost: ms, GMACs, Mparams or MiB"
@@ -49,10 +49,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default what the budget limits, else latency)",
     )
     parser.add_argument(
-        "--alpha", type=float, help="weight of that in the loss; with a budget, where it starts"
+        "--strategy",
+        choices=list(STRATEGIES),
+        default="gumbel",
+        help=f"{'; '.join(f'{name}: {info.summary}' for name, info in STRATEGIES.items())} "
+        "(default %(default)s)",
     )
     parser.add_argument(
-        "--recipe", default="small", help="a shipped one, or a YAML file (default %(default)s)"
+        "--resource-weight",
+        "--alpha",
+        type=float,
+        metavar="WEIGHT",
+        help="of what is paid for, in the loss of gumbel; with a budget, where it starts",
+    )
+    parser.add_argument(
+        "--recipe",
+        default="small",
+        help="one of the strategy's, or a YAML file (default %(default)s)",
     )
     parser.add_argument("--epochs", type=positive_int, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, help="instead of the recipe's")
@@ -60,7 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--paths", type=positive_int, metavar="K", help="train K sampled candidates a position in each step"
     )
     parser.add_argument(
-        "--networks", type=positive_int, metavar="N", help="how many are drawn and judged after the search"
+        "--networks",
+        type=positive_int,
+        metavar="N",
+        help="how many are judged, or tried",
     )
     parser.add_argument(
         "--table",
@@ -77,130 +93,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Search, judge what was found, write the front and the chosen network."""
-    from search.parallel.ranks import Ranks
-    from search.run import run_search
+    from search.results.described import describe
+    from squeezenas_tvm.searching import search_space, train_command
 
-    task = _task(args)
-    out = args.out or Path("results") / f"search-{Path(args.target).stem}"
-    ranks = Ranks.start()
-    try:
-        with _Lines(task, ranks.first) as lines:
-            outcome = run_search(task, out, ranks, resume=args.resume, watch=lines)
-    except OSError as error:
-        if not out.is_dir():
-            raise UsageError(f"--out {out} cannot be made: {error.strerror}; name another folder") from None
-        raise FailedWork(
-            f"{error.filename or out}: {error.strerror or error}; make room there; the last checkpoint is "
-            "kept, the same command with --resume goes on from it"
-        ) from error
-    finally:
-        ranks.close()
-    document = _document(task, outcome, out, args)
-    return Result(document=document, text=_text(task, outcome, out, args) if ranks.first else "")
-
-
-def _task(args: argparse.Namespace) -> "SearchTask":
-    from search.costs.space_costs import SpaceCosts
-    from search.data.datasets import open_data
-    from search.problem.goal import Budget, Mix
-    from search.resolution import Resolution
-    from search.run import SearchTask
-    from search.spaces.registry import get_space
-    from search.strategies.gumbel.recipe import load_search_recipe
-    from targets import load_target
-
-    recipe = load_search_recipe(args.recipe).changed(
-        epochs=args.epochs, seed=args.seed, paths=args.paths, alpha=args.alpha, networks=args.networks
+    changes = {name: getattr(args, name) for name in _CHANGES if getattr(args, name) is not None}
+    found = search_space(
+        target=args.target,
+        space=args.space,
+        data=args.data,
+        budget=args.budget,
+        objective=args.objective,
+        strategy=args.strategy,
+        recipe=args.recipe,
+        resolution=args.resolution,
+        table=args.table,
+        out=args.out,
+        resume=args.resume,
+        progress=True,
+        changes=changes,
     )
-    budget = Budget.parse(args.budget) if args.budget else None
-    mix = Mix.parse(args.objective or (budget.name if budget else "latency"))
-    target, space = load_target(args.target), get_space(args.space)
-    resolution = Resolution.parse(args.resolution)
-    data = open_data(args.data)
-    model = cost_model(target, args.table)
-    costs = SpaceCosts.of(model, space, resolution, data.num_classes)
-    return SearchTask(space, data, costs, target.name, mix, budget, recipe, resolution, args.data)
+    out, train = found.folder, train_command(args.data, found.folder)
+    document = {**describe(found.problem, found.result).model_dump(mode="json"), "folder": str(out)}
+    text = _text(found.problem, found.result, out, train)
+    return Result(document={**document, "train": train}, text=text)
 
 
-class _Lines:
-    """What a search says of itself while it runs; nothing from processes other than the first."""
-
-    def __init__(self, task: "SearchTask", shown: bool) -> None:
-        self._task, self._shown = task, shown
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> "_Lines":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
-
-    def begin(self, title: str, total: int, done: int = 0) -> None:
-        """A part of the search, of ``total`` pieces."""
-        self._stack.close()
-        self._step = (
-            self._stack.enter_context(progress(title, total, done)) if self._shown else lambda text: None
-        )
-
-    def step(self, now: "Progress") -> None:
-        """After each step of gradient descent."""
-        cost = self._task.cost
-        spent = f"expected {cost} {shown(cost, now.expected[cost])}"
-        if self._task.budget:
-            spent += f" of {shown(cost, self._task.budget.value)}"
-        self._step(
-            f"epoch {now.epoch + 1} of {self._task.recipe.all_epochs}, loss {now.loss:.3f}, {spent}, "
-            f"temperature {now.temperature:.2f}, entropy {now.entropy:.0%}, {now.left} candidates left"
-        )
-
-    def judged(self, network: "Judged", count: int) -> None:
-        """After each network judged."""
-        cost = self._task.cost
-        self._step(f"mIoU {100 * network.miou:.1f} %, {cost} {shown(cost, network.cost(cost))}")
-
-
-def _document(task: "SearchTask", outcome: "Outcome", out: Path, args: argparse.Namespace) -> dict[str, Any]:
-    from search.results.document import describe
-
-    described = describe(task, outcome).model_dump(mode="json")
-    return {**described, "folder": str(out), "train": train_command(args.data, out)}
-
-
-def train_command(data_spec: str, out: Path) -> str:
-    """What trains the network that a search chose, by the shipped recipe for such data.
-
-    Args:
-        data_spec, out: of the search.
-    """
-    recipe = "squeezenas-paper" if data_spec.startswith("cityscapes") else "camvid"
-    words = ["squeezenas-tvm", "train", str(out / "chosen.yaml"), "--data", data_spec]
-    return shlex.join([*words, "--recipe", recipe, "--out", str(out / "trained")])
-
-
-def _text(task: "SearchTask", outcome: "Outcome", out: Path, args: argparse.Namespace) -> str:
-    rows = []
-    for position, (choices, chosen) in enumerate(zip(outcome.choices, outcome.chosen.blocks, strict=True)):
-        likely = sorted(choices.items(), key=lambda choice: -choice[1])[:_LIKELIEST]
-        left = ", ".join(f"{name} {share:.0%}" for name, share in likely)
-        rows.append([str(position), chosen, str(len(choices)), left])
-    cost, chosen_network = task.cost, outcome.chosen
-    lines = [table(["", "chosen", "left", "likeliest"], rows), ""]
-    spent = f"Expected {cost} of the final distribution: {shown(cost, outcome.expected[cost])}"
-    lines.append(f"{spent}, budget {task.budget}." if task.budget else f"{spent}.")
+def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: str) -> str:
+    cost, chosen, budget = problem.cost, result.chosen, problem.budget
+    lines = [_decided(problem, result), ""]
+    spent = f"Expected {cost} at the end: {shown(cost, result.summary['expected'][cost])}"
+    lines.append(f"{spent}, budget {budget}." if budget else f"{spent}.")
     lines.append(
-        f"Chosen of {len(outcome.networks)} networks: {shown(cost, chosen_network.cost(cost))}, mIoU of its "
-        f"path {100 * chosen_network.miou:.1f} %; as trained for itself it will differ."
+        f"Chosen of {len(result.networks)} networks: {shown(cost, chosen.cost(cost))}, in the search "
+        f"{problem.task.shown(chosen.score)}; as trained for itself it will differ."
     )
-    if task.budget and chosen_network.cost(cost) > task.budget.value:
-        lines.append(f"No network that was drawn keeps the budget of {task.budget}: this is the cheapest.")
+    if budget and chosen.cost(cost) > budget.value:
+        lines.append(f"No network that was judged keeps the budget of {budget}: this is the cheapest.")
     lines.append(f"Front: {out / 'networks.csv'}, {out / 'front.png'}, {out / 'front'}")
-    lines.append(f"Train it: {train_command(args.data, out)}")
+    lines.append(f"Train it: {train}")
     return "\n".join(lines)
+
+
+def _decided(problem: "SearchProblem", result: "SearchResult") -> str:
+    """Decision by decision: what was chosen, and where there is a distribution, what was likely."""
+    names = [decision.name.removeprefix("blocks.") for decision in problem.space.decisions]
+    choices: Sequence[dict[str, float]] = result.summary.get("choices", ())
+    if not choices:
+        return table(["", "chosen"], [list(row) for row in zip(names, result.chosen.options, strict=True)])
+    rows = []
+    for name, left, chosen in zip(names, choices, result.chosen.options, strict=True):
+        likely = sorted(left.items(), key=lambda choice: -choice[1])[:_LIKELIEST]
+        rows.append([name, chosen, str(len(left)), ", ".join(f"{n} {share:.0%}" for n, share in likely)])
+    return table(["", "chosen", "left", "likeliest"], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    return run_command("search", add_arguments, execute, argv, example=EXAMPLE, kept=KEPT)
+    with first_process_speaks(execute) as run:
+        return run_command("search", add_arguments, run, argv, example=EXAMPLE, kept=KEPT)
 
 
 if __name__ == "__main__":

@@ -148,9 +148,9 @@ def _train(
     from search.training.best import WEIGHTS
     from search.training.run import TrainingRun, same_classes
 
-    own = {"num_classes": same_classes(data), "results": [], "weights": WEIGHTS}
-    architecture = declared.model_copy(update=own)
-    initial = None if going_on else _initial(args.init, architecture, declared.num_classes)
+    own = {"results": [], "weights": WEIGHTS}
+    architecture = declared.for_classes(same_classes(data)).model_copy(update=own)
+    initial = None if going_on else _initial(args.init, architecture, declared)
     ranks = Ranks.start()
     try:
         run = TrainingRun(architecture, recipe, data, args.out, ranks, initial=initial, workers=args.workers)
@@ -166,19 +166,19 @@ def _train(
         ranks.close()
 
 
-def _initial(path: Path | None, architecture: "Architecture", other_classes: int) -> Any:
+def _initial(path: Path | None, architecture: "Architecture", declared: "Architecture") -> Any:
     """Tensors to begin with. Says which ones of the file could not be used."""
     if path is None:
         return None
     from search.training.initial import initial_weights
 
-    tensors, left_out = initial_weights(architecture, path, other_classes=other_classes)
+    tensors, left_out = initial_weights(architecture, path, declared=declared)
     if left_out:
         log.info(
             "%s is of %d classes, the data has %d; freshly initialised: %s",
             path,
-            other_classes,
-            architecture.num_classes,
+            declared.head.outputs,
+            architecture.head.outputs,
             ", ".join(left_out),
         )
     return tensors

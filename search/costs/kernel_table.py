@@ -4,7 +4,6 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from cost_models.database.table import Latency, LatencyTable
 from cost_models.errors import MissingEntry
@@ -12,76 +11,74 @@ from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.kernel_graph import KernelGraph
 from search.architecture import Architecture
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
-from search.spaces.chain import ChainSpace
-from search.spaces.space import Part
-
-if TYPE_CHECKING:
-    pass  # loads XGBoost
+from search.spaces.space import Head, Part, SearchSpace
 
 
-def space_kernels(
-    space: ChainSpace, resolution: Resolution, num_classes: int = 19
-) -> dict[Kernel, list[str]]:
+def space_kernels(space: SearchSpace, resolution: Resolution, head: Head) -> dict[Kernel, list[str]]:
     """Distinct kernels of a space at a resolution, each with the parts that use it.
 
-    Parts are ``blocks.<position>.<candidate>`` and the fixed ones: frame, stem, head, decoder, classes.
+    In a chain these are ``blocks.<position>.<candidate>`` and the fixed ones: frame, stem, head, decoder,
+    classes.
     """
-    parts = [part for _, _, part in space.blocks(resolution)]
-    parts += space.fixed_parts(resolution, num_classes)
     users: dict[Kernel, list[str]] = {}
-    for part in parts:
+    for part in space.parts(space.check_resolution(resolution), head):
         for kernel in dict.fromkeys(split_into_kernels(part.graph, part.inputs)):
             users.setdefault(kernel, []).append(part.name)
     return users
 
 
-def sample_blocks(space: ChainSpace, resolution: Resolution, count: int, seed: int = 0) -> list[Part]:
-    """A few different blocks of a space, in order of position: those that ``profile`` also times whole.
+def sample_blocks(
+    space: SearchSpace, resolution: Resolution, head: Head, count: int, seed: int = 0
+) -> list[Part]:
+    """A few different parts of a space, in its order: those that ``profile`` also times whole.
 
-    Spread evenly over the positions, and over the candidates as far as that leaves a choice. Identity skips
+    Spread evenly over the slots, and over their options as far as that leaves a choice. Parts without layers
     are left out; fewer than ``count`` where the space has no more.
     """
-    choices = [choice for choice in space.blocks(resolution) if choice[2].graph.nodes]
+    optional = [part for part in space.parts(resolution, head) if part.slot]
+    places_of = {slot: index for index, slot in enumerate(dict.fromkeys(part.slot for part in optional))}
+    choices = [part for part in optional if part.graph.nodes]
     random.Random(seed).shuffle(choices)
     used: Counter[tuple[str, int | str]] = Counter()
 
-    def places(choice: tuple[int, str, Part]) -> list[tuple[str, int | str]]:
-        """What is best not used twice, most important first; a stretch is neighbouring positions."""
-        index, candidate, _ = choice
-        stretch = index * count // len(space.positions)
-        return [("stretch", stretch), ("position", index), ("candidate", candidate)]
+    def places(part: Part) -> list[tuple[str, int | str]]:
+        """What is best not used twice, most important first; a stretch is neighbouring slots."""
+        index = places_of[part.slot]
+        return [("stretch", index * count // len(places_of)), ("slot", index), ("option", part.option)]
 
-    chosen: list[tuple[int, str, Part]] = []
+    chosen: list[Part] = []
     while choices and len(chosen) < count:
-        best = min(choices, key=lambda choice: [used[place] for place in places(choice)])
+        best = min(choices, key=lambda part: [used[place] for place in places(part)])
         chosen.append(best)
         used.update(places(best))
-        part = best[2]
-        choices = [c for c in choices if (c[2].graph, c[2].inputs) != (part.graph, part.inputs)]
-    return [part for _, _, part in sorted(chosen, key=lambda choice: choice[0])]
+        choices = [part for part in choices if (part.graph, part.inputs) != (best.graph, best.inputs)]
+    return sorted(chosen, key=lambda part: places_of[part.slot])
 
 
 @dataclass(frozen=True)
 class CostTable:
-    """C(i, j): latency of candidate j at position i, and of the parts that every network of the space has.
+    """C(i, j): latency of option j in slot i, and of the parts that every network of the space has.
 
     An entry is None where a kernel of it could not be measured.
+
+    Attributes:
+        blocks: one mapping a slot, in the order of the space; in a chain these are its positions.
     """
 
     blocks: tuple[Mapping[str, Latency | None], ...]
     fixed: Mapping[str, Latency | None]
 
 
-def cost_table(
-    table: LatencyTable, space: ChainSpace, resolution: Resolution, num_classes: int = 19
-) -> CostTable:
+def cost_table(table: LatencyTable, space: SearchSpace, resolution: Resolution, head: Head) -> CostTable:
     """Compose the table of a space from measured kernels."""
-    blocks: list[dict[str, Latency | None]] = [{} for _ in space.positions]
-    for index, candidate, part in space.blocks(resolution):
-        blocks[index][candidate] = _measured(table, part)
-    fixed = {part.name: _measured(table, part) for part in space.fixed_parts(resolution, num_classes)}
-    return CostTable(tuple(blocks), fixed)
+    slots: dict[str, dict[str, Latency | None]] = {}
+    fixed: dict[str, Latency | None] = {}
+    for part in space.parts(resolution, head):
+        if part.slot:
+            slots.setdefault(part.slot, {})[part.option] = _measured(table, part)
+        else:
+            fixed[part.name] = _measured(table, part)
+    return CostTable(tuple(slots.values()), fixed)
 
 
 def _measured(table: LatencyTable, part: Part) -> Latency | None:
@@ -92,18 +89,15 @@ def _measured(table: LatencyTable, part: Part) -> Latency | None:
 
 
 def network_graph(architecture: Architecture, resolution: Resolution) -> KernelGraph:
-    """The kernels of the deployed network, from camera frame to class indices, with what they wait for.
+    """The kernels of the deployed network, from camera frame to what it gives, with what they wait for.
 
-    They are those of its parts, as costs of blocks are added up: TVM would also fuse the ReLU that a
-    projecting skip begins with into the block before it.
+    They are those of its parts, as their costs are added up: none reaches across ``SearchSpace.borders``.
     """
-    space, network = architecture.search_space, camera_network(architecture.network())
-    ends = list(space.stem_graph().outputs)
-    for index, name in enumerate(architecture.blocks):
-        block = space.block(index, name)
-        ends += [f"blocks.{index}.{output}" for output in block.outputs if block.nodes]
-    apart = replace(network, outputs=(*network.outputs, *ends))
-    return KernelGraph.of(apart, {"frame": (1, *resolution, 3)})
+    space = architecture.search_space
+    network = architecture.camera_network()
+    borders = space.borders(architecture.genotype)
+    apart = replace(network, outputs=(*network.outputs, *borders))
+    return KernelGraph.of(apart, {"frame": (1, *space.check_resolution(resolution), 3)})
 
 
 def network_kernels(architecture: Architecture, resolution: Resolution) -> list[Kernel]:

@@ -60,3 +60,18 @@ CLASSES: Mapping[str, tuple[LabelClass, ...]] = {
 
 
 IGNORE = 255  # label of pixels that are not scored
+
+
+def unnamed(count: int) -> tuple[LabelClass, ...]:
+    """Classes of a network that nobody named: numbered, in colours that differ as PASCAL VOC's do."""
+    return tuple(LabelClass(index, f"class {index}", _colour(index + 1)) for index in range(count))
+
+
+def _colour(number: int) -> Colour:
+    """The bits of a number, dealt to red, green and blue from their highest bit down."""
+    channels = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            channels[channel] |= (number >> 3 * bit + channel & 1) << 7 - bit
+    red, green, blue = channels
+    return red, green, blue

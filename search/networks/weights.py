@@ -19,6 +19,7 @@ from cost_models.errors import InvalidGraph
 from cost_models.ir.weights import check_weights
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.errors import InvalidWeights, SearchError
+from search.spaces.chain import ChainSpace
 from search.spaces.inverted_residual import SKIP
 
 Array = npt.NDArray[np.float32]
@@ -67,8 +68,10 @@ _ASPP = {
 def published_keys(architecture: Architecture) -> dict[str, str]:
     """Tensor name in the authors' files -> tensor name in our graph, for a SqueezeNAS architecture."""
     space = architecture.search_space
+    if not isinstance(space, ChainSpace):
+        return {}  # the authors published chains alone
     modules = _STEM | _HEAD
-    for index, block in enumerate(architecture.blocks):
+    for index, block in enumerate(space.short_form(architecture.genotype)):
         for ours, theirs in (_SKIP if block == SKIP else _BLOCK).items():
             modules[f"blocks.{index}.{ours}"] = f"encoder.residuals.{index}.{theirs}"
     decoder = _LRASPP if space.decoder == "lraspp" else _ASPP

@@ -1,21 +1,14 @@
 """``search.json``: what a search was asked for and what it found, for whoever reads it later. No PyTorch."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from search.errors import InvalidSearch
-from search.results.front import Judged
-from targets.support.files import now_utc, write_whole
-from targets.support.strict_yaml import parse_document
+from search.problem.judged import Judged
+from targets.support.document import Document
 
-if TYPE_CHECKING:
-    from search.run import Outcome, SearchTask
-
-SCHEMA_VERSION = 1
 FILE = "search.json"
 
 
@@ -39,34 +32,56 @@ class Removal(_Part):
 
 
 class BlockLatency(_Part):
-    """Seconds of each candidate at each position, and of what every network has around its blocks."""
+    """Seconds of each option in each slot of the space, and of what every network has around them.
+
+    Attributes:
+        positions: one a slot; of a chain, one a position.
+    """
 
     positions: list[dict[str, float]]
     around: float
 
 
-class SearchDocument(_Part):
+class Tried(_Part):
+    """A network that the strategy tried out on its way, and its score."""
+
+    options: list[str]
+    score: float
+
+
+class SearchDocument(Document):
     """A search; what it found is there once it is ``finished``.
 
     Attributes:
         made_by: program and recipe.
         at: when it was written, ISO 8601.
+        strategy, task: by name; ``metric`` is the name of the networks' ``score`` for people.
+        decisions: names of what is decided, in the order of the networks' ``options``.
         data: name of the data set; ``data_spec`` is what ``--data`` took.
         resolution: HxW that costs are of.
         sources: share of the latency by who tells it: measured, predicted, prior.
         cost: the objective of the front's one axis; ``mix`` has the weights of all that were paid for.
         recipe: as the search ran it.
-        expected: cost of the final distribution, by objective.
-        choices: of each position: probability of every candidate that was left.
+        expected: cost of what the strategy gave at the end, by objective.
+        choices: where there is a distribution, of each decision: probability of every option that was left.
+        tried: where the strategy tries networks out: all of them, in order.
         judged: how many networks were.
     """
 
-    schema_version: Literal[1] = 1
-    made_by: str
+    WHAT: ClassVar[str] = "the search"
+    SCHEMA: ClassVar[int] = 2
+    REFUSAL = InvalidSearch
+    AGAIN: ClassVar[str] = "the command that made it writes it again, with --resume"
+
+    schema_version: int = 2
     at: str
     finished: bool
+    strategy: str
+    task: str
+    metric: str
     target: str
     space: str
+    decisions: list[str]
     data: str
     data_spec: str
     resolution: str
@@ -76,90 +91,63 @@ class SearchDocument(_Part):
     budget: Limit | None
     recipe: dict[str, Any]
     latency_s: BlockLatency
-    expected: dict[str, float] = {}
-    choices: list[dict[str, float]] = []
-    removed: list[Removal] = []
+    expected: dict[str, float] = Field(default_factory=dict)
+    choices: list[dict[str, float]] = Field(default_factory=list)
+    removed: list[Removal] = Field(default_factory=list)
+    tried: list[Tried] = Field(default_factory=list)
     chosen: Judged | None = None
-    front: list[Judged] = []
+    front: list[Judged] = Field(default_factory=list)
     judged: int = 0
 
-
-def describe(task: "SearchTask", outcome: "Outcome | None" = None) -> SearchDocument:
-    """Of a search that begins, or of one that has ended."""
-    found: dict[str, Any] = {}
-    if outcome is not None:
-        found = {
-            "expected": outcome.expected,
-            "choices": outcome.choices,
-            "removed": [Removal(epoch=e, position=p, candidate=c) for e, p, c in outcome.removed],
-            "chosen": outcome.chosen,
-            "front": outcome.front,
-            "judged": len(outcome.networks),
-        }
-    budget = task.budget
-    table = task.costs.table("latency").tolist()
-    positions = [
-        dict(zip(names, row, strict=False)) for names, row in zip(task.costs.candidates, table, strict=True)
-    ]
-    return SearchDocument(
-        made_by=f"squeezenas_tvm search, recipe {task.recipe.name}",
-        at=now_utc(),
-        finished=outcome is not None,
-        target=task.target,
-        space=task.space.name,
-        data=task.data.name,
-        data_spec=task.data_spec,
-        resolution=str(task.resolution),
-        sources=dict(task.costs.sources),
-        cost=task.cost,
-        mix=dict(task.mix.weights),
-        budget=Limit(objective=budget.name, value=budget.value) if budget else None,
-        recipe=task.recipe.model_dump(mode="json"),
-        latency_s=BlockLatency(positions=positions, around=task.costs.fixed("latency")),
-        **found,
-    )
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Schema 1 had chains, Gumbel-softmax and segmentation alone, and did not say so."""
+        if raw["schema_version"] != 1:
+            return raw
+        latency_s = raw.get("latency_s")
+        positions = latency_s.get("positions") if isinstance(latency_s, dict) else None
+        count = len(positions) if isinstance(positions, list) else 0
+        names = [f"blocks.{index}" for index in range(count)]
+        own = {"strategy": "gumbel", "task": "segmentation", "metric": "mIoU", "decisions": names}
+        front = raw.get("front", [])
+        judged = {"chosen": _judged(raw.get("chosen")), "front": front}
+        if isinstance(front, list):
+            judged["front"] = [_judged(network) for network in front]
+        return {**raw, "schema_version": 2, **own, **judged}
 
 
-def save(folder: Path, document: SearchDocument) -> None:
-    """Write ``search.json``. Raises CostModelError when there is no room, or it cannot be written."""
-    write_whole(folder / FILE, json.dumps(document.model_dump(mode="json"), indent=1) + "\n", "the search")
+def _judged(network: Any) -> Any:
+    """A judged network of schema 1 as one of 2."""
+    if not isinstance(network, dict):
+        return network
+    renamed = {"blocks": "options", "miou": "score"}
+    return {renamed.get(name, name): value for name, value in network.items()}
 
 
 def load(folder: Path) -> SearchDocument:
-    """Read what ``save`` wrote.
+    """Read ``search.json``.
 
     Raises:
         InvalidSearch: none there, damaged (every fault in one message), or of a newer schema.
     """
     path = folder / FILE
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidSearch(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
-    except ValueError as error:
-        raise InvalidSearch(f"{path}: not JSON ({error}); {_AGAIN}") from None
-    version = raw.get("schema_version") if isinstance(raw, Mapping) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise InvalidSearch(f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; update it")
-    document = parse_document(raw, str(path), SearchDocument, InvalidSearch)
+    document = SearchDocument.load(path)
     _check(document, path)
     return document
 
 
-_AGAIN = "the command that made it writes it again, with --resume"
-
-
 def _check(document: SearchDocument, path: Path) -> None:
     """Raises InvalidSearch where the parts do not fit together."""
-    latencies = document.latency_s.positions
-    fits = len(document.choices) == (len(latencies) if document.finished else 0)
-    fits = fits and all(c.keys() <= s.keys() for c, s in zip(document.choices, latencies, strict=False))
-    fits = fits and document.finished == (document.chosen is not None)
-    if document.chosen is not None:
-        fits = fits and len(document.chosen.blocks) == len(latencies)
-        blocks = zip(document.chosen.blocks, document.choices, strict=False)
-        fits = fits and all(block in choices for block, choices in blocks)
+    count = len(document.decisions)
+    fits = document.finished == (document.chosen is not None)
+    if document.choices:
+        fits = fits and document.finished and len(document.choices) == count
+    networks = [*document.front, *([document.chosen] if document.chosen else [])]
+    fits = fits and all(len(network.options) == count for network in networks)
+    if document.chosen is not None and document.choices:
+        pairs = zip(document.chosen.options, document.choices, strict=False)
+        fits = fits and all(option in choices for option, choices in pairs)
     if not fits:
         raise InvalidSearch(
-            f"{path}: chosen, choices and latency_s are not of the same positions and candidates; {_AGAIN}"
+            f"{path}: chosen, choices and decisions are not of the same space; {document.AGAIN}"
         )

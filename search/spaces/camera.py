@@ -1,12 +1,13 @@
-"""From a camera's frame to a network's input, and from its logits to classes."""
+"""From a camera's frame to a network's input, and from its last map to what is deployed."""
+
+from collections.abc import Callable, Mapping
 
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import ArgMax, Normalize, ToByte
+from search.spaces.space import Head
 
 # Pixel statistics of ImageNet in 0..1, RGB: what all published weights were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-
-
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
@@ -22,9 +23,18 @@ def classes_graph() -> Graph:
     return net.build(net.add("class", ToByte(), net.add("class.index", ArgMax(), "x")))
 
 
-def camera_network(network: Graph) -> Graph:
-    """What is deployed: the network from a camera's uint8 RGB frame (N, H, W, 3) to classes (N, H, W)."""
+def segmentation_head(num_classes: int) -> Head:
+    """Logits of classes, deployed as the index of the largest."""
+    return Head(num_classes, classes_graph())
+
+
+HEADS: Mapping[str, Callable[[int], Head]] = {"segmentation": segmentation_head}
+"""Task -> its head, by how many outputs there are."""
+
+
+def camera_network(network: Graph, head: Head) -> Graph:
+    """What is deployed: the network from a camera's uint8 RGB frame (N, H, W, 3) to what its head gives."""
     net = GraphBuilder(("frame",))
     (image,) = net.embed("", frame_graph(), "frame")
-    (logits,) = net.embed("", network, image)
-    return net.build(*net.embed("", classes_graph(), logits))
+    (last,) = net.embed("", network, image)
+    return net.build(*net.embed("", head.after, last))

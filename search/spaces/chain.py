@@ -1,20 +1,24 @@
 """Chains: a fixed skeleton with a choice of blocks at every position.
 
-A space answers three questions: which candidates are there at a position, which layers is a candidate, and
-which network is a list of choices. Everything else (training, costs, deployment) works on its graphs.
+Which candidates are there at a position, which layers is a candidate, which network is a list of choices; see
+``search.spaces.space`` for what every space answers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.memory import steps
 from cost_models.ir.ops import Activation, ActivationKind, Conv2d, Shape
 from search.errors import InvalidArchitecture, UnknownCandidate
 from search.resolution import Resolution
-from search.spaces.camera import classes_graph, frame_graph
+from search.spaces.camera import camera_network, frame_graph
 from search.spaces.decoders import DECODERS
 from search.spaces.inverted_residual import candidate_graph
-from search.spaces.space import Part
+from search.spaces.space import A, Decision, Genotype, Head, Part
 from targets.support.text import near_miss
 
 
@@ -36,7 +40,7 @@ class ChainSpace:
         stem: output channels of the 3x3 stride-2 stem.
         head: output channels of the 1x1 convolution after the last block; None for none.
         tap: position (0-based) whose output the decoder also reads.
-        decoder, mid_channels: which head, how wide.
+        decoder, mid_channels: which one, how wide.
         activation: of stem and head.
     """
 
@@ -50,17 +54,23 @@ class ChainSpace:
     head: int | None = None
     activation: ActivationKind = "relu"
 
-    def check(self, blocks: Sequence[str]) -> tuple[str, ...]:
-        """The blocks as a tuple. Raises InvalidArchitecture, or UnknownCandidate naming every wrong block."""
-        if len(blocks) != len(self.positions):
-            raise InvalidArchitecture(
-                f"space {self.name} has {len(self.positions)} positions, "
-                f"the architecture has {len(blocks)} blocks"
-            )
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """One a position: ``blocks.3``."""
+        return tuple(Decision(f"blocks.{i}", p.candidates) for i, p in enumerate(self.positions))
+
+    def check(self, genotype: Genotype) -> dict[str, str]:
+        """The genotype in order. Raises InvalidArchitecture, or UnknownCandidate naming every wrong block."""
+        names = [decision.name for decision in self.decisions]
+        if genotype.keys() != set(names):
+            missing, extra = sorted(set(names) - genotype.keys()), sorted(genotype.keys() - set(names))
+            faults = [f"{name}: missing" for name in missing]
+            faults += [f"{name}: no decision of the space{near_miss(name, names)}" for name in extra]
+            raise InvalidArchitecture(f"space {self.name}: {'; '.join(faults)}")
         wrong = [
-            (index, name, position.candidates)
-            for index, (name, position) in enumerate(zip(blocks, self.positions, strict=True))
-            if name not in position.candidates
+            (index, genotype[decision.name], decision.options)
+            for index, decision in enumerate(self.decisions)
+            if genotype[decision.name] not in decision.options
         ]
         if wrong:
             faults = [f"position {i}: unknown block {n!r}{near_miss(n, known)}" for i, n, known in wrong]
@@ -68,7 +78,29 @@ class ChainSpace:
             raise UnknownCandidate(
                 f"space {self.name}: {'; '.join(faults)}; allowed there: {', '.join(allowed)}"
             )
-        return tuple(blocks)
+        return {name: genotype[name] for name in names}
+
+    def short_form(self, genotype: Genotype) -> list[str]:
+        """Its blocks."""
+        return [genotype[decision.name] for decision in self.decisions]
+
+    def from_short_form(self, options: Sequence[str]) -> dict[str, str]:
+        """The genotype of a list of blocks. Raises InvalidArchitecture, UnknownCandidate."""
+        if len(options) != len(self.positions):
+            raise InvalidArchitecture(
+                f"space {self.name} has {len(self.positions)} positions, "
+                f"the architecture has {len(options)} blocks"
+            )
+        pairs = zip(self.decisions, options, strict=True)
+        return self.check({decision.name: option for decision, option in pairs})
+
+    def check_resolution(self, resolution: Resolution) -> Resolution:
+        """Any: every layer takes odd sizes."""
+        return resolution.checked()
+
+    def sample(self, random: np.random.Generator) -> dict[str, str]:
+        """Every block as likely as the others of its position."""
+        return {d.name: d.options[int(random.integers(len(d.options)))] for d in self.decisions}
 
     def block(self, index: int, candidate: str) -> Graph:
         """Layers of a candidate at a position; input ``x``."""
@@ -87,22 +119,31 @@ class ChainSpace:
             value = net.add("head.act", Activation(self.activation), value)
         return net.build(value)
 
-    def decoder_graph(self, num_classes: int) -> Graph:
+    def decoder_graph(self, outputs: int) -> Graph:
         high = self.head or self.positions[-1].out_channels
         low = self.positions[self.tap].out_channels
-        return DECODERS[self.decoder](high, low, self.mid_channels, num_classes)
+        return DECODERS[self.decoder](high, low, self.mid_channels, outputs)
 
-    def network(self, blocks: Sequence[str], num_classes: int) -> Graph:
-        """The whole network: float image ``x`` (N, 3, H, W), normalised -> logits (N, classes, H, W)."""
+    def network(self, genotype: Genotype, head: Head) -> Graph:
+        """The whole network: float image ``x`` (N, 3, H, W), normalised -> logits (N, outputs, H, W)."""
         net = GraphBuilder()
         (value,) = net.embed("", self.stem_graph(), "x")
         low = value
-        for index, candidate in enumerate(self.check(blocks)):
+        for index, candidate in enumerate(self.check(genotype).values()):
             (value,) = net.embed(f"blocks.{index}", self.block(index, candidate), value)
             low = value if index == self.tap else low
         (high,) = net.embed("", self.head_graph(), value)
-        (logits,) = net.embed("decoder", self.decoder_graph(num_classes), high, low, "x")
+        (logits,) = net.embed("decoder", self.decoder_graph(head.outputs), high, low, "x")
         return net.build(logits)
+
+    def borders(self, genotype: Genotype) -> tuple[str, ...]:
+        """The stem's output and every block's: TVM would also fuse the ReLU that a projecting skip begins
+        with into the block before it."""
+        ends = list(self.stem_graph().outputs)
+        for index, name in enumerate(self.check(genotype).values()):
+            block = self.block(index, name)
+            ends += [f"blocks.{index}.{output}" for output in block.outputs if block.nodes]
+        return tuple(ends)
 
     def block_inputs(self, resolution: Resolution) -> list[Shape]:
         """Shape of the input of every position, and last that of the encoder's output."""
@@ -113,8 +154,14 @@ class ChainSpace:
             shapes.append(shape)
         return shapes
 
-    def fixed_parts(self, resolution: Resolution, num_classes: int) -> Iterator[Part]:
-        """What every network of the space has around its blocks, from camera frame to class indices."""
+    def parts(self, resolution: Resolution, head: Head) -> Iterator[Part]:
+        """Every candidate at every position, then what every network of the space has around them."""
+        for _, _, part in self.blocks(resolution):
+            yield part
+        yield from self.fixed_parts(resolution, head)
+
+    def fixed_parts(self, resolution: Resolution, head: Head) -> Iterator[Part]:
+        """What every network of the space has around its blocks, from camera frame to what is deployed."""
         image = (1, 3, *resolution)
         maps = self.block_inputs(resolution)
         (high,) = _outputs(self.head_graph(), x=maps[-1])
@@ -123,16 +170,42 @@ class ChainSpace:
         if self.head:
             yield Part("head", self.head_graph(), {"x": maps[-1]})
         inputs = {"high": high, "low": maps[self.tap + 1], "image": image}
-        yield Part("decoder", self.decoder_graph(num_classes), inputs)
-        yield Part("classes", classes_graph(), {"x": (1, num_classes, *resolution)})
+        yield Part("decoder", self.decoder_graph(head.outputs), inputs)
+        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)})
 
     def blocks(self, resolution: Resolution) -> Iterator[tuple[int, str, Part]]:
         """Every candidate at every position, with the shape it works on."""
         shapes = self.block_inputs(resolution)[:-1]
         for index, (position, shape) in enumerate(zip(self.positions, shapes, strict=True)):
+            slot = f"blocks.{index}"
             for candidate in position.candidates:
-                part = Part(f"blocks.{index}.{candidate}", self.block(index, candidate), {"x": shape})
+                part = Part(f"{slot}.{candidate}", self.block(index, candidate), {"x": shape}, slot)
                 yield index, candidate, part
+
+    def marginals(self, probabilities: Mapping[str, A]) -> dict[str, A]:
+        """A block runs as often as it is chosen."""
+        return {
+            f"{decision.name}.{option}": probabilities[decision.name][..., place]
+            for decision in self.decisions
+            for place, option in enumerate(decision.options)
+        }
+
+    def peak_bytes(self, resolution: Resolution, head: Head) -> dict[str, float]:
+        """While each block runs, other maps that wait included, and of all around the blocks.
+
+        What waits beside a block depends on its position alone: so one network for every column of the table
+        has them all. A kernel belongs to the block of the first layer that it computes.
+        """
+        names = [part.name for part in self.parts(resolution, head)]
+        peaks = dict.fromkeys(names, 0.0)  # the identity skip runs nothing
+        for column in range(max(len(position.candidates) for position in self.positions)):
+            chosen = [p.candidates[min(column, len(p.candidates) - 1)] for p in self.positions]
+            network = camera_network(self.network(self.from_short_form(chosen), head), head)
+            for step in steps(network, {"frame": (1, *resolution, 3)}):
+                first, *others = step.call.nodes[0].split(".")
+                name = f"blocks.{others[0]}.{chosen[int(others[0])]}" if first == "blocks" else "frame"
+                peaks[name] = max(peaks[name], step.alive)
+        return peaks
 
 
 def _outputs(graph: Graph, **inputs: Shape) -> tuple[Shape, ...]:

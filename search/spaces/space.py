@@ -1,15 +1,138 @@
-"""What all search spaces share."""
+"""What every search space is to the rest: decisions, the network that they give, and its parts. No PyTorch.
 
+A space tells how probable each part is, a cost model its price; the expected cost of a distribution over
+networks is their inner product. So costs, penalties and strategies need no word of what a space looks like.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+import numpy as np
 
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
+from search.resolution import Resolution
+
+A = TypeVar("A", bound=Any)  # an array of numpy or a tensor of PyTorch
+Genotype = Mapping[str, str]
+"""Name of each decision -> the option that was chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that is chosen in a space.
+
+    Attributes:
+        name: unique in its space, such as ``blocks.3``.
+        kind: what is decided: which operation, which path through the network, how wide, what is wired.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    kind: Literal["operation", "path", "width", "wiring"] = "operation"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a task wants at the end of a network.
+
+    Attributes:
+        outputs: channels of the network's last map.
+        after: from that map, ``x`` (N, outputs, H, W), to what a deployed network gives back.
+    """
+
+    outputs: int
+    after: Graph
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a network whose cost is counted on its own: a graph and the shapes of its inputs."""
+    """A piece of a network whose cost is counted on its own: a graph and the shapes of its inputs.
+
+    Attributes:
+        slot: where it stands; of the parts of one slot at most one runs. Empty for what is in every network.
+    """
 
     name: str
     graph: Graph
     inputs: dict[str, Shape]
+    slot: str = ""
+
+    @property
+    def option(self) -> str:
+        """Which of its slot it is."""
+        return self.name.removeprefix(f"{self.slot}.")
+
+
+class SearchSpace(Protocol):
+    """A set of networks. See ``search.spaces.chain`` for the first of its kind."""
+
+    @property
+    def name(self) -> str:
+        """By which ``get_space`` finds it."""
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """All, in an order that stays."""
+
+    def check(self, genotype: Genotype) -> dict[str, str]:
+        """The genotype in the order of the decisions.
+
+        Raises InvalidArchitecture, or UnknownCandidate naming every option that there is not.
+        """
+
+    def check_resolution(self, resolution: Resolution) -> Resolution:
+        """The resolution, or InvalidResolution naming the nearest that works."""
+
+    def sample(self, random: np.random.Generator) -> dict[str, str]:
+        """A genotype, every one of the space possible."""
+
+    def network(self, genotype: Genotype, head: Head) -> Graph:
+        """The whole network: float image ``x`` (N, 3, H, W), normalised -> (N, outputs, H, W)."""
+
+    def borders(self, genotype: Genotype) -> tuple[str, ...]:
+        """Values of that network at which one part ends and another begins: kernels do not reach across."""
+
+    def parts(self, resolution: Resolution, head: Head) -> Iterator[Part]:
+        """Everything whose cost a table must hold, from camera frame to what is deployed."""
+
+    def marginals(self, probabilities: Mapping[str, A]) -> dict[str, A]:
+        """Name of a part -> how often it runs, where decisions are independent.
+
+        Args:
+            probabilities: of each decision's options, (..., options); numpy or PyTorch alike.
+
+        Returns:
+            Shape (...) each; parts that are left out are in every network. Of a one-hot distribution they are
+            the parts of that network.
+        """
+
+    def peak_bytes(self, resolution: Resolution, head: Head) -> dict[str, float]:
+        """Name of a part -> bytes of feature maps alive while it runs, those that wait included."""
+
+    def short_form(self, genotype: Genotype) -> list[str] | None:
+        """The genotype as a list, where the space has such a form."""
+
+    def from_short_form(self, options: Sequence[str]) -> dict[str, str]:
+        """What ``short_form`` gave. Raises InvalidArchitecture."""
+
+
+def one_hot(space: SearchSpace, genotypes: Sequence[Genotype]) -> dict[str, np.ndarray[Any, Any]]:
+    """Distributions that are sure of a genotype each: decision -> (genotypes, options), float64."""
+    rows = np.arange(len(genotypes))
+    found = {}
+    for decision in space.decisions:
+        places = {option: place for place, option in enumerate(decision.options)}
+        found[decision.name] = np.zeros((len(genotypes), len(decision.options)))
+        found[decision.name][rows, [places[genotype[decision.name]] for genotype in genotypes]] = 1.0
+    return found
+
+
+def uniform(space: SearchSpace) -> dict[str, np.ndarray[Any, Any]]:
+    """The distribution to which all options of a decision are alike."""
+    return {d.name: np.full(len(d.options), 1 / len(d.options)) for d in space.decisions}

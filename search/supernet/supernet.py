@@ -27,7 +27,7 @@ class Supernet(nn.Module):
     of it anew after ``prune`` has removed something.
 
     Args:
-        num_classes: channels of the logits.
+        outputs: channels of the network's last map.
         form: ``plain`` evaluates the candidates of a position in turn, ``fused`` together.
         checkpointing: compute each position again in the backward pass instead of keeping what it made.
         compiled: of the fused form: PyTorch's compiler makes the passes over the hidden maps, at the first
@@ -41,7 +41,7 @@ class Supernet(nn.Module):
     def __init__(
         self,
         space: ChainSpace,
-        num_classes: int,
+        outputs: int,
         *,
         form: Form = "fused",
         checkpointing: bool = False,
@@ -49,18 +49,18 @@ class Supernet(nn.Module):
         candidates: Sequence[Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
-        self.space, self.num_classes = space, num_classes
+        self.space = space
         names = candidates if candidates is not None else [p.candidates for p in space.positions]
         for round_ in range(max(map(len, names), default=0)):
-            space.check([left[min(round_, len(left) - 1)] for left in names])
+            space.from_short_form([left[min(round_, len(left) - 1)] for left in names])
         self.stem = GraphModule(space.stem_graph())
         self.blocks = nn.ModuleList(
             Choice(space, index, left, form=form, checkpointing=checkpointing, compiled=compiled)
             for index, left in enumerate(names)
         )
         self.head = GraphModule(space.head_graph())
-        self.decoder = GraphModule(space.decoder_graph(num_classes))
-        self.theta = nn.ParameterList(nn.Parameter(torch.zeros(len(left))) for left in names)
+        self.decoder = GraphModule(space.decoder_graph(outputs))
+        self.logits = nn.ParameterList(nn.Parameter(torch.zeros(len(left))) for left in names)
 
     @property
     def choices(self) -> Iterator[Choice]:
@@ -71,20 +71,30 @@ class Supernet(nn.Module):
 
     @property
     def candidates(self) -> list[list[str]]:
-        """Names of the candidates left at each position, in the order of ``theta``."""
+        """Names of the candidates left at each position, in the order of ``logits``."""
         return [list(choice) for choice in self.choices]
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """All but theta."""
-        return [p for name, p in self.named_parameters() if not name.startswith("theta.")]
+        """All but the logits."""
+        return [p for name, p in self.named_parameters() if not name.startswith("logits.")]
 
-    def theta_parameters(self) -> list[nn.Parameter]:
+    def logit_parameters(self) -> list[nn.Parameter]:
         """One tensor a position."""
-        return list(self.theta)
+        return list(self.logits)
 
     def probabilities(self) -> list[Tensor]:
         """Of the candidates left at each position; differentiable."""
-        return [theta.softmax(0) for theta in self.theta]
+        return [logits.softmax(0) for logits in self.logits]
+
+    def by_decision(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Values (..., candidates left) a position as values of all options of its decision, 0 for others."""
+        found = {}
+        for decision, names, value in zip(self.space.decisions, self.candidates, values, strict=True):
+            places = [decision.options.index(name) for name in names]
+            whole = value.new_zeros((*value.shape[:-1], len(decision.options)))
+            index = torch.tensor(places, device=value.device)
+            found[decision.name] = whole.index_copy(-1, index, value)
+        return found
 
     def draw(
         self,
@@ -95,7 +105,7 @@ class Supernet(nn.Module):
         generator: torch.Generator | None = None,
         paths: int | None = None,
     ) -> list[Tensor]:
-        """Weights for ``forward``, differentiable in theta: (images or 1, candidates left) a position.
+        """Weights for ``forward``, differentiable in the logits: (images or 1, candidates left) a position.
 
         Args:
             per_image: a draw for every image, else one for the batch.
@@ -103,11 +113,12 @@ class Supernet(nn.Module):
         """
         rows = images if per_image else 1
         return [
-            gumbel_softmax(theta, rows, temperature, paths=paths, generator=generator) for theta in self.theta
+            gumbel_softmax(logits, rows, temperature, paths=paths, generator=generator)
+            for logits in self.logits
         ]
 
     def forward(self, images: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Logits (N, classes, H, W) of images (N, 3, H, W), RGB, ImageNet-normalised.
+        """Last maps (N, outputs, H, W) of images (N, 3, H, W), RGB, ImageNet-normalised.
 
         Args:
             weights: (N or 1, candidates left) a position; a candidate whose weights are all 0 costs nothing.
@@ -120,15 +131,15 @@ class Supernet(nn.Module):
             names = list(choice)
             x = choice(x, shares[:, chosen], [names[i] for i in chosen])
             low = x if index == self.space.tap else low
-        logits: Tensor = self.decoder(self.head(x), low, images)
-        return logits
+        last: Tensor = self.decoder(self.head(x), low, images)
+        return last
 
     def prune(self, threshold: float = 0.005, optimizers: Iterable[Optimizer] = ()) -> list[tuple[int, str]]:
         """Remove for good every candidate less likely than ``threshold``, never the likeliest of a position.
 
-        Their parameters are gone, from the optimizers too; what those keep for theta is cut. Which ones are
-        removed depends on theta alone, so processes that agree on it stay alike; each must wrap its supernet
-        in DistributedDataParallel anew, before which there must be no other backward pass.
+        Their parameters are gone, from the optimizers too; what those keep for the logits is cut. Which ones
+        are removed depends on the logits alone, so processes that agree on them stay alike; each must wrap
+        its supernet in DistributedDataParallel anew, before which there must be no other backward pass.
 
         Returns:
             (position, candidate) of those removed.
@@ -142,7 +153,7 @@ class Supernet(nn.Module):
                 forget([p for name in gone for p in choice[name].parameters()], optimizers)
                 for name in gone:
                     del choice[name]
-                self.theta[index] = shrink(self.theta[index], kept, optimizers)
+                self.logits[index] = shrink(self.logits[index], kept, optimizers)
                 removed += [(index, name) for name in gone]
         return removed
 
@@ -151,7 +162,7 @@ class Supernet(nn.Module):
 
         Raises UnknownCandidate for a block that is not left.
         """
-        self.space.check(blocks)
+        self.space.from_short_form(blocks)
         for index, (choice, name) in enumerate(zip(self.choices, blocks, strict=True)):
             if name not in choice:
                 raise UnknownCandidate(

@@ -13,7 +13,7 @@ from search.data.classes import IGNORE
 from search.data.frames import Frames
 from search.errors import InvalidData, InvalidRecipe
 from search.parallel.ranks import Ranks
-from search.training.recipe import HardPixels, Loss
+from search.tasks.segmentation_recipe import LossSettings, Ohem
 
 LossKind = Literal["cross_entropy", "ohem"]
 _COUNTED = 500  # frames that class frequencies are taken from, at most
@@ -84,7 +84,7 @@ def segmentation_loss(
     return SegmentationLoss(kind, class_weights, threshold, min_kept, ranks)
 
 
-def make_loss(loss: Loss, frames: Frames, num_classes: int, ranks: Ranks) -> SegmentationLoss:
+def make_loss(loss: LossSettings, frames: Frames, num_classes: int, ranks: Ranks) -> SegmentationLoss:
     """The loss that a recipe describes.
 
     Args:
@@ -100,7 +100,7 @@ def make_loss(loss: Loss, frames: Frames, num_classes: int, ranks: Ranks) -> Seg
             f"loss.class_weights: found {len(weights)}; allowed: one for each of the {num_classes} classes"
         )
     tensor = torch.tensor(weights, device=ranks.device) if weights else None
-    hard = {"threshold": loss.threshold, "min_kept": loss.min_kept} if isinstance(loss, HardPixels) else {}
+    hard = {"threshold": loss.threshold, "min_kept": loss.min_kept} if isinstance(loss, Ohem) else {}
     return segmentation_loss(loss.kind, tensor, ranks=ranks, **hard)
 
 

@@ -6,39 +6,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from search.data import Data
 from search.networks.weights import save_weights
-from search.tasks.segmentation_metrics import Counts, iou_per_class, mean_iou, pixel_accuracy
-from targets.support.files import sha256
+from search.tasks.task import Meter, Task
+from targets.support.files import sha256, write_whole
 
 WEIGHTS, REPORT = "best.safetensors", "best.json"
 
 
-def scores(counts: Counts | None) -> dict[str, float | None]:
-    """``miou_percent`` and ``pixel_accuracy_percent`` of a confusion matrix; None where there is nothing."""
-    if counts is None or not counts.sum():
-        return {"miou_percent": None, "pixel_accuracy_percent": None}
+def scores(task: Task, meter: Meter | None) -> dict[str, float | None]:
+    """Of a meter, in the order of the task's columns, rounded; None where there is nothing."""
+    found = meter.scores() if meter else {}
+    return {name: _rounded(found.get(name)) for name in task.columns}
+
+
+def details(meter: Meter) -> dict[str, dict[str, float | None]]:
+    """What the scores are made of, rounded."""
     return {
-        "miou_percent": round(100 * mean_iou(counts), 4),
-        "pixel_accuracy_percent": round(100 * pixel_accuracy(counts), 4),
+        what: {name: _rounded(value) for name, value in values.items()}
+        for what, values in meter.details().items()
     }
 
 
-def iou_percent(counts: Counts | None, data: Data) -> dict[str, float | None]:
-    """Of each class by its name; None for those that do not occur."""
-    ious = np.full(data.num_classes, np.nan) if counts is None else iou_per_class(counts)
-    known = (None if np.isnan(iou) else round(100 * float(iou), 4) for iou in ious)
-    return dict(zip(data.class_names, known, strict=True))
-
-
-def is_better(found: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
+def is_better(task: Task, found: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
     """Whether scores are worth more than those of the best weights so far."""
-    if found["miou_percent"] is None:
+    if found[task.primary] is None:
         return False
-    return best is None or best["miou_percent"] is None or found["miou_percent"] > best["miou_percent"]
+    return best is None or best[task.primary] is None or task.reward(found) > task.reward(best)
 
 
 def write_best(out: Path, network: nn.Module, report: Mapping[str, Any]) -> None:
@@ -52,4 +47,8 @@ def write_best(out: Path, network: nn.Module, report: Mapping[str, Any]) -> None
     save_weights(partial, tensors)
     document = {"schema_version": 1, **report, "weights": WEIGHTS, "weights_sha256": sha256(partial)}
     os.replace(partial, out / WEIGHTS)
-    (out / REPORT).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_whole(out / REPORT, json.dumps(document, indent=2) + "\n", "what is known of the best weights")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

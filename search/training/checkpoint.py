@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,16 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(
-    path: Path, fingerprint: Mapping[str, Any], *, free: Collection[str] = ()
+    path: Path,
+    fingerprint: Mapping[str, Any],
+    *,
+    free: Collection[str] = (),
+    upgraded: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
     """What ``save_checkpoint`` wrote, with its tensors on the CPU.
 
     Args:
+        upgraded: makes of a state of an older release what this one would have written.
         free: keys (``recipe.workers``) of the fingerprint that may differ, with all that is under them.
 
     Raises:
@@ -58,6 +63,7 @@ def load_checkpoint(
             f"{path} has schema_version {state['schema_version']}, this program reads up to "
             f"{SCHEMA_VERSION}; use a newer one"
         )
+    state = upgraded(state)
     differing = [
         f"{key} was {_short(was)}, is {_short(now)}"
         for key, was, now in _differences(state["fingerprint"], fingerprint)

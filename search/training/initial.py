@@ -8,21 +8,21 @@ from search.networks.weights import Array, load_weights
 
 
 def initial_weights(
-    architecture: Architecture, path: Path, *, other_classes: int
+    architecture: Architecture, path: Path, *, declared: Architecture
 ) -> tuple[dict[str, Array], list[str]]:
     """Weights from a file, and the names of the tensors of it that were left out: those of its classifier.
 
     Args:
-        other_classes: the number of classes the file may have instead of the architecture's.
+        declared: the same network, with the classes that the file may have instead.
 
     Raises InvalidWeights: of another network, or of any other number of classes.
     """
     try:
         return load_weights(architecture, path), []
     except InvalidWeights:
-        if other_classes == architecture.num_classes:
+        if declared.head.outputs == architecture.head.outputs:
             raise
-    tensors = load_weights(architecture.model_copy(update={"num_classes": other_classes}), path)
+    tensors = load_weights(declared, path)
     graph = architecture.network()
     wanted = graph.parameters() | graph.buffers()
     left_out = sorted(name for name, values in tensors.items() if values.shape != wanted[name])

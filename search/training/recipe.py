@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from search.errors import InvalidRecipe
+from search.tasks.segmentation_recipe import CrossEntropy, LossSettings
 from targets.support.strict_yaml import (
     Positive,
     Section,
@@ -75,35 +76,6 @@ class Cosine(_Schedule):
 Schedule = Annotated[Poly | Steps | Cosine, Field(discriminator="kind")]
 
 
-class _Loss(Section):
-    """Attributes: ``class_weights``, one a class, or from how frequent the classes are: 1 / ln(1.02 + share)
-    (ENet, arXiv:1606.02147, section 5.2); all 1 when null."""
-
-    class_weights: Literal["inverse-log"] | Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
-
-
-class CrossEntropy(_Loss):
-    """Mean over the labelled pixels."""
-
-    kind: Literal["cross_entropy"]
-
-
-class HardPixels(_Loss):
-    """Cross-entropy of hard pixels alone (online hard example mining).
-
-    Attributes:
-        threshold: pixels whose own class has a lower probability than this count,
-        min_kept: and at least this share of the labelled pixels of every image, the hardest.
-    """
-
-    kind: Literal["ohem"]
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    min_kept: Share = 0.0625
-
-
-Loss = Annotated[CrossEntropy | HardPixels, Field(discriminator="kind")]
-
-
 class Given(Section):
     """Training that happened elsewhere: its result is what ``--init`` names."""
 
@@ -138,7 +110,7 @@ class Stage(Section):
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0
     optimizer: Sgd
     schedule: Schedule
-    loss: Loss = CrossEntropy(kind="cross_entropy")
+    loss: LossSettings = CrossEntropy(kind="cross_entropy")
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     evaluate_every: Annotated[int, Field(ge=1)] = 1

@@ -9,15 +9,16 @@ import torch
 
 from search.architecture import Architecture
 from search.data import Augmentation, Data
+from search.data.classes import LabelClass
 from search.data.loaders import TrainLoader, eval_loader, train_loader
 from search.errors import InvalidData, InvalidRecipe
 from search.networks.segmentation import build_network
 from search.networks.weights import Array
 from search.parallel.ranks import Ranks
-from search.tasks.segmentation_evaluation import evaluate_network
-from search.tasks.segmentation_losses import make_loss
-from search.tasks.segmentation_metrics import Counts
-from search.training.best import iou_percent, is_better, scores, write_best
+from search.tasks.evaluation import evaluate_network
+from search.tasks.registry import TASKS
+from search.tasks.task import Meter
+from search.training.best import details, is_better, scores, write_best
 from search.training.checkpoint import (
     load_checkpoint,
     random_states,
@@ -31,10 +32,7 @@ from search.training.trainer import Trainer
 from targets.support.interrupts import HeldInterrupts
 
 CHECKPOINT = "last.ckpt"
-COLUMNS = (
-    *("stage", "epoch", "step", "learning_rate", "loss", "miou_percent", "pixel_accuracy_percent"),
-    "seconds",
-)
+_BEFORE, _AFTER = ("stage", "epoch", "step", "learning_rate", "loss"), ("seconds",)  # the scores' columns
 SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process; epochs may last longer
 
 
@@ -60,6 +58,7 @@ class TrainingRun:
         workers: int = 0,
     ) -> None:
         self._architecture, self._recipe, self._data = architecture, recipe, list(data)
+        self._task = TASKS[architecture.task]
         self._out, self._ranks, self._workers = out, ranks, workers
         self._on_step: Callable[[str], None] = _silent
         torch.manual_seed(recipe.seed)
@@ -91,8 +90,8 @@ class TrainingRun:
             "recipe": self._recipe.model_dump(mode="json"),
             "architecture": {
                 "space": self._architecture.space,
-                "blocks": list(self._architecture.blocks),
-                "num_classes": self._architecture.num_classes,
+                "blocks": list(self._architecture.genotype.values()),
+                "num_classes": self._architecture.head.outputs,
             },
             "data": [
                 {"name": data.name, "frames": len(data.frames(stage.split))}
@@ -121,7 +120,8 @@ class TrainingRun:
         self._on_step = on_step or _silent
         records = None
         if self._ranks.first:
-            records = Records(self._out, COLUMNS, purge_step=self._global_step + 1)
+            columns = (*_BEFORE, *self._task.columns, *_AFTER)
+            records = Records(self._out, columns, purge_step=self._global_step + 1)
         try:
             for index in range(self._index, len(self._steps)):
                 memory = _out_of_memory(self._recipe.training[index], self._ranks.device)
@@ -171,7 +171,7 @@ class TrainingRun:
             rank=ranks.rank,
             world_size=ranks.world_size,
         )
-        loss = make_loss(stage.loss, frames, data.num_classes, ranks)
+        loss = self._task.loss(stage.loss, frames, self._architecture.head.outputs, ranks)
         self._network.to(ranks.device)
         return loader, Trainer(self._network, stage, loss, ranks, steps_per_epoch=len(loader))
 
@@ -197,10 +197,10 @@ class TrainingRun:
     def _finish_epoch(self, stage: Stage, data: Data, trainer: Trainer, records: Records | None) -> None:
         """Evaluate, note, and count the epoch as done."""
         last = self._epoch + 1 == stage.epochs
-        counts = None
+        meter = None
         if "val" in data.splits and (last or (self._epoch + 1) % stage.evaluate_every == 0):
-            counts = self._evaluate(data, trainer)
-        found = scores(counts)
+            meter = self._evaluate(data, trainer)
+        found = scores(self._task, meter)
         row: Row = {
             "stage": stage.name,
             "epoch": self._epoch + 1,
@@ -215,10 +215,10 @@ class TrainingRun:
             if records:
                 records.rows(self._history)
                 records.scalars(self._global_step, {f"val/{name}": score for name, score in found.items()})
-            self._choose(stage, data, trainer, counts, last=last)
+            self._choose(stage, data, trainer, meter, last=last)
             self._epoch, self._batch, self._loss_sum, self._seconds = self._epoch + 1, 0, 0.0, 0.0
 
-    def _evaluate(self, data: Data, trainer: Trainer) -> Counts:
+    def _evaluate(self, data: Data, trainer: Trainer) -> Meter:
         ranks = self._ranks
         loader = eval_loader(
             data.frames("val"),
@@ -228,16 +228,14 @@ class TrainingRun:
             world_size=ranks.world_size,
         )
         with ranks.watched():
-            return evaluate_network(trainer.evaluated, loader, data.num_classes, ranks)
+            return evaluate_network(trainer.evaluated, loader, self._task, self._task.meter(data), ranks)
 
-    def _choose(
-        self, stage: Stage, data: Data, trainer: Trainer, counts: Counts | None, *, last: bool
-    ) -> None:
+    def _choose(self, stage: Stage, data: Data, trainer: Trainer, meter: Meter | None, *, last: bool) -> None:
         """Keep these weights if they are the best so far; where nothing tells, those of the last epoch."""
         by_val = stage.split == "train" and "val" in data.splits
-        found = scores(counts)
+        found = scores(self._task, meter)
         nothing_else = last and (self._best is None or not by_val)
-        if not nothing_else and not (by_val and is_better(found, self._best)):
+        if not nothing_else and not (by_val and is_better(self._task, found, self._best)):
             return
         self._best = {
             "architecture": self._architecture.name,
@@ -246,10 +244,10 @@ class TrainingRun:
             "data": data.name,
             "stage": stage.name,
             "epoch": self._epoch + 1,
-            "chosen_by": "mIoU on val" if by_val else "being the last epoch",
+            "chosen_by": f"{self._task.title} on val" if by_val else "being the last epoch",
             "split": "val",
             **found,
-            "iou_percent": iou_percent(counts, data),
+            **details(meter or self._task.meter(data)),
         }
         if self._ranks.first:
             write_best(self._out, trainer.evaluated, self._best)
@@ -286,13 +284,17 @@ class TrainingRun:
         return sum(stage.epochs * steps for stage, steps in stages) + self._step
 
 
-def same_classes(data: Sequence[Data]) -> int:
-    """The number of classes that all data sets of a training have. Raises InvalidData where they differ."""
-    classes = {entry.name: entry.num_classes for entry in data}
-    if len(set(classes.values())) > 1:
-        found = ", ".join(f"{name} has {count}" for name, count in classes.items())
-        raise InvalidData(f"the stages need data of the same classes: {found}")
-    return data[0].num_classes
+def same_classes(data: Sequence[Data]) -> tuple[LabelClass, ...]:
+    """The classes that all data sets of a training have. Raises InvalidData where their names differ."""
+    first, *others = data
+    for other in others:
+        if other.class_names != first.class_names:
+            differing = sorted(set(first.class_names) ^ set(other.class_names)) or ["their order"]
+            raise InvalidData(
+                f"the stages need data of the same classes: {first.name} has {first.num_classes}, "
+                f"{other.name} has {other.num_classes}; they differ in {', '.join(differing[:5])}"
+            )
+    return first.classes
 
 
 def _batches(stage: Stage, data: Data) -> int:

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.errors import FailedTraining, InvalidRecipe
 from search.parallel.ranks import Ranks
-from search.tasks.segmentation_losses import SegmentationLoss
+from search.tasks.task import Loss
 from search.training.ema import Ema
 from search.training.recipe import Sgd, Stage
 from search.training.schedules import learning_rate_factor
@@ -31,7 +31,7 @@ class Trainer:
         self,
         network: nn.Module,
         stage: Stage,
-        loss: SegmentationLoss,
+        loss: Loss,
         ranks: Ranks,
         *,
         steps_per_epoch: int,

@@ -33,12 +33,14 @@ def draw_networks(
     from cost_models.profiling.networks import Network
     from search.architecture import Architecture
     from search.costs.kernel_table import network_kernels
-    from search.spaces.camera import camera_network
 
     found = []
     for blocks in _spread(space, resolution, count, seed):
         architecture = Architecture(space=space.name, blocks=list(blocks), num_classes=num_classes)
-        graph, inputs = camera_network(architecture.network()), {"frame": (1, *resolution, 3)}
+        graph, inputs = (
+            architecture.camera_network(),
+            {"frame": (1, *resolution, 3)},
+        )
         about = About(space.name, blocks, num_classes, (resolution.height, resolution.width))
         found.append(Network(about, graph, inputs, network_kernels(architecture, resolution)))
     return found

@@ -50,7 +50,9 @@ def choose(args: argparse.Namespace) -> Result:
         "target": target.name,
         "space": space.name,
         "resolution": str(resolution),
-        "networks": [{"file": str(folder / f"{a.name}.yaml"), "blocks": list(a.blocks)} for a in chosen],
+        "networks": [
+            {"file": str(folder / f"{a.name}.yaml"), "blocks": list(a.genotype.values())} for a in chosen
+        ],
         "measured": str(measured),
     }
     text = (
@@ -114,6 +116,7 @@ def work_of_choices(
     """``fewshot.work_of_networks`` of many networks at once: (networks, terms)."""
     from cost_models.device_models.fewshot import TERMS, work_of
     from cost_models.ir.fusion import split_into_kernels
+    from search.spaces.camera import segmentation_head
 
     def work(part: Any) -> Vector:
         return work_of(split_into_kernels(part.graph, part.inputs))
@@ -121,7 +124,10 @@ def work_of_choices(
     blocks: list[list[Vector]] = [[] for _ in space.positions]
     for index, _, part in space.blocks(resolution):
         blocks[index].append(work(part))
-    fixed = sum((work(part) for part in space.fixed_parts(resolution, num_classes)), np.zeros(len(TERMS)))
+    fixed = sum(
+        (work(part) for part in space.fixed_parts(resolution, segmentation_head(num_classes))),
+        np.zeros(len(TERMS)),
+    )
     total = sum((np.array(row)[choices[:, index]] for index, row in enumerate(blocks)), fixed)
     total = np.array(total)
     total[:, TERMS.index("network")] = 1.0

@@ -32,9 +32,10 @@ def report(
 ) -> Result:
     """Write the document of a profile beside its table, and say it in words; exit code 1 for holes."""
     from search.costs.kernel_table import cost_table
+    from search.spaces.camera import segmentation_head
     from targets.support.files import write_whole
 
-    costs = cost_table(measured.table, space, resolution, classes)
+    costs = cost_table(measured.table, space, resolution, segmentation_head(classes))
     rows = [measured.table.rows[kernel.key] for kernel in kernels if kernel.key in measured.table.rows]
     quality = _quality(rows)
     entries = {f"{i}/{name}": e for i, row in enumerate(costs.blocks) for name, e in row.items()} | dict(

@@ -12,6 +12,7 @@ from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.kernel_models.roofline import PhysicalModel
 from search.costs.kernel_table import CostTable, cost_table
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.chain import ChainSpace
 from search.spaces.registry import SPACES
 from search.spaces.space import Part
@@ -48,7 +49,7 @@ class Covered:
 
     @cached_property
     def costs(self) -> CostTable:
-        return cost_table(self.table, self.space, self.resolution, self.classes)
+        return cost_table(self.table, self.space, self.resolution, segmentation_head(self.classes))
 
     def mean_s(self) -> float | None:
         """Plain sum of a network whose candidates are all as likely; None where something is missing."""
@@ -80,7 +81,9 @@ def _known(costs: CostTable) -> int:
 
 def _calls(space: ChainSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
     calls: Counter[Kernel] = Counter()
-    parts: list[tuple[float, Part]] = [(1.0, part) for part in space.fixed_parts(resolution, classes)]
+    parts: list[tuple[float, Part]] = [
+        (1.0, part) for part in space.fixed_parts(resolution, segmentation_head(classes))
+    ]
     parts += [
         (1 / len(space.positions[index].candidates), part) for index, _, part in space.blocks(resolution)
     ]

@@ -35,18 +35,27 @@ def read_csv(
     reader = csv.reader(_text(path, again).splitlines(), strict=True)
     rows: list[Row] = []
     try:
-        header = next(reader, [])
-        if missing := [name for name in (*numbers, *texts) if name not in header]:
+        names = next(reader, [])
+        if missing := [name for name in (*numbers, *texts) if name not in names]:
             raise ValueError(f"no column {missing[0]}")
         for cells in reader:
-            if len(cells) != len(header):
-                raise ValueError(f"{len(cells)} cells, the header has {len(header)}")
-            line = dict(zip(header, cells, strict=True))
+            if len(cells) != len(names):
+                raise ValueError(f"{len(cells)} cells, the header has {len(names)}")
+            line = dict(zip(names, cells, strict=True))
             values = {name: _number(name, line[name], name in optional) for name in numbers}
             rows.append(Row({name: line[name] for name in texts}, values))
     except (ValueError, csv.Error) as error:
         raise UsageError(f"{path}, line {max(reader.line_num, 1)}: {error}; {again}") from None
     return rows
+
+
+def header(path: Path) -> list[str]:
+    """Names of the columns of a CSV file; none where it cannot be read, which ``read_csv`` then tells."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
 
 
 def read_json(path: Path, schema: int, again: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from search.costs.objectives import OBJECTIVES, shown
 from search.results.document import SearchDocument
-from search.results.front import read_record
+from search.results.record import read_record
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.files import Row, read_csv

@@ -16,6 +16,7 @@ from cost_models.network_models.network_model import MODEL, NetworkModel
 from cost_models.runner.module_runner import Ratio
 from search.architecture import list_architectures, load_architecture
 from search.costs.kernel_table import network_graph
+from search.data.classes import unnamed
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.summary import SCHEMA_VERSION, WIDE
 from squeezenas_tvm.reports import accuracy as report_accuracy
@@ -126,7 +127,7 @@ def _estimates(model: CostModel, found: Sequence[Covered]) -> list[_Estimate]:
     estimates: list[_Estimate] = []
     for name in list_architectures():
         for (resolution, classes), one in sizes.items():
-            network = load_architecture(name).model_copy(update={"num_classes": classes})
+            network = load_architecture(name).for_classes(unnamed(classes))
             try:
                 total: Total | None = model.network(network_graph(network, resolution))
             except MissingEntry:

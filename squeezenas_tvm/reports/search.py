@@ -11,7 +11,7 @@ from search.results import document as search_document
 from search.results.document import SearchDocument
 from squeezenas_tvm.options import share_text
 from squeezenas_tvm.reports.charts import Series, chart, row
-from squeezenas_tvm.reports.files import Row, read_csv
+from squeezenas_tvm.reports.files import Row, header, read_csv
 from squeezenas_tvm.reports.front import Networks, front_section, read_networks
 from squeezenas_tvm.reports.page import (
     NONE,
@@ -27,11 +27,22 @@ from squeezenas_tvm.reports.page import (
     paragraph,
     table,
 )
-from squeezenas_tvm.search import train_command
+from squeezenas_tvm.searching import train_command
 
 CURVES, CHOSEN = "curves.csv", "chosen.yaml"
 _AGAIN = "the search command with --resume writes it again from the last checkpoint"
-_NUMBERS = ("epoch", "loss", "temperature", "alpha", "entropy", "candidates", "expected_latency")
+_NUMBERS = ("epoch", "loss", "expected_latency")
+_MAY_LACK = ("loss", "score", "best")  # before, or after, a strategy tries networks out
+# Column of curves.csv -> title, column, y axis, scale, colour; which ones there are depends on the strategy.
+_CURVES: Mapping[str, tuple[str, str, str, float, int]] = {
+    "entropy": ("entropy of the distribution", "entropy", "share of the largest", 1.0, 3),
+    "candidates": ("candidates left", "candidates", "candidates", 1.0, 3),
+    "temperature": ("temperature", "temperature", "temperature", 1.0, 4),
+    "resource_weight": ("weight of the cost", "resource_weight", "weight", 1.0, 4),
+    "alpha": ("weight of the cost, alpha", "alpha", "alpha", 1.0, 4),
+    "score": ("score of the network tried", "score", "score", 1.0, 1),
+    "best": ("best score so far", "best", "score", 1.0, 1),
+}
 _LIKELIEST = 3  # other candidates of a position that are named
 
 
@@ -45,19 +56,20 @@ def search_report(folder: Path) -> Report:
     costs = () if told is None or told.cost == "latency" else (f"expected_{told.cost}",)
     rows = []
     if (folder / CURVES).exists():
-        rows = read_csv(folder / CURVES, (*_NUMBERS, *costs), again=_AGAIN)
+        own = [column for column in header(folder / CURVES) if column in _CURVES]
+        rows = read_csv(folder / CURVES, (*_NUMBERS, *own, *costs), again=_AGAIN, optional=_MAY_LACK)
     networks = read_networks(folder, told)
     chosen = load_architecture(folder / CHOSEN) if (folder / CHOSEN).exists() else None
     state = _state(told, rows, networks)
     sections = [Section("Task", _task(told, chosen)), *front_section(networks, told)]
-    if told is not None and told.chosen is not None:
-        sections.append(Section("Chosen network", _chosen(told, told.chosen.blocks)))
+    if told is not None and told.chosen is not None and told.choices:
+        sections.append(Section("Chosen network", _chosen(told, told.chosen.options)))
     elif chosen is not None:
-        blocks = [[str(index), block] for index, block in enumerate(chosen.blocks)]
+        blocks = [[name, option] for name, option in chosen.genotype.items()]
         sections.append(Section("Chosen network", table(["position", "block"], blocks)))
     sections.append(Section("Curves", _curves(rows, told)))
-    if told is not None and told.chosen is not None:
-        sections.append(Section("Final distribution", _distribution(told, told.chosen.blocks)))
+    if told is not None and told.chosen is not None and told.choices:
+        sections.append(Section("Final distribution", _distribution(told, told.chosen.options)))
     sections.append(Section("Next", _next(folder, told, ended=networks.finished)))
     target = told.target if told else "a target"
     document = {
@@ -99,6 +111,7 @@ def _task(told: SearchDocument | None, chosen: Architecture | None) -> Markup:
     return facts(
         {
             "Target": told.target,
+            "Strategy": told.strategy,
             "Space": told.space,
             "Data": told.data_spec,
             "Resolution": told.resolution,
@@ -128,19 +141,21 @@ def _curves(rows: Sequence[Row], told: SearchDocument | None) -> Markup:
         limit = ("y", told.budget.value / size, f"budget {_budget(told)}")
 
     def curve(title: str, column: str, y: str, scale: float = 1.0, colour: int = 1, **more: Any) -> Markup:
-        points = [(one.numbers["epoch"] + 1, one.numbers[column] / scale) for one in rows]
+        numbers = [one.numbers for one in rows if math.isfinite(one.numbers[column])]
+        points = [(one["epoch"] + 1, one[column] / scale) for one in numbers]
         return chart(f"{title} by epoch", [Series(title, points, colour=colour)], x="epoch", y=y, **more)
 
-    return row(
-        [
-            curve("loss", "loss", "loss"),
-            curve(f"expected {cost}", f"expected_{cost}", f"{cost} ({unit})", size, limit=limit),
-            curve("entropy of the distribution", "entropy", "share of the largest", colour=3),
-            curve("candidates left", "candidates", "candidates", colour=3),
-            curve("temperature", "temperature", "temperature", colour=4),
-            curve("weight of the cost, alpha", "alpha", "alpha", colour=4),
-        ]
-    )
+    known = rows[0].numbers
+    pictures = [curve("loss", "loss", "loss")] if _told("loss", rows) else []
+    pictures.append(curve(f"expected {cost}", f"expected_{cost}", f"{cost} ({unit})", size, limit=limit))
+    pictures += [
+        curve(*shown) for column, shown in _CURVES.items() if column in known and _told(column, rows)
+    ]
+    return row(pictures)
+
+
+def _told(column: str, rows: Sequence[Row]) -> bool:
+    return any(math.isfinite(one.numbers[column]) for one in rows)
 
 
 def _chosen(told: SearchDocument, blocks: Sequence[str]) -> Markup:

@@ -3,7 +3,7 @@
 import pytest
 from two_targets import LEVELS, Found, compare
 
-from search.costs.space_costs import SpaceCosts
+from search.costs.chain_costs import ChainCosts
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
@@ -13,12 +13,12 @@ SMALL, LARGE = ("skip",) * 19 + ("k3e1",), ("k3e6",) * 20
 
 
 @pytest.fixture(scope="module")
-def costs() -> SpaceCosts:
+def costs() -> ChainCosts:
     model = cost_model(load_target("jetson-xavier"), None)
-    return SpaceCosts.of(model, get_space("small"), Resolution(64, 128), 11)
+    return ChainCosts.of(model, get_space("small"), Resolution(64, 128), 11)
 
 
-def test_the_fastest_of_each_search_that_is_accurate_enough(costs: SpaceCosts) -> None:
+def test_the_fastest_of_each_search_that_is_accurate_enough(costs: ChainCosts) -> None:
     cheap = Found("a", SMALL, [SMALL, LARGE], [0.30, 0.40])
     dear = Found("b", LARGE, [LARGE, SMALL], [0.40, 0.20])
     found = compare({"a": cheap, "b": dear}, {"a": costs})

@@ -11,7 +11,6 @@ from cost_models.lowering.lower import compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import relax, tvm
 from search.architecture import load_architecture
-from search.spaces.camera import camera_network
 from targets import Target
 from targets.toolchain.tools import find_tools
 
@@ -22,7 +21,7 @@ SAME = {"float32": 0.999, "float16": 0.95}  # of all pixels: near a tie a roundi
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_deployed_network(gpu: Target, dtype: str, tmp_path: Path) -> None:
-    graph = camera_network(load_architecture("mobilenetv3-small-seg").network())
+    graph = load_architecture("mobilenetv3-small-seg").camera_network()
     model = to_onnx(graph, {"frame": SHAPE}, name="net", dtype=dtype)
     reference = onnxruntime.InferenceSession(model.SerializeToString())
     lowered = lower(model, gpu.tvm_target())

@@ -18,6 +18,7 @@ from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from targets import Target
 
@@ -48,7 +49,7 @@ def quick_target(folder: Path) -> Path:
 
 
 def kernels_of(space: str = "small", size: Resolution = SIZE) -> list[Kernel]:
-    return list(space_kernels(get_space(space), size))
+    return list(space_kernels(get_space(space), size, segmentation_head(19)))
 
 
 def seconds(kernel: Kernel) -> float:

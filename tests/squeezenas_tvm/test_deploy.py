@@ -29,7 +29,7 @@ from search.data.scenes.scene import draw_scene
 from search.networks.segmentation import SegmentationNetwork, build_network
 from search.networks.weights import save_weights
 from search.resolution import Resolution
-from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD, camera_network
+from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from squeezenas_tvm.bundles.assemble import FILES, runs_on
 from squeezenas_tvm.bundles.images import resize_bilinear
 from squeezenas_tvm.bundles.runner import Bundle, dataset_ids
@@ -225,7 +225,7 @@ def test_random_weights_are_said_to_be_random(tmp_path: Path, capfd: pytest.Capt
 
 def deployed_kernels() -> list[Kernel]:
     """Distinct kernels of LAT-Small, from frame to labels."""
-    graph = camera_network(load_architecture(NAME).network())
+    graph = load_architecture(NAME).camera_network()
     return list(dict.fromkeys(split_into_kernels(graph, {"frame": (1, *SIZE, 3)})))
 
 

@@ -19,7 +19,6 @@ from cost_models.schedules.serialization import tile_text, trace_text
 from cost_models.tuning.tiles import Cpu, choose_tile
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
-from search.spaces.camera import camera_network
 from squeezenas_tvm.bundles.runner import read_manifest
 from squeezenas_tvm.deploy import main
 from squeezenas_tvm.run import main as run
@@ -71,7 +70,7 @@ def check_elf(module: Path) -> None:
 def record(target_name: str, folder: Path, schedule: Callable[[Any, Any], str]) -> None:
     """A store in which one kernel of the network has a tuned schedule that nothing beats."""
     target = load_target(target_name)
-    graph = camera_network(load_architecture(NETWORK[0]).network())
+    graph = load_architecture(NETWORK[0]).camera_network()
     kernels = split_into_kernels(graph, {"frame": (1, *SIZE, 3)})
     kernel: Kernel = next(kernel for kernel in kernels if kernel.kind == "depthwise")
     text = schedule(kernel_module(kernel, target.tvm_target()), target.tvm_target())

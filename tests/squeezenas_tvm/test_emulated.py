@@ -28,6 +28,7 @@ from cost_models.runner.module_runner import CACHES, build_block, time_block
 from cost_models.runner.runner import RunSettings
 from cost_models.tvm_import import relax, tvm
 from search.costs.kernel_table import sample_blocks
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.bundles.runner import dataset_ids
 from targets import BoardNotBuilt, MissingTool, Session, Target, load_target, open_session
@@ -150,7 +151,7 @@ def by_onnxruntime(model: bytes, inputs: dict[str, Any]) -> Any:
 
 
 def test_a_block_computes_what_onnxruntime_computes(session: Session, target: Target, tmp_path: Path) -> None:
-    (part,) = sample_blocks(get_space("small"), SIZE, 1)
+    (part,) = sample_blocks(get_space("small"), SIZE, segmentation_head(19), 1)
     model, tvm_target = to_onnx(part.graph, part.inputs, name="block"), target.tvm_target()
     compiled = compile_lowered(lower(model, tvm_target), tvm_target, {})
     export(compiled.executable, tmp_path / "block.so", find_tools(target))
@@ -164,7 +165,7 @@ def test_a_block_computes_what_onnxruntime_computes(session: Session, target: Ta
 
 
 def test_a_block_is_timed_whole(session: Session, target: Target, tmp_path: Path) -> None:
-    (part,) = sample_blocks(get_space("small"), SIZE, 1)
+    (part,) = sample_blocks(get_space("small"), SIZE, segmentation_head(19), 1)
     path = tmp_path / "block.so"
     build_block(part.graph, part.inputs, target.tvm_target(), {}, path, tools=find_tools(target))
     for cache in CACHES:

@@ -14,6 +14,7 @@ from cost_models.tuning.effort import Effort
 from search.architecture import Architecture, load_architecture
 from search.costs.kernel_table import cost_table
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.networks import main
 from squeezenas_tvm.profiling.measure import measure_kernels
@@ -71,7 +72,7 @@ def test_latency_is_the_sum_of_the_tables_entries(table: Path, capfd: pytest.Cap
     given = ["--space", "small", "--target", "local-cpu", "--table", str(table), "--resolution", str(SIZE)]
     found = networks(capfd, *given)
     assert [network["name"] for network in found] == ["squeezenas-mac-small", OURS, "squeezenas-lat-small"]
-    costs = cost_table(LatencyTable.load(table), get_space("small"), SIZE)
+    costs = cost_table(LatencyTable.load(table), get_space("small"), SIZE, segmentation_head(19))
     assert found.pop(1)["estimated_latency_ms"]["sources"]["predicted"] < 0.5  # its classifiers
     for network in found:
         blocks = load_architecture(network["name"]).blocks

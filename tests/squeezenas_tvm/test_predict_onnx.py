@@ -13,7 +13,6 @@ from cost_models.lowering import lower as lowering
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.onnx_io.importer import read_onnx
 from search.architecture import load_architecture
-from search.spaces.camera import camera_network
 from squeezenas_tvm.predict import main
 from targets import load_target
 
@@ -108,7 +107,7 @@ def test_activations_of_others_are_predicted_with_their_convolution(
 def test_our_network_as_a_file_costs_what_it_does_by_name(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    graph = camera_network(load_architecture(NAME).network())
+    graph = load_architecture(NAME).camera_network()
     path = tmp_path / "lat-small.onnx"
     onnx.save_model(to_onnx(graph, {"frame": (1, *FULL, 3)}), path)
     ours, file = predicted(capfd, NAME, str(path), "--target", "local-cpu", "--resolution", "256x512")

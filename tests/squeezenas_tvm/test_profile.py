@@ -21,6 +21,7 @@ from cost_models.kernel_models.hold_outs import SPLITS
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.profile import BLOCKS, main
 from squeezenas_tvm.profiling.measure import PARTS, Measured, measure_kernels
@@ -151,7 +152,9 @@ def test_document_says_what_tuning_took_in_total_and_by_kernel(
 def test_document_compares_whole_blocks_with_the_sum_of_their_kernels(profiled: Profiled) -> None:
     folder, document, _ = profiled
     measured = LatencyTable.load(folder)
-    sample = {part.name: part for part in sample_blocks(get_space("small"), SIZE, BLOCKS)}
+    sample = {
+        part.name: part for part in sample_blocks(get_space("small"), SIZE, segmentation_head(19), BLOCKS)
+    }
     found = {block["block"].split()[0]: block for block in document["additivity"]["blocks"]}
     assert found.keys() == sample.keys()
     assert len(found) == BLOCKS

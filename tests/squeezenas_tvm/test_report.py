@@ -19,6 +19,7 @@ from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
 from search.costs.kernel_table import cost_table
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm import report, search, train
 from squeezenas_tvm.profiling import summary as profile_report
@@ -167,7 +168,7 @@ def train_copy(trained: Path, tmp_path: Path) -> Path:
 def test_shipped_table_is_shown_whole(tmp_path: Path) -> None:
     page = page_of(SHIPPED, tmp_path / "page.html")
     table = LatencyTable.load(SHIPPED)
-    costs = cost_table(table, get_space("small"), Resolution(256, 512))
+    costs = cost_table(table, get_space("small"), Resolution(256, 512), segmentation_head(19))
     start = next(i for i, row in enumerate(page.rows) if row[0] == "position")
     names = page.rows[start][1:]
     for shown, entries in zip(page.rows[start + 1 : start + 21], costs.blocks, strict=True):

@@ -6,8 +6,7 @@ interruption. So a search that was stopped and resumed gives the same numbers as
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,43 +15,26 @@ from torch import Tensor, nn
 from search.data.loaders import Batch, TrainLoader
 from search.errors import FailedTraining
 from search.parallel.ranks import KEPT, Ranks
-from search.strategies.gumbel.recipe import SearchRecipe
-from search.strategies.penalties.expected_costs import ExpectedCosts, ResourceLoss
+from search.problem.strategy import Progress
+from search.spaces.space import Genotype
+from search.strategies.gumbel.drawn import draw_networks
+from search.strategies.gumbel.recipe import GumbelRecipe
+from search.strategies.penalties.budget import BudgetPenalty
+from search.strategies.penalties.expected_costs import ExpectedCosts, Penalty
 from search.supernet import Supernet
-from search.tasks.segmentation_losses import SegmentationLoss
+from search.supernet.path_judge import PathJudge
+from search.tasks.task import Loss
 from targets.support.interrupts import HeldInterrupts
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a search stands after a step.
-
-    Attributes:
-        epoch, step: from 0; ``step`` within all epochs.
-        loss: cross-entropy of the batch.
-        expected: cost of the distribution, by objective and budget.
-        entropy: mean over positions, as a share of the logarithm of the candidates there were at first.
-        left: candidates left, summed over positions.
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    expected: dict[str, float]
-    alpha: float
-    temperature: float
-    entropy: float
-    left: int
-
-
 class _Losses(nn.Module):
     """Everything that has a gradient, in one forward, as DistributedDataParallel wants it."""
 
-    def __init__(self, supernet: Supernet, loss: SegmentationLoss, resource: ResourceLoss) -> None:
+    def __init__(self, supernet: Supernet, loss: Loss, penalty: Penalty) -> None:
         super().__init__()
-        self.supernet, self._loss, self._resource = supernet, loss, resource
+        self.supernet, self._loss, self._penalty = supernet, loss, penalty
         self.sampled_cost = False
         self.dtype = torch.float32
 
@@ -67,32 +49,36 @@ class _Losses(nn.Module):
         if not priced:
             return task.detach(), task
         spent = [w.mean(0) for w in drawn] if self.sampled_cost else self.supernet.probabilities()
-        return task.detach(), task + self._resource(spent)
+        return task.detach(), task + self._penalty(self.supernet.by_decision(spent))
 
 
-class SupernetSearch:
-    """A search in progress. ``steps`` runs it; ``state`` and ``restore`` are for checkpoints.
+class GumbelSearch:
+    """A ``SearchStrategy``: weights and logits by descent, candidates removed on the way.
 
     Args:
         supernet: on its device.
-        loaders: of the training frames; with ``update: alternately`` two, of one half each: weights, theta.
+        loaders: of the training frames; with ``update: alternately`` two, of one half each: weights, logits.
         resource: what architectures cost.
-        costs: the same costs, to be narrowed as candidates are removed.
+        costs: the same costs, to be told after every step.
+        judge: makes what judges paths once the steps are done; called when first needed.
     """
 
     def __init__(
         self,
         supernet: Supernet,
-        recipe: SearchRecipe,
+        recipe: GumbelRecipe,
         loaders: Sequence[TrainLoader],
-        resource: ResourceLoss,
+        penalty: BudgetPenalty,
         costs: ExpectedCosts,
-        loss: SegmentationLoss,
+        loss: Loss,
         ranks: Ranks,
+        judge: Callable[[], PathJudge],
     ) -> None:
         self.supernet, self.recipe, self.ranks = supernet, recipe, ranks
-        self._loaders, self._resource, self._costs = loaders, resource, costs
-        self._losses = _Losses(supernet, loss, resource)
+        self._loaders, self._penalty, self._costs = loaders, penalty, costs
+        self._make_judge = judge
+        self._judge: PathJudge | None = None
+        self._losses = _Losses(supernet, loss, penalty)
         self._losses.sampled_cost = recipe.cost == "sampled"
         self._losses.dtype = DTYPES[recipe.precision]
         self._first_candidates = [len(position.candidates) for position in supernet.space.positions]
@@ -103,12 +89,14 @@ class SupernetSearch:
             weight_decay=recipe.weights.weight_decay,
             foreach=True,  # two thousand small tensors: one by one they take longer than their arithmetic
         )
-        self.theta = torch.optim.Adam(
-            supernet.theta_parameters(), lr=recipe.theta.learning_rate, betas=recipe.theta.betas
+        self.logits = torch.optim.Adam(
+            supernet.logit_parameters(), lr=recipe.logits.learning_rate, betas=recipe.logits.betas
         )
         self.epoch = self.batch = 0  # the next ones
         self.removed: list[tuple[int, int, str]] = []  # epoch, position, candidate
         self._wrap()
+
+    curves = ("loss", "temperature", "resource_weight", "entropy", "candidates")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -160,12 +148,12 @@ class SupernetSearch:
         together = len(found) == 1
         optimizers: list[torch.optim.Optimizer] = [self.weights]
         if searching and together:
-            optimizers.append(self.theta)
+            optimizers.append(self.logits)
         loss = self._descend(found[0], optimizers, step, part=0, priced=searching and together)
         if searching and not together:
-            self._descend(found[1], [self.theta], step, part=1, priced=True)
+            self._descend(found[1], [self.logits], step, part=1, priced=True)
         if searching:
-            self._resource.update(self.supernet.probabilities())
+            self._penalty.update(self.supernet.by_decision(self.supernet.probabilities()))
             self._prune(epoch)
         self._check(loss, epoch, step)
         return self._progress(epoch, step, loss)
@@ -182,7 +170,7 @@ class SupernetSearch:
         images, labels = (tensor.to(self.ranks.device, non_blocking=True) for tensor in batch)
         images = images.contiguous(memory_format=torch.channels_last)
         self.weights.zero_grad(set_to_none=True)
-        self.theta.zero_grad(set_to_none=True)
+        self.logits.zero_grad(set_to_none=True)
         compiling = _compiler_explained() if self.recipe.compile else contextlib.nullcontext()
         with self.ranks.watched(), compiling:
             task, total = self._module(images, labels, lambda: self._draw(len(images), step, part), priced)
@@ -228,9 +216,8 @@ class SupernetSearch:
             group["lr"] = rate
 
     def _prune(self, epoch: int) -> None:
-        removed = self.supernet.prune(self.recipe.remove_below, optimizers=(self.weights, self.theta))
+        removed = self.supernet.prune(self.recipe.remove_below, optimizers=(self.weights, self.logits))
         if removed:
-            self._costs.narrow(self.supernet.candidates)
             self.removed += [(epoch, position, name) for position, name in removed]
             self._wrap()
 
@@ -250,16 +237,51 @@ class SupernetSearch:
             float(-(p * p.clamp_min(1e-12).log()).sum()) / math.log(count) if count > 1 else 0.0
             for p, count in zip(probabilities, self._first_candidates, strict=True)
         ]
+        costs = self._costs.all(self.supernet.by_decision(probabilities))
+        values = {
+            "loss": loss,
+            "temperature": self.temperature(step),
+            "resource_weight": self._penalty.resource_weight,
+            "entropy": sum(shares) / len(shares),
+            "candidates": sum(map(len, self.supernet.candidates)),
+        }
         return Progress(
             epoch=epoch,
-            step=step,
-            loss=loss,
-            expected={name: float(self._costs(name, probabilities)) for name in self._costs.names},
-            alpha=self._resource.alpha,
-            temperature=self.temperature(step),
-            entropy=sum(shares) / len(shares),
-            left=sum(map(len, self.supernet.candidates)),
+            step=step + 1,
+            ends_epoch=(step + 1) % self.steps_per_epoch == 0,
+            values=values,
+            expected={name: float(value) for name, value in costs.items()},
+            said=f"epoch {epoch + 1} of {self.recipe.all_epochs}, loss {loss:.3f}, "
+            f"temperature {values['temperature']:.2f}, entropy {values['entropy']:.0%}, "
+            f"{values['candidates']} candidates left",
         )
+
+    def propose(self, count: int, seed: int) -> list[Genotype]:
+        """Drawn from the final distribution, the likeliest network first."""
+        probabilities = [p.detach().cpu().tolist() for p in self.supernet.probabilities()]
+        networks = draw_networks(probabilities, self.supernet.candidates, count, seed)
+        return [self.supernet.space.from_short_form(network) for network in networks]
+
+    def score(self, genotype: Genotype) -> float:
+        """Of the network's path through the supernet."""
+        if self._judge is None:
+            self._judge = self._make_judge()
+        return self._judge.score(genotype)
+
+    @torch.no_grad()
+    def summary(self) -> dict[str, Any]:
+        """The final distribution, what it costs, and the candidates that were removed on the way."""
+        supernet, probabilities = self.supernet, self.supernet.probabilities()
+        costs = self._costs.all(supernet.by_decision(probabilities))
+        rows = zip(supernet.candidates, probabilities, strict=True)
+        return {
+            "expected": {name: float(value) for name, value in costs.items()},
+            "choices": [dict(zip(names, p.cpu().tolist(), strict=True)) for names, p in rows],
+            "removed": [
+                {"epoch": epoch, "position": position, "candidate": name}
+                for epoch, position, name in self.removed
+            ],
+        }
 
     def state(self) -> dict[str, Any]:
         """Of tensors and plain data."""
@@ -269,19 +291,18 @@ class SupernetSearch:
             "candidates": [list(names) for names in self.supernet.candidates],
             "supernet": self.supernet.state_dict(),
             "weights": self.weights.state_dict(),
-            "theta": self.theta.state_dict(),
-            "alpha": self._resource.alpha,
+            "logits": self.logits.state_dict(),
+            "resource_weight": self._penalty.resource_weight,
             "removed": [list(entry) for entry in self.removed],
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """What ``state`` gave, into a search whose supernet was made with the candidates left then."""
         self.supernet.load_state_dict(state["supernet"])
         self.weights.load_state_dict(state["weights"])
-        self.theta.load_state_dict(state["theta"])
-        self._costs.narrow(self.supernet.candidates)
-        if self._resource.controller:
-            self._resource.controller.alpha = state["alpha"]
+        self.logits.load_state_dict(state["logits"])
+        if self._penalty.controller:
+            self._penalty.controller.resource_weight = state["resource_weight"]
         self.removed = [(epoch, position, name) for epoch, position, name in state["removed"]]
         self.epoch, self.batch = state["epoch"], state["batch"]
         self._wrap()

@@ -1,13 +1,14 @@
 """How to search, as data: a YAML file, read strictly."""
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from search.errors import InvalidRecipe
-from search.training.recipe import CrossEntropy, Loss
+from search.tasks.segmentation_recipe import CrossEntropy, LossSettings
 from targets.support.strict_yaml import (
     Positive,
     Section,
@@ -30,8 +31,8 @@ class WeightsOptimizer(Section):
     weight_decay: float = Field(default=1e-5, ge=0)
 
 
-class ThetaOptimizer(Section):
-    """Adam of theta, whose gradients come from few of the candidates at a time."""
+class LogitsOptimizer(Section):
+    """Adam of the architecture's logits, whose gradients come from few of the candidates at a time."""
 
     learning_rate: Positive = 0.02
     betas: Annotated[tuple[float, float], Field(strict=False)] = (0.5, 0.999)
@@ -65,15 +66,15 @@ class Judging(Section):
     calibration_batches: int = Field(default=4, ge=0)
 
 
-class SearchRecipe(Section):
+class GumbelRecipe(Section):
     """Of a Gumbel-softmax search.
 
     Attributes:
         kind: tells it from a recipe of training.
         crop, scale, flip, colour: see ``search.data.loaders.Augmentation``.
         batch_size: over all processes.
-        epochs: of which the first ``warmup_epochs`` train weights alone, theta staying as it is.
-        update: weights and theta ``together`` from the same batch (the paper), or ``alternately`` from the
+        epochs: of which the first ``warmup_epochs`` train weights alone, the logits staying as they are.
+        update: weights and logits ``together`` from the same batch (the paper), or ``alternately`` from the
             two halves of the training frames (FBNet, DARTS).
         temperature: first and last.
         draws: a Gumbel sample for each ``image`` (the authors' code) or one for the ``batch``.
@@ -81,7 +82,8 @@ class SearchRecipe(Section):
             (the authors' code).
         remove_below: probability under which a candidate is removed for good.
         paths: candidates of a position that are evaluated in a step; all when null.
-        alpha: weight of the resource loss; at first where a budget is given.
+        logits, resource_weight: in files also ``theta`` and ``alpha``, as the paper calls them; the weight is
+            that of the resource loss, at first where a budget is given.
         loss: as in training.
         form, checkpointing, precision: how the supernet is computed, see ``search.supernet``.
         compile: whether PyTorch's compiler makes the passes over the fused form's hidden maps. On one core of
@@ -103,15 +105,17 @@ class SearchRecipe(Section):
     epochs: int = Field(ge=1)
     warmup_epochs: int = Field(default=0, ge=0)
     update: Literal["together", "alternately"] = "together"
-    loss: Loss = CrossEntropy(kind="cross_entropy")
+    loss: LossSettings = CrossEntropy(kind="cross_entropy")
     weights: WeightsOptimizer = WeightsOptimizer()
-    theta: ThetaOptimizer = ThetaOptimizer()
+    logits: Annotated[LogitsOptimizer, Field(validation_alias=AliasChoices("logits", "theta"))] = (
+        LogitsOptimizer()
+    )
     temperature: Annotated[tuple[Positive, Positive], Field(strict=False)] = (5.0, 1.0)
     draws: Literal["image", "batch"] = "image"
     cost: Literal["expected", "sampled"] = "expected"
     remove_below: float = Field(default=0.005, ge=0, lt=0.5)
     paths: int | None = Field(default=None, ge=1)
-    alpha: float = 0.1
+    resource_weight: Annotated[float, Field(validation_alias=AliasChoices("resource_weight", "alpha"))] = 0.1
     form: Literal["fused", "plain"] = "fused"
     checkpointing: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -120,30 +124,28 @@ class SearchRecipe(Section):
     judging: Judging = Judging()
 
     @property
+    def networks(self) -> int:
+        """Judged after the search."""
+        return self.judging.networks
+
+    @property
     def all_epochs(self) -> int:
         """Those of the search, and those of paths after it."""
         return self.epochs + self.path_training.epochs
 
-    def changed(
-        self,
-        *,
-        epochs: int | None = None,
-        seed: int | None = None,
-        paths: int | None = None,
-        alpha: float | None = None,
-        networks: int | None = None,
-    ) -> "SearchRecipe":
-        """With what is not None instead. Raises InvalidRecipe where that does not fit together."""
-        changes = {"epochs": epochs, "seed": seed, "paths": paths, "alpha": alpha}
-        document = self.model_dump() | {name: value for name, value in changes.items() if value is not None}
-        if networks is not None:
-            document["judging"] = document["judging"] | {"networks": networks}
-        return parse_document(
-            document, f"recipe {self.name}, with the options given", SearchRecipe, InvalidRecipe
-        )
+    def changed(self, changes: Mapping[str, Any]) -> "GumbelRecipe":
+        """With other epochs, seed, paths, resource_weight, or networks to judge.
+
+        Raises InvalidRecipe for other keys, and where they do not fit together.
+        """
+        document = self.model_dump() | {n: v for n, v in changes.items() if n != "networks"}
+        if "networks" in changes:
+            document["judging"] = document["judging"] | {"networks": changes["networks"]}
+        where = f"recipe {self.name}, with the options given"
+        return parse_document(document, where, GumbelRecipe, InvalidRecipe)
 
     @model_validator(mode="after")
-    def _orders(self) -> "SearchRecipe":
+    def _orders(self) -> "GumbelRecipe":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs: none is left to search in"
@@ -155,16 +157,20 @@ class SearchRecipe(Section):
         return self
 
 
-def list_search_recipes() -> list[str]:
+def list_recipes() -> list[str]:
     """Names of the shipped ones, in alphabetical order."""
     return yaml_names(_FILES)
 
 
-def load_search_recipe(source: str | Path) -> SearchRecipe:
+def load_recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> GumbelRecipe:
     """A recipe by name (``camvid``) or from a YAML file of the user's.
+
+    Args:
+        changes: see ``GumbelRecipe.changed``.
 
     Raises:
         InvalidRecipe: no such name or file, not YAML, or unlike the schema: every fault in one message.
     """
     text, where = named_yaml(source, "search recipe", _FILES, InvalidRecipe)
-    return parse_yaml(text, where, SearchRecipe, InvalidRecipe)
+    recipe = parse_yaml(text, where, GumbelRecipe, InvalidRecipe)
+    return recipe.changed(changes) if changes else recipe

@@ -1,4 +1,4 @@
-"""Meets a budget by adapting alpha, the weight of the resource loss."""
+"""Meets a budget by adapting the weight of the resource loss."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 class BudgetController:
     """Method of multipliers for ``expected cost = budget``.
 
-    The loss is ``cross-entropy + alpha * mix + stiffness / 2 * excess^2`` with ``excess`` the expected cost
-    over the budget, less 1, and ``mix`` what the search pays for, which rises with it. After every step alpha
-    moves along the excess. The quadratic term damps: alpha alone would swing around the budget (Nocedal and
-    Wright, "Numerical Optimization", chapter 17).
+    The loss is ``cross-entropy + weight * mix + stiffness / 2 * excess^2`` with ``excess`` the expected cost
+    over the budget, less 1, and ``mix`` what the search pays for, which rises with it. After every step the
+    weight moves along the excess. The quadratic term damps: the weight alone would swing around the budget
+    (Nocedal and Wright, "Numerical Optimization", chapter 17).
 
-    Both sides are held: an alpha below 0 pays for using what is left, since among networks that meet a budget
+    Both sides are held: a weight below 0 pays for using what is left, since among networks that meet a budget
     the dearer ones are mostly the more accurate.
 
     Attributes:
         budget: in the unit of the cost.
-        alpha: at first as given; part of the state that a resumed search needs.
-        gain: change of alpha a step, for an excess of 1.
+        resource_weight: at first as given; part of the state that a resumed search needs.
+        gain: change of the weight a step, for an excess of 1.
         stiffness: of the quadratic term.
     """
 
     budget: float
-    alpha: float = 0.0
+    resource_weight: float = 0.0
     gain: float = 0.8
     stiffness: float = 40.0
     limit: float = 20.0
@@ -34,5 +34,5 @@ class BudgetController:
 
     def update(self, cost: float) -> None:
         """After a step, with the expected cost that it left."""
-        moved = self.alpha + self.gain * self.excess(cost)
-        self.alpha = min(max(moved, -self.limit), self.limit)
+        moved = self.resource_weight + self.gain * self.excess(cost)
+        self.resource_weight = min(max(moved, -self.limit), self.limit)

@@ -1,95 +1,64 @@
-"""Expected cost of a distribution over architectures, differentiable, and the loss made of it."""
+"""Expected costs of a distribution over networks, differentiable: marginals of parts times their prices."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from search.costs.objectives import OBJECTIVES
 from search.costs.space_costs import SpaceCosts
-from search.problem.goal import Budget, Mix
-from search.strategies.penalties.budget_controller import BudgetController
+
+
+class Penalty(Protocol):
+    """What a search pays for costs, as a part of its loss."""
+
+    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Scalar, differentiable in the probabilities of each decision's options."""
+
+    def update(self, probabilities: Mapping[str, Tensor]) -> None:
+        """After a step, with what it left."""
 
 
 class ExpectedCosts:
-    """Mean costs of a distribution over architectures, from a ``SpaceCosts``; of ``names``.
+    """Mean costs of a distribution over networks, from a ``SpaceCosts``; of ``names``.
 
-    Of a peak, the largest of the means: what is differentiable, and little below the mean of the largest.
+    Of a peak, the largest of the means of slots: what is differentiable, and little below the mean of the
+    largest.
     """
 
     def __init__(self, costs: SpaceCosts, names: Sequence[str], device: torch.device | None = None) -> None:
-        self.names = tuple(names)
-        self._full = {name: costs.table(name) for name in names}
-        self._columns = costs.candidates
-        self._fixed = {name: costs.fixed(name) for name in names}
-        self._device = device
-        self.narrow(self._columns)
+        self.names, self._space = tuple(names), costs.space
+        prices = {name: costs.prices(name) for name in names}
+        self._prices = {n: torch.tensor(p, dtype=torch.float32, device=device) for n, p in prices.items()}
+        self._beyond = {name: costs.beyond(name) for name in names}
+        self._parts = [part.name for part in costs.parts]
+        slots = [part.slot or part.name for part in costs.parts]
+        order = {slot: index for index, slot in enumerate(dict.fromkeys(slots))}
+        self._slots = torch.tensor([order[slot] for slot in slots], device=device)
+        self._count = len(order)
 
-    def narrow(self, candidates: Sequence[Sequence[str]]) -> None:
-        """Keep these candidates of each position, in this order."""
-        self._tables: dict[str, list[Tensor]] = {}
-        for name, full in self._full.items():
-            rows = zip(full, self._columns, candidates, strict=True)
-            self._tables[name] = [
-                torch.tensor([row[known.index(c)] for c in left], dtype=torch.float32, device=self._device)
-                for row, known, left in rows
-            ]
+    def __call__(self, name: str, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Expected cost ``name``, a scalar; see ``all``."""
+        return self._one(name, self._runs(probabilities))
 
-    def __call__(self, name: str, probabilities: Sequence[Tensor]) -> Tensor:
-        """Expected cost ``name``: probabilities (candidates) a position, or the mean weights of a batch."""
-        parts = [p @ row for p, row in zip(probabilities, self._tables[name], strict=True)]
+    def all(self, probabilities: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Expected costs by name.
+
+        Args:
+            probabilities: of each decision's options, (options,), or mean weights of a batch.
+        """
+        runs = self._runs(probabilities)
+        return {name: self._one(name, runs) for name in self.names}
+
+    def _runs(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """How often each part runs, (parts,)."""
+        marginals = self._space.marginals(probabilities)
+        always = torch.ones_like(next(iter(marginals.values())))
+        return torch.stack([marginals.get(part, always) for part in self._parts])
+
+    def _one(self, name: str, runs: Tensor) -> Tensor:
+        spent = runs * self._prices[name]
         if OBJECTIVES[name].peak:
-            return torch.stack([*parts, torch.full_like(parts[0], self._fixed[name])]).max()
-        return torch.stack(parts).sum() + self._fixed[name]
-
-    def range(self, name: str) -> tuple[float, float]:
-        """Of the cheapest and the dearest network."""
-        ends = []
-        for end in (torch.min, torch.max):
-            parts = [float(end(row)) for row in self._tables[name]]
-            ends.append(
-                max(*parts, self._fixed[name]) if OBJECTIVES[name].peak else sum(parts) + self._fixed[name]
-            )
-        return ends[0], ends[1]
-
-
-class ResourceLoss:
-    """``alpha * mix`` of expected costs, and what holds a budget.
-
-    The mix counts each cost as a share of the mean network's of the space, so that alpha means the same
-    on every device.
-    """
-
-    def __init__(
-        self,
-        costs: ExpectedCosts,
-        mix: Mix,
-        mean: Mapping[str, float],
-        *,
-        alpha: float,
-        budget: Budget | None,
-    ) -> None:
-        self._costs, self._mix, self._mean, self._alpha = costs, mix, mean, alpha
-        self.budget = budget
-        self.controller = BudgetController(budget.value, alpha) if budget else None
-
-    @property
-    def alpha(self) -> float:
-        """At present: as given, or as the controller has it."""
-        return self.controller.alpha if self.controller else self._alpha
-
-    def __call__(self, probabilities: Sequence[Tensor]) -> Tensor:
-        """Scalar, differentiable in the probabilities."""
-        shares = self._mix.weights.items()
-        mix = sum(weight * self._costs(name, probabilities) / self._mean[name] for name, weight in shares)
-        loss = self.alpha * torch.as_tensor(mix)
-        if self.controller and self.budget:
-            excess = self._costs(self.budget.name, probabilities) / self.budget.value - 1
-            loss = loss + self.controller.stiffness / 2 * excess**2
-        return loss
-
-    @torch.no_grad()
-    def update(self, probabilities: Sequence[Tensor]) -> None:
-        """After a step: the controller looks at what the distribution costs now."""
-        if self.controller and self.budget:
-            self.controller.update(float(self._costs(self.budget.name, probabilities)))
+            return spent.new_zeros(self._count).index_add(0, self._slots, spent).max()
+        return spent.sum() + self._beyond[name]

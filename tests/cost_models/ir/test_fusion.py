@@ -15,7 +15,7 @@ from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
+from search.spaces.camera import segmentation_head
 from search.spaces.chain import ChainSpace
 from search.spaces.registry import SPACES, get_space
 from search.spaces.space import Part
@@ -87,12 +87,12 @@ def test_blocks_are_cut_as_tvm_fuses_them() -> None:
 @pytest.mark.parametrize("space", SPACES)
 def test_fixed_parts_are_cut_as_tvm_fuses_them(space: str, size: Resolution) -> None:
     """Also where the decoder's pooled map has more than one column, so that enlarging it is no broadcast."""
-    assert differences(get_space(space).fixed_parts(size, 19)) == []
+    assert differences(get_space(space).fixed_parts(size, segmentation_head(19))) == []
 
 
 @pytest.mark.parametrize("name", ["squeezenas-lat-small", "mobilenetv3-small-seg"])
 def test_a_deployed_network_is_cut_as_tvm_fuses_it(name: str) -> None:
-    graph = camera_network(load_architecture(name).network())
+    graph = load_architecture(name).camera_network()
     assert differences([Part(name, graph, {"frame": (1, *SIZE, 3)})]) == []
 
 
@@ -124,7 +124,7 @@ def test_the_identity_is_no_kernel() -> None:
 
 
 def test_work_of_kernels_is_that_of_the_graph() -> None:
-    graph = camera_network(load_architecture("squeezenas-lat-small").network())
+    graph = load_architecture("squeezenas-lat-small").camera_network()
     inputs = {"frame": (1, 1024, 2048, 3)}
     kernels = split_into_kernels(graph, inputs)
     assert sum(kernel.macs for kernel in kernels) == graph.macs(inputs)
@@ -164,7 +164,7 @@ def test_distinct_kernels_have_distinct_keys() -> None:
     kernels = {
         kernel
         for space in SPACES.values()
-        for part in [*distinct_blocks(space), *space.fixed_parts(SIZE, 19)]
+        for part in [*distinct_blocks(space), *space.fixed_parts(SIZE, segmentation_head(19))]
         for kernel in split_into_kernels(part.graph, part.inputs)
     }
     assert len({kernel.key for kernel in kernels}) == len(kernels) > 300

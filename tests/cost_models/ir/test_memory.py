@@ -114,7 +114,7 @@ def test_a_compiled_block_takes_what_is_planned() -> None:
     ],
 )
 def test_a_compiled_network_takes_what_is_planned(name: str) -> None:
-    network, inputs = camera_network(load_architecture(name).network()), {"frame": (1, 64, 128, 3)}
+    network, inputs = load_architecture(name).camera_network(), {"frame": (1, 64, 128, 3)}
     planned = planned_bytes(network, inputs)
     assert compiled_plan(network, inputs) == planned - 64 * 128 * 3
     assert peak_bytes(network, inputs) < planned < 2 * peak_bytes(network, inputs)

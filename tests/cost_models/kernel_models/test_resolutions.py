@@ -4,6 +4,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.resolutions import Size, frame_sizes, frames_of
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 
 from ..some_kernels import convolution, depthwise, frame, relu
@@ -51,7 +52,7 @@ def test_every_kernel_of_a_space_is_found_in_the_resolutions_that_have_it(name: 
     sizes = (Resolution(256, 512), Resolution(360, 480), Resolution(512, 1024))
     users: dict[Kernel, set[Size]] = {}
     for size in sizes:
-        for kernel in space_kernels(get_space(name), size):
+        for kernel in space_kernels(get_space(name), size, segmentation_head(19)):
             users.setdefault(kernel, set()).add((size.height, size.width))
     found = frames_of(list(users))
     wrong = [

@@ -42,7 +42,7 @@ from cost_models.tuning.effort import Effort
 from cost_models.tvm_import import relax, tvm
 from search.architecture import load_architecture
 from search.resolution import Resolution
-from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD, camera_network
+from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD, segmentation_head
 from search.spaces.registry import get_space
 from search.spaces.space import Part
 from targets import Target, load_target
@@ -140,7 +140,7 @@ def test_classes_are_those_of_the_largest_value_and_the_first_of_equals() -> Non
 
 
 def test_onnx_holds_float16_between_frame_and_classes() -> None:
-    graph = camera_network(load_architecture("squeezenas-mac-small").network())
+    graph = load_architecture("squeezenas-mac-small").camera_network()
     model = onnx.shape_inference.infer_shapes(to_onnx(graph, {"frame": (1, *SIZE, 3)}, dtype="float16"))
     kinds = Counter(value.type.tensor_type.elem_type for value in model.graph.value_info)
     kind = onnx.TensorProto
@@ -192,8 +192,8 @@ def some_parts() -> Iterator[Part]:
         if (index, candidate) in wanted:
             yield part
     for name in ("small", "mobilenetv3-small"):
-        yield from get_space(name).fixed_parts(SIZE, 19)
-    network = camera_network(load_architecture("mobilenetv3-small-seg").network())
+        yield from get_space(name).fixed_parts(SIZE, segmentation_head(19))
+    network = load_architecture("mobilenetv3-small-seg").camera_network()
     yield Part("network", network, {"frame": (1, *SIZE, 3)})
 
 
@@ -222,7 +222,7 @@ def test_a_kernel_has_a_module_in_each_type() -> None:
 
 def test_networks_in_float32_are_lowered_as_tvm_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Schedules are on record for these very modules."""
-    graph = camera_network(load_architecture("mobilenetv3-small-seg").network())
+    graph = load_architecture("mobilenetv3-small-seg").camera_network()
     model = to_onnx(graph, {"frame": (1, *SIZE, 3)})
     with_pass = Counter(kernel.hash for kernel in kernels(lower(model, TARGET)).values())
     monkeypatch.setattr(lowering, "sums_in_float32", relax.transform.LegalizeOps)

@@ -17,7 +17,7 @@ from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import list_architectures, load_architecture
 from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES, get_space
 from search.spaces.space import Part
 
@@ -101,7 +101,11 @@ def test_every_block_agrees(space: str, size: str) -> None:
 @pytest.mark.parametrize("size", ["64x128", "65x97", "129x64"])
 @pytest.mark.parametrize("space", SPACES)
 def test_stem_head_and_decoder_agree(space: str, size: str) -> None:
-    parts = [p for p in get_space(space).fixed_parts(Resolution.parse(size), 19) if p.name != "classes"]
+    parts = [
+        p
+        for p in get_space(space).fixed_parts(Resolution.parse(size), segmentation_head(19))
+        if p.name != "classes"
+    ]
     assert {"frame", "stem", "decoder"} <= {part.name for part in parts}
     errors = {part.name: difference(part.graph, part.inputs) for part in parts}
     assert {name: error for name, error in errors.items() if error > TOLERANCE} == {}
@@ -109,7 +113,9 @@ def test_stem_head_and_decoder_agree(space: str, size: str) -> None:
 
 def test_classes_agree() -> None:
     graph = next(
-        p.graph for p in SPACES["squeezenas-small"].fixed_parts(Resolution(64, 64), 19) if p.name == "classes"
+        p.graph
+        for p in SPACES["squeezenas-small"].fixed_parts(Resolution(64, 64), segmentation_head(19))
+        if p.name == "classes"
     )
     shapes = {"x": (2, 19, 9, 11)}
     inputs = random_inputs(graph, shapes)
@@ -128,7 +134,7 @@ def test_whole_networks_agree(name: str, size: str) -> None:
 
 
 def test_the_camera_network_takes_frames_and_gives_classes() -> None:
-    graph = camera_network(load_architecture("squeezenas-mac-small").network())
+    graph = load_architecture("squeezenas-mac-small").camera_network()
     shapes = {"frame": (2, 65, 97, 3)}
     inputs = random_inputs(graph, shapes)
     (ours,), (theirs,) = run_onnx(to_onnx(graph, shapes), inputs), run_torch(graph, inputs)

@@ -18,7 +18,6 @@ from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
 from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
 
 from ..onnx_models import CONV, MAP, WEIGHTS, imported, ints, model, node, random
 
@@ -38,7 +37,7 @@ def kernels_of(network: Imported) -> list[Kernel]:
 @pytest.mark.parametrize("size", [SIZE, Resolution(65, 97), Resolution(1024, 2048)])
 def test_our_networks_come_back_with_the_kernels_that_tables_hold(name: str, size: Resolution) -> None:
     architecture = load_architecture(name)
-    camera = to_onnx(camera_network(architecture.network()), {"frame": (1, *size, 3)})
+    camera = to_onnx(architecture.camera_network(), {"frame": (1, *size, 3)})
     network = from_onnx(camera, name="camera.onnx")
     assert network.inputs == {"frame": (1, *size, 3)}
     assert network.size == size
@@ -55,7 +54,7 @@ def test_our_network_from_a_float_image() -> None:
 
 
 def test_a_network_in_float16_has_the_same_kernels() -> None:
-    graph = camera_network(load_architecture("squeezenas-lat-small").network())
+    graph = load_architecture("squeezenas-lat-small").camera_network()
     inputs = {"frame": (1, *SIZE, 3)}
     both = [from_onnx(to_onnx(graph, inputs, dtype=d), name=d) for d in ("float32", "float16")]
     assert keys(kernels_of(both[0])) == keys(kernels_of(both[1]))

@@ -18,7 +18,7 @@ from search.costs.kernel_table import (
     space_kernels,
 )
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
+from search.spaces.camera import segmentation_head
 from search.spaces.chain import ChainSpace
 from search.spaces.registry import SPACES, get_space
 from search.spaces.space import Part
@@ -38,7 +38,7 @@ def table_of(
     """Three samples a kernel around ``seconds``; none for kernels whose label holds ``without``."""
     rows = {
         kernel.key: Row("tuned" if kernel.kind == "depthwise" else "default", 4, (0.9 * s, s, 1.2 * s))
-        for kernel in space_kernels(space, size, classes)
+        for kernel in space_kernels(space, size, segmentation_head(classes))
         if without not in kernel.label
         for s in (seconds(kernel),)
     }
@@ -56,7 +56,7 @@ def table() -> LatencyTable:
 
 @pytest.fixture(scope="module")
 def costs(table: LatencyTable) -> CostTable:
-    return cost_table(table, SMALL, SIZE)
+    return cost_table(table, SMALL, SIZE, segmentation_head(19))
 
 
 def test_table_has_every_position_and_every_candidate(costs: CostTable) -> None:
@@ -102,7 +102,7 @@ def test_a_networks_kernels_are_those_of_its_entries(name: str) -> None:
     space = architecture.search_space
     measured = table_of(space)
     latency = estimate(architecture, measured, SIZE)
-    costs = cost_table(measured, space, SIZE)
+    costs = cost_table(measured, space, SIZE, segmentation_head(19))
     chosen = [row[block] for row, block in zip(costs.blocks, architecture.blocks, strict=True)]
     entries = [entry for entry in (*chosen, *costs.fixed.values()) if entry is not None]
     assert len(entries) == len(space.positions) + len(costs.fixed)
@@ -113,7 +113,7 @@ def test_a_networks_kernels_are_those_of_its_entries(name: str) -> None:
     # first block which is a projecting skip joins the stem.
     first = space.positions[0]
     joined = architecture.blocks[0] == "skip" and first.in_channels != first.out_channels
-    whole = split_into_kernels(camera_network(architecture.network()), {"frame": (1, *SIZE, 3)})
+    whole = split_into_kernels(architecture.camera_network(), {"frame": (1, *SIZE, 3)})
     assert latency.kernels == len(whole) + joined
     assert latency.median_s == pytest.approx(sum(map(seconds, whole)), rel=0.02 if joined else 1e-9)
 
@@ -121,17 +121,17 @@ def test_a_networks_kernels_are_those_of_its_entries(name: str) -> None:
 def test_kernels_of_a_network_are_those_of_its_parts_where_blocks_could_fuse_with_one_another() -> None:
     architecture = Architecture(space="squeezenas-small", blocks=["skip"] * len(SMALL.positions))
     parts = [part for _, name, part in SMALL.blocks(SIZE) if name == "skip"]
-    parts += SMALL.fixed_parts(SIZE, 19)
+    parts += SMALL.fixed_parts(SIZE, segmentation_head(19))
     expected = [kernel.key for part in parts for kernel in split_into_kernels(part.graph, part.inputs)]
     kernels = [kernel.key for kernel in network_kernels(architecture, SIZE)]
     assert sorted(kernels) == sorted(expected)
-    whole = split_into_kernels(camera_network(architecture.network()), {"frame": (1, *SIZE, 3)})
+    whole = split_into_kernels(architecture.camera_network(), {"frame": (1, *SIZE, 3)})
     assert len(kernels) > len(whole)
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_kernels_of_a_space_are_named_once_and_know_their_users(name: str) -> None:
-    users = space_kernels(SPACES[name], SIZE)
+    users = space_kernels(SPACES[name], SIZE, segmentation_head(19))
     assert len({kernel.key for kernel in users}) == len(users)
     parts: set[str] = set().union(*users.values())
     assert {"frame", "stem", "decoder", "classes"} <= parts
@@ -144,14 +144,14 @@ def test_kernels_of_a_space_are_named_once_and_know_their_users(name: str) -> No
 
 
 def test_number_of_classes_changes_the_decoder_alone() -> None:
-    nineteen, eleven = (set(space_kernels(SMALL, SIZE, classes)) for classes in (19, 11))
-    users = space_kernels(SMALL, SIZE, 11)
+    nineteen, eleven = (set(space_kernels(SMALL, SIZE, segmentation_head(classes))) for classes in (19, 11))
+    users = space_kernels(SMALL, SIZE, segmentation_head(11))
     assert {part for kernel in eleven - nineteen for part in users[kernel]} == {"decoder", "classes"}
 
 
 def test_hole_is_none_and_never_a_guess() -> None:
     holey = table_of(SMALL, without="dw5x5")
-    costs = cost_table(holey, SMALL, SIZE)
+    costs = cost_table(holey, SMALL, SIZE, segmentation_head(19))
     for row in costs.blocks:
         assert {name for name, entry in row.items() if entry is None} == {
             name for name in row if name.startswith("k5")
@@ -192,7 +192,7 @@ def where(part: Part) -> tuple[int, str]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_sample_of_blocks_is_spread_over_positions_and_candidates(seed: int) -> None:
-    sample = sample_blocks(SMALL, SIZE, 10, seed)
+    sample = sample_blocks(SMALL, SIZE, segmentation_head(19), 10, seed)
     indices, candidates = zip(*map(where, sample), strict=True)
     assert [index // 2 for index in indices] == list(range(10))  # one of every two of the 20 positions
     assert len(set(candidates)) == 10
@@ -201,7 +201,7 @@ def test_sample_of_blocks_is_spread_over_positions_and_candidates(seed: int) -> 
 
 def test_sample_of_blocks_depends_on_the_seed_alone() -> None:
     def names(seed: int) -> list[str]:
-        return [part.name for part in sample_blocks(SMALL, SIZE, 6, seed)]
+        return [part.name for part in sample_blocks(SMALL, SIZE, segmentation_head(19), 6, seed)]
 
     assert names(3) == names(3)
     assert names(3) != names(4)
@@ -210,10 +210,10 @@ def test_sample_of_blocks_depends_on_the_seed_alone() -> None:
 @pytest.mark.parametrize("name", SPACES)
 def test_largest_sample_holds_every_block_once_and_never_the_identity(name: str) -> None:
     space = SPACES[name]
-    sample = sample_blocks(space, SIZE, 1000)
+    sample = sample_blocks(space, SIZE, segmentation_head(19), 1000)
     different = {(part.graph, part.inputs["x"]) for _, _, part in space.blocks(SIZE)}
     assert len(sample) == len({(part.graph, part.inputs["x"]) for part in sample})
     assert {(part.graph, part.inputs["x"]) for part in sample} == {
         (graph, shape) for graph, shape in different if split_into_kernels(graph, {"x": shape})
     }
-    assert sample_blocks(space, SIZE, 0) == []
+    assert sample_blocks(space, SIZE, segmentation_head(19), 0) == []

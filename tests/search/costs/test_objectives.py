@@ -4,11 +4,10 @@ import pytest
 
 from search.architecture import load_architecture
 from search.costs.objectives import OBJECTIVES, count, shown
-from search.spaces.camera import camera_network
 
 
 def test_counts_of_a_published_network() -> None:
-    graph = camera_network(load_architecture("squeezenas-lat-small").network())
+    graph = load_architecture("squeezenas-lat-small").camera_network()
     found = count(graph, {"frame": (1, 1024, 2048, 3)})
     assert list(found) == [name for name in OBJECTIVES if name in found]
     assert found["macs"] / 1e9 == pytest.approx(4.47, abs=0.005)  # table 1 of the paper

@@ -7,7 +7,7 @@ from cost_models.ir.ops import Shape
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.errors import InvalidArchitecture, UnknownCandidate, UnknownSpace
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
+from search.spaces.camera import camera_network, segmentation_head
 from search.spaces.registry import SPACES, get_space
 from search.spaces.space import Part
 from search.spaces.squeezenas import SQUEEZENAS_CANDIDATES
@@ -86,7 +86,7 @@ def test_macs_of_blocks(name: str, position: int, candidate: str, mmacs: float) 
 def parts_of(architecture: Architecture) -> list[Part]:
     space = architecture.search_space
     chosen = [part for i, candidate, part in space.blocks(FULL) if architecture.blocks[i] == candidate]
-    return [*chosen, *space.fixed_parts(FULL, architecture.num_classes)]
+    return [*chosen, *space.fixed_parts(FULL, segmentation_head(architecture.num_classes))]
 
 
 @pytest.mark.parametrize("name", list_architectures())
@@ -101,7 +101,7 @@ def test_parts_add_up_to_the_network(name: str) -> None:
 def test_kernels_of_parts_are_those_of_the_deployed_network(name: str) -> None:
     architecture = load_architecture(name)
     apart = Counter(k for part in parts_of(architecture) for k in split_into_kernels(part.graph, part.inputs))
-    network = camera_network(architecture.network())
+    network = architecture.camera_network()
     whole = Counter(split_into_kernels(network, {"frame": (1, *FULL, 3)}))
     only_apart = [kernel.label for kernel in apart - whole]
     only_whole = [kernel.label for kernel in whole - apart]
@@ -122,7 +122,10 @@ def test_positions_of_networks_for_comparison_offer_one_block() -> None:
 
 
 def test_fixed_parts_in_order() -> None:
-    names = {name: [part.name for part in get_space(name).fixed_parts(FULL, 19)] for name in SEARCHED}
+    names = {
+        name: [part.name for part in get_space(name).fixed_parts(FULL, segmentation_head(19))]
+        for name in SEARCHED
+    }
     assert names == {
         "small": ["frame", "stem", "head", "decoder", "classes"],
         "large": ["frame", "stem", "decoder", "classes"],

@@ -2,6 +2,7 @@ import pytest
 
 from cost_models.ir.ops import AvgPool2d, Conv2d, Resize, Shape
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.decoders import DECODERS, aspp, lraspp
 from search.spaces.registry import SPACES
 
@@ -58,5 +59,9 @@ def test_aspp_at_full_resolution() -> None:
 @pytest.mark.parametrize("space", SPACES)
 def test_logits_are_as_large_as_the_image(space: str, size: str) -> None:
     resolution = Resolution.parse(size)
-    part = next(part for part in SPACES[space].fixed_parts(resolution, 11) if part.name == "decoder")
+    part = next(
+        part
+        for part in SPACES[space].fixed_parts(resolution, segmentation_head(11))
+        if part.name == "decoder"
+    )
     assert part.graph.shapes(part.inputs)[part.graph.outputs[0]] == (1, 11, *resolution)

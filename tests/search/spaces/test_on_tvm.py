@@ -16,7 +16,7 @@ from cost_models.tvm_import import relax, tvm
 from search.architecture import list_architectures, load_architecture
 from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from search.spaces.space import Part
 from targets import load_target
@@ -102,7 +102,11 @@ def test_every_distinct_block(space: str) -> None:
 
 @pytest.mark.parametrize("space", [*SQUEEZENAS, "mobilenetv3-small", "mobilenetv3-large"])
 def test_stem_head_and_decoder(space: str) -> None:
-    parts = [p for p in get_space(space).fixed_parts(SMALL, 19) if p.name in ("stem", "head", "decoder")]
+    parts = [
+        p
+        for p in get_space(space).fixed_parts(SMALL, segmentation_head(19))
+        if p.name in ("stem", "head", "decoder")
+    ]
     errors = largest_error(to_onnx(*side_by_side(parts)))
     assert len(errors) == len(parts)
     assert {name: error for name, error in errors.items() if error > TOLERANCE} == {}
@@ -136,7 +140,7 @@ def test_whole_network_at_full_resolution(name: str) -> None:
 
 
 def test_the_camera_network_gives_the_same_classes() -> None:
-    graph = camera_network(load_architecture("squeezenas-mac-small").network())
+    graph = load_architecture("squeezenas-mac-small").camera_network()
     model = to_onnx(graph, {"frame": (1, *SMALL, 3)})
     frame = np.random.default_rng(1).integers(0, 256, (1, *SMALL, 3), dtype=np.uint8)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -8,7 +8,7 @@ import yaml
 
 from cost_models.cost_model import CostModel
 from cost_models.device_models.prior import find_prior
-from search.costs.space_costs import SpaceCosts
+from search.costs.chain_costs import ChainCosts
 from search.data import open_data
 from search.data.frames import Frame, Size, UInt8
 from search.errors import InvalidRecipe
@@ -84,7 +84,7 @@ def task(mix: str = "latency", budget: str | None = None, frames: int = 6, **cha
     splits = {name: tuple(map(Drawn, split)) for name, split in data.splits.items()}
     data = replace(data, splits=splits)
     model = CostModel(target.name, prior=find_prior(target))
-    costs = SpaceCosts.of(model, FIVE, Resolution(64, 128), data.num_classes)
+    costs = ChainCosts.of(model, FIVE, Resolution(64, 128), data.num_classes)
     limit = Budget.parse(budget) if budget else None
     searched = recipe(**changes)
     return SearchTask(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cost_models.cost_model import CostModel
 from cost_models.device_models.prior import find_prior
-from search.costs.space_costs import SpaceCosts
+from search.costs.chain_costs import ChainCosts
 from search.problem.goal import SEARCHED, Budget, Mix
 from search.resolution import Resolution
 from search.spaces.registry import get_space
@@ -16,25 +16,25 @@ from targets import load_target
 
 
 @pytest.fixture(scope="module")
-def costs() -> SpaceCosts:
+def costs() -> ChainCosts:
     target = load_target("jetson-xavier")
     model = CostModel(target.name, prior=find_prior(target))
-    return SpaceCosts.of(model, get_space("small"), Resolution(64, 128), 11)
+    return ChainCosts.of(model, get_space("small"), Resolution(64, 128), 11)
 
 
-def _probabilities(costs: SpaceCosts, seed: int) -> list[Tensor]:
+def _probabilities(costs: ChainCosts, seed: int) -> list[Tensor]:
     random = torch.Generator().manual_seed(seed)
     return [torch.randn(len(names), generator=random).softmax(0) for names in costs.candidates]
 
 
 @pytest.mark.parametrize("name", ["latency", "macs", "params", "bytes"])
-def test_sums_agree_with_the_tables_own(costs: SpaceCosts, name: str) -> None:
+def test_sums_agree_with_the_tables_own(costs: ChainCosts, name: str) -> None:
     probabilities = _probabilities(costs, 0)
     exact = costs.expected([p.double().numpy() for p in probabilities])[name]
     assert float(ExpectedCosts(costs, SEARCHED)(name, probabilities)) == pytest.approx(exact, rel=1e-5)
 
 
-def test_memory_is_a_peak_and_certain_where_the_network_is(costs: SpaceCosts) -> None:
+def test_memory_is_a_peak_and_certain_where_the_network_is(costs: ChainCosts) -> None:
     random = np.random.default_rng(0)
     choices = np.array([[random.integers(len(names)) for names in costs.candidates] for _ in range(5)])
     expected = ExpectedCosts(costs, SEARCHED)
@@ -43,14 +43,14 @@ def test_memory_is_a_peak_and_certain_where_the_network_is(costs: SpaceCosts) ->
         assert float(expected("memory", certain)) == pytest.approx(float(peak))
 
 
-def test_the_range_is_that_of_the_cheapest_and_dearest_network(costs: SpaceCosts) -> None:
+def test_the_range_is_that_of_the_cheapest_and_dearest_network(costs: ChainCosts) -> None:
     least, most = ExpectedCosts(costs, SEARCHED).range("latency")
     table = costs.table("latency")
     ends = [table.argmin(axis=1), table.argmax(axis=1)]
     assert [least, most] == pytest.approx(costs.total(np.stack(ends))["latency"].tolist())
 
 
-def test_removed_candidates_cost_nothing(costs: SpaceCosts) -> None:
+def test_removed_candidates_cost_nothing(costs: ChainCosts) -> None:
     expected = ExpectedCosts(costs, ("latency",))
     left = [[names[2], names[0]] for names in costs.candidates]
     expected.narrow(left)
@@ -60,7 +60,7 @@ def test_removed_candidates_cost_nothing(costs: SpaceCosts) -> None:
     assert float(expected("latency", halves)) == pytest.approx(exact, rel=1e-5)
 
 
-def test_a_mix_counts_shares_of_the_mean_network(costs: SpaceCosts) -> None:
+def test_a_mix_counts_shares_of_the_mean_network(costs: ChainCosts) -> None:
     uniform = [torch.full((len(names),), 1 / len(names)) for names in costs.candidates]
     mean = costs.expected([p.double().numpy() for p in uniform])
     expected = ExpectedCosts(costs, SEARCHED)
@@ -70,7 +70,7 @@ def test_a_mix_counts_shares_of_the_mean_network(costs: SpaceCosts) -> None:
     assert loss.alpha == 0.5  # a given alpha stays
 
 
-def test_over_budget_the_loss_pulls_down_and_alpha_rises(costs: SpaceCosts) -> None:
+def test_over_budget_the_loss_pulls_down_and_alpha_rises(costs: ChainCosts) -> None:
     uniform = [torch.zeros(len(names), requires_grad=True) for names in costs.candidates]
     expected = ExpectedCosts(costs, SEARCHED)
     mean = {name: 1.0 for name in SEARCHED}

@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
+from search.tasks.segmentation_evaluation import evaluate_network
 from torch import Tensor, nn
 
 from search.data import Data
 from search.data.loaders import eval_loader
 from search.networks.segmentation import build_network
-from search.tasks.segmentation_evaluation import evaluate_network
 from search.tasks.segmentation_metrics import confusion_matrix
 
 from ..training.helpers import ARCHITECTURE

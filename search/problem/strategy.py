@@ -1,0 +1,82 @@
+"""What a search strategy is: steps that can be stopped after any of them, then proposals and their scores."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from search.spaces.space import Genotype
+
+
+class SearchRecipe(Protocol):
+    """A strategy's recipe, read strictly from YAML; frozen."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def networks(self) -> int:
+        """How many networks are judged after the last step."""
+
+    def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
+        """All of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search stands after a step.
+
+    Attributes:
+        step: done so far, this one included; ``epoch`` from 0, and whether this step ended it.
+        values: curves, by name; the same names after every step, nan where there is nothing to tell yet.
+        expected: cost of what the strategy would give now, by objective.
+        said: a phrase for people.
+    """
+
+    epoch: int
+    step: int
+    ends_epoch: bool
+    values: Mapping[str, float]
+    expected: Mapping[str, float]
+    said: str
+
+
+class SearchStrategy(Protocol):
+    """A search in progress.
+
+    Everything random is a function of the recipe's seed and the step: a search that was stopped and resumed
+    gives the same results as one that was not, and so does one that is spread over processes.
+
+    Attributes:
+        curves: names of ``Progress.values``, in the order of curves.csv.
+        step, steps_wanted: done, and in all.
+    """
+
+    @property
+    def curves(self) -> tuple[str, ...]: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def steps_wanted(self) -> int: ...
+
+    def steps(self) -> Iterator[Progress]:
+        """Go on to the end. A checkpoint may be made after each."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain data, for a checkpoint."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """What ``state`` gave, into a strategy that was made for the same problem."""
+
+    def propose(self, count: int, seed: int) -> list[Genotype]:
+        """Different networks to judge, the most promising first; fewer where there are hardly more."""
+
+    def score(self, genotype: Genotype) -> float:
+        """The task's reward, higher is better; the same in every process."""
+
+    def summary(self) -> Mapping[str, Any]:
+        """Its part of search.json: fields of ``SearchDocument``."""

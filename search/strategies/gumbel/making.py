@@ -1,0 +1,113 @@
+"""A Gumbel-softmax search of a problem, new or as a checkpoint left it."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+
+from search.data.loaders import Augmentation, train_loader
+from search.errors import InvalidSearch
+from search.parallel.ranks import Ranks
+from search.problem.goal import SEARCHED
+from search.problem.problem import SearchProblem
+from search.spaces.chain import ChainSpace
+from search.strategies.gumbel.gumbel import GumbelSearch
+from search.strategies.gumbel.recipe import GumbelRecipe
+from search.strategies.penalties.budget import BudgetPenalty
+from search.strategies.penalties.expected_costs import ExpectedCosts
+from search.supernet import Supernet
+from search.supernet.path_judge import Judgement, PathJudge
+
+
+def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] | None) -> GumbelSearch:
+    """The strategy. Raises InvalidSearch for a space that has no supernet."""
+    recipe = cast(GumbelRecipe, problem.recipe)
+    if not isinstance(problem.space, ChainSpace):
+        raise InvalidSearch(
+            f"strategy gumbel needs a supernet, which space {problem.space.name} has not; "
+            "allowed: random, evolution, with scoring: {kind: training} in the recipe"
+        )
+    outputs = problem.head.outputs
+    supernet = Supernet(
+        problem.space,
+        outputs,
+        form=recipe.form,
+        checkpointing=recipe.checkpointing,
+        compiled=recipe.compile,
+        candidates=state["candidates"] if state else None,
+    ).to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    frames = problem.data.frames("train")
+    halves = (
+        [range(len(frames))] if recipe.update == "together" else [range(i, len(frames), 2) for i in (0, 1)]
+    )
+    augmentation = Augmentation(recipe.crop, recipe.scale, recipe.flip, recipe.colour)
+    loaders = [
+        train_loader(
+            frames.subset(half),
+            augmentation,
+            batch_size=recipe.batch_size // ranks.world_size,
+            workers=recipe.workers,
+            seed=recipe.seed + number,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+        )
+        for number, half in enumerate(halves)
+    ]
+    costs = ExpectedCosts(problem.costs, SEARCHED, ranks.device)
+    penalty = BudgetPenalty(
+        costs,
+        problem.mix,
+        problem.costs.mean(),
+        resource_weight=recipe.resource_weight,
+        budget=problem.budget,
+    )
+    loss = problem.task.loss(recipe.loss, frames, outputs, ranks)
+    by = Judgement(
+        frames=recipe.judging.frames,
+        calibration_batches=recipe.judging.calibration_batches,
+        crop=recipe.crop,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+    )
+    search = GumbelSearch(
+        supernet,
+        recipe,
+        loaders,
+        penalty,
+        costs,
+        loss,
+        ranks,
+        lambda: PathJudge(supernet, problem.task, problem.data, by, ranks),
+    )
+    if state:
+        search.restore(state)
+    return search
+
+
+def upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint of 0.1 as it would be written now; a newer one as it is."""
+    recipe = state.get("fingerprint", {}).get("recipe", {})
+    if "theta" not in state or "theta" not in recipe:
+        return state
+    state = dict(state)
+    state["logits"], state["resource_weight"] = state.pop("theta"), state.pop("alpha")
+    state["supernet"] = {
+        f"logits.{name.removeprefix('theta.')}" if name.startswith("theta.") else name: value
+        for name, value in state["supernet"].items()
+    }
+    renamed = {"theta": "logits", "alpha": "resource_weight"}
+    recipe = {renamed.get(name, name): value for name, value in recipe.items()}
+    state["fingerprint"] = {**state["fingerprint"], "recipe": recipe, "strategy": "gumbel"}
+    state["rows"] = [{renamed.get(name, name): v for name, v in row.items()} for row in state["rows"]]
+    return state
+
+
+def out_of_memory(recipe: GumbelRecipe) -> str:
+    """What there was too little memory for, and what to do."""
+    height, width = recipe.crop
+    again = "" if recipe.checkpointing else "set checkpointing: true in the recipe (--resume takes it); or "
+    fewer = "" if recipe.paths == 1 else ", or train fewer paths (--paths 2)"
+    return (
+        f"out of memory with {recipe.batch_size} images of {height}x{width}: {again}lower batch_size or crop "
+        f"in the recipe{fewer}, and start anew in another --out"
+    )

@@ -1,0 +1,56 @@
+"""A strategy for a problem, new or as a checkpoint left it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from search.parallel.ranks import Ranks
+from search.problem.problem import SearchProblem
+from search.problem.strategy import SearchStrategy
+from search.strategies.gumbel import making as gumbel
+from search.strategies.gumbel.recipe import GumbelRecipe
+from search.strategies.sampling.recipe import EvolutionRecipe, SampledRecipe
+from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch
+from search.strategies.sampling.scorers import make_scorer
+
+State = Mapping[str, Any]
+
+
+def make_strategy(problem: SearchProblem, ranks: Ranks, state: State | None) -> SearchStrategy:
+    """By ``problem.strategy``. Raises InvalidSearch where it does not go with the space."""
+    return _MAKERS[problem.strategy](problem, ranks, state)
+
+
+def upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint of an older release as it would be written now."""
+    return gumbel.upgraded(state)  # there was no other strategy
+
+
+def out_of_memory(problem: SearchProblem) -> str:
+    """What there was too little memory for, and what to do."""
+    if problem.strategy == "gumbel":
+        return gumbel.out_of_memory(cast(GumbelRecipe, problem.recipe))
+    recipe = cast(SampledRecipe, problem.recipe)
+    height, width = recipe.crop
+    return (
+        f"out of memory with {recipe.batch_size} images of {height}x{width}: lower batch_size or crop in the "
+        "recipe, and start anew in another --out"
+    )
+
+
+def _make_sampled(problem: SearchProblem, ranks: Ranks, state: State | None) -> SampledSearch:
+    recipe = cast(SampledRecipe, problem.recipe)
+    choose = (
+        EvolutionChooser(problem, recipe) if isinstance(recipe, EvolutionRecipe) else RandomChooser(problem)
+    )
+    scorer = make_scorer(problem, recipe, ranks)
+    search = SampledSearch(problem, scorer, choose, candidates=recipe.candidates, seed=recipe.seed)
+    if state:
+        search.restore(state)
+    return search
+
+
+_MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrategy]] = {
+    "gumbel": gumbel.make_gumbel,
+    "random": _make_sampled,
+    "evolution": _make_sampled,
+}

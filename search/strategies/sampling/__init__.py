@@ -1,0 +1,1 @@
+"""Strategies that try networks out: random search and regularised evolution."""

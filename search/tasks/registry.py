@@ -1,0 +1,6 @@
+"""The tasks by name."""
+
+from search.tasks.segmentation import Segmentation
+from search.tasks.task import Task
+
+TASKS: dict[str, Task] = {task.name: task for task in (Segmentation(),)}

@@ -1,0 +1,76 @@
+"""What a network is for: how it ends, what it is trained by, how its accuracy is told."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy.typing as npt
+from torch import Tensor
+
+from search.data.frames import Data, Frames
+from search.parallel.ranks import Ranks
+from search.spaces.space import Head
+
+Scores = dict[str, float | None]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From a network's last map (N, outputs, H, W) and the truth to a scalar whose mean over the processes is the
+loss of the whole batch, with the gradients that DistributedDataParallel takes."""
+
+
+class Meter(Protocol):
+    """Counts, frame by frame, how right predictions are."""
+
+    def add(self, predicted: npt.NDArray[Any], truth: npt.NDArray[Any]) -> None:
+        """Take a frame or a batch in: what is deployed gives, at the truth's size, and the truth."""
+
+    def merge(self, ranks: Ranks) -> None:
+        """Afterwards every process has the counts of all."""
+
+    def scores(self) -> Scores:
+        """By the names of ``Task.columns``; None where there was nothing to score."""
+
+    def details(self) -> dict[str, dict[str, float | None]]:
+        """What the scores are made of, such as ``iou_percent`` by class."""
+
+
+class Task(Protocol):
+    """A kind of work. ``search.tasks.segmentation`` is the first.
+
+    Attributes:
+        name: as architectures say it.
+        columns: names of scores, in the order of tables.
+        primary, title: the score that tells which network is better, and its name for people.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def primary(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    def head(self, data: Data) -> Head:
+        """How a network for that data ends."""
+
+    def loss(self, settings: Any, frames: Frames, outputs: int, ranks: Ranks) -> Loss:
+        """What a recipe describes. Raises InvalidRecipe where it does not fit the outputs.
+
+        Args:
+            frames: of training, from which weights of classes may be counted.
+        """
+
+    def predict(self, last: Tensor, size: tuple[int, int]) -> Tensor:
+        """What a deployed network gives back, of its last map (N, outputs, H, W), at another size (h, w)."""
+
+    def meter(self, data: Data) -> Meter:
+        """One that has counted nothing yet."""
+
+    def reward(self, scores: Mapping[str, float | None]) -> float:
+        """One number, higher is better: mIoU, 0..1. Raises InvalidData where there is none."""
+
+    def shown(self, reward: float) -> str:
+        """A reward for people: ``mIoU 58.3 %``."""
