@@ -12,6 +12,7 @@ from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
 
 if TYPE_CHECKING:
+    from search.data.classes import LabelClass
     from squeezenas_tvm.bundles.assemble import Manifest
 
 EXAMPLE = (
@@ -21,7 +22,6 @@ EXAMPLE = (
     "    --trials 64 --tracker 127.0.0.1:9190 --out for-xavier"
 )
 KEPT = "no bundle was made; what was measured is stored, and the same command goes on from there"
-CLASS_LISTS = {19: "cityscapes", 11: "camvid"}
 
 log = logging.getLogger("squeezenas_tvm.deploy")  # also when run with -m
 
@@ -68,11 +68,6 @@ def execute(args: argparse.Namespace) -> Result:
             tracker_address(target)
         except TargetError as error:
             raise UsageError(f"--trials {args.trials} needs the board: {error}") from None
-    if architecture.num_classes not in CLASS_LISTS:
-        raise UsageError(
-            f"{architecture.name}: no class list for {architecture.num_classes} classes; "
-            f"there are lists for {' and '.join(map(str, CLASS_LISTS))}"
-        )
     try:
         return deploy(
             architecture,
@@ -234,8 +229,22 @@ def _write(
         default_kernels=len(compiled.default),
         untuned=_is_untuned(target, compiled),
     )
-    seal(folder, manifest, dataset=CLASS_LISTS[architecture.num_classes])
+    dataset, classes = classes_of(architecture)
+    seal(folder, manifest, classes=classes, dataset=dataset)
     return manifest
+
+
+def classes_of(architecture: Any) -> "tuple[str | None, tuple[LabelClass, ...]]":
+    """Whose classes a network tells apart, if that is known, and what they are.
+
+    TO BE REPLACED by what the architecture itself says: until then the only place that goes by a number.
+    """
+    from search.data.classes import CLASSES, unnamed
+
+    for dataset, classes in CLASSES.items():
+        if len(classes) == architecture.num_classes:
+            return dataset, classes
+    return None, unnamed(architecture.num_classes)
 
 
 def _result(out: Path, target: Any, manifest: "Manifest", weights: Path | None) -> Result:

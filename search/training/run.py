@@ -287,12 +287,17 @@ class TrainingRun:
 
 
 def same_classes(data: Sequence[Data]) -> int:
-    """The number of classes that all data sets of a training have. Raises InvalidData where they differ."""
-    classes = {entry.name: entry.num_classes for entry in data}
-    if len(set(classes.values())) > 1:
-        found = ", ".join(f"{name} has {count}" for name, count in classes.items())
-        raise InvalidData(f"the stages need data of the same classes: {found}")
-    return data[0].num_classes
+    """How many classes the data sets of a training have. Raises InvalidData where names or numbers differ."""
+    first = data[0].class_names
+    for other in data[1:]:
+        differing = [(a, b) for a, b in zip(first, other.class_names, strict=False) if a != b]
+        if first != other.class_names:
+            told = f" ({differing[0][0]!r} there is {differing[0][1]!r} here)" if differing else ""
+            raise InvalidData(
+                f"the stages need data of the same classes: {data[0].name} has {len(first)}, "
+                f"{other.name} has {other.num_classes}{told}"
+            )
+    return len(first)
 
 
 def _batches(stage: Stage, data: Data) -> int:
