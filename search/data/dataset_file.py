@@ -19,6 +19,12 @@ NAME = "dataset.yaml"
 MOST_BYTES = 1 << 18  # 255 classes take a tenth of it
 MOST_CHARS = 64  # of a class's name: it stands in tables and legends
 PLACE = "{name}"  # in a rule for labels: the image's name without its ending
+MOST_DEEP = 16  # mappings and lists in each other
+_OPENING = (
+    *(yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken),
+    *(yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken),
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 _ELSE = "; or list it under ignore in dataset.yaml"
 
 
@@ -114,7 +120,7 @@ class DatasetFile(Section):
 
     schema_version: Literal[1]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MOST_CHARS)]
-    classes: Annotated[tuple[ClassEntry, ...], Field(strict=False, min_length=2, max_length=MOST_CLASSES)]
+    classes: Annotated[tuple[ClassEntry, ...], Field(strict=False)]
     labels: Literal["index", "color"]
     values: dict[Value, Text] | None = None
     ignore: Annotated[tuple[Any, ...], Field(strict=False)] = ()
@@ -134,6 +140,8 @@ class DatasetFile(Section):
             *(f"the name {name!r} is given twice" for name in _repeated(entry.name for entry in classes)),
             *(f"the color {list(c)} is given twice" for c in _repeated(entry.color for entry in classes)),
         ]
+        if not 2 <= len(classes) <= MOST_CLASSES:
+            faults.append(f"found {len(classes)}; allowed: 2 to {MOST_CLASSES} classes")
         without = [entry.name for entry in classes if entry.category is None]
         if without and len(without) < len(classes):
             faults.append(f"{without[0]!r} has no category; allowed: all classes have one, or none has")
@@ -208,7 +216,7 @@ def load_dataset_file(folder: Path) -> DatasetFile:
             "(docs/data.md has an example), or name the folder that has it"
         )
     text = read_text(path, MOST_BYTES)
-    _refuse_aliases(text, path)
+    _refuse_bombs(text, path)
     return parse_yaml(text, str(path), DatasetFile, InvalidData)
 
 
@@ -229,13 +237,17 @@ def read_text(path: Path, most_bytes: int) -> str:
         raise InvalidData(f"{path}: no text in UTF-8 (byte {error.start})") from None
 
 
-def _refuse_aliases(text: str, path: Path) -> None:
-    """A few nested aliases stand for more than any memory holds, and nothing here needs one."""
+def _refuse_bombs(text: str, path: Path) -> None:
+    """Nothing here needs aliases or deep nesting, by which a small file takes hours or all memory to read."""
+    depth = 0
     with suppress(yaml.YAMLError):  # of what is no YAML, the reader tells
         for token in yaml.scan(text):
+            where = f"{path}: line {token.start_mark.line + 1}"
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > MOST_DEEP:
+                raise InvalidData(f"{where}: nested more than {MOST_DEEP} deep; allowed: as in docs/data.md")
             if isinstance(token, yaml.AliasToken):
-                line = token.start_mark.line + 1
-                raise InvalidData(f"{path}: line {line}: an alias; allowed: what it stands for, written out")
+                raise InvalidData(f"{where}: an alias; allowed: what it stands for, written out")
 
 
 def _repeated(things: Iterable[str | Colour]) -> list[str | Colour]:

@@ -28,10 +28,10 @@ def opened(folder: Path) -> Data:
     return open_data(f"folder:{folder}")
 
 
-def one_frame(folder: Path, labels: np.ndarray, **changes: Any) -> Path:
-    """A set of one frame with these labels."""
-    write(folder / "images" / "a.png", noise(0, labels.shape[:2]))
-    write(folder / "labels" / "a.png", labels)
+def one_frame(folder: Path, pixels: np.ndarray, **changes: Any) -> Path:
+    """A set of one frame with these pixels for labels."""
+    write(folder / "images" / "a.png", noise(0, pixels.shape[:2]))
+    write(folder / "labels" / "a.png", pixels)
     return describe(folder, **{"splits": ONE, **changes})
 
 
@@ -217,7 +217,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"labels": "colour"},
         "labels: found 'colour', did you mean color?; allowed: 'index' or 'color'",
     ),
-    "one": ({"classes": CLASSES[:1]}, "classes: found [{'name': 'ground'"),
+    "one": ({"classes": CLASSES[:1]}, "classes: found 1; allowed: 2 to 255 classes"),
     "two names": (
         {"classes": [*CLASSES, {**CLASSES[0], "color": [1, 2, 3]}]},
         "name 'ground' is given twice",
@@ -248,7 +248,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"labels": "color", "ignore": [], "values": {0: "ground", 1: "tree", 2: "fruit"}},
         "values: only where labels are index",
     ),
-    "large": ({"values": {256: "ground"}}, "values.256"),
+    "large": ({"values": {256: "ground"}}, "values[256]: found 256"),
     "ignore": ({"ignore": [255, 300]}, "ignore[1]: found 300; allowed: a value, 0 to 255"),
     "ignored class": ({"ignore": [2]}, "ignore[0]: 2 is the class 'fruit'"),
     "ignored colour": (
@@ -357,11 +357,14 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
         lambda f: (f / "dataset.yaml").write_text("#" * (MOST_BYTES + 1)),
         "dataset.yaml: larger than 256 KiB, the most that is read",
     ),
-    "nested": (lambda f: (f / "dataset.yaml").write_text("[" * 100_000), "dataset.yaml: not YAML"),
+    "nested": (
+        lambda f: (f / "dataset.yaml").write_text("[" * 100_000),
+        "dataset.yaml: line 1: nested more than 16 deep",
+    ),
     "bomb": (
         lambda f: (f / "dataset.yaml").write_text(
-            "a: &a [1, 1]\n"
-            + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij"))
+            "a0: &a0 [1, 1]\n"
+            + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9))
         ),
         "dataset.yaml: line 2: an alias; allowed: what it stands for, written out",
     ),
@@ -424,8 +427,8 @@ def test_a_colour_that_no_class_has(tmp_path: Path) -> None:
     write(folder / "labels" / "train" / "002.png", pixels)
     assert refusal(folder).endswith(
         "1 fault, replace these files: "
-        f"{folder}/labels/train/002.png: labels out of range: colour (1, 2, 3) in 5 pixels is none of the data "
-        "set's 4; or list it under ignore in dataset.yaml"
+        f"{folder}/labels/train/002.png: labels out of range: colour (1, 2, 3) in 5 pixels is none of the "
+        "data set's 4; or list it under ignore in dataset.yaml"
     )
     opened(folder).check("val", "test")
 
