@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="(default the architecture's own)")
     parser.add_argument(
-        "--data", required=True, metavar="SPEC", help="camvid:PATH, cityscapes:PATH, synthetic"
+        "--data", required=True, metavar="SPEC", help="camvid:PATH, cityscapes:PATH, folder:PATH, synthetic"
     )
     parser.add_argument(
         "--split", default="val", choices=("train", "val", "trainval", "test"), help="(default %(default)s)"
@@ -124,19 +124,22 @@ def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str
     if path is None:
         raise UsageError("--weights FILE is missing: without weights there is nothing to evaluate")
     weights = load_weights(architecture, path)
-    size = Resolution.parse(args.resolution) if args.resolution else Resolution(*data.frame_size)
+    size = data.frame_size
+    if args.resolution:
+        size = Resolution.parse(args.resolution)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = GraphModule(architecture.camera_network())
     module.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()}, strict=False)
     module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def segment(image: "UInt8") -> "UInt8":
-        frame = torch.tensor(resize_bilinear(image, *size), device=device)[None]
+        frame = torch.tensor(resize_bilinear(image, *(size or image.shape[:2])), device=device)[None]
         with torch.inference_mode():
             classes = module(frame)[0]
         return resize_nearest(classes.cpu().numpy(), *image.shape[:2])
 
-    about = {"network": architecture.name, "weights": str(path), "resolution": str(size)}
+    about = {"network": architecture.name, "weights": str(path)}
+    about["resolution"] = str(Resolution(*size)) if size else "each frame's own size"
     return segment, {**about, "runs": f"PyTorch on {device}"}
 
 
@@ -145,13 +148,25 @@ def _bundle(bundle: "Bundle", runs: str, data: "Data") -> "tuple[Segment, dict[s
     names = [entry["name"] for entry in bundle.classes]
     if names != data.class_names:
         raise UsageError(
-            f"{runs} tells {len(names)} classes apart ({names[0]}, {names[1]}, ...), and {data.name} "
-            f"has {data.num_classes} ({data.class_names[0]}, {data.class_names[1]}, ...); "
+            f"{runs} tells {len(names)} classes apart ({_first(names)}), and {data.name} "
+            f"has {data.num_classes} ({_first(data.class_names)}){_difference(names, data.class_names)}; "
             "deploy weights that were trained on that data"
         )
     about = {"network": bundle.manifest["name"], "weights": bundle.manifest["weights"]["source"]}
     about["resolution"] = f"{bundle.height}x{bundle.width}"
     return bundle.segment, {**about, "runs": runs}
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join([*names[:2], *["..."] * (len(names) > 2)])
+
+
+def _difference(names: Sequence[str], others: Sequence[str]) -> str:
+    """Where two lists of as many classes part, if those that are shown do not tell."""
+    if len(names) != len(others) or names[:2] != others[:2]:
+        return ""
+    index = next(index for index, pair in enumerate(zip(names, others, strict=True)) if len(set(pair)) > 1)
+    return f": class {index} is {names[index]} in the one and {others[index]} in the other"
 
 
 def _scores(counts: "Counts", data: "Data") -> dict[str, Any]:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="KIND:PATH",
-        help="folder:PATH, camvid:PATH, cityscapes:PATH, cityscapes-coarse:PATH, or synthetic",
+        help="camvid:PATH, cityscapes:PATH, cityscapes-coarse:PATH, folder:PATH, or synthetic",
     )
     parser.add_argument(
         "--budget", metavar="30ms", help="what the network may cost: ms, GMACs, Mparams or MiB"

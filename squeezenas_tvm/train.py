@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="SPEC",
-        help="camvid:PATH, cityscapes:PATH, synthetic, ...; says how many classes there are",
+        help="camvid:PATH, cityscapes:PATH, folder:PATH, synthetic, ...; says how many classes there are",
     )
     parser.add_argument("--recipe", required=True, help="name of a shipped recipe, or a YAML file")
     parser.add_argument(
