@@ -1,4 +1,4 @@
-"""A target in a file of another name than its own: all commands keep and look for its results under its name."""
+"""A target in a file of another name: all commands keep and look for its results under its own."""
 
 import csv
 import json
