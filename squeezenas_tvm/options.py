@@ -2,20 +2,16 @@
 
 import argparse
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
     from cost_models.database.table import LatencyTable
     from cost_models.device_models.fitted_device import FittedDevice
     from cost_models.device_models.prior import Prior
-    from squeezenas_tvm.bundles.runner import Bundle
     from targets import Target
 
 RESULTS = Path("results")
@@ -44,7 +40,7 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
 
 
 def add_board(parser: argparse.ArgumentParser) -> None:
-    """``--tracker`` and ``--target``, for `opened_bundle`."""
+    """``--tracker`` and ``--target``, for `bundles.opened.opened_bundle`."""
     parser.add_argument(
         "--tracker",
         metavar="HOST:PORT",
@@ -53,32 +49,6 @@ def add_board(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", help="for --tracker: name or YAML file of the board's target (default: the bundle's)"
     )
-
-
-@contextmanager
-def opened_bundle(folder: Path, args: argparse.Namespace, timeout_s: float = 3600.0) -> "Iterator[Bundle]":
-    """The bundle on this machine, or on the board that the options of `add_board` name.
-
-    Args:
-        timeout_s: after that a board takes itself back.
-
-    Raises:
-        UsageError: a target without a tracker.
-        BundleError, TargetError, FailedWork: as `Bundle.load` and `board_bundle.open_bundle`.
-    """
-    if args.tracker is None:
-        from squeezenas_tvm.bundles.runner import Bundle
-
-        if args.target is not None:
-            raise UsageError(
-                "--target is for --tracker HOST:PORT; without one the bundle runs on this machine"
-            )
-        yield Bundle.load(folder)
-        return
-    from squeezenas_tvm.bundles.on_board import open_bundle
-
-    with open_bundle(folder, args.target, args.tracker, timeout_s) as bundle:
-        yield bundle
 
 
 def trials_count(text: str) -> int:
@@ -91,10 +61,10 @@ def trials_count(text: str) -> int:
 def results_folder(target: str, out: Path | None = None, dtype: str = "float32") -> Path:
     """Where measurements of a target are kept: ``out``, or ``results/TARGET`` in the current folder.
 
-    Other types than float32 have a folder of their own, ``results/TARGET-DTYPE``: it holds one table.
+    ``target`` is its name, whatever file describes it. Other types than float32 have a folder of their own,
+    ``results/TARGET-DTYPE``: it holds one table.
     """
-    name = Path(target).stem
-    return out or RESULTS / (name if dtype == "float32" else f"{name}-{dtype}")
+    return out or RESULTS / (target if dtype == "float32" else f"{target}-{dtype}")
 
 
 def latency_table(target: "Target", folder: Path | None = None) -> "LatencyTable":

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.costs.objectives import shown
-from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
+from squeezenas_tvm.cli import Result, first_process_speaks, leave, positive_int, run_command, table
 from squeezenas_tvm.options import add_resolution
-from squeezenas_tvm.train import first_process_speaks
 
 if TYPE_CHECKING:
     from search.problem.problem import SearchProblem, SearchResult
@@ -93,24 +92,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Search, judge what was found, write the front and the chosen network."""
+    from search.resolution import Resolution
     from search.results.described import describe
-    from squeezenas_tvm.searching import search_space, train_command
+    from squeezenas_tvm.searching.search import search_space
+    from squeezenas_tvm.training.command import train_command
+    from targets import load_target
 
-    changes = {name: getattr(args, name) for name in _CHANGES if getattr(args, name) is not None}
     found = search_space(
-        target=args.target,
+        target=load_target(args.target),
         space=args.space,
         data=args.data,
         budget=args.budget,
         objective=args.objective,
         strategy=args.strategy,
         recipe=args.recipe,
-        resolution=args.resolution,
+        resolution=Resolution.parse(args.resolution),
         table=args.table,
         out=args.out,
         resume=args.resume,
-        progress=True,
-        changes=changes,
+        changes={name: value for name in _CHANGES if (value := getattr(args, name)) is not None},
     )
     out, train = found.folder, train_command(args.data, found.folder)
     document = {**describe(found.problem, found.result).model_dump(mode="json"), "folder": str(out)}

@@ -26,6 +26,9 @@ TVM_AT_TOP = ("targets/tvm_import.py", "cost_models/tvm_import.py")
 TVM_IN_FUNCTIONS = ("targets/*.py", "targets/*/*.py", "squeezenas_tvm/bundles/runner.py")
 TORCH = ("search/*.py", "search/*/*.py", "search/*/*/*.py", "squeezenas_tvm/*.py", "squeezenas_tvm/*/*.py")
 
+# Travels in every bundle, where it is a program of its own.
+STANDS_ALONE = ("squeezenas_tvm/bundles/runner.py",)
+
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -142,6 +145,19 @@ def test_every_command_has_its_module(command: str) -> None:
     assert path.is_file(), f"cli.COMMANDS names {command!r}, and there is no {name_of(path)}"
     defined = {node.name for node in parse(path).body if isinstance(node, ast.FunctionDef)}
     assert {"add_arguments", "execute", "main"} <= defined
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if is_one_of(path, ("squeezenas_tvm/*/*.py",))], ids=name_of
+)
+def test_work_knows_nothing_of_the_command_line(path: Path) -> None:
+    if name_of(path) in STANDS_ALONE:
+        return
+    tree = parse(path)
+    assert "argparse" not in imports(tree), f"{name_of(path)}: arguments are for squeezenas_tvm/*.py to read"
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    wrong = modules & {"squeezenas_tvm.cli", *(f"squeezenas_tvm.{command}" for command in COMMANDS)}
+    assert not wrong, f"{name_of(path)} imports {sorted(map(str, wrong))}, which turn its work into words"
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -43,10 +43,15 @@ def fit_predictor(
     return predictor
 
 
-def try_predictor(table: "LatencyTable", store: "MeasurementStore") -> "Mapping[str, HoldOut]":
+def try_predictor(
+    table: "LatencyTable", store: "MeasurementStore", shown: bool = True
+) -> "Mapping[str, HoldOut]":
     """Errors of predictors that were fitted without some of the kernels, by what was left out.
 
-    Takes up to half a minute and shows how far it is. The larger the table, the fewer groups are tried.
+    Takes up to half a minute. The larger the table, the fewer groups are tried.
+
+    Args:
+        shown: draw how far it is.
     """
     from cost_models.kernel_models.hold_outs import hold_outs
     from cost_models.kernel_models.predictor import Predictor
@@ -56,7 +61,7 @@ def try_predictor(table: "LatencyTable", store: "MeasurementStore") -> "Mapping[
 
     kernels, seconds = measured_kernels(table, store)
     most = min(max(_KERNELS // max(len(kernels), 1), 1), _MOST)
-    with show("predictor", 0) as display:
+    with show("predictor", 0, shown=shown) as display:
 
         def watch(done: int, total: int, text: str) -> None:
             display.update(Snapshot(title="predictor", total=total, done=done, phase=text))

@@ -67,12 +67,14 @@ def measure_kernels(
     seed: int = 0,
     title: str = "profile",
     hold_outs: bool = False,
+    shown: bool = True,
 ) -> Measured:
     """Measure kernels on a target, save the table of all that its store holds.
 
     Args:
         blocks, networks: to be timed whole as well.
         hold_outs: try the predictor on kernels left out of its fit, which takes up to half a minute.
+        shown: draw how far it is.
 
     Raises:
         FailedWork: not one kernel could be measured.
@@ -84,7 +86,7 @@ def measure_kernels(
         profiler = Profiler(target, store, dtype=dtype, tracker=tracker, seed=seed)
         with profiler:
             started = time.monotonic()
-            with show(title, len(wanted)) as display:
+            with show(title, len(wanted), shown=shown) as display:
                 watch = _Watch(display, profiler, title)
                 profiler.measure(wanted, effort, watch)
                 tuning = _tuning(profiler, time.monotonic() - started)
@@ -101,7 +103,7 @@ def measure_kernels(
         table.save(folder, made_by=made_by)
         predictor = fit_predictor(table, store, folder, made_by)
         network_model = fit_network_model(table, store, profiler.environment, folder, made_by)
-        tried = try_predictor(table, store) if hold_outs else {}
+        tried = try_predictor(table, store, shown) if hold_outs else {}
     return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
 
 

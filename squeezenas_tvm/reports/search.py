@@ -27,7 +27,7 @@ from squeezenas_tvm.reports.page import (
     paragraph,
     table,
 )
-from squeezenas_tvm.searching import train_command
+from squeezenas_tvm.training.command import train_command
 
 CURVES, CHOSEN = "curves.csv", "chosen.yaml"
 _AGAIN = "the search command with --resume writes it again from the last checkpoint"

@@ -22,8 +22,8 @@ from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm import report, search, train
-from squeezenas_tvm.profiling import summary as profile_report
 from squeezenas_tvm.profiling.measure import Measured
+from squeezenas_tvm.profiling.summary import summarize
 from targets import load_target
 
 from .helpers import ROOT, SIZE, fill, kernels_of, quick_target, refused_by
@@ -136,7 +136,7 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tuning |= {f"{part}_s": 1.0 for part in ("sampling", "evolution", "build", "upload", "run")}
     found = {"random": HoldOut(("fifth 1",), 5, errors, {})}
     measured = Measured(table, tuning, None, {}, predictor, found)
-    profile_report.report(measured, kernels_of(), get_space("small"), SIZE, 19, folder)
+    summarize(measured, kernels_of(), get_space("small"), SIZE, 19, folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
 from search.spaces.registry import get_space
 from squeezenas_tvm.profiling.measure import Measured
-from squeezenas_tvm.profiling.summary import report
+from squeezenas_tvm.profiling.summary import summarize
 
 from ..helpers import SIZE, kernels_of, seconds
 
@@ -34,7 +34,7 @@ def measured() -> Measured:
 
 
 def text(measured: Measured, folder: Path) -> str:
-    return report(measured, kernels_of(), get_space("small"), SIZE, 19, folder).text
+    return summarize(measured, kernels_of(), get_space("small"), SIZE, 19, folder).text()
 
 
 def test_errors_stand_in_a_table_by_what_was_left_out(measured: Measured, tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_networks_timed_whole_stand_beside_plain_sums(measured: Measured, tmp_pa
         errors=replace(ERRORS, count=24),
         plain_errors=replace(ERRORS, count=24, mape=0.3),
     )
-    told = report(
+    told = summarize(
         replace(measured, network_model=model), kernels_of(), get_space("small"), SIZE, 19, tmp_path
     )
-    lines = told.text.splitlines()
+    lines = told.text().splitlines()
     start = lines.index("Networks (24 networks timed whole on a board):")
     assert " ".join(lines[start + 4].split()) == "estimates, each left out 24 4.1 66.1 87.3 0.991 91"
     assert " ".join(lines[start + 5].split()) == "plain sums of kernels 24 30.0 66.1 87.3 0.991 91"
-    document = dict(told.document)  # type: ignore[arg-type]
+    document = told.document()
     assert document["networks"]["left_out"]["spearman"] == 0.9912
     assert document["networks"]["plain_sums"]["mape"] == 0.3

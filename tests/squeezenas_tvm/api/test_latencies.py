@@ -1,4 +1,4 @@
-"""The public Python API: the five lines that documents show, and an import that costs nothing."""
+"""Estimates in Python: from tables, folders, priors, and what nothing tells."""
 
 import os
 import subprocess
@@ -9,14 +9,14 @@ import pytest
 
 import squeezenas_tvm as st
 from cost_models.cost_model import CostModel
-from cost_models.errors import IncompatibleTable, MissingEntry
+from cost_models.errors import IncompatibleTable, InvalidGraph, MissingEntry
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import network_graph
 from search.errors import InvalidResolution
 from squeezenas_tvm.networks import _describe
 from squeezenas_tvm.profiling.measure import measure_kernels
 
-from .helpers import ROOT, SIZE, fill, kernels_of
+from ..helpers import ROOT, SIZE, fill, kernels_of
 
 NAME = "squeezenas-lat-small"
 
@@ -70,27 +70,6 @@ def test_estimate_is_the_number_that_networks_shows(folder: Path) -> None:
     assert st.estimate_latency(architecture, target, SIZE, table=model) == estimate
 
 
-def test_import_loads_nothing_until_used(tmp_path: Path) -> None:
-    said = python(
-        "import sys\n"
-        "import squeezenas_tvm as st\n"
-        "print(sorted({'tvm', 'torch', 'numpy', 'pydantic', 'yaml', 'onnx'} & set(sys.modules)))\n"
-        f"st.load_architecture('{NAME}'); st.load_target('local-cpu'); st.get_space('small')\n"
-        "print(sorted({'tvm', 'torch'} & set(sys.modules)))\n",
-        cwd=tmp_path,
-    )
-    assert said == "[]\n[]\n"
-
-
-def test_every_public_name_is_there_and_others_are_refused() -> None:
-    for name in st.__all__:
-        assert getattr(st, name) is not None
-    with pytest.raises(
-        AttributeError, match=r"has no attribute 'estimate_latencies'; public: Architecture, "
-    ):
-        st.estimate_latencies  # noqa: B018
-
-
 def test_what_was_not_measured_is_predicted_and_says_so(folder: Path) -> None:
     target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
     small, large = (
@@ -125,3 +104,27 @@ def test_what_nothing_tells_is_an_error(folder: Path, tmp_path: Path) -> None:
         st.estimate_latency(
             architecture, st.load_target("jetson-xavier"), table=folder / "results" / "local-cpu"
         )
+
+
+def test_predicting_says_the_same_and_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
+    estimate = st.estimate_latency(architecture, target, SIZE)
+    predicted = st.predict_network(architecture, target, (64, 128))
+    assert (predicted.name, predicted.resolution, predicted.sources) == (NAME, "64x128", estimate.sources)
+    assert (predicted.median_s, predicted.low_s) == (estimate.median, estimate.low)
+    macs = architecture.network().macs({"x": (1, 3, *SIZE)})
+    assert (predicted.macs, predicted.energy_j, predicted.outside) == (macs, None, ())
+    with pytest.raises(InvalidGraph, match=r"no\.onnx"):
+        st.predict_network("no.onnx", target)
+
+
+def test_a_device_is_fitted_to_the_networks_chosen_for_it() -> None:
+    target, size = st.load_target("jetson-orin"), (64, 128)
+    few = st.choose_architectures(st.get_space("small"), 5, size)
+    assert len({tuple(architecture.blocks) for architecture in few}) == 5
+    seconds = [1e-3 + 1e-11 * a.network().macs({"x": (1, 3, *size)}) for a in few]
+    fitted = st.fit_device(target, [(a, size, s) for a, s in zip(few, seconds, strict=True)], others={})
+    estimate = st.estimate_latency(few[0], target, size, table=fitted)
+    assert estimate.sources == {"prior": pytest.approx(1)}
+    assert estimate.median == pytest.approx(seconds[0], rel=0.5)
