@@ -56,7 +56,7 @@ def search_space(
     shown: bool = True,
     changes: Mapping[str, Any] | None = None,
 ) -> Searched:
-    """See ``squeezenas_tvm.search_space``; under ``torchrun`` every process calls this, the first one writes."""
+    """See ``squeezenas_tvm.search_space``. Under ``torchrun`` every process calls this."""
     if strategy not in STRATEGIES:
         raise UsageError(
             f"unknown strategy {strategy!r}{near_miss(strategy, STRATEGIES)}; "
