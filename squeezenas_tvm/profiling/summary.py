@@ -14,7 +14,7 @@ from squeezenas_tvm.profiling.measure import PARTS, Measured
 from squeezenas_tvm.terminal.progress import duration
 
 if TYPE_CHECKING:
-    from cost_models.kernel_models.hold_outs import Errors
+    from cost_models.kernel_models.accuracy import Errors
 
 SCHEMA_VERSION = 1  # of the document; files from before it was written are of 1 as well
 WIDE = 0.05
