@@ -22,7 +22,7 @@ import numpy as np
 from cost_models.database.network_records import WholeNetwork
 from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
-from cost_models.kernel_models.hold_outs import Errors, spearman
+from cost_models.kernel_models.accuracy import Errors, spearman
 from cost_models.kernel_models.intervals import Prediction
 from cost_models.network_models.network_fit import LEAST_NETWORKS
 from cost_models.network_models.network_model import NetworkModel, load_networks

@@ -21,7 +21,8 @@ from typing import Any
 from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.hold_outs import SPLITS, Errors, hold_outs
+from cost_models.kernel_models.accuracy import Errors
+from cost_models.kernel_models.hold_outs import SPLITS, hold_outs
 from cost_models.kernel_models.intervals import Prediction
 from cost_models.kernel_models.predictor import Predictor
 from search.costs.kernel_table import space_kernels

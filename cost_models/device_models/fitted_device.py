@@ -33,7 +33,7 @@ from cost_models.device_models.fewshot import (
 from cost_models.device_models.prior import OUTSIDE, Prior
 from cost_models.errors import IncompatiblePrior
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.intervals import Prediction
 from cost_models.network_models.network_model import NetworkModel
 from targets.support.files import write_whole

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.ops import Conv2d
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.intervals import Prediction
 from cost_models.kernel_models.resolutions import frame_sizes, frames_of
 
@@ -26,57 +25,9 @@ SPLITS = ("random", "resolution", "channels", "window")
 LEAST_KEPT = 10
 _FIFTHS = 5
 
-Vector = npt.NDArray[np.float64]
 Predict = Callable[[Sequence[Kernel]], Sequence[Prediction]]
 Fit = Callable[[Sequence[Kernel], Sequence[float]], Predict]
 Watch = Callable[[int, int, str], None]  # fits done, of how many, what is left out next
-
-
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """Of predictions against measurements. Shares are 0..1.
-
-    Attributes:
-        count: predictions judged.
-        mape: mean size of the relative errors.
-        median: of the same.
-        within_5, within_10: share of predictions off by at most 5 or 10 %.
-        spearman: rank correlation; 0 where one side has a single value.
-        coverage: share of measurements inside their interval.
-        far: share of predictions that say they are far from everything measured.
-    """
-
-    count: int
-    mape: float
-    median: float
-    within_5: float
-    within_10: float
-    spearman: float
-    coverage: float
-    far: float
-
-    @staticmethod
-    def of(predictions: Sequence[Prediction], measured_s: Sequence[float]) -> "Errors":
-        """Raises CostModelError when there is nothing to judge, or not one measurement a prediction."""
-        if not predictions or len(predictions) != len(measured_s):
-            raise CostModelError(
-                "errors need predictions and a measurement of each, "
-                f"found {len(predictions)} predictions and {len(measured_s)} measurements"
-            )
-        measured = np.array(measured_s)
-        rows = [(p.median_s, p.low_s, p.high_s, p.far) for p in predictions]
-        median, low, high, far = np.array(rows, dtype=np.float64).T
-        off = np.abs(median / measured - 1)
-        return Errors(
-            count=len(predictions),
-            mape=float(off.mean()),
-            median=float(np.median(off)),
-            within_5=float(np.mean(off <= 0.05)),
-            within_10=float(np.mean(off <= 0.1)),
-            spearman=spearman(median, measured),
-            coverage=float(np.mean((low <= measured) & (measured <= high))),
-            far=float(far.mean()),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +102,6 @@ def hold_outs(
             judged[split] = HoldOut(names, possible[split], overall, by_kind)
     watch(done, total, "")
     return judged
-
-
-def spearman(first: Vector, second: Vector) -> float:
-    """Correlation of ranks, the mean rank for equals; 0 where one side has a single value."""
-    ranks = [_ranks(side) - (len(side) - 1) / 2 for side in (first, second)]
-    norm = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
-    return float(ranks[0] @ ranks[1]) / norm if norm else 0.0
-
-
-def _ranks(values: Vector) -> Vector:
-    """From 0; equals share the mean of theirs."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts + 1) / 2)[group.reshape(-1)], dtype=np.float64)
 
 
 def _judge(

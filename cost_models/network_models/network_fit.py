@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cost_models.errors import CostModelError
 from cost_models.ir.kernel_graph import KernelGraph
-from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.intervals import CONFIDENCE, Prediction
 from cost_models.kernel_models.roofline import solve_non_negative
 from cost_models.network_models.network_model import NetworkModel, cold_bytes

@@ -28,7 +28,7 @@ from cost_models.errors import IncompatibleNetworkModel, InvalidMeasurement
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import BYTES_PER_ELEMENT
 from cost_models.ir.kernel_graph import KernelGraph
-from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.accuracy import Errors
 from targets.support.files import write_whole
 
 SCHEMA_VERSION = 1

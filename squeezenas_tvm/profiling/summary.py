@@ -10,7 +10,7 @@ from typing import Any
 
 from cost_models.database.table import Latency, LatencyTable, Row
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.predictor import LEAST_KERNELS
 from cost_models.runner.module_runner import CACHES
 from search.costs.kernel_table import CostTable, cost_table

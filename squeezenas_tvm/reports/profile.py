@@ -10,7 +10,8 @@ from cost_models.cost_model import CostModel, Total
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import HEADER, LatencyTable
 from cost_models.errors import MissingEntry
-from cost_models.kernel_models.hold_outs import Errors, HoldOut
+from cost_models.kernel_models.accuracy import Errors
+from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
 from cost_models.runner.module_runner import Ratio

@@ -10,7 +10,7 @@ from cost_models.errors import CostModelError, MissingEntry
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.ir.ops import Conv2d, Foreign
-from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
 from targets import load_target

@@ -14,7 +14,8 @@ import yaml
 
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable, Row
-from cost_models.kernel_models.hold_outs import Errors, HoldOut
+from cost_models.kernel_models.accuracy import Errors
+from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
 from search.costs.kernel_table import cost_table

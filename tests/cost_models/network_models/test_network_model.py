@@ -13,7 +13,7 @@ from cost_models.errors import IncompatibleNetworkModel
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.ir.ops import Concat, Conv2d
-from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.network_models.network_model import MODEL, NETWORKS, NetworkModel, cold_bytes, load_networks
 
 from ..some_kernels import argmax, convolution, depthwise, frame

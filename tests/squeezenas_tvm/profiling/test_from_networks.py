@@ -19,7 +19,7 @@ from cost_models.device_models.fitted_device import FILE, FittedDevice
 from cost_models.device_models.prior import Prior
 from cost_models.errors import IncompatiblePrior
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.hold_outs import spearman
+from cost_models.kernel_models.accuracy import spearman
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
