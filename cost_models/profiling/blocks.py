@@ -14,10 +14,11 @@ from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from cost_models.lowering.best_schedules import tuned_modules
+from cost_models.profiling.additivity import Additivity
 from cost_models.profiling.profiler import Profiler
-from cost_models.runner.module_runner import CACHES, Additivity, Cache, build_block, time_block
+from cost_models.runner.module_runner import CACHES, Cache, build_block, time_block
+from cost_models.runner.outcome import remove
 from cost_models.runner.runner import RunSettings
-from cost_models.tuning.scheduler import remove
 from targets import CompileError, WorkFailed
 from targets.support.text import brief
 

@@ -19,12 +19,12 @@ from cost_models.database.records import Measurement, Trial
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.profiling.status import Status
+from cost_models.runner.outcome import checked, outcome, remove
 from cost_models.runner.reference import Reference
 from cost_models.runner.rounds import Care
 from cost_models.runner.runner import RunSettings, Timing, arguments_of, time_carefully
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import apply_schedule
-from cost_models.tuning.scheduler import checked, outcome, remove
 from targets import Done, Fleet, Target
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _POLL_S = 0.2
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Scheduled:
     """A scheduled module to be timed, whose schedule it is, and the trial behind it."""
 
     kernel: Kernel
@@ -103,7 +103,7 @@ class CarefulTimer:
         for start in range(0, len(jobs), BATCH):
             self._time(jobs[start : start + BATCH], status)
 
-    def _finalists(self, kernel: Kernel) -> list[_Job]:
+    def _finalists(self, kernel: Kernel) -> list[_Scheduled]:
         timed = self._history.timings(kernel)
         worth_s = _WORTH_TIMING * self._history.default_s(kernel)
         best = self._history.best(kernel, _FINALISTS)
@@ -112,18 +112,18 @@ class CarefulTimer:
             return []
         return [self._job(kernel), *(self._job(kernel, id_, trial) for id_, trial in fresh.items())]
 
-    def _job(self, kernel: Kernel, id_: int | None = None, trial: Trial | None = None) -> _Job:
+    def _job(self, kernel: Kernel, id_: int | None = None, trial: Trial | None = None) -> _Scheduled:
         """The schedule of a trial, or without one the default schedule."""
         mod = kernel_module(kernel, self._tvm_target, self._dtype)
         if trial is None:
-            return _Job(kernel, schedule_default(mod, self._tvm_target), "default")
+            return _Scheduled(kernel, schedule_default(mod, self._tvm_target), "default")
         how = "transferred" if trial.origin == "transfer" else "tuned"
-        return _Job(kernel, apply_schedule(mod, self._tvm_target, trial.schedule), how, id_)
+        return _Scheduled(kernel, apply_schedule(mod, self._tvm_target, trial.schedule), how, id_)
 
-    def _time(self, jobs: Sequence[_Job], status: Status) -> None:
+    def _time(self, jobs: Sequence[_Scheduled], status: Status) -> None:
         self._check()
         builds = self._pool.build([job.mod for job in jobs], self._tvm_target)
-        pending: dict[Future[Done[Timing]], _Job] = {}
+        pending: dict[Future[Done[Timing]], _Scheduled] = {}
         try:
             with self.quiet():
                 for job, build in zip(jobs, builds, strict=True):
@@ -137,7 +137,7 @@ class CarefulTimer:
             for build in builds:
                 remove(build.path)
 
-    def _collect(self, pending: "dict[Future[Done[Timing]], _Job]", status: Status) -> None:
+    def _collect(self, pending: "dict[Future[Done[Timing]], _Scheduled]", status: Status) -> None:
         """Store timings as they come: one whose board is lost must not cost what other boards measured."""
         ended: Exception | None = None
         while pending:
@@ -153,7 +153,7 @@ class CarefulTimer:
         if ended is not None:
             raise ended
 
-    def _submit(self, job: _Job, path: Path) -> "Future[Done[Timing]]":
+    def _submit(self, job: _Scheduled, path: Path) -> "Future[Done[Timing]]":
         protocol = self._target.measure
         settings, care = RunSettings.of(protocol), Care.of(protocol)
         care = replace(care, budget_s=min(care.budget_s, self._budget_s))
@@ -165,14 +165,14 @@ class CarefulTimer:
 
         return self._fleet.submit(work, timeout_s=settings.timeout_s)
 
-    def _store(self, job: _Job, found: Measurement, status: Status) -> None:
+    def _store(self, job: _Scheduled, found: Measurement, status: Status) -> None:
         self._history.store.add_measurement(self._history.environment, found, trial=job.trial)
         status.timed += 1
         if found.error is not None:
             _log.warning("%s, %s schedule: %s", job.kernel.label, job.how, found.error)
 
 
-def _measurement(job: _Job, future: "Future[Done[Timing]]") -> Measurement:
+def _measurement(job: _Scheduled, future: "Future[Done[Timing]]") -> Measurement:
     timing, error, board = outcome(future)
     if timing is None:
         return Measurement(kernel=job.kernel.key, how=job.how, error=error)

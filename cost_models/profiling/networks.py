@@ -25,8 +25,8 @@ from cost_models.lowering.best_schedules import tuned_modules
 from cost_models.profiling.blocks import describe
 from cost_models.profiling.profiler import Profiler
 from cost_models.runner.module_runner import build_block, time_block
+from cost_models.runner.outcome import checked, outcome, remove
 from cost_models.runner.runner import RunResult, RunSettings
-from cost_models.tuning.scheduler import checked, outcome, remove
 from targets import CompileError
 from targets.support.text import brief
 
@@ -54,7 +54,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Due:
     """A network that lacks some rounds."""
 
     key: str
@@ -80,7 +80,7 @@ def time_networks(profiler: Profiler, table: LatencyTable, networks: Sequence[Ne
         NoBoardLeft, StoreError, Stopped: all that was measured before is stored.
     """
     jobs = _missing(profiler, table, networks)
-    built: dict[Path, _Job] = {}
+    built: dict[Path, _Due] = {}
     try:
         _build_all(profiler, jobs, built)
         failed: set[str] = set()
@@ -124,7 +124,7 @@ def _good(timings: Iterable[BlockTiming], key: str, sum_s: float) -> list[BlockT
     ]
 
 
-def _missing(profiler: Profiler, table: LatencyTable, networks: Sequence[Network]) -> list[_Job]:
+def _missing(profiler: Profiler, table: LatencyTable, networks: Sequence[Network]) -> list[_Due]:
     known = profiler.store.block_timings(profiler.environment).values()
     jobs = []
     for network in networks:
@@ -134,11 +134,11 @@ def _missing(profiler: Profiler, table: LatencyTable, networks: Sequence[Network
         sum_s = sum(table.kernel(kernel).median_s for kernel in network.kernels)
         missing = ROUNDS - len(_good(known, key, sum_s))
         if missing > 0:
-            jobs.append(_Job(key, network, sum_s, missing))
+            jobs.append(_Due(key, network, sum_s, missing))
     return jobs
 
 
-def _build_all(profiler: Profiler, jobs: Sequence[_Job], built: dict[Path, _Job]) -> None:
+def _build_all(profiler: Profiler, jobs: Sequence[_Due], built: dict[Path, _Due]) -> None:
     """Add those that could be built to ``built``; the others are stored as failed."""
     cut = [split_into_kernels(job.network.graph, job.network.inputs) for job in jobs]
     kernels = list(dict.fromkeys(kernel for kernels in cut for kernel in kernels))
@@ -157,7 +157,7 @@ def _build_all(profiler: Profiler, jobs: Sequence[_Job], built: dict[Path, _Job]
             built[path] = job
 
 
-def _time_round(profiler: Profiler, built: Mapping[Path, _Job]) -> set[str]:
+def _time_round(profiler: Profiler, built: Mapping[Path, _Due]) -> set[str]:
     """Time each once and store it as it comes; returns the keys of those that failed."""
     settings = RunSettings.of(profiler.target.measure)
     failed: set[str] = set()
@@ -184,7 +184,7 @@ def _time_round(profiler: Profiler, built: Mapping[Path, _Job]) -> set[str]:
     return failed
 
 
-def _timed(path: Path, job: _Job, settings: RunSettings, session: Any) -> RunResult:
+def _timed(path: Path, job: _Due, settings: RunSettings, session: Any) -> RunResult:
     shapes, graph = job.network.inputs, job.network.graph
     dtype = graph.dtype(next(iter(shapes)))
     return checked(time_block(session, path, shapes, settings, dtype=dtype))

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from cost_models.kernel_models.hold_outs import HoldOut
     from cost_models.kernel_models.predictor import Predictor
     from cost_models.network_models.network_model import NetworkModel
+    from cost_models.profiling.additivity import Additivity
     from cost_models.profiling.blocks import Block
     from cost_models.profiling.networks import Network
     from cost_models.profiling.profiler import Profiler
-    from cost_models.runner.module_runner import Additivity
     from cost_models.tuning.effort import Effort
     from targets import Target
 
