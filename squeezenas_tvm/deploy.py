@@ -126,17 +126,10 @@ def deploy(
         kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
         if trials:
             from cost_models.tuning.effort import Effort
-            from squeezenas_tvm.profiling.measure import measure_kernels
+            from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 
-            measure_kernels(
-                target,
-                kernels,
-                measurements,
-                effort=Effort.alone(trials),
-                dtype=dtype,
-                tracker=tracker,
-                title="tune",
-            )
+            wanted = Wanted(kernels=kernels, effort=Effort.alone(trials))
+            measure_kernels(target, wanted, measurements, dtype=dtype, tracker=tracker, title="tune")
         with HeldInterrupts():
             compiled = _compile(model, kernels, target, fingerprint, measurements, folder)
         manifest = _write(folder, architecture, target, fingerprint, resolution, weights, compiled)

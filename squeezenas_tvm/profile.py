@@ -9,7 +9,7 @@ from squeezenas_tvm.cli import Result, leave, positive_int, run_command
 from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
 from squeezenas_tvm.profiling.from_networks import add_few_networks, few_networks
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.profiling.summary import report
 
 EXAMPLE = "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --effort quick"
@@ -78,18 +78,14 @@ def execute(args: argparse.Namespace) -> Result:
     find_tools(target, args.dtype)  # before anything long
     folder = results_folder(target.name, args.out, args.dtype)
     found = list(space_kernels(space, resolution, args.classes))
-    measured = measure_kernels(
-        target,
-        found,
-        folder,
+    wanted = Wanted(
+        kernels=found,
         effort=EFFORTS[args.effort] if args.trials is None else Effort.alone(args.trials),
         blocks=[(part.name, part.graph, part.inputs) for part in sample_blocks(space, resolution, BLOCKS)],
         networks=draw_networks(space, resolution, args.networks, num_classes=args.classes, seed=args.seed),
-        dtype=args.dtype,
-        tracker=args.tracker,
         seed=args.seed,
-        hold_outs=True,
     )
+    measured = measure_kernels(target, wanted, folder, dtype=args.dtype, tracker=args.tracker, hold_outs=True)
     return report(measured, found, space, resolution, args.classes, folder)
 
 

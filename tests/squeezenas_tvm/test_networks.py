@@ -16,7 +16,7 @@ from search.costs.kernel_table import cost_table
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.networks import main
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import load_target
 
 from .helpers import SIZE, command, fill, finish, kernels_of, refused_by
@@ -41,7 +41,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     target = load_target("local-cpu")
     fill(folder, target, kernels_of())
-    measure_kernels(target, [], folder, effort=Effort.alone(0))
+    measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0)), folder)
     return folder
 
 
