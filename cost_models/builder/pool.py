@@ -1,7 +1,7 @@
 """Compiles kernels in parallel, in processes that load TVM once and take nobody with them when they crash.
 
 One thread of the pool, the dispatcher, starts the processes, hands them jobs and collects what they answer.
-When the owner closes the pool or is killed, they die at once, and their linkers too: see `build_worker`.
+When the owner closes the pool or is killed, they die at once, and their linkers too: see `worker`.
 """
 
 import contextlib

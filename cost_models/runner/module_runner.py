@@ -44,9 +44,9 @@ def build_block(
     Args:
         graph: a block, a single kernel, or several blocks in a row.
         inputs: shape of every input.
-        tuned_mods: as for ``lowering.compile_lowered``.
+        tuned_mods: as for `compile_lowered`.
         path: of the shared object.
-        tools: as for ``lowering.export``.
+        tools: as for `export`.
         dtype: as for ``to_onnx``.
 
     Returns:

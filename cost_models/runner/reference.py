@@ -35,7 +35,7 @@ class Reference:
 
     Attributes:
         path: its shared object; gone with the pool that built it.
-        args_info: as ``running.arguments_of`` gives it.
+        args_info: as ``runner.arguments_of`` gives it.
     """
 
     path: Path
