@@ -20,6 +20,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import BYTES_PER_ELEMENT, Graph
 from cost_models.ir.op import Shape, Sort
 from cost_models.ir.ops import Conv2d
+from targets.target import multiprocessors
 
 FEATURES_VERSION = 2  # raise it whenever a number or its meaning changes: stored models ask for theirs
 
@@ -67,8 +68,7 @@ FEATURES: Mapping[str, Feature] = {
 _VECTORS_A_TASK = 8
 _TILE_ROWS = 16  # tiles divide a map's rows, 23 and 90 badly: they cost as if filled up to this
 _VECTOR_BITS, _LEAST_BITS = {"avx512f": 512, "avx": 256}, 128
-_MULTIPROCESSORS = {"sm_53": 1, "sm_62": 2, "sm_72": 8, "sm_87": 16}  # the Jetson of each architecture
-_USUAL_MULTIPROCESSORS = 64
+_USUAL_MULTIPROCESSORS = 64  # of a GPU that no target knows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,12 +90,12 @@ class Machine:
     def of(cls, fingerprint: Mapping[str, Any], macs_per_s: float, bytes_per_s: float) -> "Machine":
         """From the identity of measurements (``targets.Fingerprint.as_dict``); asks TVM about CPUs.
 
-        Nothing tells how many multiprocessors a GPU has: Jetsons are known by their architecture, others are
-        taken to have 64, which changes no order within one device.
+        Where no target's file tells a GPU's multiprocessors it is taken to have 64, which changes no order
+        within one device.
         """
         described = json.loads(fingerprint["tvm_target"])
         if described["kind"] == "cuda":
-            processors = _MULTIPROCESSORS.get(described.get("arch", ""), _USUAL_MULTIPROCESSORS)
+            processors = multiprocessors().get(described.get("arch", ""), _USUAL_MULTIPROCESSORS)
             return cls(lanes=32, processors=processors, macs_per_s=macs_per_s, bytes_per_s=bytes_per_s)
         from targets.tvm_import import tvm
 

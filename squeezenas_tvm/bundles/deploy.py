@@ -23,7 +23,7 @@ from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, runs_on, seal
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import results_folder
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import Target, TargetError
 from targets.rpc.tracker import tracker_address
 from targets.support.files import sha256
@@ -93,15 +93,9 @@ def deploy_architecture(
             model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
             kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
             if trials:
+                wanted = Wanted(kernels=kernels, effort=Effort.alone(trials))
                 measure_kernels(
-                    target,
-                    kernels,
-                    records,
-                    effort=Effort.alone(trials),
-                    dtype=dtype,
-                    tracker=tracker,
-                    title="tune",
-                    shown=shown,
+                    target, wanted, records, dtype=dtype, tracker=tracker, title="tune", shown=shown
                 )
             with HeldInterrupts():
                 compiled = _compile(model, kernels, target, fingerprint, records, folder)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from cost_models.database.table import LatencyTable
     from cost_models.ir.kernel_graph import KernelGraph
     from cost_models.network_models.network_model import NetworkModel
+    from cost_models.profiling.context import MeasureContext
     from cost_models.profiling.networks import Network
-    from cost_models.profiling.profiler import Profiler
     from search.resolution import Resolution
     from search.spaces.chain import ChainSpace
 
@@ -65,7 +65,7 @@ def _spread(space: "ChainSpace", resolution: "Resolution", count: int, seed: int
 
 
 def time_whole(
-    profiler: "Profiler", table: "LatencyTable", networks: "Sequence[Network]", tick: Callable[[], None]
+    context: "MeasureContext", table: "LatencyTable", networks: "Sequence[Network]", tick: Callable[[], None]
 ) -> None:
     """Build and time networks, as far as their kernels were measured; what is on record is not repeated."""
     from cost_models.profiling.networks import time_networks
@@ -74,7 +74,7 @@ def time_whole(
     found = [network for network in networks if all(kernel.key in known for kernel in network.kernels)]
     if len(found) < len(networks):
         log.warning("%d networks are not timed: kernels of theirs have no timing", len(networks) - len(found))
-    profiler.apart(lambda: time_networks(profiler, table, found), tick)
+    context.apart(lambda: time_networks(context, table, found), tick)
 
 
 def fit_network_model(

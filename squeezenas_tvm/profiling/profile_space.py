@@ -9,7 +9,7 @@ from search.spaces.camera import segmentation_head
 from search.spaces.chain import ChainSpace
 from squeezenas_tvm.options import results_folder
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.profiling.summary import Profile, summarize
 from targets import Target
 from targets.toolchain.tools import find_tools
@@ -50,17 +50,14 @@ def profile_space(
     folder = results_folder(target.name, out, dtype)
     head = segmentation_head(classes)
     kernels = list(space_kernels(space, resolution, head))
-    measured = measure_kernels(
-        target,
-        kernels,
-        folder,
+    wanted = Wanted(
+        kernels=kernels,
         effort=effort,
         blocks=[(p.name, p.graph, p.inputs) for p in sample_blocks(space, resolution, head, BLOCKS)],
         networks=draw_networks(space, resolution, networks, num_classes=classes, seed=seed),
-        dtype=dtype,
-        tracker=tracker,
         seed=seed,
-        hold_outs=True,
-        shown=shown,
+    )
+    measured = measure_kernels(
+        target, wanted, folder, dtype=dtype, tracker=tracker, hold_outs=True, shown=shown
     )
     return summarize(measured, kernels, space, resolution, classes, folder)

@@ -14,7 +14,7 @@ from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
-from cost_models.runner.module_runner import Ratio
+from cost_models.profiling.additivity import Ratio
 from search.architecture import list_architectures, load_architecture
 from search.costs.kernel_table import network_graph
 from search.data.classes import unnamed

@@ -17,7 +17,7 @@ from cost_models.tuning.effort import Effort
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.board import main
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.profiling.summary import summarize
 from targets import LocalServer, Target, load_target, local_rpc, open_session
 
@@ -191,7 +191,9 @@ def profiled(
     kernel = next(kernel for kernel in kernels_of() if kernel.kind == "depthwise")
     target: Target = load_target(board.path)
     with serving(board.path, server.address) as name:
-        measured = measure_kernels(target, [kernel], folder, effort=Effort.alone(0), tracker=server.address)
+        measured = measure_kernels(
+            target, Wanted(kernels=[kernel], effort=Effort.alone(0)), folder, tracker=server.address
+        )
     return folder, name, (measured, kernel)
 
 

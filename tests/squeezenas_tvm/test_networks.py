@@ -17,7 +17,7 @@ from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.networks import main
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import load_target
 
 from .helpers import SIZE, command, fill, finish, kernels_of, refused_by
@@ -42,7 +42,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     target = load_target("local-cpu")
     fill(folder, target, kernels_of())
-    measure_kernels(target, [], folder, effort=Effort.alone(0))
+    measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0)), folder)
     return folder
 
 

@@ -24,7 +24,7 @@ from search.costs.kernel_table import sample_blocks
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.profile import main
-from squeezenas_tvm.profiling.measure import PARTS, Measured, measure_kernels
+from squeezenas_tvm.profiling.measure import PARTS, Measured, Wanted, measure_kernels
 from squeezenas_tvm.profiling.profile_space import BLOCKS
 from squeezenas_tvm.profiling.summary import summarize
 from targets import load_target
@@ -325,6 +325,8 @@ def test_target_that_this_machine_cannot_link_for_is_failed_work(tmp_path: Path)
     text = path.read_text(encoding="utf-8").replace("tvm: {kind: llvm}", foreign)
     path.write_text(text, encoding="utf-8")
     with pytest.raises(LoweringError, match=r"cannot be built for llvm: .*; nothing else can then") as caught:
-        measure_kernels(load_target(path), LEFT_OUT[:1], tmp_path / "out", effort=Effort.alone(0))
+        measure_kernels(
+            load_target(path), Wanted(kernels=LEFT_OUT[:1], effort=Effort.alone(0)), tmp_path / "out"
+        )
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)

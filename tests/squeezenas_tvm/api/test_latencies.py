@@ -14,7 +14,7 @@ from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import network_graph
 from search.errors import InvalidResolution
 from squeezenas_tvm.networks import _describe
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 
 from ..helpers import ROOT, SIZE, fill, kernels_of
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     target = st.load_target("local-cpu")
     fill(folder / "results" / "local-cpu", target, kernels_of())
-    measure_kernels(target, [], folder / "results" / "local-cpu", effort=Effort.alone(0))
+    measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0)), folder / "results" / "local-cpu")
     return folder
 
 

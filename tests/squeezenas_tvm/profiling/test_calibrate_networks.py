@@ -27,7 +27,7 @@ from squeezenas_tvm.networks import main as networks_main
 from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.predict import main as predict_main
 from squeezenas_tvm.profiling.calibrate_networks import calibrate, draw_networks, fit_network_model, graph_of
-from squeezenas_tvm.profiling.measure import Measured, measure_kernels
+from squeezenas_tvm.profiling.measure import Measured, Wanted, measure_kernels
 from targets import load_target
 
 from ..helpers import NAME, SIZE, fill, kernels_of, quick_target, seconds
@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = load_target("local-cpu")
     with MeasurementStore.open(fill(folder, target, kernels_of())) as store:
         store_timings(store, store.find_environment(environment(target)), draw_networks(SMALL, SIZE, COUNT))
-    measure_kernels(target, [], folder, effort=Effort.alone(0))
+    measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0)), folder)
     return folder
 
 
@@ -124,7 +124,9 @@ def test_real_networks_are_built_timed_and_added(tmp_path: Path) -> None:
     networks = draw_networks(SMALL, SIZE, 5)
     with MeasurementStore.open(fill(tmp_path, target, kernels_of())) as store:
         store_timings(store, store.find_environment(environment(target)), networks[1:])
-    done: Measured = measure_kernels(target, [], tmp_path, effort=Effort.alone(0), networks=networks)
+    done: Measured = measure_kernels(
+        target, Wanted(kernels=[], effort=Effort.alone(0), networks=networks), tmp_path
+    )
     assert done.network_model == model_of(tmp_path)
     assert {network.about for network in load_networks(tmp_path)} == {network.about for network in networks}
     (real,) = [network for network in load_networks(tmp_path) if network.about == networks[0].about]
@@ -139,7 +141,7 @@ def test_networks_with_kernels_that_are_not_measured_are_left_out_with_a_word(
     networks = draw_networks(SMALL, SIZE, 2)
     missing = networks[1].kernels[0].key
     fill(tmp_path, target, [kernel for kernel in kernels_of() if kernel.key != missing])
-    done = measure_kernels(target, [], tmp_path, effort=Effort.alone(0), networks=networks)
+    done = measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0), networks=networks), tmp_path)
     assert done.network_model is None
     assert "2 networks are not timed: kernels of theirs have no timing" in caplog.text
 
