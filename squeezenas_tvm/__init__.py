@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from squeezenas_tvm.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from squeezenas_tvm import api
     from squeezenas_tvm.api import *  # noqa: F403
 
     __all__ = []
     __all__ += api.__all__
-
-__version__ = "0.1.0"
 
 SIBLINGS = ("targets", "cost_models", "search")
 

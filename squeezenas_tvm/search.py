@@ -27,8 +27,6 @@ _CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    from search.strategies.registry import STRATEGIES
-
     parser.add_argument("--target", required=True, help="device to search for: a name, or a YAML file")
     parser.add_argument("--space", default="small", help="search space (default %(default)s)")
     parser.add_argument(
@@ -47,6 +45,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the search pays for: latency, macs, params, memory, or a mix such as latency:3,memory:1 "
         "(default what the budget limits, else latency)",
     )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="DIR",
+        help="folder of the target's table (default results/TARGET, else the shipped one, else its prior)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the search is kept (default results/search-TARGET)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
+    add_resolution(parser, "1024x2048")
+    _add_strategy(parser)
+
+
+def _add_strategy(parser: argparse.ArgumentParser) -> None:
+    """How to search, and what of the recipe is otherwise."""
+    from search.strategies.registry import STRATEGIES
+
     parser.add_argument(
         "--strategy",
         choices=list(STRATEGIES),
@@ -77,17 +93,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many are judged, or tried",
     )
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="DIR",
-        help="folder of the target's table (default results/TARGET, else the shipped one, else its prior)",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the search is kept (default results/search-TARGET)"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
-    add_resolution(parser, "1024x2048")
 
 
 def execute(args: argparse.Namespace) -> Result:

@@ -18,7 +18,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import squeezenas_tvm
 from search.data.classes import LabelClass
 from squeezenas_tvm.bundles.runner import (
     REQUIRED,
@@ -29,6 +28,7 @@ from squeezenas_tvm.bundles.runner import (
     read_manifest,
 )
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.version import __version__
 from targets import LocalMachine, Target
 
 # Travels in every bundle, by its name there: the runner and the C++ example.
@@ -98,7 +98,7 @@ class Manifest:
                 "fingerprint": dict(self.fingerprint),
             },
             "created_at": self.created_at.isoformat(timespec="seconds"),
-            "made_by": f"squeezenas-tvm {squeezenas_tvm.__version__}",
+            "made_by": f"squeezenas-tvm {__version__}",
             "input": {
                 "dtype": "uint8",
                 "layout": "NHWC",

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import squeezenas_tvm
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.page import Report, page
 from squeezenas_tvm.reports.search import search_report
 from squeezenas_tvm.reports.training import training_report
+from squeezenas_tvm.version import __version__
 
 PAGE = "report.html"
 
@@ -45,7 +45,7 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
     kind = _kind(folder)
     report = _report(kind, folder)
     now = datetime.now(timezone.utc).isoformat(timespec="minutes")
-    text = page(report, f"squeezenas_tvm {squeezenas_tvm.__version__}, from {folder}, {now}")
+    text = page(report, f"squeezenas_tvm {__version__}, from {folder}, {now}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
