@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
 
 @contextmanager
 def context_of(target: Target, store: MeasurementStore, yard: Yard, boards: int) -> Iterator[MeasureContext]:
-    """A profiler that has so many boards."""
+    """A context that has so many boards."""
     with measure_context(target, store, tracker=yard.address, wait_s=WAIT_S) as context:
         assert wait_until(lambda: [board.state for board in context.fleet.boards()] == ["ready"] * boards)
         yield context
