@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from cost_models.ir.graph import Graph
 from search.data.classes import CLASSES, LabelClass, unnamed
 from search.errors import InvalidArchitecture, SearchError
-from search.spaces.camera import HEADS
+from search.spaces.camera import HEADS, camera_network
 from search.spaces.registry import get_space
 from search.spaces.space import Genotype, Head, SearchSpace
 from targets.support.strict_yaml import YAML_SUFFIXES, Section, Text, named_yaml, parse_yaml, yaml_names
@@ -146,7 +146,7 @@ class Architecture(Section):
 
     def camera_network(self) -> Graph:
         """What is deployed: from a camera's uint8 RGB frame (N, H, W, 3) to what the head gives."""
-        return self.camera_network()
+        return camera_network(self.network(), self.head)
 
     def for_classes(self, labels: tuple[LabelClass, ...]) -> "Architecture":
         """The same network for other classes."""
