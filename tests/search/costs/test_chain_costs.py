@@ -1,4 +1,4 @@
-"""Costs of a space as tables: equal to what every single network is asked for alone, for many at once."""
+"""Costs of chains as tables: equal to what every single network is asked for alone, for many at once."""
 
 import itertools
 import random
@@ -30,6 +30,7 @@ from targets import load_target
 SIZE = Resolution(64, 128)
 SMALL = get_space("small")
 POWER_W = 12.5
+HEAD = segmentation_head(19)
 # Positions with different choices, projecting skips among them, and one choice alone; maps large enough that
 # the first and the third decide on the peak of memory.
 UNEVEN = ChainSpace(
@@ -65,7 +66,7 @@ def model_of(space: ChainSpace, without: str = "nothing", classes: int = 19) -> 
 
 
 def costs_of(space: ChainSpace) -> ChainCosts:
-    return ChainCosts.of(model_of(space), space, SIZE, power_w=POWER_W)
+    return ChainCosts.of(model_of(space), space, SIZE, HEAD, power_w=POWER_W)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +86,7 @@ def by_decision(costs: ChainCosts, probabilities: Sequence[np.ndarray]) -> dict[
 
 def camera_of(space: ChainSpace, blocks: Sequence[str]) -> Graph:
     """What is deployed of a network of 19 classes."""
-    head = segmentation_head(19)
-    return camera_network(space.network(space.from_short_form(blocks), head), head)
+    return camera_network(space.network(space.from_short_form(blocks), HEAD), HEAD)
 
 
 def alone(space: ChainSpace, blocks: Sequence[str]) -> dict[str, float]:
@@ -129,7 +129,7 @@ def test_what_is_beyond_the_sum_of_kernels_is_told_of_all_networks_at_once() -> 
         range_s=(1e-3, 1.2e-3),  # some are longer: wider intervals
     )
     model = replace(model_of(SMALL), network_model=between)
-    costs, networks = ChainCosts.of(model, SMALL, SIZE), networks_of(SMALL, 10)
+    costs, networks = ChainCosts.of(model, SMALL, SIZE, HEAD), networks_of(SMALL, 10)
     totals = costs.total(costs.choices(networks))
     for index, blocks in enumerate(networks):
         said = model.network(network_kernels(Architecture(space=SMALL.name, blocks=blocks), SIZE))
@@ -138,7 +138,7 @@ def test_what_is_beyond_the_sum_of_kernels_is_told_of_all_networks_at_once() -> 
     alone = costs.total(costs.choices(networks), ["latency_low"])
     assert list(alone) == ["latency_low"]
     assert np.array_equal(alone["latency_low"], totals["latency_low"])
-    plain = ChainCosts.of(model_of(SMALL), SMALL, SIZE)
+    plain = ChainCosts.of(model_of(SMALL), SMALL, SIZE, HEAD)
     assert costs.fixed("latency") > plain.fixed("latency") + between.overhead_s
 
 
@@ -208,13 +208,13 @@ def test_a_certain_network_is_expected_to_cost_what_it_costs(small: ChainCosts) 
 
 
 def test_without_power_there_is_no_energy() -> None:
-    costs = ChainCosts.of(model_of(UNEVEN), UNEVEN, SIZE)
+    costs = ChainCosts.of(model_of(UNEVEN), UNEVEN, SIZE, HEAD)
     assert set(costs.objectives) == set(OBJECTIVES) - {"energy"}
 
 
 def test_classes_change_what_is_around_the_blocks_alone() -> None:
     nineteen = costs_of(UNEVEN)
-    eleven = ChainCosts.of(model_of(UNEVEN, classes=11), UNEVEN, SIZE, 11, power_w=POWER_W)
+    eleven = ChainCosts.of(model_of(UNEVEN, classes=11), UNEVEN, SIZE, segmentation_head(11), power_w=POWER_W)
     for name in OBJECTIVES:
         assert np.array_equal(eleven.table(name), nineteen.table(name), equal_nan=True)
         assert eleven.fixed(name) < nineteen.fixed(name)
@@ -224,7 +224,7 @@ def test_sources_are_those_of_a_network_with_all_candidates_as_likely(small: Cha
     assert small.sources == {"measured": 1.0}
     prior = Prior.from_peaks(load_target("jetson-xavier"))
     model = replace(model_of(UNEVEN, without="dw5x5"), prior=prior)
-    costs = ChainCosts.of(model, UNEVEN, SIZE)
+    costs = ChainCosts.of(model, UNEVEN, SIZE, HEAD)
     one_of_four = split_into_kernels(UNEVEN.block(0, "k5e6"), {"x": UNEVEN.block_inputs(SIZE)[0]})
     (missing,) = (kernel for kernel in one_of_four if "dw5x5" in kernel.label)
     equal = [np.full(len(names), 1 / len(names)) for names in costs.candidates]
@@ -235,7 +235,7 @@ def test_sources_are_those_of_a_network_with_all_candidates_as_likely(small: Cha
 
 def test_a_hole_without_predictor_and_prior_is_an_error() -> None:
     with pytest.raises(MissingEntry, match=r"dw5x5.*not measured on board; measure it with: python -m"):
-        ChainCosts.of(model_of(UNEVEN, without="dw5x5"), UNEVEN, SIZE)
+        ChainCosts.of(model_of(UNEVEN, without="dw5x5"), UNEVEN, SIZE, HEAD)
 
 
 def test_names_that_are_not_offered_are_refused(small: ChainCosts) -> None:
