@@ -40,7 +40,9 @@ class ToySpace:
         for decision in self.decisions:
             option = genotype[decision.name]
             if option not in decision.options:
-                faults.append(f"{decision.name}: unknown option {option!r}{near_miss(option, decision.options)}")
+                faults.append(
+                    f"{decision.name}: unknown option {option!r}{near_miss(option, decision.options)}"
+                )
         if faults:
             raise UnknownCandidate(f"space {self.name}: {'; '.join(faults)}")
         return {name: genotype[name] for name in names}

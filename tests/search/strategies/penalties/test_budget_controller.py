@@ -17,7 +17,11 @@ def _descend(controller: BudgetController, *, pull: float, steps: int = 1500) ->
         cost = p @ costs
         noise = 0.5 * torch.randn((), generator=random)
         excess = cost / controller.budget - 1
-        loss = -(pull + noise) * p[1] + controller.resource_weight * cost / 2 + controller.stiffness / 2 * excess**2
+        loss = (
+            -(pull + noise) * p[1]
+            + controller.resource_weight * cost / 2
+            + controller.stiffness / 2 * excess**2
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
