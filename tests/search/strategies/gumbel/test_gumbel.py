@@ -146,6 +146,7 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
 _PROGRAMME = f"""
 import json, sys
 from pathlib import Path
+from search.parallel.ranks import Ranks
 from search.run import run_search
 from search.spaces.registry import SPACES
 from tests.search.strategies.helpers import FIVE, Log, problem
