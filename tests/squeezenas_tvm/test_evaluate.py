@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from search.tasks.segmentation_evaluation import evaluate_network
 
 from search.architecture import Architecture, load_architecture
 from search.data import open_data
 from search.data.loaders import eval_loader
 from search.networks.segmentation import SegmentationNetwork, build_network
 from search.networks.weights import save_weights
+from search.tasks.segmentation_evaluation import evaluate_network
 from search.tasks.segmentation_metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
 from squeezenas_tvm.deploy import main as deploy
 from squeezenas_tvm.evaluate import main
