@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from search.architecture import load_architecture
+from search.errors import InvalidCheckpoint
 from search.problem.problem import SearchProblem, SearchResult
 from search.results.document import load
 from search.results.front import genotype_of
@@ -126,8 +127,6 @@ class StrategyContract:
             assert (tmp_path / name).stat().st_size > 0, name
 
     def test_another_strategy_is_not_resumed(self, make: Make, tmp_path: Path) -> None:
-        from search.errors import InvalidCheckpoint
-
         wanted = make()
         with pytest.raises(KeyboardInterrupt):
             run_search(wanted, tmp_path, ALONE, resume=False, watch=Log(1))
