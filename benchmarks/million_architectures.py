@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from search.costs.chain_costs import ChainCosts, Choices
 from search.costs.objectives import shown
-from search.costs.space_costs import ChainCosts, Choices
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
 from targets import load_target
@@ -57,7 +58,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     model = cost_model(load_target(args.target), args.table)
     space, resolution = get_space(args.space), Resolution.parse(args.resolution)
     started_s = time.perf_counter()
-    costs = ChainCosts.of(model, space, resolution)
+    costs = ChainCosts.of(model, space, resolution, segmentation_head(19))
     tables_s = time.perf_counter() - started_s
     draw = np.random.default_rng(args.seed)
     columns = [draw.integers(len(names), size=args.count, dtype=np.uint8) for names in costs.candidates]

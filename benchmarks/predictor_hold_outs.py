@@ -27,6 +27,7 @@ from cost_models.kernel_models.intervals import Prediction
 from cost_models.kernel_models.predictor import Predictor
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES
 
 
@@ -84,7 +85,7 @@ def _measured(table: LatencyTable) -> list[Kernel]:
         kernel
         for classes, size in sorted(ends)
         for space in SPACES.values()
-        for kernel in space_kernels(space, Resolution.parse(size), int(classes))
+        for kernel in space_kernels(space, Resolution.parse(size), segmentation_head(int(classes)))
     }
     by_key = {kernel.key: kernel for kernel in found}
     return [by_key[key] for key, row in table.rows.items() if key in by_key and row.samples_s]

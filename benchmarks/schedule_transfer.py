@@ -36,6 +36,7 @@ from cost_models.tuning.effort import EFFORTS, Effort
 from cost_models.tuning.transfer import plan
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.cli import table
 from targets import Target, load_target, open_session
@@ -114,7 +115,9 @@ def _summary(rows: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Do what is missing; returns the document."""
     target, effort = load_target("local-cpu"), EFFORTS[options.effort]
-    kernels = list(space_kernels(get_space("small"), Resolution.parse(options.resolution)))
+    kernels = list(
+        space_kernels(get_space("small"), Resolution.parse(options.resolution), segmentation_head(19))
+    )
     sample = choose_sample(kernels, effort, options.kernels, options.seed)
     stores = {way: options.folder / f"{way}.sqlite" for way in WAYS}
     say(f"{effort.name}: {len(kernels)} kernels, at most {effort.total(len(kernels))} trials")

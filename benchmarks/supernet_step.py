@@ -3,7 +3,7 @@
     python benchmarks/supernet_step.py --json
     python benchmarks/supernet_step.py --size 256 --forms plain fused --dtype bfloat16
 
-A step is: draw weights, forward, loss, backward, SGD of the weights, Adam of theta. Each form lives in a
+A step is: draw weights, forward, loss, backward, SGD of the weights, Adam of the logits. Each form lives in a
 process of its own (in one process they disturb each other's allocator); they take turns, a step each a round,
 and are compared round by round: compare ratios of one run; steps per second are of the machine and its load.
 Memory is, on a CPU, how much a form's peak resident size grows from before the first step, on a GPU the peak
@@ -71,9 +71,9 @@ class Training:
         self._weights = torch.optim.SGD(
             supernet.weight_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5, foreach=True
         )
-        self._theta = torch.optim.Adam(supernet.theta_parameters(), lr=0.01)
+        self._logits = torch.optim.Adam(supernet.logit_parameters(), lr=0.01)
         if form == "pruned":
-            _prune(supernet, (self._weights, self._theta))
+            _prune(supernet, (self._weights, self._logits))
         self._supernet = supernet
         images = torch.randn(setting.batch, 3, setting.size, setting.size, device=setting.device)
         self._images = images if form == "plain" else images.contiguous(memory_format=torch.channels_last)
@@ -83,14 +83,14 @@ class Training:
         """One training step."""
         setting = self._setting
         self._weights.zero_grad()
-        self._theta.zero_grad()
+        self._logits.zero_grad()
         drawn = self._supernet.draw(setting.batch, 5.0, per_image=not setting.per_batch, paths=setting.paths)
         dtype = DTYPES[setting.dtype]
         with torch.autocast(setting.device, dtype, enabled=dtype != torch.float32):
             logits = self._supernet(self._images, drawn)
         functional.cross_entropy(logits.float(), self._labels).backward()
         self._weights.step()
-        self._theta.step()
+        self._logits.step()
 
     def time_s(self) -> float:
         """Seconds of one step."""
@@ -112,9 +112,9 @@ class Training:
 def _prune(supernet: Supernet, optimizers: tuple[torch.optim.Optimizer, ...]) -> None:
     """Leave LEFT candidates at every position, by chance, always the same."""
     generator = torch.Generator().manual_seed(0)
-    for theta in supernet.theta_parameters():
-        kept = torch.randperm(len(theta), generator=generator)[:LEFT]
-        theta.data.fill_(-20.0)[kept] = 0.0
+    for logits in supernet.logit_parameters():
+        kept = torch.randperm(len(logits), generator=generator)[:LEFT]
+        logits.data.fill_(-20.0)[kept] = 0.0
     supernet.prune(optimizers=optimizers)
 
 

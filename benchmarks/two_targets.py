@@ -23,6 +23,7 @@ from search.costs.chain_costs import ChainCosts
 from search.data.classes import CLASSES
 from search.resolution import Resolution
 from search.results import document
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
 from targets import load_target
@@ -50,7 +51,7 @@ def read(folder: Path) -> Found:
     with (folder / "networks.csv").open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     networks = [tuple(row["blocks"].split()) for row in rows]
-    chosen = tuple(load_architecture(folder / "chosen.yaml").blocks)
+    chosen = tuple(load_architecture(folder / "chosen.yaml").genotype.values())
     return Found(told.target, chosen, networks, [float(row["miou_percent"]) / 100 for row in rows])
 
 
@@ -92,9 +93,9 @@ def main() -> None:
     told = [document.load(folder) for folder in args.search]
     searches = {found.target: found for found in map(read, args.search)}
     space, resolution = get_space(told[0].space), Resolution.parse(told[0].resolution)
-    classes = len(CLASSES[told[0].data.split("+")[0]])
+    head = segmentation_head(len(CLASSES[told[0].data.split("+")[0]]))
     costs = {
-        target: ChainCosts.of(cost_model(load_target(target), None), space, resolution, classes)
+        target: ChainCosts.of(cost_model(load_target(target), None), space, resolution, head)
         for target in searches
     }
     found = compare(searches, costs)

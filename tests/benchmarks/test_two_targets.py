@@ -5,6 +5,7 @@ from two_targets import LEVELS, Found, compare
 
 from search.costs.chain_costs import ChainCosts
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.options import cost_model
 from targets import load_target
@@ -15,7 +16,7 @@ SMALL, LARGE = ("skip",) * 19 + ("k3e1",), ("k3e6",) * 20
 @pytest.fixture(scope="module")
 def costs() -> ChainCosts:
     model = cost_model(load_target("jetson-xavier"), None)
-    return ChainCosts.of(model, get_space("small"), Resolution(64, 128), 11)
+    return ChainCosts.of(model, get_space("small"), Resolution(64, 128), segmentation_head(11))
 
 
 def test_the_fastest_of_each_search_that_is_accurate_enough(costs: ChainCosts) -> None:

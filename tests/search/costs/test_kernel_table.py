@@ -1,7 +1,5 @@
 """Costs of spaces and networks, composed from a table of kernels."""
 
-from typing import Any
-
 import pytest
 
 from cost_models.cost_model import CostModel, Total
@@ -17,6 +15,7 @@ from search.costs.kernel_table import (
     sample_blocks,
     space_kernels,
 )
+from search.data.classes import unnamed
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.chain import ChainSpace
@@ -96,7 +95,7 @@ def test_larger_expansion_costs_more(costs: CostTable) -> None:
         assert one.median_s < three.median_s < six.median_s
 
 
-@pytest.mark.parametrize("name", [n for n in list_architectures() if load_architecture(n).num_classes == 19])
+@pytest.mark.parametrize("name", [n for n in list_architectures() if load_architecture(n).head.outputs == 19])
 def test_a_networks_kernels_are_those_of_its_entries(name: str) -> None:
     architecture = load_architecture(name)
     space = architecture.search_space
@@ -171,7 +170,7 @@ def test_table_of_another_size_or_class_count_does_not_answer(table: LatencyTabl
     architecture = load_architecture("squeezenas-lat-small")
     with pytest.raises(MissingEntry):
         estimate(architecture, table, Resolution(128, 128))
-    fewer: Any = architecture.model_copy(update={"num_classes": 11})
+    fewer = architecture.for_classes(unnamed(11))
     with pytest.raises(MissingEntry, match="11x"):
         estimate(fewer, table, SIZE)
     assert estimate(fewer, table_of(SMALL, classes=11), SIZE).median_s > 0

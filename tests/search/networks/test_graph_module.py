@@ -1,6 +1,7 @@
 """Networks as PyTorch modules; tests of the ONNX exporter show that both compute the same."""
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,14 +10,19 @@ import torch
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import Activation, Resize
 from search.networks.graph_module import GraphModule
-from search.spaces.camera import classes_graph, frame_graph
+from search.spaces.camera import classes_graph, frame_graph, segmentation_head
 from search.spaces.inverted_residual import candidate_graph, skip_graph
 from search.spaces.registry import SPACES
 
 
 def network(space: str = "squeezenas-small") -> Graph:
     offered = [position.candidates for position in SPACES[space].positions]
-    return SPACES[space].network([names[i % len(names)] for i, names in enumerate(offered)], 5)
+    return of_blocks(space, [names[i % len(names)] for i, names in enumerate(offered)])
+
+
+def of_blocks(space: str, blocks: Sequence[str]) -> Graph:
+    """With five outputs."""
+    return SPACES[space].network(SPACES[space].from_short_form(blocks), segmentation_head(5))
 
 
 def image(height: int = 64, width: int = 64, batch: int = 2) -> torch.Tensor:
@@ -35,7 +41,7 @@ def test_state_dict_has_the_names_and_shapes_of_the_graph(space: str) -> None:
 
 def test_names_of_tensors_do_not_change() -> None:
     """Weights on disk go by them."""
-    names = list(GraphModule(SPACES["squeezenas-small"].network(["k3e6", *["skip"] * 19], 5)).state_dict())
+    names = list(GraphModule(of_blocks("squeezenas-small", ["k3e6", *["skip"] * 19])).state_dict())
     assert names[:3] == ["stem.conv.weight", "stem.bn.weight", "stem.bn.bias"]
     assert [name for name in names if name.startswith("blocks.0.") and name.endswith("conv.weight")] == [
         *("blocks.0.expand.conv.weight", "blocks.0.depthwise.conv.weight", "blocks.0.project.conv.weight")

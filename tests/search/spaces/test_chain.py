@@ -86,7 +86,7 @@ def test_macs_of_blocks(name: str, position: int, candidate: str, mmacs: float) 
 def parts_of(architecture: Architecture) -> list[Part]:
     space = architecture.search_space
     chosen = [part for i, candidate, part in space.blocks(FULL) if architecture.blocks[i] == candidate]
-    return [*chosen, *space.fixed_parts(FULL, segmentation_head(architecture.num_classes))]
+    return [*chosen, *space.fixed_parts(FULL, architecture.head)]
 
 
 @pytest.mark.parametrize("name", list_architectures())
@@ -118,7 +118,7 @@ def test_positions_of_networks_for_comparison_offer_one_block() -> None:
     for name in ("mobilenetv3-small", "mobilenetv3-large"):
         space = get_space(name)
         assert {len(position.candidates) for position in space.positions} == {1}
-        space.check([position.candidates[0] for position in space.positions])
+        space.from_short_form([position.candidates[0] for position in space.positions])
 
 
 def test_fixed_parts_in_order() -> None:
@@ -146,7 +146,8 @@ def test_odd_sizes_are_rounded_up_at_every_halving(name: str, size: str) -> None
 
 def test_the_camera_network_goes_from_frame_to_classes() -> None:
     space = get_space("small")
-    network = camera_network(space.network(["skip"] * 20, 7))
+    head = segmentation_head(7)
+    network = camera_network(space.network(space.from_short_form(["skip"] * 20), head), head)
     shapes = network.shapes({"frame": (1, 64, 80, 3)})
     assert shapes[network.outputs[0]] == (1, 64, 80)
     assert (network.dtype("frame"), network.dtype(network.outputs[0])) == ("uint8", "uint8")
@@ -163,14 +164,14 @@ def test_an_unknown_space_gets_the_near_miss_and_the_list() -> None:
 
 def test_blocks_are_checked() -> None:
     space = get_space("small")
-    assert space.check(["skip"] * 20) == ("skip",) * 20
+    assert space.from_short_form(["skip"] * 20) == {f"blocks.{index}": "skip" for index in range(20)}
     reason = r"^space squeezenas-small has 20 positions, the architecture has 3 blocks$"
     with pytest.raises(InvalidArchitecture, match=reason):
-        space.network(["skip"] * 3, 19)
+        space.from_short_form(["skip"] * 3)
     reason = (
         "^space squeezenas-small: position 1: unknown block 'k3e6d3', did you mean k3e6d2\\?; "
         "position 19: unknown block 'zzz'; "
         f"allowed there: {', '.join(SQUEEZENAS_CANDIDATES)}$"
     )
     with pytest.raises(UnknownCandidate, match=reason):
-        space.network(["skip", "k3e6d3", *["skip"] * 17, "zzz"], 19)
+        space.from_short_form(["skip", "k3e6d3", *["skip"] * 17, "zzz"])

@@ -1,27 +1,38 @@
 """What the tests of searches share: drawn scenes of 64x64, a space of five positions, the Xavier's prior."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import torch
 import yaml
 
 from cost_models.cost_model import CostModel
 from cost_models.device_models.prior import find_prior
-from search.costs.chain_costs import ChainCosts
+from search.costs.chain_costs import space_costs
+from search.costs.space_costs import SpaceCosts
 from search.data import open_data
-from search.data.frames import Frame, Size, UInt8
+from search.data.frames import Data, Frame, Size, UInt8
 from search.errors import InvalidRecipe
+from search.parallel.ranks import Ranks
 from search.problem.goal import Budget, Mix
+from search.problem.judged import Judged
+from search.problem.problem import SearchProblem
+from search.problem.strategy import Progress
 from search.resolution import Resolution
-from search.results.front import Judged
-from search.run import SearchTask
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
-from search.strategies.gumbel.gumbel import Progress
-from search.strategies.gumbel.recipe import SearchRecipe
+from search.spaces.space import SearchSpace
+from search.strategies.gumbel.recipe import GumbelRecipe
+from search.strategies.sampling.recipe import EvolutionRecipe, RandomRecipe
+from search.tasks.registry import TASKS
 from targets import load_target
 from targets.support.strict_yaml import parse_document
 
+ALONE = Ranks(0, 1, torch.device("cpu"))
+SIZE = Resolution(64, 128)  # that costs are of
+TARGET = "jetson-xavier"
 SMALL = get_space("small")
 FIVE = replace(
     SMALL,
@@ -33,7 +44,7 @@ FIVE = replace(
     tap=1,
 )  # one position of each stage of Small
 
-RECIPE = """
+GUMBEL = """
 schema_version: 1
 kind: supernet-search
 name: tiny
@@ -43,10 +54,32 @@ scale: [1.0, 1.0]
 batch_size: 2
 workers: 0
 epochs: 2
-theta: {learning_rate: 0.1}
+logits: {learning_rate: 0.1}
 remove_below: 0.0
 judging: {networks: 3, frames: 2, calibration_batches: 1}
 """
+RANDOM = """
+schema_version: 1
+kind: random
+name: tiny
+summary: as short as a search can be
+crop: [64, 64]
+scale: [1.0, 1.0]
+batch_size: 2
+workers: 0
+scoring: {kind: paths, epochs: 1, calibration_batches: 1}
+candidates: 5
+frames: 2
+"""
+EVOLUTION = RANDOM.replace("kind: random", "kind: evolution\npopulation: 3\nsample: 2")
+TRAINING = {"kind": "training", "epochs": 1}
+"""Scoring that works on every space."""
+
+_RECIPES = {
+    "gumbel": (GUMBEL, GumbelRecipe),
+    "random": (RANDOM, RandomRecipe),
+    "evolution": (EVOLUTION, EvolutionRecipe),
+}
 
 
 @dataclass(frozen=True)
@@ -71,34 +104,68 @@ def _loaded(frame: Frame) -> tuple[UInt8, UInt8]:
     return frame.load()
 
 
-def recipe(**changes: Any) -> SearchRecipe:
-    """The tiny one with other values."""
-    return parse_document(yaml.safe_load(RECIPE) | changes, "tiny.yaml", SearchRecipe, InvalidRecipe)
+def recipe(strategy: str = "gumbel", **changes: Any) -> Any:
+    """The tiny one of a strategy with other values."""
+    text, kind = _RECIPES[strategy]
+    return parse_document(yaml.safe_load(text) | changes, "tiny.yaml", kind, InvalidRecipe)
 
 
-def task(mix: str = "latency", budget: str | None = None, frames: int = 6, **changes: Any) -> SearchTask:
-    """A search of the five positions on drawn scenes, by the Xavier's prior at 64x128."""
-    target = load_target("jetson-xavier")
-    spec = f"synthetic:{frames}:64x64"
-    data = open_data(spec)
-    splits = {name: tuple(map(Drawn, split)) for name, split in data.splits.items()}
-    data = replace(data, splits=splits)
+def drawn_data(frames: int = 6) -> Data:
+    """Scenes of 64x64."""
+    data = open_data(f"synthetic:{frames}:64x64")
+    return replace(data, splits={name: tuple(map(Drawn, split)) for name, split in data.splits.items()})
+
+
+def costs_of(space: SearchSpace, outputs: int = 19) -> SpaceCosts:
+    """By the Xavier's prior at 64x128."""
+    target = load_target(TARGET)
     model = CostModel(target.name, prior=find_prior(target))
-    costs = ChainCosts.of(model, FIVE, Resolution(64, 128), data.num_classes)
-    limit = Budget.parse(budget) if budget else None
-    searched = recipe(**changes)
-    return SearchTask(
-        FIVE, data, costs, target.name, Mix.parse(mix), limit, searched, Resolution(64, 128), spec
+    return space_costs(model, space, SIZE, segmentation_head(outputs))
+
+
+def problem(
+    mix: str = "latency",
+    budget: str | None = None,
+    frames: int = 6,
+    *,
+    strategy: str = "gumbel",
+    space: SearchSpace = FIVE,
+    **changes: Any,
+) -> SearchProblem:
+    """A search of the five positions on drawn scenes.
+
+    Args:
+        changes: of the tiny recipe.
+    """
+    data = drawn_data(frames)
+    return SearchProblem(
+        space=space,
+        task=TASKS["segmentation"],
+        data=data,
+        costs=costs_of(space, data.num_classes),
+        target=TARGET,
+        mix=Mix.parse(mix),
+        budget=Budget.parse(budget) if budget else None,
+        strategy=strategy,
+        recipe=recipe(strategy, **changes),
+        resolution=SIZE,
+        data_spec=f"synthetic:{frames}:64x64",
     )
 
 
-class Log:
-    """Keeps what a search says of itself."""
+def with_budget(wanted: SearchProblem, share: float) -> SearchProblem:
+    """A limit on the latency, ``share`` of the way from the cheapest network to the dearest."""
+    least, most = wanted.costs.range("latency")
+    return replace(wanted, budget=Budget("latency", least + share * (most - least), "ms"))
 
-    def __init__(self, stop_after: int | None = None) -> None:
+
+class Log:
+    """Keeps what a search says of itself; Ctrl-C after so many steps, or so many judged networks."""
+
+    def __init__(self, stop_after: int | None = None, *, stop_judging: int | None = None) -> None:
         self.steps: list[Progress] = []
         self.judgements: list[Judged] = []
-        self._stop_after = stop_after
+        self._stop_after, self._stop_judging = stop_after, stop_judging
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         pass
@@ -110,3 +177,19 @@ class Log:
 
     def judged(self, network: Judged, count: int) -> None:
         self.judgements.append(network)
+        if self._stop_judging is not None and len(self.judgements) >= self._stop_judging:
+            raise KeyboardInterrupt
+
+    @property
+    def losses(self) -> list[float]:
+        """One a step."""
+        return [now.values["loss"] for now in self.steps]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Of nested plain data; what is not known is alike."""
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) or (one != one and other != other)

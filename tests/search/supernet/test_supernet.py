@@ -69,13 +69,13 @@ def test_what_is_removed_is_gone_everywhere() -> None:
     net = supernet()
     optimizers = [
         torch.optim.SGD(net.weight_parameters(), lr=0.01, momentum=0.9),
-        torch.optim.Adam(net.theta_parameters(), lr=0.01),
+        torch.optim.Adam(net.logit_parameters(), lr=0.01),
     ]
     step(net, optimizers)
     before = sum(p.numel() for p in net.parameters())
     with torch.no_grad():
-        net.theta[3][:] = torch.tensor([5.0, 5.0] + [-5.0] * 11)
-    moments = optimizers[1].state[net.theta[3]]["exp_avg"][:2].clone()
+        net.logits[3][:] = torch.tensor([5.0, 5.0] + [-5.0] * 11)
+    moments = optimizers[1].state[net.logits[3]]["exp_avg"][:2].clone()
     expected = net.probabilities()[3][:2] / net.probabilities()[3][:2].sum()
     removed = net.prune(0.005, optimizers)
     assert removed == [(3, name) for name in SPACE.positions[3].candidates[2:]]
@@ -87,7 +87,7 @@ def test_what_is_removed_is_gone_everywhere() -> None:
     held = {p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     assert held == set(net.parameters())
     assert all(set(optimizer.state) <= held for optimizer in optimizers)
-    assert torch.equal(optimizers[1].state[net.theta[3]]["exp_avg"], moments)
+    assert torch.equal(optimizers[1].state[net.logits[3]]["exp_avg"], moments)
     step(net, optimizers)  # and it goes on
     with pytest.raises(UnknownCandidate, match=r"position 3: block .* was removed from the supernet"):
         net.extract(["k3e1"] * 3 + [removed[0][1]] + ["k3e1"] * 16)
@@ -103,7 +103,7 @@ def test_the_likeliest_is_never_removed() -> None:
 def test_a_pruned_supernet_is_made_again_from_its_state() -> None:
     net = supernet()
     with torch.no_grad():
-        net.theta[0][4:] = -9.0
+        net.logits[0][4:] = -9.0
     net.prune()
     again = supernet(candidates=net.candidates)
     again.load_state_dict(net.state_dict())
@@ -112,10 +112,10 @@ def test_a_pruned_supernet_is_made_again_from_its_state() -> None:
         assert torch.equal(again.eval()(images(), weights), net.eval()(images(), weights))
 
 
-def test_draws_follow_theta_and_the_temperature() -> None:
+def test_draws_follow_the_logits_and_the_temperature() -> None:
     net = supernet()
     with torch.no_grad():
-        net.theta[0][:] = torch.linspace(-1, 1, 13)
+        net.logits[0][:] = torch.linspace(-1, 1, 13)
     random = torch.Generator().manual_seed(0)
     cold = net.draw(4000, 0.01, per_image=True, generator=random)[0]
     assert torch.allclose(cold.sum(1), torch.ones(4000))

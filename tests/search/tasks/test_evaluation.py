@@ -1,16 +1,23 @@
-"""Confusion matrices of networks."""
+"""What meters count of networks."""
 
 import numpy as np
 import torch
-from search.tasks.segmentation_evaluation import evaluate_network
 from torch import Tensor, nn
 
 from search.data import Data
 from search.data.loaders import eval_loader
 from search.networks.segmentation import build_network
+from search.tasks.evaluation import evaluate_network
+from search.tasks.segmentation import Segmentation, SegmentationMeter
 from search.tasks.segmentation_metrics import confusion_matrix
 
 from ..training.helpers import ARCHITECTURE
+
+TASK = Segmentation()
+
+
+def three_classes() -> SegmentationMeter:
+    return SegmentationMeter(["one", "two", "three"])
 
 
 class Brightest(nn.Module):
@@ -33,8 +40,10 @@ def test_pixels_are_counted() -> None:
     labels[:, 0] = 255
     network, done = Brightest(), []
     batches = [(images[:3], labels[:3]), (images[3:], labels[3:])]
-    found = evaluate_network(network, batches, 3, on_batch=done.append)
-    assert np.array_equal(found, confusion_matrix(labels.numpy(), images.argmax(1).numpy(), 3))
+    meter = three_classes()
+    found = evaluate_network(network, batches, TASK, meter, on_batch=done.append)
+    assert found is meter
+    assert np.array_equal(found.counts, confusion_matrix(labels.numpy(), images.argmax(1).numpy(), 3))
     assert done == [3, 2]
     assert network.training
 
@@ -42,17 +51,24 @@ def test_pixels_are_counted() -> None:
 def test_coarser_classes_are_spread_to_the_nearest_pixels() -> None:
     images = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     labels = torch.randint(0, 3, (1, 9, 9), generator=torch.Generator().manual_seed(1))
-    found = evaluate_network(Brightest(step=3), [(images, labels)], 3)
+    found = evaluate_network(Brightest(step=3), [(images, labels)], TASK, three_classes())
     middle = images[:, :, 1::3, 1::3].argmax(1)
     spread = middle.repeat_interleave(3, 1).repeat_interleave(3, 2)
-    assert np.array_equal(found, confusion_matrix(labels.numpy(), spread.numpy(), 3))
+    assert np.array_equal(found.counts, confusion_matrix(labels.numpy(), spread.numpy(), 3))
 
 
 def test_every_frame_of_a_split_is_counted(scenes: Data) -> None:
     torch.manual_seed(0)
     frames = scenes.frames("val")
     network = build_network(ARCHITECTURE)
-    one = evaluate_network(network, eval_loader(frames, batch_size=1, workers=0), 19)
-    two = evaluate_network(network, eval_loader(frames, batch_size=2, workers=0), 19)
-    assert np.array_equal(one, two)
-    assert one.sum() == sum((frames[index][1] != 255).sum() for index in range(len(frames)))
+    one, two = (
+        evaluate_network(
+            network,
+            eval_loader(frames, batch_size=size, workers=0),
+            TASK,
+            SegmentationMeter(scenes.class_names),
+        )
+        for size in (1, 2)
+    )
+    assert np.array_equal(one.counts, two.counts)
+    assert one.counts.sum() == sum((frames[index][1] != 255).sum() for index in range(len(frames)))

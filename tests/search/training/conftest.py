@@ -1,18 +1,11 @@
-"""Drawn scenes of 64x64 and a recipe of two epochs of three steps."""
+"""A recipe of two epochs of three steps."""
 
 from typing import Any
 
 import pytest
 import yaml
 
-from search.data import Data, open_data
-
-from .helpers import RECIPE, SCENES
-
-
-@pytest.fixture(scope="session")
-def scenes() -> Data:
-    return open_data(SCENES)
+from .helpers import RECIPE
 
 
 @pytest.fixture

@@ -217,7 +217,7 @@ def test_stages_that_do_not_fit_their_data(scenes: Data, tmp_path: Path) -> None
     with pytest.raises(InvalidData, match="6 training frames are fewer than a batch of 7"):
         training(tmp_path, scenes, recipe(batch_size=7)).run()
     few = Data("few", scenes.classes[:3], scenes.frame_size, scenes.splits)
-    assert same_classes([scenes, scenes]) == 19
+    assert same_classes([scenes, scenes]) == scenes.classes
     with pytest.raises(InvalidData, match="data of the same classes: synthetic has 19, few has 3"):
         same_classes([scenes, few])
     with pytest.raises(InvalidRecipe, match="batch_size 2 cannot be shared by 4 processes"):
@@ -233,7 +233,7 @@ def test_inverse_log_weights_are_taken_from_the_frames(scenes: Data, tmp_path: P
 
 def test_a_label_out_of_range(scenes: Data, tmp_path: Path) -> None:
     few = Data("few", scenes.classes[:3], scenes.frame_size, {"train": scenes.splits["train"]})
-    architecture = ARCHITECTURE.model_copy(update={"num_classes": 3})
+    architecture = ARCHITECTURE.for_classes(scenes.classes[:3])
     run = TrainingRun(architecture, recipe(), [few], tmp_path, ALONE)
     with pytest.raises(
         FailedTraining, match=r"label \d+ in the data; allowed: 0 to 2, .* checkpoint is kept"

@@ -8,21 +8,25 @@ from search.strategies.penalties.budget_controller import BudgetController
 
 def _descend(controller: BudgetController, *, pull: float, steps: int = 1500) -> float:
     """The cost that descent ends at: of a cheap and a dear choice, where accuracy pulls to the dear."""
-    theta = torch.zeros(2, requires_grad=True)
-    optimizer = torch.optim.Adam([theta], lr=0.02, betas=(0.5, 0.999))
+    logits = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.02, betas=(0.5, 0.999))
     random = torch.Generator().manual_seed(0)
     costs = torch.tensor([1.0, 3.0])
     for _ in range(steps):
-        p = theta.softmax(0)
+        p = logits.softmax(0)
         cost = p @ costs
         noise = 0.5 * torch.randn((), generator=random)
         excess = cost / controller.budget - 1
-        loss = -(pull + noise) * p[1] + controller.alpha * cost / 2 + controller.stiffness / 2 * excess**2
+        loss = (
+            -(pull + noise) * p[1]
+            + controller.resource_weight * cost / 2
+            + controller.stiffness / 2 * excess**2
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        controller.update(float((theta.softmax(0) @ costs).detach()))
-    return float((theta.softmax(0) @ costs).detach())
+        controller.update(float((logits.softmax(0) @ costs).detach()))
+    return float((logits.softmax(0) @ costs).detach())
 
 
 @pytest.mark.parametrize("pull", [-0.5, 0.0, 0.3, 2.0, 5.0])
@@ -36,12 +40,12 @@ def test_without_feedback_the_same_descent_misses() -> None:
     assert _descend(controller, pull=2.0) > 2.8
 
 
-def test_alpha_follows_the_excess_and_stays_within_its_limit() -> None:
+def test_the_weight_follows_the_excess_and_stays_within_its_limit() -> None:
     controller = BudgetController(1.0, gain=0.5, limit=2.0)
     controller.update(1.5)
-    assert controller.alpha == pytest.approx(0.25)
+    assert controller.resource_weight == pytest.approx(0.25)
     controller.update(0.5)
-    assert controller.alpha == pytest.approx(0.0)
+    assert controller.resource_weight == pytest.approx(0.0)
     for _ in range(100):
         controller.update(9.0)
-    assert controller.alpha == 2.0
+    assert controller.resource_weight == 2.0

@@ -5,84 +5,65 @@ import pytest
 import torch
 from torch import Tensor
 
-from cost_models.cost_model import CostModel
-from cost_models.device_models.prior import find_prior
-from search.costs.chain_costs import ChainCosts
-from search.problem.goal import SEARCHED, Budget, Mix
-from search.resolution import Resolution
-from search.spaces.registry import get_space
-from search.strategies.penalties.expected_costs import ExpectedCosts, ResourceLoss
-from targets import load_target
+from search.costs.space_costs import SpaceCosts
+from search.problem.goal import SEARCHED
+from search.spaces.space import SearchSpace, one_hot
+from search.strategies.penalties.expected_costs import ExpectedCosts
+
+from ...spaces.toy_space import TOY
+from ..helpers import SMALL, costs_of
 
 
-@pytest.fixture(scope="module")
-def costs() -> ChainCosts:
-    target = load_target("jetson-xavier")
-    model = CostModel(target.name, prior=find_prior(target))
-    return ChainCosts.of(model, get_space("small"), Resolution(64, 128), 11)
+@pytest.fixture(scope="module", params=[SMALL, TOY], ids=lambda space: space.name)
+def costs(request: pytest.FixtureRequest) -> SpaceCosts:
+    return costs_of(request.param, 11)
 
 
-def _probabilities(costs: ChainCosts, seed: int) -> list[Tensor]:
+def probabilities(space: SearchSpace, seed: int) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(seed)
-    return [torch.randn(len(names), generator=random).softmax(0) for names in costs.candidates]
+    return {d.name: torch.randn(len(d.options), generator=random).softmax(0) for d in space.decisions}
 
 
 @pytest.mark.parametrize("name", ["latency", "macs", "params", "bytes"])
-def test_sums_agree_with_the_tables_own(costs: ChainCosts, name: str) -> None:
-    probabilities = _probabilities(costs, 0)
-    exact = costs.expected([p.double().numpy() for p in probabilities])[name]
-    assert float(ExpectedCosts(costs, SEARCHED)(name, probabilities)) == pytest.approx(exact, rel=1e-5)
-
-
-def test_memory_is_a_peak_and_certain_where_the_network_is(costs: ChainCosts) -> None:
-    random = np.random.default_rng(0)
-    choices = np.array([[random.integers(len(names)) for names in costs.candidates] for _ in range(5)])
+def test_sums_agree_with_the_costs_own(costs: SpaceCosts, name: str) -> None:
+    drawn = probabilities(costs.space, 0)
+    exact = costs.expected({decision: p.double().numpy() for decision, p in drawn.items()})[name]
     expected = ExpectedCosts(costs, SEARCHED)
-    for row, peak in zip(choices, costs.total(choices)["memory"], strict=True):
-        certain = [torch.eye(len(names))[i] for names, i in zip(costs.candidates, row, strict=True)]
+    assert float(expected(name, drawn)) == pytest.approx(exact, rel=1e-5)
+    assert float(expected.all(drawn)[name]) == pytest.approx(exact, rel=1e-5)
+
+
+def test_memory_is_a_peak_and_certain_where_the_network_is(costs: SpaceCosts) -> None:
+    random = np.random.default_rng(0)
+    genotypes = [costs.space.sample(random) for _ in range(5)]
+    expected = ExpectedCosts(costs, SEARCHED)
+    for genotype, peak in zip(genotypes, costs.cost(genotypes)["memory"], strict=True):
+        rows = one_hot(costs.space, [genotype])
+        certain = {name: torch.tensor(row[0], dtype=torch.float32) for name, row in rows.items()}
         assert float(expected("memory", certain)) == pytest.approx(float(peak))
 
 
-def test_the_range_is_that_of_the_cheapest_and_dearest_network(costs: ChainCosts) -> None:
-    least, most = ExpectedCosts(costs, SEARCHED).range("latency")
-    table = costs.table("latency")
-    ends = [table.argmin(axis=1), table.argmax(axis=1)]
-    assert [least, most] == pytest.approx(costs.total(np.stack(ends))["latency"].tolist())
-
-
-def test_removed_candidates_cost_nothing(costs: ChainCosts) -> None:
+def test_options_that_are_not_left_cost_nothing(costs: SpaceCosts) -> None:
+    """A distribution that is 0 there: what is left is what the others cost."""
     expected = ExpectedCosts(costs, ("latency",))
-    left = [[names[2], names[0]] for names in costs.candidates]
-    expected.narrow(left)
-    halves = [torch.tensor([0.25, 0.75])] * len(left)
-    table = costs.table("latency")
-    exact = costs.fixed("latency") + (0.25 * table[:, 2] + 0.75 * table[:, 0]).sum()
+    halves = {d.name: torch.zeros(len(d.options)) for d in costs.space.decisions}
+    for row in halves.values():
+        row[0], row[-1] = 0.25, 0.75
+    exact = costs.expected({name: row.double().numpy() for name, row in halves.items()})["latency"]
     assert float(expected("latency", halves)) == pytest.approx(exact, rel=1e-5)
+    assert list(expected.all(halves)) == ["latency"]
 
 
-def test_a_mix_counts_shares_of_the_mean_network(costs: ChainCosts) -> None:
-    uniform = [torch.full((len(names),), 1 / len(names)) for names in costs.candidates]
-    mean = costs.expected([p.double().numpy() for p in uniform])
-    expected = ExpectedCosts(costs, SEARCHED)
-    loss = ResourceLoss(expected, Mix.parse("latency:3,macs:1"), mean, alpha=0.5, budget=None)
-    assert float(loss(uniform)) == pytest.approx(0.5, rel=1e-4)
-    loss.update(uniform)
-    assert loss.alpha == 0.5  # a given alpha stays
-
-
-def test_over_budget_the_loss_pulls_down_and_alpha_rises(costs: ChainCosts) -> None:
-    uniform = [torch.zeros(len(names), requires_grad=True) for names in costs.candidates]
-    expected = ExpectedCosts(costs, SEARCHED)
-    mean = {name: 1.0 for name in SEARCHED}
-    cost = float(expected("latency", [theta.softmax(0).detach() for theta in uniform]))
-    budget = Budget("latency", cost / 1.2, "ms")
-    loss = ResourceLoss(expected, Mix.parse("latency"), mean, alpha=0.0, budget=budget)
-    loss([theta.softmax(0) for theta in uniform]).backward()
-    table = costs.table("latency")
-    for theta, row in zip(uniform, table, strict=True):
-        assert theta.grad is not None
-        assert int(theta.grad.argmax()) == int(
-            row[: len(theta)].argmax()
-        )  # descent takes most from the dearest
-    loss.update([theta.softmax(0) for theta in uniform])
-    assert loss.alpha > 0
+def test_gradients_are_the_prices_of_options(costs: SpaceCosts) -> None:
+    drawn = {name: p.requires_grad_() for name, p in probabilities(costs.space, 1).items()}
+    ExpectedCosts(costs, ("latency",))("latency", drawn).backward()
+    for decision in costs.space.decisions:
+        rows = {name: p.detach().double().numpy() for name, p in drawn.items()}
+        ends = []
+        for place in range(len(decision.options)):
+            certain = np.eye(len(decision.options))[place]
+            ends.append(costs.expected({**rows, decision.name: certain})["latency"])
+        gradient = drawn[decision.name].grad
+        assert gradient is not None
+        found = gradient.double().numpy()
+        assert found - found[0] == pytest.approx(np.array(ends) - ends[0], rel=1e-3, abs=1e-9)

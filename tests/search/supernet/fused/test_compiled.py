@@ -53,8 +53,8 @@ def test_the_same_numbers_and_nothing_is_compiled_again_after_pruning(checkpoint
     assert graphs >= 3  # it was compiled
     for net in (one, other):
         with torch.no_grad():
-            net.theta[0][4:] = -9.0
-            net.theta[1][:6] = -9.0
+            net.logits[0][4:] = -9.0
+            net.logits[1][:6] = -9.0
         assert len(net.prune()) == 15
     _check_step_is_equal(one, other, 96)
     assert counters["stats"]["unique_graphs"] == graphs

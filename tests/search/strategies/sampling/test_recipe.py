@@ -1,0 +1,102 @@
+"""Recipes of random search and of evolution: the shipped ones, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from search.errors import InvalidRecipe
+from search.strategies.registry import STRATEGIES
+from search.strategies.sampling.recipe import KINDS, EvolutionRecipe, list_recipes, load_recipe
+
+from ..helpers import EVOLUTION, RANDOM
+
+TEXTS = {"random": RANDOM, "evolution": EVOLUTION}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "mine.yaml"
+
+
+@pytest.mark.parametrize("strategy", KINDS)
+def test_shipped_recipes_load(strategy: str) -> None:
+    assert {"small", "camvid"} <= set(list_recipes(strategy))
+    for name in list_recipes(strategy):
+        recipe = load_recipe(strategy, name)
+        assert type(recipe) is KINDS[strategy]
+        assert recipe.networks == recipe.candidates
+        assert STRATEGIES[strategy].load_recipe(name, {}) == recipe
+    assert STRATEGIES[strategy].list_recipes() == list_recipes(strategy)
+
+
+@pytest.mark.parametrize("strategy", KINDS)
+def test_options_replace_single_numbers(strategy: str, file: Path) -> None:
+    file.write_text(TEXTS[strategy])
+    recipe = load_recipe(strategy, file, {"epochs": 7, "seed": 3, "networks": 9})
+    assert (recipe.scoring.epochs, recipe.seed, recipe.candidates, recipe.networks) == (7, 3, 9, 9)
+    assert load_recipe(strategy, file).scoring.epochs == 1
+
+
+def test_options_of_another_strategy_are_refused(file: Path) -> None:
+    file.write_text(RANDOM)
+    with pytest.raises(InvalidRecipe, match=r"recipe tiny, with the options given: paths: unknown key"):
+        load_recipe("random", file, {"paths": 2})
+
+
+def test_a_recipe_of_the_other_kind_is_refused(file: Path) -> None:
+    file.write_text(EVOLUTION)
+    with pytest.raises(InvalidRecipe, match="kind: found 'evolution'"):
+        load_recipe("random", file)
+    file.write_text(RANDOM)
+    with pytest.raises(InvalidRecipe, match="kind: found 'random'"):
+        load_recipe("evolution", file)
+
+
+def test_all_faults_are_in_one_line(file: Path) -> None:
+    file.write_text(EVOLUTION + "mutation: 2\nframes: 0\n")
+    with pytest.raises(InvalidRecipe) as refused:
+        load_recipe("evolution", file)
+    text = str(refused.value)
+    assert "mutation: unknown key, did you mean mutations?" in text
+    assert "frames: " in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("scoring: {kind: path, epochs: 1}", "scoring"),
+        ("scoring: {kind: training}", "epochs: missing"),
+        ("scoring: {kind: training, epochs: 1, calibration_batches: 2}", "calibration_batches: unknown key"),
+        ("candidates: 0", "candidates: found 0"),
+        ("scale: [2.0, 1.0]", r"scale is \[2.0, 1.0\]: smallest first"),
+        ("population: 1", "population: found 1"),
+        ("sample: 4", "sample is 4 of a population of 3: at most that"),
+        ("mutations: 0", "mutations: found 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(more: str, said: str, file: Path) -> None:
+    key = more.split(":")[0]
+    lines = [line for line in EVOLUTION.splitlines() if not line.startswith(f"{key}:")]
+    file.write_text("\n".join([*lines, more]))
+    with pytest.raises(InvalidRecipe, match=said) as refused:
+        load_recipe("evolution", file)
+    assert "\n" not in str(refused.value)
+
+
+def test_changes_are_checked_together(file: Path) -> None:
+    file.write_text(EVOLUTION)
+    recipe = load_recipe("evolution", file)
+    assert isinstance(recipe, EvolutionRecipe)
+    with pytest.raises(InvalidRecipe, match="candidates: found 0"):
+        recipe.changed({"networks": 0})
+
+
+@pytest.mark.parametrize("strategy", KINDS)
+def test_unknown_recipes_are_named_with_the_near_miss(strategy: str) -> None:
+    with pytest.raises(InvalidRecipe) as refused:
+        load_recipe(strategy, "smal")
+    assert str(refused.value) == (
+        f"unknown recipe 'smal' of {strategy}, did you mean small?; "
+        f"allowed: {', '.join(list_recipes(strategy))}, or the path of a .yaml file of your own"
+    )

@@ -1,0 +1,160 @@
+"""Which networks random search and evolution try, by scores that are made up."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.problem.problem import SearchProblem
+from search.spaces.space import Genotype
+from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch, Tried
+
+from ...spaces.toy_space import TOY
+from ..helpers import TRAINING, problem, with_budget
+
+
+class Remembering:
+    """A scorer that prefers blocks of large expansion; needs no preparation."""
+
+    step = steps_wanted = 0
+    steps_per_epoch = 1
+
+    def prepare(self) -> float:
+        raise AssertionError("no step is wanted")
+
+    def score(self, genotype: Genotype) -> float:
+        return sum("e6" in option for option in genotype.values()) / len(genotype)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+def evolving(**changes: Any) -> SearchProblem:
+    usual: dict[str, Any] = {"population": 6, "sample": 3, "candidates": 40}
+    return problem(strategy="evolution", **(usual | changes))
+
+
+def searched(wanted: SearchProblem, choose: Any = None) -> list[Tried]:
+    choose = choose or EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
+    search = SampledSearch(wanted, Remembering(), choose, candidates=wanted.recipe.networks, seed=0)
+    for _ in search.steps():
+        pass
+    return search.log
+
+
+def differences(one: Sequence[str], other: Sequence[str]) -> int:
+    return sum(a != b for a, b in zip(one, other, strict=True))
+
+
+def costs_s(wanted: SearchProblem, log: Sequence[Tried]) -> np.ndarray:
+    names = [decision.name for decision in wanted.space.decisions]
+    genotypes = [dict(zip(names, tried.options, strict=True)) for tried in log]
+    return wanted.costs.cost(genotypes, ["latency"])["latency"]
+
+
+@pytest.mark.parametrize("mutations", [1, 2])
+def test_a_child_differs_from_one_of_the_last_by_the_mutations(mutations: int) -> None:
+    log = searched(evolving(mutations=mutations))
+    assert len(log) == 40
+    for index in range(6, 40):
+        population = log[index - 6 : index]  # the oldest are dead
+        distances = [differences(tried.options, log[index].options) for tried in population]
+        assert mutations in distances
+
+
+def test_the_parent_is_the_best_of_a_sample_and_the_oldest_is_not_asked() -> None:
+    """With a sample as large as the population: of the best of the last ones, always."""
+    wanted = evolving(population=4, sample=4, candidates=5)
+    choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
+    random = np.random.default_rng(0)
+    options = [tuple(wanted.space.sample(random).values()) for _ in range(5)]
+    log = [Tried(own, score) for own, score in zip(options, (0.9, 0.2, 0.5, 0.3, 0.1), strict=True)]
+    for seed in range(20):
+        child = tuple(choose(log, np.random.default_rng(seed)).values())
+        assert differences(child, options[2]) == 1  # not of the first, whose score is the best of all
+        child = tuple(choose(log[:4], np.random.default_rng(seed)).values())
+        assert differences(child, options[0]) == 1
+
+
+def test_a_small_sample_has_other_parents_too() -> None:
+    wanted = evolving(population=4, sample=1)
+    choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
+    random = np.random.default_rng(0)
+    options = [tuple(wanted.space.sample(random).values()) for _ in range(4)]
+    log = [Tried(own, score) for own, score in zip(options, (0.9, 0.2, 0.5, 0.3), strict=True)]
+    parents = set()
+    for seed in range(40):
+        child = tuple(choose(log, np.random.default_rng(seed)).values())
+        parents |= {index for index, own in enumerate(options) if differences(child, own) == 1}
+    assert parents == {0, 1, 2, 3}
+
+
+def test_evolution_finds_better_networks_than_chance() -> None:
+    wanted = evolving(candidates=60)
+    evolved = [tried.score for tried in searched(wanted)[-10:]]
+    drawn = [tried.score for tried in searched(wanted, RandomChooser(wanted))]
+    assert np.mean(evolved) > np.mean(drawn) + 0.2
+    assert max(evolved) >= max(drawn)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.7])
+@pytest.mark.parametrize("strategy", ["random", "evolution"])
+def test_every_network_that_is_tried_keeps_the_budget(strategy: str, share: float) -> None:
+    wanted = with_budget(evolving(), share)
+    log = searched(wanted, RandomChooser(wanted) if strategy == "random" else None)
+    assert wanted.budget is not None
+    assert costs_s(wanted, log).max() <= wanted.budget.value
+    assert len({tried.options for tried in log}) == 40
+
+
+def test_nothing_is_tried_twice_while_there_is_something_else() -> None:
+    wanted = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=8)
+    log = searched(wanted, RandomChooser(wanted))
+    assert len({tried.options for tried in log}) == 8  # of 12
+    wanted = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=30)
+    log = searched(wanted, RandomChooser(wanted))
+    assert len(log) == 30
+    assert len({tried.options for tried in log}) == 12
+
+
+def test_what_is_tried_next_follows_from_the_seed_and_the_log() -> None:
+    wanted = evolving()
+    whole = searched(wanted)
+    choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
+    search = SampledSearch(wanted, Remembering(), choose, candidates=40, seed=0)
+    search.restore({"scorer": {}, "log": [[list(tried.options), tried.score] for tried in whole[:17]]})
+    assert search.step == 17
+    steps = [now.step for now in search.steps()]
+    assert steps == list(range(18, 41))
+    assert search.log == whole
+    assert search.state()["log"][3] == [list(whole[3].options), whole[3].score]
+
+
+def test_the_best_are_proposed_first_each_once() -> None:
+    wanted = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=30)
+    search = SampledSearch(wanted, Remembering(), RandomChooser(wanted), candidates=30, seed=0)
+    log = [Tried(("wide", "k3", width), score) for width, score in (("w8", 0.1), ("w16", 0.7), ("w24", 0.3))]
+    search.log = [*log, log[1]]
+    assert [genotype["tail"] for genotype in search.propose(10, 0)] == ["w16", "w24", "w8"]
+    assert len(search.propose(2, 0)) == 2
+    assert search.score({"branch": "wide", "deep.kernel": "k3", "tail": "w24"}) == 0.3  # of the log
+    assert search.summary()["tried"][0] == {"options": ["wide", "k3", "w8"], "score": 0.1}
+
+
+def test_progress_tells_the_best_so_far() -> None:
+    wanted = evolving(candidates=10)
+    choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
+    search = SampledSearch(wanted, Remembering(), choose, candidates=10, seed=0)
+    told = list(search.steps())
+    best = [now.values["best"] for now in told]
+    assert all(earlier <= later for earlier, later in pairwise(best))
+    assert best[-1] == max(now.values["score"] for now in told)
+    assert [now.values["tried"] for now in told] == list(range(1, 11))
+    assert all(now.ends_epoch for now in told)
+    leader = max(search.log, key=lambda tried: tried.score)
+    assert told[-1].expected["latency"] == pytest.approx(float(costs_s(wanted, [leader])[0]))
