@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from squeezenas_tvm.api import (
         Architecture,
-        Estimate,
         LatencyTable,
+        NetworkEstimate,
         Resolution,
         Target,
         estimate_latency,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Architecture",
-    "Estimate",
     "LatencyTable",
+    "NetworkEstimate",
     "Resolution",
     "Target",
     "estimate_latency",

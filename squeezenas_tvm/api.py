@@ -1,17 +1,16 @@
 """The public Python API, re-exported by ``squeezenas_tvm``; nothing here imports TVM or PyTorch by itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cost_models.database.table import LatencyTable
+from cost_models.estimate import NetworkEstimate
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs.kernel_table import network_graph, network_kernels
 from search.resolution import Resolution
 from search.spaces.registry import get_space
-from squeezenas_tvm.options import cost_model
 from targets import Target, list_targets, load_target
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
-    "Estimate",
     "LatencyTable",
+    "NetworkEstimate",
     "Resolution",
     "Target",
     "estimate_latency",
@@ -31,24 +30,6 @@ __all__ = [
     "load_architecture",
     "load_target",
 ]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Latency of a network on a target.
-
-    Attributes:
-        median, low, high: seconds; nine of ten networks are meant to lie between low and high.
-        sources: share of the median by where it comes from: ``measured``, ``predicted``, ``prior``.
-        calibrated: on whole networks timed on the target; else the median is the plain sum of the kernels,
-            without what happens between them.
-    """
-
-    median: float
-    low: float
-    high: float
-    sources: dict[str, float]
-    calibrated: bool
 
 
 def fit_device(
@@ -74,7 +55,7 @@ def fit_device(
     """
     from cost_models.cost_model import CostModel
     from cost_models.device_models.fitted_device import FittedDevice, MeasuredNetwork
-    from squeezenas_tvm.other_devices import data_sheet, other_devices
+    from cost_models.lookup import data_sheet, other_devices
 
     measured = [
         MeasuredNetwork(
@@ -99,7 +80,7 @@ def estimate_latency(
     resolution: tuple[int, int] = (1024, 2048),
     *,
     table: "CostModel | LatencyTable | str | Path | None" = None,
-) -> Estimate:
+) -> NetworkEstimate:
     """Latency of the deployed network (camera frame to class indices), without the device.
 
     Every kernel is told by the best source that knows it: measured, else predicted, else a prior.
@@ -116,6 +97,7 @@ def estimate_latency(
         InvalidResolution: a size that no network takes.
     """
     from cost_models.cost_model import CostModel
+    from cost_models.lookup import cost_model
 
     if isinstance(table, LatencyTable):
         model = CostModel(table.target, table)
@@ -123,5 +105,4 @@ def estimate_latency(
         model = table
     else:
         model = cost_model(target, Path(table) if table else None)
-    total = model.network(network_graph(architecture, Resolution(*resolution).checked()))
-    return Estimate(total.median_s, total.low_s, total.high_s, dict(total.shares), total.calibrated)
+    return model.network(network_graph(architecture, Resolution(*resolution).checked()))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command
 from squeezenas_tvm.errors import FailedWork, UsageError
-from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
+from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
 
 if TYPE_CHECKING:
     from squeezenas_tvm.bundles.assemble import Manifest
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Tune if asked, compile with the best schedules known, write the bundle."""
+    from cost_models.lookup import results_folder
     from search.architecture import load_architecture
     from search.resolution import Resolution
     from targets import TargetError, load_target
@@ -192,14 +193,19 @@ def _tuned_modules(
     kernels: Sequence[Any], fingerprint: Mapping[str, Any], tvm_target: Any, measurements: Path
 ) -> dict[str, Any]:
     """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""
+    from cost_models.database.history import History
     from cost_models.database.store import MeasurementStore
+    from cost_models.errors import UnknownEnvironment
     from cost_models.lowering.best_schedules import tuned_modules
 
     path = measurements / "measurements.sqlite"
     if not path.exists():
         return {}
     with MeasurementStore.open(path, create=False) as store:
-        return tuned_modules(store, fingerprint, kernels, tvm_target)
+        try:
+            return tuned_modules(History.of(store, fingerprint), kernels, tvm_target)
+        except UnknownEnvironment:
+            return {}
 
 
 def _write(

@@ -7,7 +7,7 @@ from typing import Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_resolution, cost_model, share_text
+from squeezenas_tvm.options import add_resolution, share_text
 
 EXAMPLE = (
     "squeezenas-tvm networks\nsqueezenas-tvm networks --space small --target local-cpu --resolution 256x512"
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """List architectures with MACs, parameters, published and estimated latency."""
+    from cost_models.lookup import cost_model
     from search.architecture import list_architectures, load_architecture
     from search.resolution import Resolution
     from search.spaces.registry import get_space

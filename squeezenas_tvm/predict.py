@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
-from squeezenas_tvm.options import cost_model, share_text
+from squeezenas_tvm.options import share_text
 from squeezenas_tvm.predict_onnx import is_onnx, outside, outside_text, read
 from squeezenas_tvm.profiling.energy import usual_power
 
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Add up what the kernels of each network cost: measured, else predicted, else by the target's prior."""
+    from cost_models.lookup import cost_model
     from search.resolution import Resolution
     from targets import load_target
 
@@ -102,7 +103,7 @@ def _describe(network: _Network, model: "CostModel", power_w: float | None) -> d
     kernels = network.kernels.kernels
     total = model.network(network.kernels)
     calls = Counter(kernel.key for kernel in kernels)
-    by_kernel = dict(zip(kernels, model.kernels(kernels), strict=True))
+    by_kernel = dict(zip(kernels, model.estimates(kernels), strict=True))
     costs = {kernel.key: cost for kernel, cost in by_kernel.items()}
     return {
         "name": network.name,

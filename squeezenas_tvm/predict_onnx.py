@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cost_models.cost_model import Cost
+    from cost_models.estimate import Estimate
     from cost_models.ir.fusion import Kernel
     from cost_models.onnx_io.importer import Imported
     from search.resolution import Resolution
@@ -28,7 +28,7 @@ def read(name: str, resolution: "Resolution | None") -> "Imported":
     return read_onnx(Path(name), resolution)
 
 
-def outside(network: "Imported", costs: "Mapping[Kernel, Cost]") -> list[dict[str, Any]]:
+def outside(network: "Imported", costs: "Mapping[Kernel, Estimate]") -> list[dict[str, Any]]:
     """Operations that no table knows, by kind: where they stand, how many, their share of the kernels' time.
 
     Args:

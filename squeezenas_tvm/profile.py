@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cost_models.tuning.effort import EFFORTS, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command
-from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
+from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
 from squeezenas_tvm.profiling.from_networks import add_few_networks, few_networks
 from squeezenas_tvm.profiling.measure import measure_kernels
@@ -67,6 +67,8 @@ def execute(args: argparse.Namespace) -> Result:
     """Measure what is missing, then write and show the table."""
     if args.from_networks or args.choose_networks:
         return few_networks(args)
+    from cost_models.database.profiled import Profiled
+    from cost_models.lookup import results_folder
     from search.costs.kernel_table import sample_blocks, space_kernels
     from search.resolution import Resolution
     from search.spaces.registry import get_space
@@ -89,6 +91,12 @@ def execute(args: argparse.Namespace) -> Result:
         tracker=args.tracker,
         seed=args.seed,
         hold_outs=True,
+        profiled=Profiled(
+            space=space.name,
+            resolution=str(resolution),
+            outputs=args.classes,
+            kernels=[kernel.key for kernel in found],
+        ),
     )
     return report(measured, found, space, resolution, args.classes, folder)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from search.costs.objectives import shown
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
-from squeezenas_tvm.options import add_resolution, cost_model
+from squeezenas_tvm.options import add_resolution
 from squeezenas_tvm.terminal.progress import progress
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def execute(args: argparse.Namespace) -> Result:
 
 
 def _task(args: argparse.Namespace) -> "SearchTask":
+    from cost_models.lookup import cost_model
     from search.costs.space_costs import SpaceCosts
     from search.data.datasets import open_data
     from search.problem.goal import Budget, Mix

@@ -75,7 +75,7 @@ def _time_whole(
 ) -> list[BlockTiming]:
     path = profiler.pool.new_path(".so")
     kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
-    tuned = tuned_modules(profiler.store, profiler.fingerprint, kernels, profiler.tvm_target)
+    tuned = tuned_modules(profiler.history, kernels, profiler.tvm_target)
     try:
         tools, dtype = profiler.tools, profiler.dtype
         build_block(graph, inputs, profiler.tvm_target, tuned, path, tools=tools, dtype=dtype)

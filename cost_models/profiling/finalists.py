@@ -15,7 +15,7 @@ from typing import Any
 
 from cost_models.builder.pool import BuildPool
 from cost_models.database.history import History
-from cost_models.database.records import Measurement, Trial
+from cost_models.database.records import How, Measurement, Trial
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.profiling.status import Status
@@ -41,7 +41,7 @@ class _Job:
 
     kernel: Kernel
     mod: Any
-    how: str
+    how: How
     trial: int | None = None
 
 
@@ -116,8 +116,8 @@ class CarefulTimer:
         """The schedule of a trial, or without one the default schedule."""
         mod = kernel_module(kernel, self._tvm_target, self._dtype)
         if trial is None:
-            return _Job(kernel, schedule_default(mod, self._tvm_target), "default")
-        how = "transferred" if trial.origin == "transfer" else "tuned"
+            return _Job(kernel, schedule_default(mod, self._tvm_target), How.DEFAULT)
+        how = How.TRANSFERRED if trial.origin == "transfer" else How.TUNED
         return _Job(kernel, apply_schedule(mod, self._tvm_target, trial.schedule), how, id_)
 
     def _time(self, jobs: Sequence[_Job], status: Status) -> None:

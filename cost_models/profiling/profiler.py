@@ -84,7 +84,7 @@ class Profiler:
         self.tvm_target = target.tvm_target()
         self.environment = store.add_environment(self.fingerprint)
         self.status = Status()
-        self._history = History(store, self.environment)
+        self.history = History(store, self.environment)
         self._tracker, self._wait_s = tracker, wait_s
         self._search, self._seed = settings, seed
         self._counting = threading.Lock()
@@ -111,7 +111,7 @@ class Profiler:
                 pool, self.fleet, self.tvm_target, self._keep, in_turns=in_turns, settings=trial_settings
             )
             self.timer = CarefulTimer(
-                self.target, pool, self.fleet, reference, self._history, self._engine.check, dtype=self.dtype
+                self.target, pool, self.fleet, reference, self.history, self._engine.check, dtype=self.dtype
             )
             self._resources = stack.pop_all()
         return self
@@ -179,7 +179,7 @@ class Profiler:
         self._note_speed()
         self.timer.limit(effort.timing_s)
         self.status.phase = "timing default schedules"
-        missing = [kernel for kernel in kernels if math.isinf(self._history.default_s(kernel))]
+        missing = [kernel for kernel in kernels if math.isinf(self.history.default_s(kernel))]
         self.timer.time_defaults(missing, self.status)
         self.status.done = len(kernels) if not effort.trials else 0
         if effort.transfers:
@@ -196,23 +196,23 @@ class Profiler:
         self._search_all("searching anchors", plan.anchors)
         self._adapt({kernel: self._borrow(kernel, plan) for kernel in plan.neighbours}, plan.transfers)
         kernels = [*plan.anchors, *plan.neighbours]
-        spent = sum(map(self._history.tried, kernels))
-        seconds = {kernel: self._history.fastest_s(kernel) for kernel in kernels}
+        spent = sum(map(self.history.tried, kernels))
+        seconds = {kernel: self.history.fastest_s(kernel) for kernel in kernels}
         known = {kernel: latency_s for kernel, latency_s in seconds.items() if math.isfinite(latency_s)}
         if known:
             model = PhysicalModel.fit(list(known), list(known.values()))
             poor = fallbacks(plan, effort, seconds, model, plan.total - spent)
-            wanted = {kernel: self._history.tried(kernel) + new for kernel, new in poor.items()}
+            wanted = {kernel: self.history.tried(kernel) + new for kernel, new in poor.items()}
             self._search_all("searching where transfer is poor", wanted)
 
     def _search_all(self, phase: str, wanted: Mapping[Kernel, int]) -> None:
         """Bring kernels to so many trials."""
         tasks = []
         for kernel, trials in wanted.items():
-            new = trials - self._history.tried(kernel)
+            new = trials - self.history.tried(kernel)
             if new > 0:
                 search = partial(self._open_search, kernel, trials)
-                tasks.append(Task(kernel, search, new, self._history.fastest_s(kernel)))
+                tasks.append(Task(kernel, search, new, self.history.fastest_s(kernel)))
         self._carry_out(phase, tasks)
 
     def _open_search(self, kernel: Kernel, trials: int) -> KernelSearch:
@@ -221,23 +221,23 @@ class Profiler:
             self.tvm_target,
             self._search or SearchSettings.for_trials(trials),
             self._seed,
-            list(self._history.trials(kernel).values()),
+            list(self.history.trials(kernel).values()),
         )
 
     def _borrow(self, kernel: Kernel, plan: Plan) -> list[str]:
         """Schedules of a kernel's donors, the most promising first."""
-        return lent([list(self._history.trials(donor).values()) for donor in plan.neighbours[kernel]])
+        return lent([list(self.history.trials(donor).values()) for donor in plan.neighbours[kernel]])
 
     def _adapt(self, lent: Mapping[Kernel, Sequence[str]], transfers: int) -> None:
         """Try other kernels' schedules on kernels, so many on each."""
         tasks = []
         for kernel, schedules in lent.items():
-            tried = self._history.trials(kernel).values()
+            tried = self.history.trials(kernel).values()
             new = transfers - sum(trial.origin == "transfer" for trial in tried)
             if new > 0 and schedules:
                 known = {trial.schedule for trial in tried}
                 adapted = partial(self._open_adapted, kernel, schedules, known)
-                tasks.append(Task(kernel, adapted, new, self._history.fastest_s(kernel)))
+                tasks.append(Task(kernel, adapted, new, self.history.fastest_s(kernel)))
         self._carry_out("adapting schedules", tasks)
 
     def _open_adapted(self, kernel: Kernel, schedules: Sequence[str], known: set[str]) -> Adapted:

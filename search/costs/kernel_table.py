@@ -4,9 +4,9 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from cost_models.database.table import Latency, LatencyTable
+from cost_models.database.rows import SampleStatistics
+from cost_models.database.table import LatencyTable
 from cost_models.errors import MissingEntry
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.kernel_graph import KernelGraph
@@ -15,9 +15,6 @@ from search.resolution import Resolution
 from search.spaces.camera import camera_network
 from search.spaces.chain import ChainSpace
 from search.spaces.space import Part
-
-if TYPE_CHECKING:
-    pass  # loads XGBoost
 
 
 def space_kernels(
@@ -64,27 +61,27 @@ def sample_blocks(space: ChainSpace, resolution: Resolution, count: int, seed: i
 
 @dataclass(frozen=True)
 class CostTable:
-    """C(i, j): latency of candidate j at position i, and of the parts that every network of the space has.
+    """C(i, j): samples of candidate j at position i, and of the parts that every network of the space has.
 
     An entry is None where a kernel of it could not be measured.
     """
 
-    blocks: tuple[Mapping[str, Latency | None], ...]
-    fixed: Mapping[str, Latency | None]
+    blocks: tuple[Mapping[str, SampleStatistics | None], ...]
+    fixed: Mapping[str, SampleStatistics | None]
 
 
 def cost_table(
     table: LatencyTable, space: ChainSpace, resolution: Resolution, num_classes: int = 19
 ) -> CostTable:
     """Compose the table of a space from measured kernels."""
-    blocks: list[dict[str, Latency | None]] = [{} for _ in space.positions]
+    blocks: list[dict[str, SampleStatistics | None]] = [{} for _ in space.positions]
     for index, candidate, part in space.blocks(resolution):
         blocks[index][candidate] = _measured(table, part)
     fixed = {part.name: _measured(table, part) for part in space.fixed_parts(resolution, num_classes)}
     return CostTable(tuple(blocks), fixed)
 
 
-def _measured(table: LatencyTable, part: Part) -> Latency | None:
+def _measured(table: LatencyTable, part: Part) -> SampleStatistics | None:
     try:
         return table.graph(part.graph, part.inputs)
     except MissingEntry:

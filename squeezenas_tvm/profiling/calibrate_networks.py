@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cost_models.database.history import History
     from cost_models.database.network_records import About, WholeNetwork
-    from cost_models.database.store import MeasurementStore
     from cost_models.database.table import LatencyTable
     from cost_models.ir.kernel_graph import KernelGraph
     from cost_models.network_models.network_model import NetworkModel
@@ -76,19 +76,16 @@ def time_whole(
 
 
 def fit_network_model(
-    table: "LatencyTable", store: "MeasurementStore", environment: str, folder: Path, made_by: str
+    table: "LatencyTable", history: "History", folder: Path, made_by: str
 ) -> "NetworkModel | None":
     """Fit all networks on record that still run as the table says, and save; None where they are too few.
 
     A calibration in ``folder`` that no longer holds goes; the timings stay in the store.
-
-    Args:
-        environment: digest under which the networks were stored.
     """
     from cost_models.network_models.network_model import MODEL
     from cost_models.profiling.networks import whole_networks
 
-    networks = whole_networks(store, environment, table)
+    networks = whole_networks(history, table)
     found = calibrate(networks, table, f"{len(networks)} networks timed whole on {table.machine}")
     if found is not None:
         model, told = found
@@ -110,7 +107,7 @@ def calibrate(
     for network in networks:
         graph = graph_of(network.about)
         if all(kernel.key in table.rows for kernel in graph.kernels):
-            alone_s = [table.kernel(kernel).median_s for kernel in graph.kernels]
+            alone_s = [table.statistics(kernel).median_s for kernel in graph.kernels]
             timed.append(TimedNetwork(graph, alone_s, network.median_s))
             told.append(network)
     return (fit_networks(timed, table.fingerprint, origin), told) if len(timed) >= LEAST_NETWORKS else None

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from squeezenas_tvm.cli import Result
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import results_folder
 
 if TYPE_CHECKING:
     from search.architecture import Architecture
@@ -28,6 +27,7 @@ Vector = npt.NDArray[np.float64]
 def choose(args: argparse.Namespace) -> Result:
     """Write an architecture file for each chosen network, and a CSV file for their latencies."""
     from cost_models.device_models.fewshot import LEAST_NETWORKS
+    from cost_models.lookup import results_folder
     from search.architecture import dump_architecture
     from search.resolution import Resolution
     from search.spaces.registry import get_space

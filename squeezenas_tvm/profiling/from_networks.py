@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, positive_int, table
-from squeezenas_tvm.options import results_folder
 
 if TYPE_CHECKING:
     from cost_models.device_models.fitted_device import FittedDevice
@@ -43,7 +42,7 @@ def few_networks(args: argparse.Namespace) -> Result:
 def fit_networks(args: argparse.Namespace) -> Result:
     """Fit the target to the networks of a CSV file, and save what every other command then estimates with."""
     from cost_models.device_models.fitted_device import FILE, FittedDevice
-    from squeezenas_tvm.other_devices import data_sheet, other_devices
+    from cost_models.lookup import data_sheet, other_devices, results_folder
     from squeezenas_tvm.profiling.measured_networks import read_networks
     from targets import load_target
 

@@ -15,7 +15,7 @@ from squeezenas_tvm.profiling.fit_predictor import fit_predictor, try_predictor
 from squeezenas_tvm.terminal.progress import Display, Pace, Snapshot, TaskLine, show
 
 if TYPE_CHECKING:
-    from cost_models.database.store import MeasurementStore
+    from cost_models.database.profiled import Profiled
     from cost_models.database.table import LatencyTable
     from cost_models.ir.fusion import Kernel
     from cost_models.kernel_models.hold_outs import HoldOut
@@ -67,16 +67,19 @@ def measure_kernels(
     seed: int = 0,
     title: str = "profile",
     hold_outs: bool = False,
+    profiled: "Profiled | None" = None,
 ) -> Measured:
     """Measure kernels on a target, save the table of all that its store holds.
 
     Args:
         blocks, networks: to be timed whole as well.
         hold_outs: try the predictor on kernels left out of its fit, which takes up to half a minute.
+        profiled: what the kernels are for; the table says so, beside what the one in ``folder`` said.
 
     Raises:
         FailedWork: not one kernel could be measured.
     """
+    from cost_models.database.records import How
     from cost_models.database.store import MeasurementStore
     from cost_models.profiling.profiler import Profiler
 
@@ -88,20 +91,21 @@ def measure_kernels(
                 watch = _Watch(display, profiler, title)
                 profiler.measure(wanted, effort, watch)
                 tuning = _tuning(profiler, time.monotonic() - started)
-                table = _table(store, target, profiler, wanted)
+                table = _table(target, profiler, wanted)
                 additivity = _additivity(profiler, table, blocks, watch) if blocks else None
                 if networks:
                     time_whole(profiler, table, networks, watch)
-        problems = {key: row.reason for key, row in table.rows.items() if row.how == "estimated"}
+        problems = {key: row.reason for key, row in table.rows.items() if row.how == How.ESTIMATED}
         if wanted and not any(_has_samples(table, kernel) for kernel in wanted):
-            reason = next(iter(_failures(store, profiler).values()), "no reason given")
+            reason = next(iter(_failures(profiler).values()), "no reason given")
             raise FailedWork(f"not one of {len(wanted)} kernels could be measured on {target.name}: {reason}")
+        table = table.also_for(folder, [profiled] if profiled else [])
         table = replace(table, machine=_machine(target), boards=_boards(target, profiler))
         made_by = f"squeezenas_tvm {title}, effort {effort.name}"
         table.save(folder, made_by=made_by)
-        predictor = fit_predictor(table, store, folder, made_by)
-        network_model = fit_network_model(table, store, profiler.environment, folder, made_by)
-        tried = try_predictor(table, store) if hold_outs else {}
+        predictor = fit_predictor(table, profiler.history, folder, made_by)
+        network_model = fit_network_model(table, profiler.history, folder, made_by)
+        tried = try_predictor(table, profiler.history) if hold_outs else {}
     return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
 
 
@@ -155,24 +159,22 @@ def _tuning(profiler: "Profiler", wall_s: float) -> dict[str, Any]:
     }
 
 
-def _table(
-    store: "MeasurementStore", target: "Target", profiler: "Profiler", wanted: "Sequence[Kernel]"
-) -> "LatencyTable":
+def _table(target: "Target", profiler: "Profiler", wanted: "Sequence[Kernel]") -> "LatencyTable":
     """The table; kernels without a working schedule are estimated from those that have one."""
     from cost_models.database.table import LatencyTable
     from cost_models.kernel_models.roofline import PhysicalModel
 
-    measured = LatencyTable.from_store(store, target.name, profiler.fingerprint)
+    measured = LatencyTable.from_history(profiler.history, target.name)
     by_key = {kernel.key: kernel for kernel in wanted}
     known = [kernel for kernel in wanted if kernel.key in measured.rows]
     if len(known) == len(wanted) or not known:
         return measured
-    model = PhysicalModel.fit(known, [measured.kernel(kernel).median_s for kernel in known])
+    model = PhysicalModel.fit(known, [measured.statistics(kernel).median_s for kernel in known])
 
-    def estimate(key: str, description: Mapping[str, Any]) -> float | None:
+    def guess(key: str, description: Mapping[str, Any]) -> float | None:
         return model.predict_s(by_key[key]) if key in by_key else None
 
-    return LatencyTable.from_store(store, target.name, profiler.fingerprint, estimate)
+    return LatencyTable.from_history(profiler.history, target.name, guess)
 
 
 def _additivity(
@@ -196,8 +198,8 @@ def _has_samples(table: "LatencyTable", kernel: "Kernel") -> bool:
     return kernel.key in table.rows and bool(table.rows[kernel.key].samples_s)
 
 
-def _failures(store: "MeasurementStore", profiler: "Profiler") -> dict[str, str]:
-    measured = store.measurements(profiler.environment).values()
+def _failures(profiler: "Profiler") -> dict[str, str]:
+    measured = profiler.store.measurements(profiler.environment).values()
     return {found.kernel: found.error for found in measured if found.error is not None}
 
 

@@ -1,6 +1,5 @@
 """What ``profile`` writes and shows: latencies of blocks, how sure they are, how well predicted."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from squeezenas_tvm.terminal.progress import duration
 if TYPE_CHECKING:
     from cost_models.kernel_models.hold_outs import Errors
 
-SCHEMA_VERSION = 1  # of the document; files from before it was written are of 1 as well
 WIDE = 0.05
 ERRORS = ("MAPE %", "% within 5 %", "% within 10 %", "Spearman", "% inside interval")
 LEFT_OUT = {
@@ -32,7 +30,7 @@ def report(
 ) -> Result:
     """Write the document of a profile beside its table, and say it in words; exit code 1 for holes."""
     from search.costs.kernel_table import cost_table
-    from targets.support.files import write_whole
+    from squeezenas_tvm.profiling.document import ProfileDocument
 
     costs = cost_table(measured.table, space, resolution, classes)
     rows = [measured.table.rows[kernel.key] for kernel in kernels if kernel.key in measured.table.rows]
@@ -41,8 +39,9 @@ def report(
         costs.fixed
     )
     holes = [name for name, entry in entries.items() if entry is None]
-    document = {
-        "schema_version": SCHEMA_VERSION,
+    told = {
+        "schema_version": ProfileDocument.SCHEMA,
+        "made_by": "squeezenas_tvm profile",
         "target": measured.table.target,
         "space": space.name,
         "resolution": str(resolution),
@@ -59,15 +58,17 @@ def report(
         "folder": str(folder),
     }
     path = folder / f"{space.name}-{resolution}.json"
-    write_whole(path, json.dumps(document, indent=1) + "\n", "the profile")
+    document = ProfileDocument.model_validate(told)
+    document.save(path)
     lines = [_costs_text(costs, holes), "", *_quality_text(quality, measured), "", *_predictor_text(measured)]
     lines += [*_networks_text(measured), "", f"Table: {path} (raw samples: {folder / 'measurements.sqlite'})"]
-    return Result(document=document, text="\n".join(lines), exit_code=1 if holes else 0)
+    shown = document.model_dump(mode="json")
+    return Result(document=shown, text="\n".join(lines), exit_code=1 if holes else 0)
 
 
 def _quality(rows: Sequence[Any]) -> dict[str, Any]:
     """How the rows came to be, and how sure they are."""
-    widths = [row.latency.width for row in rows if row.samples_s]
+    widths = [row.statistics.width for row in rows if row.samples_s]
     return {
         "count": len(rows),
         "how": dict(Counter(row.how for row in rows)),
@@ -172,18 +173,18 @@ def error_cells(name: str, errors: "Errors") -> list[str]:
     return [name, f"{errors.count}", *shares, f"{errors.spearman:.3f}", f"{100 * errors.coverage:.0f}"]
 
 
-def _entry(latency: Any) -> dict[str, Any] | None:
-    if latency is None:
+def _entry(found: Any) -> dict[str, Any] | None:
+    if found is None:
         return None
     return {
-        "median_ms": latency.median_s * 1e3,
-        "low_ms": latency.low_s * 1e3,
-        "high_ms": latency.high_s * 1e3,
-        "samples": latency.samples,
-        "kernels": latency.kernels,
-        "tuned_kernels": latency.tuned,
-        "estimated_kernels": latency.estimated,
-        "interval_ms": latency.interval_s * 1e3 if math.isfinite(latency.interval_s) else None,
+        "median_ms": found.median_s * 1e3,
+        "low_ms": found.p10_s * 1e3,
+        "high_ms": found.p90_s * 1e3,
+        "samples": found.samples,
+        "kernels": found.kernels,
+        "tuned_kernels": found.tuned,
+        "estimated_kernels": found.estimated,
+        "interval_ms": found.interval_s * 1e3 if math.isfinite(found.interval_s) else None,
     }
 
 
