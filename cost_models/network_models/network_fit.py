@@ -183,4 +183,5 @@ def _width(sizes: Vector) -> float:
 def _errors(told_s: Vector, seconds: Vector, widths: Vector) -> Errors:
     """Each within the interval that the others gave."""
     rows = np.column_stack([told_s, told_s * np.exp(-widths), told_s * np.exp(widths)]).tolist()
-    return Errors.of([Estimate(s, low_s, high_s, Source.PREDICTED) for s, low_s, high_s in rows], seconds.tolist())
+    told = [Estimate(s, low_s, high_s, Source.PREDICTED) for s, low_s, high_s in rows]
+    return Errors.of(told, seconds.tolist())

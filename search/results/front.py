@@ -11,6 +11,7 @@ import numpy as np
 
 from search.architecture import Architecture, dump_architecture
 from search.problem.goal import Budget
+from search.spaces.sampling import draw, names_of
 from targets.support.files import write_whole
 
 if TYPE_CHECKING:
@@ -48,15 +49,14 @@ def draw_networks(
     probabilities: Sequence[Sequence[float]], candidates: Sequence[Sequence[str]], count: int, seed: int
 ) -> list[tuple[str, ...]]:
     """Different networks from the final distribution, the likeliest first; fewer where it has hardly more."""
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     rows = [np.asarray(row, dtype=np.float64) / np.sum(row) for row in probabilities]
     likeliest = tuple(names[int(row.argmax())] for row, names in zip(rows, candidates, strict=True))
     found = {likeliest: None}
-    for _ in range(_TRIES * count):
-        if len(found) >= count:
-            break
-        picks = [int(random.choice(len(row), p=row)) for row in rows]
-        found.setdefault(tuple(names[pick] for names, pick in zip(candidates, picks, strict=True)))
+    for _ in range(_TRIES):
+        for choice in draw(candidates, count, generator, rows):
+            if len(found) < count:
+                found.setdefault(names_of(candidates, choice))
     return list(found)
 
 

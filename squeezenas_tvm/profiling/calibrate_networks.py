@@ -1,7 +1,6 @@
 """``profile --networks``: random networks of a space timed whole, and estimates calibrated on them."""
 
 import logging
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,11 +44,11 @@ def draw_networks(
 
 
 def _spread(space: "ChainSpace", resolution: "Resolution", count: int, seed: int) -> list[tuple[str, ...]]:
-    draw = random.Random(seed)
-    drawn = {
-        tuple(draw.choice(position.candidates) for position in space.positions): None
-        for _ in range(_DRAWN * count)
-    }
+    from search.spaces.sampling import draw_by_seed, names_of
+
+    candidates = [position.candidates for position in space.positions]
+    choices = draw_by_seed(candidates, _DRAWN * count, seed)
+    drawn = dict.fromkeys(names_of(candidates, choice) for choice in choices)
     macs = {(index, name): part.graph.macs(part.inputs) for index, name, part in space.blocks(resolution)}
     left = {blocks: sum(macs[place] for place in enumerate(blocks)) for blocks in drawn}
     least, most = min(left.values(), default=0), max(left.values(), default=0)

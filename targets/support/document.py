@@ -107,10 +107,11 @@ class DocumentWithFiles(Document):
 
     def content(self, folder: Path, name: str) -> bytes:
         """One of the files. Raises ``REFUSAL``: it cannot be read, or is another one than was saved."""
+        path, refusal = folder / name, type(self).REFUSAL
         try:
-            content = (folder / name).read_bytes()
+            content = path.read_bytes()
         except OSError as error:
-            raise type(self).REFUSAL(f"{folder / name}: cannot be read ({error.strerror}); {self.AGAIN}") from None
+            raise refusal(f"{path}: cannot be read ({error.strerror}); {self.AGAIN}") from None
         if hashlib.sha256(content).hexdigest() != self.sha256.get(name):
-            raise type(self).REFUSAL(f"{folder / name}: differs from its checksum in {self.FILE}; {self.AGAIN}")
+            raise refusal(f"{path}: differs from its checksum in {self.FILE}; {self.AGAIN}")
         return content

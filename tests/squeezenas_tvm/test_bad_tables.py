@@ -14,8 +14,8 @@ from cost_models.database.table import HEADER, ROWS, LatencyTable
 from cost_models.errors import IncompatiblePredictor
 from cost_models.kernel_models.features import FEATURES_VERSION
 from cost_models.kernel_models.predictor import MANIFEST, TREES, Predictor
+from cost_models.lookup import cost_model
 from cost_models.tuning.effort import Effort
-from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.predict import main
 from squeezenas_tvm.profiling.measure import measure_kernels
 from targets import load_target

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cost_models.database.table import LatencyTable, Row
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError, IncompatibleTable
 
 BOARD = {"device": "board", "dtype": "float32", "measure": {"number": 1, "repeat": 5}}

@@ -11,9 +11,10 @@ import pytest
 from onnx import numpy_helper
 
 from cost_models.database.environment import environment
+from cost_models.database.history import History
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
-from cost_models.errors import InvalidGraph
+from cost_models.errors import InvalidGraph, UnknownEnvironment
 from cost_models.ir.fusion import split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import (
@@ -252,10 +253,11 @@ def test_a_kernel_is_searched_and_timed_in_float16(profiler: Profiler, target: T
     (where,) = store.environments()
     assert where == store.find_environment(environment(target, "float16")) == profiler.environment
     trial_id, _ = store.fastest(where, kernel.key)[kernel.key]
-    mods = tuned_modules(store, profiler.fingerprint, [kernel], profiler.tvm_target)
+    mods = tuned_modules(profiler.history, [kernel], profiler.tvm_target)
     half = structural_hash(kernel_module(kernel, profiler.tvm_target, "float16"))
     assert list(mods) == ([] if trial_id is None else [half])
-    assert tuned_modules(store, environment(target), [kernel], profiler.tvm_target) == {}
+    with pytest.raises(UnknownEnvironment, match="dtype 'float16' instead of 'float32'"):
+        History.of(store, environment(target))
 
 
 def test_schedules_are_lent_in_float16(profiler: Profiler) -> None:
@@ -273,7 +275,7 @@ def test_a_block_is_timed_whole_in_float16(profiler: Profiler) -> None:
     value = net.add("sum", Add(), net.conv_bn("project", Conv2d(16, 8), value), "x")
     graph, inputs = net.build(value), {"x": (1, 8, 8, 16)}
     profiler.measure(split_into_kernels(graph, inputs), Effort.alone(0))
-    table = LatencyTable.from_store(profiler.store, profiler.target.name, profiler.fingerprint)
+    table = LatencyTable.from_history(profiler.history, profiler.target.name)
     (whole,) = time_blocks(profiler, table, [("block", graph, inputs)]).blocks
     assert whole.warm is not None
     assert whole.cold is not None

@@ -130,7 +130,7 @@ def test_no_trials_is_the_default_schedule_alone(profiler: Profiler) -> None:
     assert {(timing.how, timing.error) for timing in timings} == {("default", None)}
     assert kernel.key not in profiler.store.trial_counts(profiler.environment)
     _, counts = profiler.store.fastest(profiler.environment, kernel.key)[kernel.key]
-    table = LatencyTable.from_store(profiler.store, "quick-cpu", profiler.fingerprint)
+    table = LatencyTable.from_history(profiler.history, "quick-cpu")
     assert table.rows[kernel.key].samples_s == counts.samples_s
     assert (table.rows[kernel.key].how, table.rows[kernel.key].trials) == ("default", 0)
 
@@ -205,8 +205,8 @@ def test_a_kernel_for_which_nothing_works_stays_failed_with_its_reason(
     }
     assert other.key in profiler.store.fastest(profiler.environment)
     assert kernel.key not in profiler.store.fastest(profiler.environment)
-    name, fingerprint = profiler.target.name, profiler.fingerprint
-    table = LatencyTable.from_store(profiler.store, name, fingerprint, lambda key, description: 0.25)
+    name = profiler.target.name
+    table = LatencyTable.from_history(profiler.history, name, lambda key, description: 0.25)
     row = table.rows[kernel.key]
     assert (row.how, row.trials, row.estimate_s, row.reason) == ("estimated", 3, 0.25, default.error)
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from cost_models.cost_model import CostModel, Total
-from cost_models.database.table import Latency, LatencyTable, Row
+from cost_models.cost_model import CostModel, NetworkEstimate
+from cost_models.database.rows import Row
+from cost_models.database.table import Latency, LatencyTable
 from cost_models.errors import MissingEntry
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from search.architecture import Architecture, list_architectures, load_architecture
@@ -45,7 +46,7 @@ def table_of(
     return LatencyTable("local-cpu", {}, rows)
 
 
-def estimate(architecture: Architecture, table: LatencyTable, size: Resolution) -> Total:
+def estimate(architecture: Architecture, table: LatencyTable, size: Resolution) -> NetworkEstimate:
     return CostModel("local-cpu", table).network(network_graph(architecture, size))
 
 

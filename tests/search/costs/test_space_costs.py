@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cost_models.cost_model import CostModel
-from cost_models.database.table import LatencyTable, Row
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
 from cost_models.device_models.prior import Prior
 from cost_models.errors import MissingEntry
 from cost_models.ir.fusion import Kernel, split_into_kernels

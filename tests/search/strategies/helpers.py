@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from cost_models.cost_model import CostModel
-from cost_models.device_models.prior import find_prior
+from cost_models.lookup import find_prior
 from search.costs.space_costs import SpaceCosts
 from search.data import open_data
 from search.data.frames import Frame, Size, UInt8

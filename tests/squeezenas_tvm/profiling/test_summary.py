@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.database.table import LatencyTable, Row
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
 from cost_models.kernel_models.hold_outs import Errors, HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cost_models.cost_model import CostModel
-from cost_models.device_models.prior import find_prior
+from cost_models.lookup import find_prior
 from search.costs.space_costs import SpaceCosts
 from search.problem.goal import SEARCHED, Budget, Mix
 from search.resolution import Resolution
