@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 Size = tuple[int, int]  # height, width
 _HALVINGS = 6  # networks here stop at 4
-_LABEL = re.compile(r"(\S+) ([\dx]+)->([\dx]+) #")
+_LABEL = re.compile(r"(\S+) (\d+(?:x\d+)*)->(\d+(?:x\d+)*) #")
 _FRAME, _CLASSES = "normalize", "argmax+tobyte"  # first and last kernel of every deployed network
 
 

@@ -34,7 +34,10 @@ class TableDocument(DocumentWithFiles):
     WHAT: ClassVar[str] = "a latency table"
     SCHEMA: ClassVar[int] = 3
     REFUSAL = IncompatibleTable
-    AGAIN: ClassVar[str] = "profile again into the same folder: what was measured is kept there, not repeated"
+    AGAIN: ClassVar[str] = (
+        "profile again into the same folder, where what was measured is kept and not repeated, or give the "
+        "folder of another profile"
+    )
     FILE: ClassVar[str] = HEADER
 
     target: str

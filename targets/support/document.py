@@ -71,10 +71,10 @@ class Document(BaseModel):
             raise cls.REFUSAL(f"{where}: damaged, schema_version is {version!r}; {cls.AGAIN}")
         if version > cls.SCHEMA:
             raise cls.REFUSAL(
-                f"{where}: schema {version}, this program reads 1 to {cls.SCHEMA}; "
+                f"{where}: schema {version}, this program reads {'1 to ' * (cls.SCHEMA > 1)}{cls.SCHEMA}; "
                 f"update squeezenas_tvm, or {cls.AGAIN}"
             )
-        return parse_document(cls.upgraded(raw), where, cls, cls.REFUSAL)
+        return parse_document(cls.upgraded(raw), where, cls, lambda said: cls.REFUSAL(f"{said}; {cls.AGAIN}"))
 
     def save(self, path: Path) -> None:
         """Write it whole. Raises FailedWrite."""

@@ -89,7 +89,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
         "target local-cpu: dtype is 'float16', allowed: float32",
     ),
     "features": (lambda f: put(f / MANIFEST, features_version=FEATURES_VERSION + 1), OTHER_FEATURES),
-    "no trees": (lambda f: (f / TREES).unlink(), "no sound predictor there"),
+    "no trees": (lambda f: (f / TREES).unlink(), "residual.json: cannot be read (No such file"),
     "newer": (lambda f: put(f / MANIFEST, schema_version=99), "schema 99, this program reads "),
 }
 

@@ -387,11 +387,11 @@ def test_damaged_trainings(
             edited("kernels.csv", "estimated", "guessed"),
             "kernels.csv: differs from its checksum in table.json",
         ),
-        (edited("table.json", '"schema_version": 2', '"schema_version": 8'), "table.json: schema 8, this"),
+        (edited("table.json", '"schema_version": 3', '"schema_version": 8'), "table.json: schema 8, this"),
         (edited("table.json", '"boards": []', '"boards": [{}]'), "table.json: boards are not what profile"),
         (
             edited("squeezenas-small-64x128.json", '"valid"', '"vali"'),
-            "not what profile writes (KeyError('valid",
+            "tuning.valid: missing",
         ),
         (lambda f: (f / "measurements.sqlite").write_bytes(b"no database"), "measurements.sqlite: "),
     ],

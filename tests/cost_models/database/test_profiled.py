@@ -13,7 +13,7 @@ from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 
-from ..some_kernels import argmax, convolution, depthwise, frame, relu
+from ..some_kernels import convolution, depthwise, frame, relu
 
 SMALL, LARGE, ODD = (64, 128), (128, 256), (90, 120)
 
@@ -75,12 +75,18 @@ def test_frames_are_found_by_their_kernel_the_smallest_first() -> None:
         (None, "64x128", None),
         (None, "128x256", None),
     ]
-    assert told_by_labels([kernels[1].key, "no label", "strange 1x2->3 #0", "far 1xx2->x #0"]) == []
+    assert told_by_labels([kernels[1].key, "no label", "strange 1x2->3 #0", "far 1xx2->x3 #0"]) == []
 
 
 def test_the_last_kernel_tells_of_the_outputs() -> None:
-    found = told_by_labels(kernel.key for kernel in (frame(*SMALL), argmax(*SMALL), argmax(*LARGE)))
-    assert [(one.resolution, one.outputs) for one in found] == [("64x128", 19), ("128x256", 19)]
+    last = ["argmax+tobyte 19x64x128->64x128 #1", "argmax+tobyte 11x64x128->64x128 #2"]
+    found = told_by_labels([frame(*SMALL).key, *last, "argmax+tobyte 19x128x256->128x256 #3"])
+    assert [(one.resolution, one.outputs) for one in found] == [
+        ("64x128", 11),
+        ("64x128", 19),
+        ("128x256", 19),
+    ]
+    assert [len(one.kernels) for one in found] == [3, 3, 0]  # no kernel reads a frame of the largest
 
 
 def test_a_size_of_one_chain_tells_the_frame() -> None:

@@ -211,20 +211,20 @@ def test_a_damaged_file_is_refused(fitted: FittedDevice, tmp_path: Path, change:
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(
         IncompatiblePrior,
-        match=r"not a fitted device, or damaged; fit it again: .* --target a board --from-networks FILE\.csv",
+        match=r"fitted\.json: .*; fit it again: .* --from-networks FILE\.csv",
     ):
         FittedDevice.load(path, nothing, target="a board")
 
 
 def test_other_files_schemas_and_targets_are_refused(fitted: FittedDevice, tmp_path: Path) -> None:
     path = tmp_path / FILE
-    with pytest.raises(IncompatiblePrior, match="not a fitted device"):
+    with pytest.raises(IncompatiblePrior, match=r"a fitted device cannot be read \(No such file"):
         FittedDevice.load(path, nothing, target="a board")
     fitted.save(path, made_by="a command")
     with pytest.raises(IncompatiblePrior, match="was fitted for a board, not for another"):
         FittedDevice.load(path, nothing, target="another")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
-    with pytest.raises(IncompatiblePrior, match="schema 2, this program reads 1; fit it again: a command"):
+    with pytest.raises(IncompatiblePrior, match="schema 2, this program reads 1; update squeezenas_tvm"):
         FittedDevice.load(path, nothing, target="a board")
 
 

@@ -133,16 +133,16 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, object]) ->
     path = tmp_path / FILE
     calibrated().save(path, made_by="a command")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(IncompatiblePrior, match=r"prior\.json: not a prior, or damaged; install"):
+    with pytest.raises(IncompatiblePrior, match=r"prior\.json: .*; install squeezenas-tvm again"):
         Prior.load(path)
 
 
 def test_other_files_and_schemas_are_refused(tmp_path: Path) -> None:
     path = tmp_path / FILE
-    with pytest.raises(IncompatiblePrior, match="not a prior"):
+    with pytest.raises(IncompatiblePrior, match="a prior cannot be read"):
         Prior.load(path)
     path.write_text("[]")
-    with pytest.raises(IncompatiblePrior, match="not a prior"):
+    with pytest.raises(IncompatiblePrior, match="a prior is a JSON object"):
         Prior.load(path)
     calibrated().save(path, made_by="a command")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))

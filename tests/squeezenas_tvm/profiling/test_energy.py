@@ -123,4 +123,4 @@ def test_predict_takes_the_power_of_networks_measured_there(
     assert "mJ: at 10 W, which networks measured there draw" in capfd.readouterr().out
     (results / "energy.json").write_text("{", encoding="utf-8")
     assert predict(given) == 2
-    assert "energy.json: not energy readings of schema 1, or damaged" in capfd.readouterr().err
+    assert "energy.json: damaged, not JSON (" in capfd.readouterr().err
