@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from cost_models.errors import IncompatibleTable, MissingEntry
+from cost_models.lookup import results_folder
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.resolution import Resolution
 from squeezenas_tvm.api import estimate_latency
 from squeezenas_tvm.bundles.deploy import deploy_architecture
-from squeezenas_tvm.options import results_folder
 from targets import Target, load_target
 from targets.local_machine import LocalMachine
 
@@ -83,7 +83,7 @@ def _estimated_ms(
 ) -> float | None:
     """From what lies in ``folder``; None where no kernel was measured there, or one that nothing tells."""
     try:
-        return estimate_latency(architecture, target, resolution, table=folder).median * 1e3
+        return estimate_latency(architecture, target, resolution, table=folder).median_s * 1e3
     except (MissingEntry, IncompatibleTable):
         return None
 

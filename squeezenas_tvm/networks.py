@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_resolution, cost_model, share_text
+from squeezenas_tvm.options import add_resolution, share_text
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """List architectures with MACs, parameters, published and estimated latency."""
+    from cost_models.lookup import cost_model
     from search.architecture import list_architectures, load_architecture
     from search.resolution import Resolution
     from search.spaces.registry import get_space

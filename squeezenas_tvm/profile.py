@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cost_models.lookup import results_folder
 from cost_models.tuning.effort import EFFORTS, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
+from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
 
 if TYPE_CHECKING:
     from search.resolution import Resolution
@@ -112,7 +113,11 @@ def execute(args: argparse.Namespace) -> Result:
         networks=args.networks,
         seed=args.seed,
     )
-    return Result(document=profile.document(), text=profile.text(), exit_code=1 if profile.holes else 0)
+    return Result(
+        document=profile.document().model_dump(mode="json"),
+        text=profile.text(),
+        exit_code=1 if profile.holes else 0,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

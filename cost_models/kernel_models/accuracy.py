@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.errors import CostModelError
-from cost_models.kernel_models.intervals import Prediction
+from cost_models.estimate import Estimate
 
 Vector = npt.NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class Errors:
     far: float
 
     @staticmethod
-    def of(predictions: Sequence[Prediction], measured_s: Sequence[float]) -> "Errors":
+    def of(predictions: Sequence[Estimate], measured_s: Sequence[float]) -> "Errors":
         """Raises CostModelError when there is nothing to judge, or not one measurement a prediction."""
         if not predictions or len(predictions) != len(measured_s):
             raise CostModelError(

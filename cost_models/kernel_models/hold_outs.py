@@ -3,29 +3,28 @@
 A random hold-out leaves near-copies of every kernel in the fit, and flatters. The hard ones leave out every
 kernel of a resolution, of a channel count, or of a window and dilation.
 
-Unseen resolution: where kernels of several input resolutions were measured, all kernels that only one of
-them has are left out, as if it had never been profiled. Every layer is then new at that size, where a map
-size left out would leave each layer's kernels of the sizes next to it. Kernels of a single resolution allow
-no more than that, so there it is every size of map.
+Unseen resolution: where several input resolutions were profiled, all kernels that only one of them has are
+left out, as if it had never been profiled. Every layer is then new at that size, where a map size left out
+would leave each layer's kernels of the sizes next to it. Kernels of a single resolution, or of nobody knows
+which, allow no more than that, so there it is every size of map.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from cost_models.estimate import Estimate
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.ops import Conv2d
 from cost_models.kernel_models.accuracy import Errors
-from cost_models.kernel_models.intervals import Prediction
-from cost_models.kernel_models.resolutions import frame_sizes, frames_of
 
 SPLITS = ("random", "resolution", "channels", "window")
 LEAST_KEPT = 10
 _FIFTHS = 5
 
-Predict = Callable[[Sequence[Kernel]], Sequence[Prediction]]
+Predict = Callable[[Sequence[Kernel]], Sequence[Estimate]]
 Fit = Callable[[Sequence[Kernel], Sequence[float]], Predict]
 Watch = Callable[[int, int, str], None]  # fits done, of how many, what is left out next
 
@@ -58,6 +57,7 @@ def hold_outs(
     fit: Fit,
     *,
     splits: Sequence[str] = SPLITS,
+    resolutions: Sequence[Collection[str]] = (),
     seed: int = 0,
     most: int | None = None,
     watch: Watch = lambda done, total, text: None,
@@ -71,6 +71,7 @@ def hold_outs(
         fit: makes, from the kernels that are kept, the function that predicts the others.
         splits: ``random`` fifths, every ``resolution`` (see above), every count of ``channels``, every
             ``window`` (kernel size and dilation of what is larger than a pixel).
+        resolutions: of each kernel, those that were profiled and have it, HxW; none where nobody knows.
         seed: of the random fifths, and of the groups that are tried.
         most: groups that are tried of each split; all when None.
         watch: told before every fit, and at the end.
@@ -78,7 +79,7 @@ def hold_outs(
     draw = np.random.default_rng(seed)
     plan, possible = {}, {}
     for split in splits:
-        found = _groups(kernels, split, draw)
+        found = _groups(kernels, split, draw, resolutions)
         groups = [group for group in found if len(kernels) - len(group.rows) >= LEAST_KEPT]
         possible[split] = len(groups)
         chosen = draw.permutation(len(groups))[:most]
@@ -88,7 +89,7 @@ def hold_outs(
     judged = {}
     for split, groups in plan.items():
         rows: list[int] = []
-        predictions: list[Prediction] = []
+        predictions: list[Estimate] = []
         for group in groups:
             watch(done, total, f"left out: {split} {group.name}")
             kept = sorted(set(range(len(kernels))) - set(group.rows))
@@ -105,7 +106,7 @@ def hold_outs(
 
 
 def _judge(
-    kernels: Sequence[Kernel], seconds: Sequence[float], predictions: Sequence[Prediction]
+    kernels: Sequence[Kernel], seconds: Sequence[float], predictions: Sequence[Estimate]
 ) -> tuple[Errors, dict[str, Errors]]:
     """Errors of all, and by kind."""
     by_kind = {}
@@ -115,30 +116,33 @@ def _judge(
     return Errors.of(predictions, seconds), by_kind
 
 
-def _groups(kernels: Sequence[Kernel], split: str, draw: np.random.Generator) -> list[_Group]:
+def _groups(
+    kernels: Sequence[Kernel], split: str, draw: np.random.Generator, resolutions: Sequence[Collection[str]]
+) -> list[_Group]:
     """What is left out together; a row may be in several groups, or in none."""
     if split == "random":
         order = draw.permutation(len(kernels)).tolist()
         return [_Group(f"fifth {i + 1}", order[i::_FIFTHS]) for i in range(min(_FIFTHS, len(order)))]
     rows: dict[str, list[int]] = {}
-    for row, names in enumerate(_HARD[split](kernels)):
+    several = split == "resolution" and len(set().union(*resolutions)) > 1
+    hard = _only_ones(resolutions) if several else _HARD[split](kernels)
+    for row, names in enumerate(hard):
         for name in names:
             rows.setdefault(name, []).append(row)
     return [_Group(name, members) for name, members in sorted(rows.items())]
 
 
-def _resolutions(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
-    """The one input resolution that has a kernel; where there is but one, the size of its output.
+def _only_ones(resolutions: Sequence[Collection[str]]) -> Iterator[set[str]]:
+    """The one input resolution that has a kernel."""
+    for names in resolutions:
+        yield set(names) if len(names) == 1 else set()
 
-    Odd sides count as the even ones that they were cut from.
-    """
-    if len(frame_sizes(kernels)) > 1:
-        for frames in frames_of(kernels):
-            yield {_size(*frame) for frame in frames} if len(frames) == 1 else set()
-        return
+
+def _output_sizes(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
+    """Of a kernel's output. Odd sides count as the even ones that they were cut from."""
     for kernel in kernels:
         *_, height, width = kernel.output_shape
-        yield {_size(height + height % 2, width + width % 2)}
+        yield {f"{height + height % 2}x{width + width % 2}"}
 
 
 def _channel_counts(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
@@ -156,12 +160,8 @@ def _windows(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
         yield {f"{conv.kernel}x{conv.kernel} dilated {conv.dilation}" for conv in convolutions}
 
 
-def _size(height: int, width: int) -> str:
-    return f"{height}x{width}"
-
-
 def _convolutions(kernel: Kernel) -> list[Conv2d]:
     return [node.op for node in kernel.graph.nodes if isinstance(node.op, Conv2d)]
 
 
-_HARD = {"resolution": _resolutions, "channels": _channel_counts, "window": _windows}
+_HARD = {"resolution": _output_sizes, "channels": _channel_counts, "window": _windows}

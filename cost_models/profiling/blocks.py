@@ -76,7 +76,7 @@ def _time_whole(
 ) -> list[BlockTiming]:
     path = context.pool.new_path(".so")
     kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
-    tuned = tuned_modules(context.history.store, context.fingerprint, kernels, context.tvm_target)
+    tuned = tuned_modules(context.history, kernels, context.tvm_target)
     try:
         tools, dtype = context.tools, context.dtype
         build_block(graph, inputs, context.tvm_target, tuned, path, tools=tools, dtype=dtype)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cost_models.database.records import Measurement, Trial
+from cost_models.database.records import How, Measurement, Trial
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.profiling.context import MeasureContext
@@ -37,7 +37,7 @@ class _Scheduled:
 
     kernel: Kernel
     mod: Any
-    how: str
+    how: How
     trial: int | None = None
 
 
@@ -94,8 +94,8 @@ def _scheduled(
     tvm_target = context.tvm_target
     mod = kernel_module(kernel, tvm_target, context.dtype)
     if trial is None:
-        return _Scheduled(kernel, schedule_default(mod, tvm_target), "default")
-    how = "transferred" if trial.origin == "transfer" else "tuned"
+        return _Scheduled(kernel, schedule_default(mod, tvm_target), How.DEFAULT)
+    how = How.TRANSFERRED if trial.origin == "transfer" else How.TUNED
     return _Scheduled(kernel, apply_schedule(mod, tvm_target, trial.schedule), how, id_)
 
 

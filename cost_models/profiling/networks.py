@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cost_models.database.history import History
 from cost_models.database.network_records import About, WholeNetwork
 from cost_models.database.records import BlockTiming
-from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.errors import LoweringError
 from cost_models.ir.fusion import Kernel, split_into_kernels
@@ -92,20 +92,20 @@ def time_networks(context: MeasureContext, table: LatencyTable, networks: Sequen
             remove(path)
 
 
-def whole_networks(store: MeasurementStore, environment: str, table: LatencyTable) -> list[WholeNetwork]:
+def whole_networks(history: History, table: LatencyTable) -> list[WholeNetwork]:
     """Those on record whose kernels still add up to what they did, each with its latest rounds.
 
     Args:
-        environment: digest under which they were stored.
-        table: of the same store.
+        table: of the same history.
     """
-    timings = store.block_timings(environment).values()
+    store = history.store
+    timings = store.block_timings(history.environment).values()
     found = []
     for key, description in store.blocks().items():
         rows = [table.rows.get(kernel) for kernel in description["kernels"]]
         if "network" not in description or None in rows:
             continue
-        sum_s = sum(row.latency.median_s for row in rows if row)
+        sum_s = sum(row.median_s for row in rows if row)
         rounds = [timing.samples_s for timing in _good(timings, key, sum_s)]
         if rounds:
             about = About.from_description(description["network"])
@@ -130,7 +130,7 @@ def _missing(context: MeasureContext, table: LatencyTable, networks: Sequence[Ne
         name = f"network of {network.about.space}"
         more = {"network": network.about.description}
         key = describe(context, name, network.inputs, network.kernels, more)
-        sum_s = sum(table.kernel(kernel).median_s for kernel in network.kernels)
+        sum_s = sum(table.statistics(kernel).median_s for kernel in network.kernels)
         missing = ROUNDS - len(_good(known, key, sum_s))
         if missing > 0:
             jobs.append(_Due(key, network, sum_s, missing))
@@ -141,7 +141,7 @@ def _build_all(context: MeasureContext, jobs: Sequence[_Due], built: dict[Path, 
     """Add those that could be built to ``built``; the others are stored as failed."""
     cut = [split_into_kernels(job.network.graph, job.network.inputs) for job in jobs]
     kernels = list(dict.fromkeys(kernel for kernels in cut for kernel in kernels))
-    tuned = tuned_modules(context.history.store, context.fingerprint, kernels, context.tvm_target)
+    tuned = tuned_modules(context.history, kernels, context.tvm_target)
     for index, job in enumerate(jobs):
         context.check()
         context.status.phase = f"building network {index + 1} of {len(jobs)}"

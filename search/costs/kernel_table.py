@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cost_models.database.table import Latency, LatencyTable
+from cost_models.database.rows import SampleStatistics
+from cost_models.database.table import LatencyTable
 from cost_models.errors import MissingEntry
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.kernel_graph import KernelGraph
@@ -57,7 +58,7 @@ def sample_blocks(
 
 @dataclass(frozen=True)
 class CostTable:
-    """C(i, j): latency of option j in slot i, and of the parts that every network of the space has.
+    """C(i, j): samples of option j in slot i, and of the parts that every network of the space has.
 
     An entry is None where a kernel of it could not be measured.
 
@@ -65,14 +66,14 @@ class CostTable:
         blocks: one mapping a slot, in the order of the space; in a chain these are its positions.
     """
 
-    blocks: tuple[Mapping[str, Latency | None], ...]
-    fixed: Mapping[str, Latency | None]
+    blocks: tuple[Mapping[str, SampleStatistics | None], ...]
+    fixed: Mapping[str, SampleStatistics | None]
 
 
 def cost_table(table: LatencyTable, space: SearchSpace, resolution: Resolution, head: Head) -> CostTable:
     """Compose the table of a space from measured kernels."""
-    slots: dict[str, dict[str, Latency | None]] = {}
-    fixed: dict[str, Latency | None] = {}
+    slots: dict[str, dict[str, SampleStatistics | None]] = {}
+    fixed: dict[str, SampleStatistics | None] = {}
     for part in space.parts(resolution, head):
         if part.slot:
             slots.setdefault(part.slot, {})[part.option] = _measured(table, part)
@@ -81,7 +82,7 @@ def cost_table(table: LatencyTable, space: SearchSpace, resolution: Resolution, 
     return CostTable(tuple(slots.values()), fixed)
 
 
-def _measured(table: LatencyTable, part: Part) -> Latency | None:
+def _measured(table: LatencyTable, part: Part) -> SampleStatistics | None:
     try:
         return table.graph(part.graph, part.inputs)
     except MissingEntry:

@@ -9,12 +9,12 @@ Names are VERB_NOUN: a bare verb would be taken by the command's module of that 
 """
 
 from cost_models.database.table import LatencyTable
+from cost_models.estimate import NetworkEstimate
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.api.bundles import deploy_architecture, evaluate_bundle, run_bundle
 from squeezenas_tvm.api.latencies import (
-    Estimate,
     choose_architectures,
     estimate_latency,
     fit_device,
@@ -27,8 +27,8 @@ from targets import Target, list_targets, load_target
 
 __all__: list[str] = [
     "Architecture",
-    "Estimate",
     "LatencyTable",
+    "NetworkEstimate",
     "Resolution",
     "Target",
     "choose_architectures",

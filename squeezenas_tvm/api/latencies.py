@@ -1,42 +1,24 @@
 """What a network costs on a target: measured, estimated, predicted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cost_models.database.table import LatencyTable
+from cost_models.estimate import NetworkEstimate
+from cost_models.lookup import cost_model
 from search.architecture import Architecture
 from search.costs.kernel_table import network_graph, network_kernels
 from search.resolution import Resolution
 from search.spaces.chain import ChainSpace
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import cost_model
 from targets import Target
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
     from squeezenas_tvm.predicting.predict import PredictedNetwork
     from squeezenas_tvm.profiling.summary import Profile
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Latency of a network on a target.
-
-    Attributes:
-        median, low, high: seconds; nine of ten networks are meant to lie between low and high.
-        sources: share of the median by where it comes from: ``measured``, ``predicted``, ``prior``.
-        calibrated: on whole networks timed on the target; else the median is the plain sum of the kernels,
-            without what happens between them.
-    """
-
-    median: float
-    low: float
-    high: float
-    sources: dict[str, float]
-    calibrated: bool
 
 
 def fit_device(
@@ -62,7 +44,7 @@ def fit_device(
     """
     from cost_models.cost_model import CostModel
     from cost_models.device_models.fitted_device import FittedDevice, MeasuredNetwork
-    from squeezenas_tvm.other_devices import data_sheet, other_devices
+    from cost_models.lookup import data_sheet, other_devices
 
     measured = [
         MeasuredNetwork(
@@ -87,7 +69,7 @@ def estimate_latency(
     resolution: tuple[int, int] = (1024, 2048),
     *,
     table: "CostModel | LatencyTable | str | Path | None" = None,
-) -> Estimate:
+) -> NetworkEstimate:
     """Latency of the deployed network (camera frame to class indices), without the device.
 
     Every kernel is told by the best source that knows it: measured, else predicted, else a prior.
@@ -103,8 +85,8 @@ def estimate_latency(
         MissingEntry: a kernel of the network was not measured, and nothing else tells it.
         InvalidResolution: a size that no network takes.
     """
-    total = _cost_model(target, table).network(network_graph(architecture, Resolution(*resolution).checked()))
-    return Estimate(total.median_s, total.low_s, total.high_s, dict(total.shares), total.calibrated)
+    size = Resolution(*resolution).checked()
+    return _cost_model(target, table).network(network_graph(architecture, size))
 
 
 def predict_network(

@@ -10,8 +10,11 @@ from typing import Any
 import onnx
 
 from cost_models.database.environment import environment
+from cost_models.database.history import History
 from cost_models.database.store import MeasurementStore
+from cost_models.errors import UnknownEnvironment
 from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.lookup import results_folder
 from cost_models.lowering.best_schedules import tuned_modules
 from cost_models.lowering.lower import Compiled, compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
@@ -22,7 +25,6 @@ from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, runs_on, seal
 from squeezenas_tvm.errors import FailedWork, UsageError
-from squeezenas_tvm.options import results_folder
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import Target, TargetError
 from targets.rpc.tracker import tracker_address
@@ -169,7 +171,10 @@ def _tuned_modules(
     if not path.exists():
         return {}
     with MeasurementStore.open(path, create=False) as store:
-        return tuned_modules(store, fingerprint, kernels, tvm_target)
+        try:
+            return tuned_modules(History.of(store, fingerprint), kernels, tvm_target)
+        except UnknownEnvironment:
+            return {}
 
 
 def _write(

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cost_models.cost_model import Cost, CostModel
+from cost_models.cost_model import CostModel
 from cost_models.device_models.prior import Prior
+from cost_models.estimate import Estimate
 from cost_models.ir.fusion import Kernel, kernel_calls
 from cost_models.ir.graph import Graph
 from cost_models.ir.kernel_graph import KernelGraph
@@ -136,7 +137,7 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
     kernels = network.kernels.kernels
     total = model.network(network.kernels)
     calls = Counter(kernel.key for kernel in kernels)
-    costs = dict(zip(kernels, model.kernels(kernels), strict=True))
+    costs = dict(zip(kernels, model.estimates(kernels), strict=True))
     counted = count(network.graph, network.inputs)
     predicted = PredictedNetwork(
         name=network.name,
@@ -144,7 +145,7 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
         median_s=total.median_s,
         low_s=total.low_s,
         high_s=total.high_s,
-        sources=dict(total.shares),
+        sources={str(source): share for source, share in total.shares.items()},
         calibrated=total.calibrated,
         macs=counted["macs"],
         params=counted["params"],
@@ -163,7 +164,7 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
     return predicted
 
 
-def _outside(network: Network, costs: Mapping[Kernel, Cost]) -> Sequence[Outside]:
+def _outside(network: Network, costs: Mapping[Kernel, Estimate]) -> Sequence[Outside]:
     """Operations that no table knows, by kind; ``costs``: of every kernel of the network."""
     operations = {node.name: node.op for node in network.graph.nodes}
     calls = kernel_calls(network.graph, network.inputs)

@@ -1,14 +1,13 @@
 """``profile --networks``: random networks of a space timed whole, and estimates calibrated on them."""
 
 import logging
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cost_models.database.history import History
     from cost_models.database.network_records import About, WholeNetwork
-    from cost_models.database.store import MeasurementStore
     from cost_models.database.table import LatencyTable
     from cost_models.ir.kernel_graph import KernelGraph
     from cost_models.network_models.network_model import NetworkModel
@@ -47,11 +46,11 @@ def draw_networks(
 
 
 def _spread(space: "ChainSpace", resolution: "Resolution", count: int, seed: int) -> list[tuple[str, ...]]:
-    draw = random.Random(seed)
-    drawn = {
-        tuple(draw.choice(position.candidates) for position in space.positions): None
-        for _ in range(_DRAWN * count)
-    }
+    from search.spaces.sampling import draw_by_seed, names_of
+
+    candidates = [position.candidates for position in space.positions]
+    choices = draw_by_seed(candidates, _DRAWN * count, seed)
+    drawn = dict.fromkeys(names_of(candidates, choice) for choice in choices)
     macs = {(index, name): part.graph.macs(part.inputs) for index, name, part in space.blocks(resolution)}
     left = {blocks: sum(macs[place] for place in enumerate(blocks)) for blocks in drawn}
     least, most = min(left.values(), default=0), max(left.values(), default=0)
@@ -78,19 +77,16 @@ def time_whole(
 
 
 def fit_network_model(
-    table: "LatencyTable", store: "MeasurementStore", environment: str, folder: Path, made_by: str
+    table: "LatencyTable", history: "History", folder: Path, made_by: str
 ) -> "NetworkModel | None":
     """Fit all networks on record that still run as the table says, and save; None where they are too few.
 
     A calibration in ``folder`` that no longer holds goes; the timings stay in the store.
-
-    Args:
-        environment: digest under which the networks were stored.
     """
     from cost_models.network_models.network_model import MODEL
     from cost_models.profiling.networks import whole_networks
 
-    networks = whole_networks(store, environment, table)
+    networks = whole_networks(history, table)
     found = calibrate(networks, table, f"{len(networks)} networks timed whole on {table.machine}")
     if found is not None:
         model, told = found
@@ -112,7 +108,7 @@ def calibrate(
     for network in networks:
         graph = graph_of(network.about)
         if all(kernel.key in table.rows for kernel in graph.kernels):
-            alone_s = [table.kernel(kernel).median_s for kernel in graph.kernels]
+            alone_s = [table.statistics(kernel).median_s for kernel in graph.kernels]
             timed.append(TimedNetwork(graph, alone_s, network.median_s))
             told.append(network)
     return (fit_networks(timed, table.fingerprint, origin), told) if len(timed) >= LEAST_NETWORKS else None

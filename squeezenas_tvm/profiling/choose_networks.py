@@ -97,14 +97,14 @@ def draw(space: ChainSpace, count: int, seed: int) -> Choices:
 
     Draws that like all candidates alike would all be of much the same size. Fewer where the space is small.
     """
-    random = np.random.default_rng(seed)
-    names = list(dict.fromkeys(name for position in space.positions for name in position.candidates))
-    likings = np.log(random.exponential(size=(count, len(names))))
-    choices = np.zeros((count, len(space.positions)), dtype=np.int64)
-    for index, position in enumerate(space.positions):
-        offered = likings[:, [names.index(name) for name in position.candidates]]
-        choices[:, index] = (offered + random.gumbel(size=offered.shape)).argmax(axis=1)
-    return np.unique(choices, axis=0)
+    from search.spaces import sampling
+
+    generator = np.random.default_rng(seed)
+    candidates = [position.candidates for position in space.positions]
+    names = list(dict.fromkeys(name for own in candidates for name in own))
+    likings = generator.exponential(size=(count, len(names)))
+    chances = [likings[:, [names.index(name) for name in own]] for own in candidates]
+    return np.unique(sampling.draw(candidates, count, generator, chances), axis=0)
 
 
 def work_of_choices(space: ChainSpace, resolution: Resolution, choices: Choices, num_classes: int) -> Vector:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import results_folder
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
@@ -54,6 +53,7 @@ def measure_frame(bundle: "Bundle", image: "UInt8", latency_ms: float) -> FrameE
         InvalidMeasurement, NoPowerSensor: the sensor does not work here, or no more.
         CostModelError: what is there cannot be read, or the place not be written.
     """
+    from cost_models.lookup import results_folder
     from cost_models.network_models.energy import StoredReading, add_reading, measure_energy
     from targets.sensors.power import power_sensor
 
@@ -78,6 +78,7 @@ def usual_power(model: "CostModel", folder: Path | None) -> float | None:
     Raises:
         CostModelError: the readings there cannot be read.
     """
+    from cost_models.lookup import results_folder
     from cost_models.network_models.energy import usual_power_w
 
     fingerprint = None if model.table is None else model.table.fingerprint

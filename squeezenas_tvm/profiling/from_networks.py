@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cost_models.cost_model import CostModel
 from cost_models.device_models.fitted_device import FILE, FittedDevice
-from squeezenas_tvm.other_devices import data_sheet, other_devices
+from cost_models.lookup import data_sheet, other_devices
 from squeezenas_tvm.profiling.measured_networks import read_networks
 from targets import Target
 

@@ -16,6 +16,7 @@ from squeezenas_tvm.terminal.progress import Display, Pace, Snapshot, TaskLine, 
 
 if TYPE_CHECKING:
     from cost_models.database.history import History
+    from cost_models.database.profiled import Profiled
     from cost_models.database.table import LatencyTable
     from cost_models.ir.fusion import Kernel
     from cost_models.kernel_models.hold_outs import HoldOut
@@ -82,6 +83,7 @@ def measure_kernels(
     title: str = "profile",
     hold_outs: bool = False,
     shown: bool = True,
+    profiled: "Profiled | None" = None,
 ) -> Measured:
     """Measure on a target, save the table of all that its store holds, fit what estimates the rest.
 
@@ -90,24 +92,28 @@ def measure_kernels(
         title: of the command, for displays and for what is saved.
         hold_outs: try the predictor on kernels left out of its fit, which takes up to half a minute.
         shown: draw how far it is.
+        profiled: what the kernels are for; the table says so, beside what the one in ``folder`` said.
 
     Raises:
         FailedWork: not one kernel could be measured.
     """
+    from cost_models.database.records import How
     from cost_models.database.store import MeasurementStore
     from cost_models.profiling.context import measure_context
 
     with MeasurementStore.open(folder / "measurements.sqlite") as store:
         with measure_context(target, store, dtype=dtype, tracker=tracker) as context:
             table, tuning, additivity = _measure(context, wanted, title, shown)
-            table = replace(table, machine=_machine(target), boards=_boards(context))
-        problems = {key: row.reason for key, row in table.rows.items() if row.how == "estimated"}
-        _refuse_failure(wanted.kernels, table, context.history)
+            boards, history = _boards(context), context.history
+        problems = {key: row.reason for key, row in table.rows.items() if row.how == How.ESTIMATED}
+        _refuse_failure(wanted.kernels, table, history)
+        table = table.also_for(folder, [profiled] if profiled else [])
+        table = replace(table, machine=_machine(target), boards=boards)
         made_by = f"squeezenas_tvm {title}, effort {wanted.effort.name}"
         table.save(folder, made_by=made_by)
-        predictor = fit_predictor(table, store, folder, made_by)
-        network_model = fit_network_model(table, store, context.history.environment, folder, made_by)
-        tried = try_predictor(table, store, shown) if hold_outs else {}
+        predictor = fit_predictor(table, history, folder, made_by)
+        network_model = fit_network_model(table, history, folder, made_by)
+        tried = try_predictor(table, history, shown) if hold_outs else {}
     return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
 
 
@@ -184,18 +190,17 @@ def _table(context: "MeasureContext", wanted: "Sequence[Kernel]") -> "LatencyTab
     from cost_models.database.table import LatencyTable
     from cost_models.kernel_models.roofline import PhysicalModel
 
-    store, name, fingerprint = context.history.store, context.target.name, context.fingerprint
-    measured = LatencyTable.from_store(store, name, fingerprint)
+    measured = LatencyTable.from_history(context.history, context.target.name)
     by_key = {kernel.key: kernel for kernel in wanted}
     known = [kernel for kernel in wanted if kernel.key in measured.rows]
     if len(known) == len(wanted) or not known:
         return measured
-    model = PhysicalModel.fit(known, [measured.kernel(kernel).median_s for kernel in known])
+    model = PhysicalModel.fit(known, [measured.statistics(kernel).median_s for kernel in known])
 
-    def estimate(key: str, description: Mapping[str, Any]) -> float | None:
+    def guess(key: str, description: Mapping[str, Any]) -> float | None:
         return model.predict_s(by_key[key]) if key in by_key else None
 
-    return LatencyTable.from_store(store, name, fingerprint, estimate)
+    return LatencyTable.from_history(context.history, context.target.name, guess)
 
 
 def _additivity(

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from cost_models.database.profiled import Profiled
+from cost_models.lookup import results_folder
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks, space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.chain import ChainSpace
-from squeezenas_tvm.options import results_folder
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.profiling.summary import Profile, summarize
@@ -57,7 +58,13 @@ def profile_space(
         networks=draw_networks(space, resolution, networks, num_classes=classes, seed=seed),
         seed=seed,
     )
+    profiled = Profiled(
+        space=space.name,
+        resolution=str(resolution),
+        outputs=classes,
+        kernels=[kernel.key for kernel in kernels],
+    )
     measured = measure_kernels(
-        target, wanted, folder, dtype=dtype, tracker=tracker, hold_outs=True, shown=shown
+        target, wanted, folder, dtype=dtype, tracker=tracker, hold_outs=True, shown=shown, profiled=profiled
     )
     return summarize(measured, kernels, space, resolution, classes, folder)

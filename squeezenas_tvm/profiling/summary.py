@@ -1,6 +1,5 @@
 """What ``profile`` writes and shows: latencies of blocks, how sure they are, how well predicted."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cost_models.database.table import Latency, LatencyTable, Row
+from cost_models.database.rows import Row, SampleStatistics
+from cost_models.database.table import LatencyTable
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.predictor import LEAST_KERNELS
@@ -17,14 +17,13 @@ from search.costs.kernel_table import CostTable, cost_table
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.chain import ChainSpace
+from squeezenas_tvm.profiling.document import ProfileDocument
 from squeezenas_tvm.profiling.fit_predictor import SEED
 from squeezenas_tvm.profiling.measure import PARTS, Measured
 from squeezenas_tvm.terminal.progress import duration
 from squeezenas_tvm.terminal.table import table
 from targets.sensors.readings import BoardReading
-from targets.support.files import write_whole
 
-SCHEMA_VERSION = 1  # of the document; files from before it was written are of 1 as well
 WIDE = 0.05
 ERRORS = ("MAPE %", "% within 5 %", "% within 10 %", "Spearman", "% inside interval")
 LEFT_OUT = {
@@ -55,7 +54,7 @@ class Profile:
 
     @property
     def table(self) -> LatencyTable:
-        """Latency of every kernel that was ever measured there."""
+        """SampleStatistics of every kernel that was ever measured there."""
         return self.measured.table
 
     @property
@@ -68,11 +67,12 @@ class Profile:
         """Blocks and other parts with a kernel that could not be measured; empty when all is there."""
         return [name for name, entry in self._entries().items() if entry is None]
 
-    def document(self) -> dict[str, Any]:
-        """For JSON."""
+    def document(self) -> ProfileDocument:
+        """What is kept of it beside the table."""
         measured = self.measured
-        return {
-            "schema_version": SCHEMA_VERSION,
+        told = {
+            "schema_version": ProfileDocument.SCHEMA,
+            "made_by": "squeezenas_tvm profile",
             "target": measured.table.target,
             "space": self.space.name,
             "resolution": str(self.resolution),
@@ -88,6 +88,7 @@ class Profile:
             "networks": _networks(measured),
             "folder": str(self.folder),
         }
+        return ProfileDocument.model_validate(told)
 
     def text(self) -> str:
         """For people."""
@@ -98,7 +99,7 @@ class Profile:
         lines += [*_networks_text(measured), "", f"Table: {self.path} (raw samples: {samples})"]
         return "\n".join(lines)
 
-    def _entries(self) -> dict[str, Latency | None]:
+    def _entries(self) -> dict[str, SampleStatistics | None]:
         blocks = {f"{i}/{name}": e for i, row in enumerate(self.costs.blocks) for name, e in row.items()}
         return blocks | dict(self.costs.fixed)
 
@@ -118,13 +119,13 @@ def summarize(
     """Compose the latencies of blocks, and write the document of the profile beside its table."""
     costs = cost_table(measured.table, space, resolution, segmentation_head(classes))
     profile = Profile(measured, kernels, space, resolution, costs, folder)
-    write_whole(profile.path, json.dumps(profile.document(), indent=1) + "\n", "the profile")
+    profile.document().save(profile.path)
     return profile
 
 
 def _quality(rows: Sequence[Row]) -> dict[str, Any]:
     """How the rows came to be, and how sure they are."""
-    widths = [row.latency.width for row in rows if row.samples_s]
+    widths = [row.statistics.width for row in rows if row.samples_s]
     return {
         "count": len(rows),
         "how": dict(Counter(row.how for row in rows)),
@@ -224,18 +225,18 @@ def error_cells(name: str, errors: Errors) -> list[str]:
     return [name, f"{errors.count}", *shares, f"{errors.spearman:.3f}", f"{100 * errors.coverage:.0f}"]
 
 
-def _entry(latency: Latency | None) -> dict[str, Any] | None:
-    if latency is None:
+def _entry(found: SampleStatistics | None) -> dict[str, Any] | None:
+    if found is None:
         return None
     return {
-        "median_ms": latency.median_s * 1e3,
-        "low_ms": latency.low_s * 1e3,
-        "high_ms": latency.high_s * 1e3,
-        "samples": latency.samples,
-        "kernels": latency.kernels,
-        "tuned_kernels": latency.tuned,
-        "estimated_kernels": latency.estimated,
-        "interval_ms": latency.interval_s * 1e3 if math.isfinite(latency.interval_s) else None,
+        "median_ms": found.median_s * 1e3,
+        "low_ms": found.p10_s * 1e3,
+        "high_ms": found.p90_s * 1e3,
+        "samples": found.samples,
+        "kernels": found.kernels,
+        "tuned_kernels": found.tuned,
+        "estimated_kernels": found.estimated,
+        "interval_ms": found.interval_s * 1e3 if math.isfinite(found.interval_s) else None,
     }
 
 
@@ -260,5 +261,5 @@ def _costs_text(costs: CostTable, holes: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _milliseconds(latency: Latency | None) -> str:
+def _milliseconds(latency: SampleStatistics | None) -> str:
     return "-" if latency is None else f"{latency.median_s * 1e3:.3f}"

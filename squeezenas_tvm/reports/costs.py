@@ -1,13 +1,13 @@
 """What a table says of one space at one size: C(position, candidate), and the kernels that take the time."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from cost_models.database.table import Latency, LatencyTable
+from cost_models.database.rows import SampleStatistics
+from cost_models.database.table import LatencyTable
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.kernel_models.roofline import PhysicalModel
 from search.costs.kernel_table import CostTable, cost_table
@@ -19,7 +19,6 @@ from search.spaces.space import Part
 from squeezenas_tvm.reports.page import NONE, Heat, Markup, Section, bar, element, heat_map, join, paragraph
 from squeezenas_tvm.reports.page import table as html_table
 
-_LAST_KERNEL = re.compile(r"argmax\+tobyte (\d+)x(\d+)x(\d+)->")  # of every deployed network: classes, H, W
 _SHOWN = 15  # kernels that are listed
 _FALLS_TO = 0.02  # of the dearest entry: palest shade
 
@@ -63,16 +62,25 @@ class Covered:
 
 
 def covered(table: LatencyTable) -> list[Covered]:
-    """Spaces and sizes of which at least half of the kernels have rows; the smallest size first."""
-    sizes = {tuple(map(int, match.groups())) for match in map(_LAST_KERNEL.match, table.rows) if match}
-    found = []
-    for classes, height, width in sorted(sizes, key=lambda size: (size[1] * size[2], size)):
-        for space in SPACES.values():
-            resolution = Resolution(height, width)
-            calls = _calls(space, resolution, classes)
+    """What was profiled and has rows for at least half of its kernels; the smallest size first."""
+    found: dict[tuple[str, str, int], Covered] = {}
+    for one in table.profiled:
+        if one.outputs is None:
+            continue
+        resolution = Resolution.parse(one.resolution)
+        spaces = SPACES.values() if one.space is None else [s for s in SPACES.values() if s.name == one.space]
+        for space in spaces:  # a table of before schema 3 does not say which
+            calls = _calls(space, resolution, one.outputs)
             if 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):
-                found.append(Covered(table, space, resolution, classes, calls))
-    return [one for one in found if 2 * _known(one.costs) >= sum(map(len, one.costs.blocks))]
+                what = space.name, one.resolution, one.outputs
+                found.setdefault(what, Covered(table, space, resolution, one.outputs, calls))
+    some = [one for one in found.values() if 2 * _known(one.costs) >= sum(map(len, one.costs.blocks))]
+    return sorted(some, key=_size)
+
+
+def _size(one: Covered) -> tuple[int, ...]:
+    height, width = one.resolution
+    return height * width, one.classes, height, width
 
 
 def _known(costs: CostTable) -> int:
@@ -128,7 +136,7 @@ def _heat(costs: CostTable, space: ChainSpace) -> Markup:
     return heat_map("position", names, rows)
 
 
-def _cell(entry: Latency | None, largest: float, *, offered: bool) -> Heat:
+def _cell(entry: SampleStatistics | None, largest: float, *, offered: bool) -> Heat:
     if entry is None:
         return Heat(NONE if offered else "")
     least = largest * _FALLS_TO
@@ -136,7 +144,7 @@ def _cell(entry: Latency | None, largest: float, *, offered: bool) -> Heat:
     return Heat(_entry(entry), shade)
 
 
-def _entry(entry: Latency | None) -> str:
+def _entry(entry: SampleStatistics | None) -> str:
     """In ms; with a star where a part of it is an estimate, for want of a schedule that works."""
     if entry is None:
         return NONE
@@ -151,7 +159,7 @@ def _kernels(found: Covered) -> Markup:
     rows, kernels = found.table.rows, found.measured
     if not kernels:
         return paragraph("None is measured.")
-    medians_s = {kernel: rows[kernel.key].latency.median_s for kernel in kernels}
+    medians_s = {kernel: rows[kernel.key].median_s for kernel in kernels}
     model = PhysicalModel.fit(kernels, list(medians_s.values()))
     spent_s = {kernel: found.calls[kernel] * medians_s[kernel] for kernel in kernels}
     total_s = sum(spent_s.values())
@@ -163,7 +171,7 @@ def _kernels(found: Covered) -> Markup:
         lines.append(
             [
                 *(kernel.label, bar(spent_s[kernel] / total_s, f"{spent_s[kernel] / total_s:.1%}")),
-                *(f"{found.calls[kernel]:.2f}", _ms(median_s), f"{row.latency.width:.1%}"),
+                *(f"{found.calls[kernel]:.2f}", _ms(median_s), f"{row.statistics.width:.1%}"),
                 *(f"{kernel.macs / median_s / 1e9:.1f}", bar(reached, f"{reached:.0%}"), row.how),
                 str(row.trials),
             ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cost_models.lookup import cost_model
 from search.costs.chain_costs import space_costs
 from search.costs.objectives import shown
 from search.data.datasets import open_data
@@ -20,7 +21,6 @@ from search.spaces.registry import get_space
 from search.strategies.registry import STRATEGIES
 from search.tasks.registry import TASKS
 from squeezenas_tvm.errors import FailedWork, UsageError
-from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.terminal.progress import progress as shown_progress
 from targets import Target
 from targets.support.text import near_miss

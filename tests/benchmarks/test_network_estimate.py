@@ -13,7 +13,8 @@ import pytest
 from network_estimate import report
 
 from cost_models.database.network_records import WholeNetwork
-from cost_models.database.table import LatencyTable, Row
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
 from cost_models.network_models.network_model import NetworkModel
 from search.resolution import Resolution

@@ -14,8 +14,8 @@ from cost_models.database.table import HEADER, ROWS, LatencyTable
 from cost_models.errors import IncompatiblePredictor
 from cost_models.kernel_models.features import FEATURES_VERSION
 from cost_models.kernel_models.predictor import MANIFEST, TREES, Predictor
+from cost_models.lookup import cost_model
 from cost_models.tuning.effort import Effort
-from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.predict import main
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import load_target
@@ -89,7 +89,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
         "target local-cpu: dtype is 'float16', allowed: float32",
     ),
     "features": (lambda f: put(f / MANIFEST, features_version=FEATURES_VERSION + 1), OTHER_FEATURES),
-    "no trees": (lambda f: (f / TREES).unlink(), "no sound predictor there"),
+    "no trees": (lambda f: (f / TREES).unlink(), "residual.json: cannot be read (No such file"),
     "newer": (lambda f: put(f / MANIFEST, schema_version=99), "schema 99, this program reads "),
 }
 

@@ -185,7 +185,7 @@ def test_table_without_its_target(table: Path, capfd: pytest.CaptureFixture[str]
 
 
 def test_no_table(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    check_refused(["--target", "jetson-xavier", "--table", str(tmp_path)], "no sound table there", capfd)
+    check_refused(["--target", "jetson-xavier", "--table", str(tmp_path)], "table cannot be read", capfd)
 
 
 def test_a_device_nobody_has_attached_is_told_by_its_prior(

@@ -92,7 +92,7 @@ def test_wrong_words_are_refused(table: Path, tmp_path: Path, capfd: pytest.Capt
     refused(["squeezenas-lat-smal", "--target", "local-cpu"], "did you mean squeezenas-lat-small?", capfd)
     refused([NAME, "--target", "jetson-xaver"], "did you mean jetson-xavier", capfd)
     refused([NAME, "--target", "local-cpu", "--resolution", "7x7"], "the nearest that works is 64x64", capfd)
-    refused([NAME, "--target", "local-cpu", "--table", str(tmp_path)], "no sound table there", capfd)
+    refused([NAME, "--target", "local-cpu", "--table", str(tmp_path)], "table cannot be read", capfd)
     refused(
         [NAME, "--target", "jetson-xavier", "--table", str(table)],
         "is a table of local-cpu, not of jetson-xavier",

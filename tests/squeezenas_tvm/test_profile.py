@@ -92,7 +92,7 @@ def test_entries_are_sums_of_measured_kernels(profiled: Profiled) -> None:
     measured = LatencyTable.load(folder)
     known = {kernel.key: seconds(kernel) for kernel in kernels_of()}
     for kernel in LEFT_OUT:
-        known[kernel.key] = measured.kernel(kernel).median_s
+        known[kernel.key] = measured.statistics(kernel).median_s
         assert measured.rows[kernel.key].trials == TRIALS
     for index, name, part in get_space("small").blocks(SIZE):
         keys = [kernel.key for kernel in split_into_kernels(part.graph, part.inputs)]
@@ -119,7 +119,7 @@ def test_document_says_how_kernels_got_their_numbers_and_how_sure_they_are(profi
     folder, document, _ = profiled
     rows = LatencyTable.load(folder).rows.values()
     hows = [row.how for row in rows]
-    wide = sum(row.latency.interval_s > 0.05 * row.latency.median_s for row in rows)
+    wide = sum(row.statistics.interval_s > 0.05 * row.median_s for row in rows)
     assert document["kernels"] == {
         "count": len(kernels_of()),
         "how": {how: hows.count(how) for how in dict.fromkeys(hows)},

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cost_models.database.history import History
+from cost_models.database.rows import Row
 from cost_models.database.store import MeasurementStore
-from cost_models.database.table import LatencyTable, Row
+from cost_models.database.table import LatencyTable
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
@@ -125,11 +127,11 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fill(folder, target, kernels)
     with MeasurementStore.open(folder / "measurements.sqlite") as store:
         (fingerprint,) = store.environments().values()
-        table = LatencyTable.from_store(store, target.name, fingerprint)
+        table = LatencyTable.from_history(History.of(store, fingerprint), target.name)
     rows = {**table.rows, bad.key: Row("estimated", 4, estimate_s=1e-3, reason="<does not build>")}
     table = replace(table, rows=rows, machine="a quick machine")
     table.save(folder, made_by="squeezenas_tvm profile, effort quick")
-    seconds = [table.rows[kernel.key].latency.median_s for kernel in kernels]
+    seconds = [table.rows[kernel.key].median_s for kernel in kernels]
     predictor = Predictor.fit(kernels, seconds, fingerprint)
     predictor.save(folder, made_by="a test")
     errors = Errors(161, 0.0412, 0.03, 0.661, 0.873, 0.9912, 0.91, 0.02)
@@ -387,11 +389,11 @@ def test_damaged_trainings(
             edited("kernels.csv", "estimated", "guessed"),
             "kernels.csv: differs from its checksum in table.json",
         ),
-        (edited("table.json", '"schema_version": 2', '"schema_version": 8'), "table.json: schema 8, this"),
+        (edited("table.json", '"schema_version": 3', '"schema_version": 8'), "table.json: schema 8, this"),
         (edited("table.json", '"boards": []', '"boards": [{}]'), "table.json: boards are not what profile"),
         (
             edited("squeezenas-small-64x128.json", '"valid"', '"vali"'),
-            "not what profile writes (KeyError('valid",
+            "tuning.valid: missing",
         ),
         (lambda f: (f / "measurements.sqlite").write_bytes(b"no database"), "measurements.sqlite: "),
     ],

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cost_models.errors import CostModelError
+from cost_models.estimate import Estimate, Source
 from cost_models.kernel_models.accuracy import Errors, spearman
-from cost_models.kernel_models.intervals import Prediction
 
 
-def prediction(seconds: float, far: bool = False) -> Prediction:
-    return Prediction(seconds, 0.9 * seconds, 1.1 * seconds, far)
+def prediction(seconds: float, far: bool = False) -> Estimate:
+    return Estimate(seconds, 0.9 * seconds, 1.1 * seconds, Source.PREDICTED, far)
 
 
 def test_errors_by_hand() -> None:

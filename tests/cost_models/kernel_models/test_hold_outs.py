@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from cost_models.estimate import Estimate, Source
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.hold_outs import Predict, hold_outs
-from cost_models.kernel_models.intervals import Prediction
 
 from ..some_kernels import convolution, depthwise, frame, relu
 
@@ -19,8 +19,8 @@ KERNELS = [
 SECONDS = [1e-6 * (1 + index) for index in range(len(KERNELS))]
 
 
-def prediction(seconds: float, far: bool = False) -> Prediction:
-    return Prediction(seconds, 0.9 * seconds, 1.1 * seconds, far)
+def prediction(seconds: float, far: bool = False) -> Estimate:
+    return Estimate(seconds, 0.9 * seconds, 1.1 * seconds, Source.PREDICTED, far)
 
 
 class Watched:
@@ -34,7 +34,7 @@ class Watched:
         assert seconds == [SECONDS[KERNELS.index(kernel)] for kernel in kernels]
         self.kept.append(set(kernels))
 
-        def predict(some: Sequence[Kernel]) -> list[Prediction]:
+        def predict(some: Sequence[Kernel]) -> list[Estimate]:
             self.left.append(list(some))
             return [prediction(1.04 * SECONDS[KERNELS.index(kernel)]) for kernel in some]
 
@@ -82,16 +82,18 @@ def test_of_several_input_resolutions_a_whole_one_is_left_out() -> None:
     left: list[list[Kernel]] = []
 
     def fit(some: Sequence[Kernel], seconds: Sequence[float]) -> Predict:
-        def predict(others: Sequence[Kernel]) -> list[Prediction]:
+        def predict(others: Sequence[Kernel]) -> list[Estimate]:
             left.append(list(others))
             return [prediction(1.0) for _ in others]
 
         return predict
 
-    found = hold_outs(kernels, [1.0] * len(kernels), fit, splits=["resolution"])
+    names: list[set[str]] = [{size} for _ in range(8) for size in ("32x64", "16x32")]
+    found = hold_outs(kernels, [1.0] * len(kernels), fit, splits=["resolution"], resolutions=names)
     assert found == {}  # half of the kernels each: nothing to fit to
-    kernels += [convolution(c, c, 7, 7) for c in range(2, 6)]  # of neither
-    found = hold_outs(kernels, [1.0] * len(kernels), fit, splits=["resolution"])
+    kernels += [convolution(c, c, 7, 7) for c in range(2, 6)]
+    names += [set(), set(), {"32x64", "16x32"}, {"32x64", "16x32"}]  # of neither, and of both
+    found = hold_outs(kernels, [1.0] * len(kernels), fit, splits=["resolution"], resolutions=names)
     assert found["resolution"].groups == ("16x32", "32x64")
     assert left == [kernels[1:16:2], kernels[0:16:2]]
 

@@ -11,9 +11,10 @@ import pytest
 from onnx import numpy_helper
 
 from cost_models.database.environment import environment
+from cost_models.database.history import History
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
-from cost_models.errors import InvalidGraph
+from cost_models.errors import InvalidGraph, UnknownEnvironment
 from cost_models.ir.fusion import split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import (
@@ -253,10 +254,11 @@ def test_a_kernel_is_searched_and_timed_in_float16(context: MeasureContext, targ
     (where,) = store.environments()
     assert where == store.find_environment(environment(target, "float16")) == context.history.environment
     trial_id, _ = store.fastest(where, kernel.key)[kernel.key]
-    mods = tuned_modules(store, context.fingerprint, [kernel], context.tvm_target)
+    mods = tuned_modules(context.history, [kernel], context.tvm_target)
     half = structural_hash(kernel_module(kernel, context.tvm_target, "float16"))
     assert list(mods) == ([] if trial_id is None else [half])
-    assert tuned_modules(store, environment(target), [kernel], context.tvm_target) == {}
+    with pytest.raises(UnknownEnvironment, match="dtype 'float16' instead of 'float32'"):
+        History.of(store, environment(target))
 
 
 def test_schedules_are_lent_in_float16(context: MeasureContext) -> None:
@@ -274,7 +276,7 @@ def test_a_block_is_timed_whole_in_float16(context: MeasureContext) -> None:
     value = net.add("sum", Add(), net.conv_bn("project", Conv2d(16, 8), value), "x")
     graph, inputs = net.build(value), {"x": (1, 8, 8, 16)}
     measure(context, split_into_kernels(graph, inputs), Effort.alone(0))
-    table = LatencyTable.from_store(context.history.store, context.target.name, context.fingerprint)
+    table = LatencyTable.from_history(context.history, context.target.name)
     (whole,) = time_blocks(context, table, [("block", graph, inputs)]).blocks
     assert whole.warm is not None
     assert whole.cold is not None

@@ -42,7 +42,7 @@ def table_of(context: MeasureContext, *blocks: Block) -> LatencyTable:
     """After all kernels of the blocks have got default timings."""
     kernels = [kernel for _, graph, inputs in blocks for kernel in split_into_kernels(graph, inputs)]
     measure(context, list(dict.fromkeys(kernels)), Effort.alone(0))
-    return LatencyTable.from_store(context.history.store, context.target.name, context.fingerprint)
+    return LatencyTable.from_history(context.history, context.target.name)
 
 
 def timings_of(context: MeasureContext, name: str) -> list[BlockTiming]:
@@ -76,7 +76,7 @@ def test_when_its_kernels_have_become_faster_a_block_is_timed_again(shared: Meas
     kernel = split_into_kernels(one[1], one[2])[0]
     timing = Measurement(kernel=kernel.key, how="default", samples_s=(1e-9,))
     shared.history.store.add_measurement(shared.history.environment, timing)
-    table = LatencyTable.from_store(shared.history.store, shared.target.name, shared.fingerprint)
+    table = LatencyTable.from_history(shared.history, shared.target.name)
     (whole,) = time_blocks(shared, table, [one]).blocks
     assert whole.sum_s == pytest.approx(table.graph(one[1], one[2]).median_s)
     assert [timing.cache for timing in timings_of(shared, "again")] == ["warm", "cold"] * 2

@@ -49,7 +49,7 @@ def table_of(context: MeasureContext, *networks: Network) -> LatencyTable:
     """After all kernels of the networks have got default timings."""
     kernels = dict.fromkeys(kernel for one in networks for kernel in one.kernels)
     measure(context, list(kernels), Effort.alone(0))
-    return LatencyTable.from_store(context.history.store, context.target.name, context.fingerprint)
+    return LatencyTable.from_history(context.history, context.target.name)
 
 
 def timings_of(context: MeasureContext) -> list[BlockTiming]:
@@ -71,12 +71,10 @@ def test_networks_are_timed_in_rounds_and_once(shared: MeasureContext) -> None:
         assert (timing.error, timing.board, timing.cache) == (None, shared.fleet.boards()[0].name, "warm")
         assert len(timing.samples_s) == 3
         assert timing.block.startswith("network of a-space 16x32x3 #")
-    for one, wanted in zip(
-        whole_networks(shared.history.store, shared.history.environment, table)[-2:], networks, strict=True
-    ):
+    for one, wanted in zip(whole_networks(shared.history, table)[-2:], networks, strict=True):
         assert one.about == wanted.about
         assert len(one.rounds_s) == ROUNDS
-        assert one.sum_s == pytest.approx(sum(table.kernel(kernel).median_s for kernel in wanted.kernels))
+        assert one.sum_s == pytest.approx(sum(table.statistics(kernel).median_s for kernel in wanted.kernels))
     time_networks(shared, table, networks)
     assert len(timings_of(shared)) == before + 2 * ROUNDS
     assert [path.name for path in Path(shared.pool._folder.name).glob("*.so")] == ["reference.so"]
@@ -103,17 +101,13 @@ def test_when_its_kernels_have_become_faster_a_network_is_timed_again(shared: Me
     time_networks(shared, table, [one])
     timing = Measurement(kernel=one.kernels[1].key, how="default", samples_s=(1e-9,))
     shared.history.store.add_measurement(shared.history.environment, timing)
-    faster = LatencyTable.from_store(shared.history.store, shared.target.name, shared.fingerprint)
-    known = [
-        found.about for found in whole_networks(shared.history.store, shared.history.environment, faster)
-    ]
+    faster = LatencyTable.from_history(shared.history, shared.target.name)
+    known = [found.about for found in whole_networks(shared.history, faster)]
     assert one.about not in known
     before = len(timings_of(shared))
     time_networks(shared, faster, [one])
     assert len(timings_of(shared)) == before + ROUNDS
-    assert one.about in [
-        found.about for found in whole_networks(shared.history.store, shared.history.environment, faster)
-    ]
+    assert one.about in [found.about for found in whole_networks(shared.history, faster)]
 
 
 def test_a_network_that_cannot_be_built_or_run_is_stored_as_failed_and_the_others_go_on(
@@ -141,10 +135,7 @@ def test_a_network_that_cannot_be_built_or_run_is_stored_as_failed_and_the_other
     assert [name for name, error in errors.items() if error] == ["bad", "broken"]
     assert len(timings) == ROUNDS + 2
     assert "LoweringError: at all" in caplog.text
-    known = [
-        found.about.blocks[0]
-        for found in whole_networks(shared.history.store, shared.history.environment, table)
-    ]
+    known = [found.about.blocks[0] for found in whole_networks(shared.history, table)]
     assert "good" in known
     assert not {"bad", "broken"} & set(known)
 

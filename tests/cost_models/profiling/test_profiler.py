@@ -131,7 +131,7 @@ def test_no_trials_is_the_default_schedule_alone(context: MeasureContext) -> Non
     assert {(timing.how, timing.error) for timing in timings} == {("default", None)}
     assert kernel.key not in context.history.store.trial_counts(context.history.environment)
     _, counts = context.history.store.fastest(context.history.environment, kernel.key)[kernel.key]
-    table = LatencyTable.from_store(context.history.store, "quick-cpu", context.fingerprint)
+    table = LatencyTable.from_history(context.history, "quick-cpu")
     assert table.rows[kernel.key].samples_s == counts.samples_s
     assert (table.rows[kernel.key].how, table.rows[kernel.key].trials) == ("default", 0)
 
@@ -206,8 +206,8 @@ def test_a_kernel_for_which_nothing_works_stays_failed_with_its_reason(
     }
     assert other.key in context.history.store.fastest(context.history.environment)
     assert kernel.key not in context.history.store.fastest(context.history.environment)
-    name, fingerprint = context.target.name, context.fingerprint
-    table = LatencyTable.from_store(context.history.store, name, fingerprint, lambda key, description: 0.25)
+    name = context.target.name
+    table = LatencyTable.from_history(context.history, name, lambda key, description: 0.25)
     row = table.rows[kernel.key]
     assert (row.how, row.trials, row.estimate_s, row.reason) == ("estimated", 3, 0.25, default.error)
 

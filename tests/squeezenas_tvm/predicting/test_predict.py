@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from cost_models.cost_model import CostModel
-from cost_models.device_models.prior import find_prior
+from cost_models.lookup import find_prior
 from search.architecture import load_architecture
 from squeezenas_tvm.predicting.predict import is_onnx, network_of, predict_network
 from targets import load_target

@@ -12,10 +12,12 @@ import pytest
 
 import squeezenas_tvm as st
 from cost_models.database.environment import environment
+from cost_models.database.history import History
 from cost_models.database.records import BlockTiming, Measurement
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.errors import IncompatibleNetworkModel
+from cost_models.lookup import cost_model
 from cost_models.network_models.network_model import MODEL, NETWORKS, NetworkModel, load_networks
 from cost_models.profiling.blocks import describe
 from cost_models.profiling.networks import ROUNDS, Network
@@ -24,7 +26,6 @@ from search.architecture import load_architecture
 from search.costs.kernel_table import network_graph
 from search.spaces.registry import get_space
 from squeezenas_tvm.networks import main as networks_main
-from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.predict import main as predict_main
 from squeezenas_tvm.profiling.calibrate_networks import calibrate, draw_networks, fit_network_model, graph_of
 from squeezenas_tvm.profiling.measure import Measured, Wanted, measure_kernels
@@ -153,14 +154,14 @@ def test_a_calibration_that_no_longer_holds_goes(tmp_path: Path, caplog: pytest.
         fingerprint = environment(target)
         where = store.find_environment(fingerprint)
         store_timings(store, where, networks)
-        table = LatencyTable.from_store(store, target.name, fingerprint)
-        model = fit_network_model(table, store, where, tmp_path, "a test")
+        table = LatencyTable.from_history(History.of(store, fingerprint), target.name)
+        model = fit_network_model(table, History(store, where), tmp_path, "a test")
         assert model == NetworkModel.load(tmp_path, fingerprint=fingerprint)
         for kernel in kernels_of():
             faster = Measurement(kernel=kernel.key, how="default", samples_s=(seconds(kernel) / 2,))
             store.add_measurement(where, faster)
-        table = LatencyTable.from_store(store, target.name, fingerprint)
-        assert fit_network_model(table, store, where, tmp_path, "a test") is None
+        table = LatencyTable.from_history(History.of(store, fingerprint), target.name)
+        assert fit_network_model(table, History(store, where), tmp_path, "a test") is None
     assert not (tmp_path / MODEL).exists()
     assert "kernels run on other schedules now, so it no longer holds; removed" in caplog.text
 
@@ -177,8 +178,8 @@ def test_every_command_estimates_with_it(folder: Path, capfd: pytest.CaptureFixt
     assert total.low_s < truth < total.high_s
     assert total.median_s == pytest.approx(truth, rel=0.1)
     estimate = st.estimate_latency(architecture, target, SIZE, table=folder)
-    assert (estimate.median, estimate.low, estimate.high) == (total.median_s, total.low_s, total.high_s)
-    assert (estimate.sources, estimate.calibrated) == ({"measured": pytest.approx(1)}, True)
+    assert (estimate.median_s, estimate.low_s, estimate.high_s) == (total.median_s, total.low_s, total.high_s)
+    assert (estimate.shares, estimate.calibrated) == ({"measured": pytest.approx(1)}, True)
     given = [NAME, "--target", "local-cpu", "--table", str(folder), "--resolution", str(SIZE)]
     assert predict_main([*given, "--json"]) == 0
     (network,) = json.loads(capfd.readouterr().out)["networks"]

@@ -20,12 +20,11 @@ from cost_models.device_models.prior import Prior
 from cost_models.errors import IncompatiblePrior
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.accuracy import spearman
+from cost_models.lookup import cost_model, other_devices
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
 from search.spaces.registry import get_space
-from squeezenas_tvm.options import cost_model
-from squeezenas_tvm.other_devices import other_devices
 from squeezenas_tvm.predict import main as predict
 from squeezenas_tvm.profile import main as profile
 from squeezenas_tvm.profiling.choose_networks import choose_architectures, draw

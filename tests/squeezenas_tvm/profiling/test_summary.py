@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.database.table import LatencyTable, Row
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
@@ -17,7 +18,7 @@ from squeezenas_tvm.profiling.summary import summarize
 from ..helpers import SIZE, kernels_of, seconds
 
 GPU = {"device": "board", "dtype": "float32", "tvm_target": '{"kind":"cuda","arch":"sm_72"}'}
-TUNING = {"trials": 0, "kernels": {}}
+TUNING = {"trials": 0, "valid": 0, "wall_s": 0.0, "kernels": {}}
 ERRORS = Errors(161, 0.0412, 0.03, 0.661, 0.873, 0.9912, 0.91, 0.02)
 RARE = replace(ERRORS, count=7, mape=0.2)
 
