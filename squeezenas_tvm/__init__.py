@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squeezenas_tvm.version import __version__ as __version__
+from squeezenas_tvm.about import SIBLINGS
+from squeezenas_tvm.about import __version__ as __version__
 
 if TYPE_CHECKING:
     from squeezenas_tvm import api
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     __all__ = []
     __all__ += api.__all__
-
-SIBLINGS = ("targets", "cost_models", "search")
 
 
 def _location(name: str) -> Path | None:

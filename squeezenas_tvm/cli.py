@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import squeezenas_tvm
+from squeezenas_tvm.about import SIBLINGS, SUMMARY, __version__
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.table import table as table
 
@@ -158,7 +158,7 @@ def dispatch(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         return 0 if _emit(_overview()) else 141
     if argv[0] == "--version":
-        return 0 if _emit(f"{PROGRAM} {squeezenas_tvm.__version__}") else 141
+        return 0 if _emit(f"{PROGRAM} {__version__}") else 141
     name = argv[0]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -180,7 +180,7 @@ def _overview() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     return (
-        f"usage: {PROGRAM} COMMAND ...\n\n{squeezenas_tvm.__doc__}\n\ncommands:\n{commands}\n\n"
+        f"usage: {PROGRAM} COMMAND ...\n\n{SUMMARY}\n\ncommands:\n{commands}\n\n"
         f"example:\n  {PROGRAM} targets\n  {PROGRAM} run --help\n"
     )
 
@@ -202,7 +202,7 @@ def leave(code: int) -> NoReturn:
 def _set_up_logging(*, verbose: bool) -> None:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for package in ("squeezenas_tvm", *squeezenas_tvm.SIBLINGS):
+    for package in ("squeezenas_tvm", *SIBLINGS):
         logger = logging.getLogger(package)
         logger.handlers[:] = [handler]
         logger.setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from squeezenas_tvm import SIBLINGS
+from squeezenas_tvm.about import SIBLINGS
 from targets.emulated_board import NAME, build, command, default_folder, environment
 from targets.errors import TargetError
 

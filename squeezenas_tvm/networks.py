@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_resolution, share_text
+from squeezenas_tvm.options import add_resolution
+from squeezenas_tvm.terminal.shares import share_text
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel

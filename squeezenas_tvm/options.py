@@ -1,7 +1,6 @@
 """Options that several commands share; imports only what it is asked for."""
 
 import argparse
-from collections.abc import Mapping
 
 
 def add_resolution(parser: argparse.ArgumentParser, default: str) -> None:
@@ -41,8 +40,3 @@ def trials_count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
-
-
-def share_text(shares: Mapping[str, float]) -> str:
-    """Whose share of a latency is how large, for people."""
-    return ", ".join(f"{share:.0%} {source}" for source, share in shares.items())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cost_models.lookup import cost_model
 from squeezenas_tvm.cli import Result, leave, run_command, table
-from squeezenas_tvm.options import share_text
+from squeezenas_tvm.terminal.shares import share_text
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel

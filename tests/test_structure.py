@@ -45,9 +45,9 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("checks", "emulated_board"),
     ),
     "cost_models": (
-        ("errors", "statistics", "tvm_import", "estimate"),
+        ("errors", "statistics", "tvm_import"),
         ("ir", "schedules"),
-        ("onnx_io", "builder"),
+        ("onnx_io", "builder", "estimate"),
         ("database",),
         ("kernel_models", "lowering"),
         ("network_models", "runner"),
@@ -70,7 +70,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("run",),
     ),
     "squeezenas_tvm": (
-        ("errors", "version"),
+        ("errors", "about"),
         ("terminal",),
         ("bundles", "profiling", "training"),
         ("evaluation", "predicting", "reports", "searching", "serving"),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from search.data.classes import LabelClass
+from squeezenas_tvm.about import __version__
 from squeezenas_tvm.bundles.runner import (
     REQUIRED,
     SCHEMA_VERSION,
@@ -28,7 +29,6 @@ from squeezenas_tvm.bundles.runner import (
     read_manifest,
 )
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.version import __version__
 from targets import LocalMachine, Target
 
 # Travels in every bundle, by its name there: the runner and the C++ example.

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from squeezenas_tvm.about import __version__
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.page import Report, page
 from squeezenas_tvm.reports.search import search_report
 from squeezenas_tvm.reports.training import training_report
-from squeezenas_tvm.version import __version__
 
 PAGE = "report.html"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.runner.module_runner import Ratio
+from cost_models.profiling.additivity import Ratio
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.document import ProfileDocument
 
