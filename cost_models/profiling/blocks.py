@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cost_models.database.records import BlockTiming
+from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.errors import LoweringError
 from cost_models.ir.fusion import Kernel, split_into_kernels
@@ -34,7 +35,7 @@ def time_blocks(context: MeasureContext, table: LatencyTable, blocks: Sequence[B
     known = context.history.store.block_timings(context.history.environment).values()
     found: list[BlockTiming] = []
     for name, graph, inputs in blocks:
-        key = describe(context, name, inputs, split_into_kernels(graph, inputs))
+        key = describe(context.history.store, name, inputs, split_into_kernels(graph, inputs))
         sum_s = table.graph(graph, inputs).median_s
         timings = [
             t for t in known if t.block == key and t.sum_s and math.isclose(t.sum_s, sum_s, rel_tol=1e-9)
@@ -46,7 +47,7 @@ def time_blocks(context: MeasureContext, table: LatencyTable, blocks: Sequence[B
 
 
 def describe(
-    context: MeasureContext,
+    store: MeasurementStore,
     name: str,
     inputs: Mapping[str, Shape],
     kernels: Sequence[Kernel],
@@ -67,7 +68,7 @@ def describe(
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:8]
     shape = "x".join(map(str, next(iter(inputs.values()))[1:]))
     key = f"{name} {shape} #{digest}"
-    context.history.store.add_block(key, description)
+    store.add_block(key, description)
     return key
 
 

@@ -129,7 +129,7 @@ def _missing(context: MeasureContext, table: LatencyTable, networks: Sequence[Ne
     for network in networks:
         name = f"network of {network.about.space}"
         more = {"network": network.about.description}
-        key = describe(context, name, network.inputs, network.kernels, more)
+        key = describe(context.history.store, name, network.inputs, network.kernels, more)
         sum_s = sum(table.statistics(kernel).median_s for kernel in network.kernels)
         missing = ROUNDS - len(_good(known, key, sum_s))
         if missing > 0:

@@ -5,8 +5,6 @@ import math
 import random
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -47,8 +45,7 @@ def store_timings(store: MeasurementStore, where: str, networks: list[Network]) 
     draw = random.Random(0)
     for network in networks:
         more = {"network": network.about.description}
-        owner: Any = SimpleNamespace(store=store)
-        key = describe(owner, f"network of {network.about.space}", network.inputs, network.kernels, more)
+        key = describe(store, f"network of {network.about.space}", network.inputs, network.kernels, more)
         sum_s = sum(map(seconds, network.kernels))
         for _ in range(ROUNDS):
             samples_s = tuple(hidden_s(network) * math.exp(draw.gauss(0, 0.01)) for _ in range(3))
