@@ -217,9 +217,8 @@ def test_a_space_without_a_short_form_keeps_its_choices() -> None:
     made = architecture_of(TOY, choices, unnamed(7), name="made")
     assert made.genotype == read.genotype
     assert made.head == read.head
-    assert refusal(f"space: toy\nblocks: {list(choices.values())}\n").endswith(
-        "write choices instead of blocks"
-    )
+    blocks = refusal(f"space: toy\nblocks: {list(choices.values())}\n")
+    assert blocks == "space toy has no short form; write choices instead of blocks"
     unknown = f"space: toy\nchoices: {choices | {'tail': 'w17'}}\n"
     assert refusal(unknown, UnknownCandidate) == "space toy: tail: unknown option 'w17', did you mean w16?"
 
@@ -238,9 +237,7 @@ def test_classes_by_the_name_of_a_known_list() -> None:
     assert "classes: camvid\n" in dump_architecture(read)
     assert parse_architecture(dump_architecture(read), "dumped") == read
     wrong = refusal(MINIMAL + "classes: cityscape\n")
-    assert (
-        "unknown list of classes 'cityscape', did you mean cityscapes?; allowed: cityscapes, camvid" in wrong
-    )
+    assert "unknown list of classes 'cityscape', did you mean cityscapes?; allowed: " in wrong
 
 
 def test_classes_of_the_users_own() -> None:

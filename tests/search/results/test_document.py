@@ -44,7 +44,7 @@ def test_what_was_found_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     [
         (
             {"schema_version": 3},
-            "search.json: schema 3, this program reads 1 to 2; update squeezenas_tvm, or the command that made it",
+            "search.json: schema 3, this program reads 1 to 2; update squeezenas_tvm",
         ),
         ({"traget": "x"}, "traget: unknown key, did you mean target?"),
         ({"target": None}, "target: found None"),
