@@ -68,7 +68,7 @@ def test_a_file_that_is_cut_off_or_missing_is_refused(tmp_path: Path) -> None:
     ):
         load(tmp_path)
     (tmp_path / FILE).write_text('{\n"target": "jet')
-    with pytest.raises(InvalidSearch, match=r"search\.json: not JSON \(.*line 2.*with --resume"):
+    with pytest.raises(InvalidSearch, match=r"search\.json: damaged, not JSON \(.*line 2.*with --resume"):
         load(tmp_path)
 
 
