@@ -6,13 +6,17 @@ from pydantic import ValidationError
 
 from search.architecture import (
     Architecture,
+    architecture_of,
     dump_architecture,
     list_architectures,
     load_architecture,
     parse_architecture,
 )
+from search.data.classes import CLASSES, unnamed
 from search.errors import InvalidArchitecture, UnknownCandidate, UnknownSpace
 from search.networks.weights import load_weights
+
+from .spaces.toy_space import TOY
 
 IMAGE = {"x": (1, 3, 1024, 2048)}
 BLOCKS = ["skip"] * 20
@@ -87,7 +91,7 @@ def test_weights_that_ship_fit_and_are_found_wherever_one_stands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     trained, published = (load_architecture(f"squeezenas-lat-small{end}") for end in (CAMVID, ""))
-    assert (trained.blocks, trained.num_classes) == (published.blocks, 11)
+    assert (trained.blocks, trained.head.outputs) == (published.blocks, 11)
     assert published.weights is None
     assert trained.weights is not None
     assert load_weights(trained, Path(trained.weights))["decoder.classify_high.bias"].shape == (11,)
@@ -145,7 +149,7 @@ def test_all_faults_are_told_at_once() -> None:
         "blocks[1]: found 3",
         "allowed: a valid string",
         "num_classes: found 1000",
-        "allowed: less than or equal to 256",
+        "allowed: less than or equal to 255",
         "spac: unknown key, did you mean space?",
         f"allowed: {KEYS}",
     ]
@@ -190,3 +194,96 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for name in ("absent.yaml", "binary.yaml"):
         with pytest.raises(InvalidArchitecture, match=rf"{name}: cannot be read as a YAML file \("):
             load_architecture(tmp_path / name)
+
+
+def test_choices_are_the_long_form(tmp_path: Path) -> None:
+    short = parse_architecture(MINIMAL, "short")
+    choices = {f"blocks.{index}": "skip" for index in range(20)}
+    long = f"space: small\nchoices: {choices}\n"
+    read = parse_architecture(long, "long")
+    assert read.genotype == short.genotype == choices
+    assert (read.blocks, read.choices) == (short.blocks, None)
+    assert parse_architecture(dump_architecture(read), "dumped") == read
+
+
+def test_a_space_without_a_short_form_keeps_its_choices() -> None:
+    choices = {"branch": "deep", "deep.kernel": "k5", "tail": "w16"}
+    read = parse_architecture(f"space: toy\nchoices: {choices}\nnum_classes: 7\n", "toy.yaml")
+    assert (read.blocks, read.choices) == (None, choices)
+    assert parse_architecture(dump_architecture(read), "dumped") == read
+    frame = {"frame": (1, 64, 96, 3)}
+    network = read.camera_network()
+    assert network.shapes(frame)[network.outputs[0]] == (1, 64, 96)
+    made = architecture_of(TOY, choices, unnamed(7), name="made")
+    assert made.genotype == read.genotype
+    assert made.head == read.head
+    blocks = refusal(f"space: toy\nblocks: {list(choices.values())}\n")
+    assert blocks == "space toy has no short form; write choices instead of blocks"
+    unknown = f"space: toy\nchoices: {choices | {'tail': 'w17'}}\n"
+    assert refusal(unknown, UnknownCandidate) == "space toy: tail: unknown option 'w17', did you mean w16?"
+
+
+def test_blocks_and_choices_are_one_of_them() -> None:
+    assert refusal("space: small\n") == "blocks, choices: found neither; allowed: one of them"
+    both = refusal(MINIMAL + "choices: {blocks.0: skip}\n")
+    assert both == "blocks, choices: found both; allowed: one of them"
+
+
+def test_classes_by_the_name_of_a_known_list() -> None:
+    read = parse_architecture(MINIMAL + "classes: camvid\n", "mine.yaml")
+    assert read.labels == CLASSES["camvid"]
+    assert read.known_classes == "camvid"
+    assert (read.head.outputs, read.num_classes) == (11, None)
+    assert "classes: camvid\n" in dump_architecture(read)
+    assert parse_architecture(dump_architecture(read), "dumped") == read
+    wrong = refusal(MINIMAL + "classes: cityscape\n")
+    assert "unknown list of classes 'cityscape', did you mean cityscapes?; allowed: " in wrong
+
+
+def test_classes_of_the_users_own() -> None:
+    text = "classes:\n- {name: road, color: [1, 2, 3]}\n- {name: rest, color: [4, 5, 6], category: other}\n"
+    read = parse_architecture(MINIMAL + text, "mine.yaml")
+    assert [(label.name, label.color, label.category) for label in read.labels] == [
+        ("road", (1, 2, 3), ""),
+        ("rest", (4, 5, 6), "other"),
+    ]
+    assert [label.id for label in read.labels] == [0, 1]
+    assert read.known_classes is None
+    assert parse_architecture(dump_architecture(read), "dumped") == read
+    network = read.network()
+    assert network.shapes({"x": (1, 3, 64, 64)})[network.outputs[0]] == (1, 2, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("classes: camvid\nnum_classes: 11\n", "classes, num_classes: found both; allowed: one of them"),
+        (
+            "classes: [{name: a, color: [1, 2, 3]}, {name: a, color: [1, 2, 3]}]\n",
+            "classes: found a twice; allowed: each name once",
+        ),
+        ("classes: [{name: a, color: [1, 2, 3]}]\n", "classes: "),
+        ("classes: [{name: a, color: [1, 2, 256]}, {name: b, color: [1, 2, 3]}]\n", "classes[0].color[2]: "),
+        ("num_classes: 1\n", "num_classes: found 1; allowed: greater than or equal to 2"),
+        ("task: segmentatio\n", "did you mean segmentation?; allowed: segmentation"),
+    ],
+)
+def test_classes_and_tasks_that_are_none_are_refused(text: str, said: str) -> None:
+    assert said in refusal(MINIMAL + text)
+
+
+def test_without_names_classes_are_numbered() -> None:
+    usual = parse_architecture(MINIMAL, "mine.yaml")
+    assert (usual.num_classes, usual.classes, usual.head.outputs) == (None, None, 19)
+    seven = parse_architecture(MINIMAL + "num_classes: 7\n", "mine.yaml")
+    assert seven.labels == unnamed(7)
+    assert [label.name for label in seven.labels][:2] == ["class 0", "class 1"]
+    assert len({label.color for label in unnamed(255)}) == 255
+
+
+def test_the_same_network_for_other_classes() -> None:
+    seven = parse_architecture(MINIMAL + "num_classes: 7\n", "mine.yaml")
+    other = seven.for_classes(CLASSES["cityscapes"])
+    assert (other.labels, other.num_classes) == (CLASSES["cityscapes"], None)
+    assert other.genotype == seven.genotype
+    assert parse_architecture(dump_architecture(other), "dumped") == other

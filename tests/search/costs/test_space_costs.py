@@ -162,8 +162,8 @@ def test_only_what_is_asked_for_is_told() -> None:
 def test_networks_that_the_space_does_not_offer_are_refused() -> None:
     costs = SpaceCosts.of(measured_model(TOY), TOY, SIZE, HEAD)
     (genotype,) = drawn(TOY, 1)
-    with pytest.raises(UnknownCandidate, match=r"tail: unknown option 'w9', did you mean"):
-        costs.cost([genotype, {**genotype, "tail": "w9"}])
+    with pytest.raises(UnknownCandidate, match=r"tail: unknown option 'w88', did you mean w8"):
+        costs.cost([genotype, {**genotype, "tail": "w88"}])
     with pytest.raises(InvalidArchitecture, match="tail: missing"):
         costs.cost([{name: option for name, option in genotype.items() if name != "tail"}])
 

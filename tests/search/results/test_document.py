@@ -42,7 +42,10 @@ def test_what_was_found_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 3}, "search.json: schema 3, this program reads up to 2; update it"),
+        (
+            {"schema_version": 3},
+            "search.json: schema 3, this program reads 1 to 2; update squeezenas_tvm",
+        ),
         ({"traget": "x"}, "traget: unknown key, did you mean target?"),
         ({"target": None}, "target: found None"),
         ({"finished": False}, "chosen, choices and decisions are not of the same space"),
@@ -60,10 +63,12 @@ def test_other_documents_are_refused(change: dict[str, object], said: str, tmp_p
 
 
 def test_a_file_that_is_cut_off_or_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSearch, match=r"search\.json: cannot be read \(No such file.*\); the command"):
+    with pytest.raises(
+        InvalidSearch, match=r"search\.json: the search cannot be read \(No such file.*\); the command"
+    ):
         load(tmp_path)
     (tmp_path / FILE).write_text('{\n"target": "jet')
-    with pytest.raises(InvalidSearch, match=r"search\.json: not JSON \(.*line 2.*with --resume"):
+    with pytest.raises(InvalidSearch, match=r"search\.json: damaged, not JSON \(.*line 2.*with --resume"):
         load(tmp_path)
 
 

@@ -53,12 +53,12 @@ def test_a_recipe_of_the_other_kind_is_refused(file: Path) -> None:
 
 
 def test_all_faults_are_in_one_line(file: Path) -> None:
-    file.write_text(EVOLUTION + "mutation: 2\nframes: 0\n")
+    file.write_text(EVOLUTION + "mutation: 2\nflip: 3\n")
     with pytest.raises(InvalidRecipe) as refused:
         load_recipe("evolution", file)
     text = str(refused.value)
     assert "mutation: unknown key, did you mean mutations?" in text
-    assert "frames: " in text
+    assert "flip: found 3" in text
     assert "\n" not in text
 
 
