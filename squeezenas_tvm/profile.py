@@ -14,7 +14,7 @@ from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
 
 if TYPE_CHECKING:
     from search.resolution import Resolution
-    from search.spaces.chain import ChainSpace
+    from search.spaces.space import SearchSpace
     from squeezenas_tvm.profiling.from_networks import FittedTarget
     from targets import Target
 
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _choose(
-    target: "Target", space: "ChainSpace", resolution: "Resolution", args: argparse.Namespace
+    target: "Target", space: "SearchSpace", resolution: "Resolution", args: argparse.Namespace
 ) -> Result:
     """``--choose-networks``: the files, and what to do with them."""
     from cost_models.device_models.fewshot import LEAST_NETWORKS

@@ -63,11 +63,16 @@ class CostTable:
     An entry is None where a kernel of it could not be measured.
 
     Attributes:
-        blocks: one mapping a slot, in the order of the space; in a chain these are its positions.
+        slots: slot -> option -> samples, in the order of the space; in a chain these are its positions.
     """
 
-    blocks: tuple[Mapping[str, SampleStatistics | None], ...]
+    slots: Mapping[str, Mapping[str, SampleStatistics | None]]
     fixed: Mapping[str, SampleStatistics | None]
+
+    @property
+    def blocks(self) -> list[Mapping[str, SampleStatistics | None]]:
+        """One mapping a slot."""
+        return list(self.slots.values())
 
 
 def cost_table(table: LatencyTable, space: SearchSpace, resolution: Resolution, head: Head) -> CostTable:
@@ -79,7 +84,7 @@ def cost_table(table: LatencyTable, space: SearchSpace, resolution: Resolution, 
             slots.setdefault(part.slot, {})[part.option] = _measured(table, part)
         else:
             fixed[part.name] = _measured(table, part)
-    return CostTable(tuple(slots.values()), fixed)
+    return CostTable(slots, fixed)
 
 
 def _measured(table: LatencyTable, part: Part) -> SampleStatistics | None:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from search.errors import SearchError
+from search.spaces.space import SearchSpace
+
 Names = Sequence[Sequence[str]]  # candidates by position
 Choices = npt.NDArray[np.int64]  # (networks, positions): the candidate's number at each
 Array = npt.NDArray[np.float64]
@@ -51,3 +54,21 @@ def draw_by_seed(candidates: Names, count: int, seed: int) -> Choices:
 def names_of(candidates: Names, choice: Sequence[int] | Choices) -> tuple[str, ...]:
     """The blocks of one network."""
     return tuple(names[index] for names, index in zip(candidates, choice, strict=True))
+
+
+def candidates_of(space: SearchSpace) -> Names:
+    """The options of each decision."""
+    return [decision.options for decision in space.decisions]
+
+
+def genotypes(space: SearchSpace, choices: Choices) -> list[dict[str, str]]:
+    """Networks as genotypes, without those that the space has not: decisions may exclude each other."""
+    names = [decision.name for decision in space.decisions]
+    found = []
+    for choice in choices:
+        try:
+            options = names_of(candidates_of(space), choice)
+            found.append(space.check(dict(zip(names, options, strict=True))))
+        except SearchError:
+            continue
+    return found

@@ -11,7 +11,7 @@ from cost_models.lookup import cost_model
 from search.architecture import Architecture
 from search.costs.kernel_table import network_graph, network_kernels
 from search.resolution import Resolution
-from search.spaces.chain import ChainSpace
+from search.spaces.space import SearchSpace
 from squeezenas_tvm.errors import UsageError
 from targets import Target
 
@@ -121,7 +121,7 @@ def predict_network(
 
 
 def choose_architectures(
-    space: ChainSpace, count: int, resolution: tuple[int, int] = (1024, 2048), *, seed: int = 0
+    space: SearchSpace, count: int, resolution: tuple[int, int] = (1024, 2048), *, seed: int = 0
 ) -> list[Architecture]:
     """The networks of a space whose latencies tell most about all others: measure them for ``fit_device``.
 
@@ -136,7 +136,7 @@ def choose_architectures(
 
 
 def profile_space(
-    space: ChainSpace,
+    space: SearchSpace,
     target: Target,
     resolution: tuple[int, int] = (1024, 2048),
     *,

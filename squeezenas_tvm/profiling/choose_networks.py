@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +11,18 @@ import numpy.typing as npt
 
 from cost_models.device_models.fewshot import TERMS, choose_networks, work_of
 from cost_models.ir.fusion import split_into_kernels
-from search.architecture import Architecture, dump_architecture
+from search.architecture import Architecture, architecture_of, dump_architecture
+from search.data.classes import unnamed
 from search.resolution import Resolution
+from search.spaces import sampling
 from search.spaces.camera import segmentation_head
-from search.spaces.chain import ChainSpace
-from search.spaces.space import Part
+from search.spaces.space import Genotype, SearchSpace, one_hot
 from squeezenas_tvm.errors import UsageError
 from targets.support.files import write_whole
 
 DRAWN = 2000  # architectures that the few are chosen among
 FILE = "measured.csv"
 
-Choices = npt.NDArray[np.int64]
 Vector = npt.NDArray[np.float64]
 
 
@@ -42,7 +43,7 @@ class ToMeasure:
 
 
 def write_networks(
-    space: ChainSpace,
+    space: SearchSpace,
     resolution: Resolution,
     count: int,
     folder: Path,
@@ -67,7 +68,7 @@ def write_networks(
 
 
 def choose_architectures(
-    space: ChainSpace, resolution: Resolution, count: int, num_classes: int = 19, seed: int = 0
+    space: SearchSpace, resolution: Resolution, count: int, num_classes: int = 19, seed: int = 0
 ) -> list[Architecture]:
     """The networks of a space whose latencies tell most about all others: see ``fewshot.choose_networks``.
 
@@ -79,12 +80,12 @@ def choose_architectures(
         raise UsageError(
             f"space {space.name}: {count} networks to choose of {len(drawn)}; choose fewer, or another space"
         )
-    rows = choose_networks(work_of_choices(space, resolution, drawn, num_classes), count)
+    rows = choose_networks(work_of_genotypes(space, resolution, drawn, num_classes), count)
     return [
-        Architecture(
-            space=space.name,
-            blocks=[p.candidates[i] for p, i in zip(space.positions, drawn[row], strict=True)],
-            num_classes=num_classes,
+        architecture_of(
+            space,
+            drawn[row],
+            unnamed(num_classes),
             name=f"{space.name}-{number:02d}",
             origin=f"number {number} of {count} chosen to be measured at {resolution}, seed {seed}",
         )
@@ -92,36 +93,29 @@ def choose_architectures(
     ]
 
 
-def draw(space: ChainSpace, count: int, seed: int) -> Choices:
-    """Different random networks, each with a liking of its own for some candidates: (networks, positions).
+def draw(space: SearchSpace, count: int, seed: int) -> list[Genotype]:
+    """Different random networks, each with a liking of its own for some options.
 
-    Draws that like all candidates alike would all be of much the same size. Fewer where the space is small.
+    Draws that like all options alike would all be of much the same size. Fewer where the space is small.
     """
-    from search.spaces import sampling
-
-    generator = np.random.default_rng(seed)
-    candidates = [position.candidates for position in space.positions]
+    generator, candidates = np.random.default_rng(seed), sampling.candidates_of(space)
     names = list(dict.fromkeys(name for own in candidates for name in own))
     likings = generator.exponential(size=(count, len(names)))
     chances = [likings[:, [names.index(name) for name in own]] for own in candidates]
-    return np.unique(sampling.draw(candidates, count, generator, chances), axis=0)
+    choices = np.unique(sampling.draw(candidates, count, generator, chances), axis=0)
+    return list(sampling.genotypes(space, choices))
 
 
-def work_of_choices(space: ChainSpace, resolution: Resolution, choices: Choices, num_classes: int) -> Vector:
+def work_of_genotypes(
+    space: SearchSpace, resolution: Resolution, networks: Sequence[Genotype], num_classes: int
+) -> Vector:
     """``fewshot.work_of_networks`` of many networks at once: (networks, terms)."""
-
-    def work(part: Part) -> Vector:
-        return work_of(split_into_kernels(part.graph, part.inputs))
-
-    blocks: list[list[Vector]] = [[] for _ in space.positions]
-    for index, _, part in space.blocks(resolution):
-        blocks[index].append(work(part))
-    fixed = sum(
-        (work(part) for part in space.fixed_parts(resolution, segmentation_head(num_classes))),
-        np.zeros(len(TERMS)),
-    )
-    total = sum((np.array(row)[choices[:, index]] for index, row in enumerate(blocks)), fixed)
-    total = np.array(total)
+    runs = space.marginals(one_hot(space, networks))
+    total = np.zeros((len(networks), len(TERMS)))
+    always = np.ones(len(networks))
+    for part in space.parts(resolution, segmentation_head(num_classes)):
+        work = work_of(split_into_kernels(part.graph, part.inputs))
+        total += runs.get(part.name, always)[:, None] * work
     total[:, TERMS.index("network")] = 1.0
     return total
 

@@ -8,7 +8,7 @@ from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks, space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.chain import ChainSpace
+from search.spaces.space import SearchSpace
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.profiling.summary import Profile, summarize
@@ -19,7 +19,7 @@ BLOCKS = 8  # of the space, that are also timed whole
 
 
 def profile_space(
-    space: ChainSpace,
+    space: SearchSpace,
     target: Target,
     resolution: Resolution,
     *,

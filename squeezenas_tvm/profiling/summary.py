@@ -16,7 +16,7 @@ from cost_models.runner.module_runner import CACHES
 from search.costs.kernel_table import CostTable, cost_table
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.chain import ChainSpace
+from search.spaces.space import SearchSpace
 from squeezenas_tvm.profiling.document import ProfileDocument
 from squeezenas_tvm.profiling.fit_predictor import SEED
 from squeezenas_tvm.profiling.measure import PARTS, Measured
@@ -47,7 +47,7 @@ class Profile:
 
     measured: Measured
     kernels: Sequence[Kernel]
-    space: ChainSpace
+    space: SearchSpace
     resolution: Resolution
     costs: CostTable
     folder: Path
@@ -111,7 +111,7 @@ class Profile:
 def summarize(
     measured: Measured,
     kernels: Sequence[Kernel],
-    space: ChainSpace,
+    space: SearchSpace,
     resolution: Resolution,
     classes: int,
     folder: Path,

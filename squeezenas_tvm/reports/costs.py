@@ -1,7 +1,6 @@
 """What a table says of one space at one size: C(position, candidate), and the kernels that take the time."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +12,8 @@ from cost_models.kernel_models.roofline import PhysicalModel
 from search.costs.kernel_table import CostTable, cost_table
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.chain import ChainSpace
 from search.spaces.registry import SPACES
-from search.spaces.space import Part
+from search.spaces.space import SearchSpace, uniform
 from squeezenas_tvm.reports.page import NONE, Heat, Markup, Section, bar, element, heat_map, join, paragraph
 from squeezenas_tvm.reports.page import table as html_table
 
@@ -32,7 +30,7 @@ class Covered:
     """
 
     table: LatencyTable
-    space: ChainSpace
+    space: SearchSpace
     resolution: Resolution
     classes: int
     calls: Mapping[Kernel, float]
@@ -87,18 +85,13 @@ def _known(costs: CostTable) -> int:
     return sum(entry is not None for row in costs.blocks for entry in row.values())
 
 
-def _calls(space: ChainSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
-    calls: Counter[Kernel] = Counter()
-    parts: list[tuple[float, Part]] = [
-        (1.0, part) for part in space.fixed_parts(resolution, segmentation_head(classes))
-    ]
-    parts += [
-        (1 / len(space.positions[index].candidates), part) for index, _, part in space.blocks(resolution)
-    ]
-    for chance, part in parts:
+def _calls(space: SearchSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
+    calls: dict[Kernel, float] = {}
+    chances = space.marginals(uniform(space))
+    for part in space.parts(resolution, segmentation_head(classes)):
         for kernel in split_into_kernels(part.graph, part.inputs):
-            calls[kernel] += chance  # type: ignore[assignment]
-    return dict(calls)
+            calls[kernel] = calls.get(kernel, 0.0) + float(chances.get(part.name, 1.0))
+    return calls
 
 
 def costs_section(found: Covered) -> Section:
@@ -125,14 +118,12 @@ def costs_section(found: Covered) -> Section:
     return Section(str(found), join(content))
 
 
-def _heat(costs: CostTable, space: ChainSpace) -> Markup:
+def _heat(costs: CostTable, space: SearchSpace) -> Markup:
     names = list(dict.fromkeys(name for row in costs.blocks for name in row))
     largest = max((e.median_s for row in costs.blocks for e in row.values() if e), default=0.0)
     rows = {}
-    for index, (position, row) in enumerate(zip(space.positions, costs.blocks, strict=True)):
-        stride = f", stride {position.stride}" if position.stride > 1 else ""
-        label = f"{index}: {position.in_channels}→{position.out_channels}{stride}"
-        rows[label] = [_cell(row.get(name), largest, offered=name in row) for name in names]
+    for slot, row in costs.slots.items():
+        rows[space.slot_label(slot)] = [_cell(row.get(name), largest, offered=name in row) for name in names]
     return heat_map("position", names, rows)
 
 
