@@ -38,7 +38,9 @@ def draw_networks(
     for genotype in _spread(space, resolution, count, num_classes, seed):
         architecture = architecture_of(space, genotype, unnamed(num_classes))
         graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
-        about = About(space.name, tuple(genotype.values()), num_classes, (resolution.height, resolution.width))
+        about = About(
+            space.name, tuple(genotype.values()), num_classes, (resolution.height, resolution.width)
+        )
         found.append(Network(about, graph, inputs, network_kernels(architecture, resolution)))
     return found
 

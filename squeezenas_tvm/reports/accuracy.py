@@ -10,7 +10,7 @@ from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel, load_networks
 from squeezenas_tvm.profiling.summary import ERRORS, LEFT_OUT, error_cells
 from squeezenas_tvm.reports.charts import Series, chart, row
-from squeezenas_tvm.reports.page import Markup, Section, element, join, paragraph, table
+from squeezenas_tvm.reports.page import Markup, PageSection, element, join, paragraph, table
 
 
 def accuracy_section(
@@ -18,14 +18,14 @@ def accuracy_section(
     predictor: Predictor | None,
     network_model: NetworkModel,
     hold_outs: Mapping[str, Mapping[str, HoldOut]],
-) -> Section:
+) -> PageSection:
     """Args: hold_outs: by the name of the profile that told them, by what was left out."""
     content = [element("h3", "Kernels that were not measured"), *_predictor(predictor)]
     for name, found in hold_outs.items():
         rows = [error_cells(LEFT_OUT.get(split, split), told.overall) for split, told in found.items()]
         content += [paragraph(f"Tried after {name}, on kernels left out of its fit:"), _errors(rows)]
     content += [element("h3", "Whole networks"), *_networks(folder, network_model)]
-    return Section("Accuracy", join(content))
+    return PageSection("Accuracy", join(content))
 
 
 def _predictor(predictor: Predictor | None) -> Sequence[Markup]:

@@ -14,7 +14,17 @@ from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES
 from search.spaces.space import SearchSpace, uniform
-from squeezenas_tvm.reports.page import NONE, Heat, Markup, Section, bar, element, heat_map, join, paragraph
+from squeezenas_tvm.reports.page import (
+    NONE,
+    Heat,
+    Markup,
+    PageSection,
+    bar,
+    element,
+    heat_map,
+    join,
+    paragraph,
+)
 from squeezenas_tvm.reports.page import table as html_table
 
 _SHOWN = 15  # kernels that are listed
@@ -94,7 +104,7 @@ def _calls(space: SearchSpace, resolution: Resolution, classes: int) -> dict[Ker
     return calls
 
 
-def costs_section(found: Covered) -> Section:
+def costs_section(found: Covered) -> PageSection:
     """Heat map, what is around the blocks, the kernels that take most of the time."""
     mean_s = found.mean_s()
     mean = (
@@ -115,7 +125,7 @@ def costs_section(found: Covered) -> Section:
         element("h3", "Kernels that take most of its time"),
         _kernels(found),
     ]
-    return Section(str(found), join(content))
+    return PageSection(str(found), join(content))
 
 
 def _heat(costs: CostTable, space: SearchSpace) -> Markup:

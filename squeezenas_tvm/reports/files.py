@@ -12,7 +12,7 @@ from squeezenas_tvm.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CsvRow:
     """A line of a CSV file: its columns of text and of numbers."""
 
     texts: dict[str, str]
@@ -21,7 +21,7 @@ class Row:
 
 def read_csv(
     path: Path, numbers: Sequence[str], texts: Sequence[str] = (), *, optional: Sequence[str] = (), again: str
-) -> list[Row]:
+) -> list[CsvRow]:
     """Its rows; columns that are not asked for are not looked at.
 
     Args:
@@ -33,7 +33,7 @@ def read_csv(
         UsageError: no such file, a missing column, a line of another length, or what is no number.
     """
     reader = csv.reader(_text(path, again).splitlines(), strict=True)
-    rows: list[Row] = []
+    rows: list[CsvRow] = []
     try:
         names = next(reader, [])
         if missing := [name for name in (*numbers, *texts) if name not in names]:
@@ -43,7 +43,7 @@ def read_csv(
                 raise ValueError(f"{len(cells)} cells, the header has {len(names)}")
             line = dict(zip(names, cells, strict=True))
             values = {name: _number(name, line[name], name in optional) for name in numbers}
-            rows.append(Row({name: line[name] for name in texts}, values))
+            rows.append(CsvRow({name: line[name] for name in texts}, values))
     except (ValueError, csv.Error) as error:
         raise UsageError(f"{path}, line {max(reader.line_num, 1)}: {error}; {again}") from None
     return rows

@@ -10,8 +10,8 @@ from search.results.document import SearchDocument
 from search.results.record import read_record
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
-from squeezenas_tvm.reports.files import Row, read_csv
-from squeezenas_tvm.reports.page import Section, join, paragraph, table
+from squeezenas_tvm.reports.files import CsvRow, read_csv
+from squeezenas_tvm.reports.page import PageSection, join, paragraph, table
 
 NETWORKS, RECORD = "networks.csv", "judged.jsonl"
 _AGAIN = "the search command with --resume writes it again"
@@ -37,7 +37,7 @@ class Networks:
         partly: how many are in the record of a search that has not.
     """
 
-    judged: Sequence[Row]
+    judged: Sequence[CsvRow]
     partly: int = 0
 
     @property
@@ -72,7 +72,7 @@ def _record(path: Path) -> list[tuple[tuple[str, ...], float]]:
         raise UsageError(f"{path}: not the record of judged networks ({error!r}); {_AGAIN}") from None
 
 
-def front_section(networks: Networks, told: SearchDocument | None) -> list[Section]:
+def front_section(networks: Networks, told: SearchDocument | None) -> list[PageSection]:
     """All that were judged, by cost and accuracy; nothing before the end."""
     if not networks.finished:
         return []
@@ -112,7 +112,7 @@ def front_section(networks: Networks, told: SearchDocument | None) -> list[Secti
         f"{len(networks.judged)} networks drawn from the final distribution, each judged by its path through "
         f"the supernet; on the front: {len(front)}. As trained for itself a network's mIoU will differ."
     )
-    return [Section("Front", join([paragraph(said), row([picture]), _table(front)]))]
+    return [PageSection("Front", join([paragraph(said), row([picture]), _table(front)]))]
 
 
 def _cost_column(told: SearchDocument | None) -> tuple[str, str]:
@@ -121,11 +121,11 @@ def _cost_column(told: SearchDocument | None) -> tuple[str, str]:
     return cost, _COLUMNS[cost]
 
 
-def _point(network: Row, column: str) -> tuple[float, float]:
+def _point(network: CsvRow, column: str) -> tuple[float, float]:
     return network.numbers[column], network.numbers["miou_percent"]
 
 
-def _table(front: Sequence[Row]) -> str:
+def _table(front: Sequence[CsvRow]) -> str:
     lines = []
     for index, network in enumerate(front):
         n = network.numbers

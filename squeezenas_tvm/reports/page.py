@@ -103,7 +103,7 @@ def _scrolling(content: Markup) -> Markup:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """A part of a page, under a heading of its own."""
 
     title: str
@@ -125,7 +125,7 @@ class Report:
 
     title: str
     summary: str
-    sections: Sequence[Section]
+    sections: Sequence[PageSection]
     document: Mapping[str, object]
 
 

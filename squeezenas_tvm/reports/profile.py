@@ -27,8 +27,8 @@ from squeezenas_tvm.reports.costs import Covered, costs_section, covered, summar
 from squeezenas_tvm.reports.page import (
     NONE,
     Markup,
+    PageSection,
     Report,
-    Section,
     bar,
     bullets,
     facts,
@@ -69,12 +69,12 @@ def profile_report(folder: Path) -> Report:
     hold_outs = {run.name: run.hold_outs for run in runs if run.hold_outs}
     notes = _notes(folder, latencies, runs)
     sections = [
-        Section("Where and how", _conditions(latencies)),
-        Section("Networks", _networks(estimates, found, network_model)),
+        PageSection("Where and how", _conditions(latencies)),
+        PageSection("Networks", _networks(estimates, found, network_model)),
         *(costs_section(one) for one in found),
-        Section("Schedules", _schedules(latencies)),
+        PageSection("Schedules", _schedules(latencies)),
         report_accuracy.accuracy_section(folder, predictor, network_model, hold_outs),
-        Section("Notes", bullets(notes) or paragraph("Nothing was noted.")),
+        PageSection("Notes", bullets(notes) or paragraph("Nothing was noted.")),
     ]
     return Report(
         title=f"Profile of {latencies.target}",

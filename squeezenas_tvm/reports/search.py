@@ -10,14 +10,14 @@ from search.costs.objectives import shown
 from search.results import document as search_document
 from search.results.document import SearchDocument
 from squeezenas_tvm.reports.charts import Series, chart, row
-from squeezenas_tvm.reports.files import Row, header, read_csv
+from squeezenas_tvm.reports.files import CsvRow, header, read_csv
 from squeezenas_tvm.reports.front import Networks, front_section, read_networks
 from squeezenas_tvm.reports.page import (
     NONE,
     Heat,
     Markup,
+    PageSection,
     Report,
-    Section,
     bar,
     command,
     facts,
@@ -61,16 +61,16 @@ def search_report(folder: Path) -> Report:
     networks = read_networks(folder, told)
     chosen = load_architecture(folder / CHOSEN) if (folder / CHOSEN).exists() else None
     state = _state(told, rows, networks)
-    sections = [Section("Task", _task(told, chosen)), *front_section(networks, told)]
+    sections = [PageSection("Task", _task(told, chosen)), *front_section(networks, told)]
     if told is not None and told.chosen is not None and told.choices:
-        sections.append(Section("Chosen network", _chosen(told, told.chosen.options)))
+        sections.append(PageSection("Chosen network", _chosen(told, told.chosen.options)))
     elif chosen is not None:
         blocks = [[name, option] for name, option in chosen.genotype.items()]
-        sections.append(Section("Chosen network", table(["position", "block"], blocks)))
-    sections.append(Section("Curves", _curves(rows, told)))
+        sections.append(PageSection("Chosen network", table(["position", "block"], blocks)))
+    sections.append(PageSection("Curves", _curves(rows, told)))
     if told is not None and told.chosen is not None and told.choices:
-        sections.append(Section("Final distribution", _distribution(told, told.chosen.options)))
-    sections.append(Section("Next", _next(folder, told, ended=networks.finished)))
+        sections.append(PageSection("Final distribution", _distribution(told, told.chosen.options)))
+    sections.append(PageSection("Next", _next(folder, told, ended=networks.finished)))
     target = told.target if told else "a target"
     document = {
         "finished": networks.finished,
@@ -83,7 +83,7 @@ def search_report(folder: Path) -> Report:
     return Report(f"Search for {target}", state, sections, document)
 
 
-def _state(told: SearchDocument | None, rows: Sequence[Row], networks: Networks) -> str:
+def _state(told: SearchDocument | None, rows: Sequence[CsvRow], networks: Networks) -> str:
     """How far it is, one line."""
     if networks.finished:
         (chosen,) = [one.numbers for one in networks.judged if one.numbers["chosen"] == 1]
@@ -129,7 +129,7 @@ def _budget(told: SearchDocument) -> str:
     return f"{told.budget.objective} {shown(told.budget.objective, told.budget.value)}" if told.budget else ""
 
 
-def _curves(rows: Sequence[Row], told: SearchDocument | None) -> Markup:
+def _curves(rows: Sequence[CsvRow], told: SearchDocument | None) -> Markup:
     if not rows:
         return paragraph("No epoch has ended yet.")
     from search.costs.objectives import OBJECTIVES
@@ -154,7 +154,7 @@ def _curves(rows: Sequence[Row], told: SearchDocument | None) -> Markup:
     return row(pictures)
 
 
-def _told(column: str, rows: Sequence[Row]) -> bool:
+def _told(column: str, rows: Sequence[CsvRow]) -> bool:
     return any(math.isfinite(one.numbers[column]) for one in rows)
 
 

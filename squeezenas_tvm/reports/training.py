@@ -10,12 +10,12 @@ from search.data.classes import CLASSES
 from search.training.recipe import load_recipe
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
-from squeezenas_tvm.reports.files import Row, read_csv, read_json
+from squeezenas_tvm.reports.files import CsvRow, read_csv, read_json
 from squeezenas_tvm.reports.page import (
     NONE,
     Markup,
+    PageSection,
     Report,
-    Section,
     bar,
     command,
     facts,
@@ -42,9 +42,9 @@ def training_report(folder: Path) -> Report:
         rows = read_csv(folder / CURVES, _NUMBERS, ("stage",), optional=_OPTIONAL, again=_AGAIN)
     name = load_architecture(folder / ARCHITECTURE).name if (folder / ARCHITECTURE).exists() else "a network"
     planned = load_recipe(folder / RECIPE).epochs if (folder / RECIPE).exists() else None
-    sections = [Section("Result", _result(best, rows, planned)), Section("Curves", _curves(rows))]
+    sections = [PageSection("Result", _result(best, rows, planned)), PageSection("Curves", _curves(rows))]
     if best:
-        sections += [Section("Classes", _classes(best)), Section("Next", _next(folder, best["data"]))]
+        sections += [PageSection("Classes", _classes(best)), PageSection("Next", _next(folder, best["data"]))]
     summary = f"no epoch has been evaluated yet, {_done(rows, planned)} are done"
     if best:
         evaluated = best["miou_percent"] is not None
@@ -69,11 +69,11 @@ def _best(path: Path) -> dict[str, Any]:
     return best
 
 
-def _done(rows: Sequence[Row], planned: int | None) -> str:
+def _done(rows: Sequence[CsvRow], planned: int | None) -> str:
     return f"{len(rows)} of {planned}" if planned else str(len(rows))
 
 
-def _result(best: dict[str, Any] | None, rows: Sequence[Row], planned: int | None) -> Markup:
+def _result(best: dict[str, Any] | None, rows: Sequence[CsvRow], planned: int | None) -> Markup:
     done = f"{_done(rows, planned)} epochs"
     if best is None:
         return paragraph(f"{done} are done, and none was evaluated: there are no best weights yet.")
@@ -96,7 +96,7 @@ def _percent(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f} %"
 
 
-def _curves(rows: Sequence[Row]) -> Markup:
+def _curves(rows: Sequence[CsvRow]) -> Markup:
     def points(name: str) -> list[tuple[float, float]]:
         return [(float(index), one.numbers[name]) for index, one in enumerate(rows, 1)]
 
