@@ -29,7 +29,7 @@ test-gpu: compiler $(VENV)/installed-gpu
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 board: $(VENV)/installed
-	$(BIN)/python -m targets.emulated_board build
+	$(BIN)/python -m squeezenas_tvm.emulated_board build
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

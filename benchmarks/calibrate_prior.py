@@ -19,7 +19,7 @@ import numpy as np
 from cost_models.device_models.calibration import calibrate
 from cost_models.device_models.prior import FILE, Prior
 from cost_models.ir.fusion import Kernel, split_into_kernels
-from cost_models.kernel_models.hold_outs import spearman
+from cost_models.kernel_models.accuracy import spearman
 from search.architecture import Architecture, Published, list_architectures, load_architecture
 from squeezenas_tvm.cli import table
 from targets import load_target

@@ -41,7 +41,7 @@ import numpy.typing as npt
 
 from cost_models.device_models.fewshot import LEAST_NETWORKS, TERMS, choose_networks, fit_device, work_of
 from cost_models.errors import CostModelError
-from cost_models.kernel_models.hold_outs import spearman
+from cost_models.kernel_models.accuracy import spearman
 from squeezenas_tvm.cli import table
 
 Vector = npt.NDArray[np.float64]

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from cost_models.lookup import cost_model
 from search.costs.chain_costs import ChainCosts, Choices
 from search.costs.objectives import shown
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
-from squeezenas_tvm.options import cost_model
+from search.spaces.sampling import draw
 from targets import load_target
 
 ROUNDS = 5
@@ -60,9 +61,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     started_s = time.perf_counter()
     costs = ChainCosts.of(model, space, resolution, segmentation_head(19))
     tables_s = time.perf_counter() - started_s
-    draw = np.random.default_rng(args.seed)
-    columns = [draw.integers(len(names), size=args.count, dtype=np.uint8) for names in costs.candidates]
-    choices = np.stack(columns, axis=1)
+    generator = np.random.default_rng(args.seed)
+    choices = draw(costs.candidates, args.count, generator).astype(np.uint8)
     timed: dict[str, list[float]] = defaultdict(list)
     for _ in range(ROUNDS):
         for name, objectives in (("latency_with_interval", LATENCY), ("all_objectives", costs.objectives)):

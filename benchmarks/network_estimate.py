@@ -22,8 +22,8 @@ import numpy as np
 from cost_models.database.network_records import WholeNetwork
 from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
-from cost_models.kernel_models.hold_outs import Errors, spearman
-from cost_models.kernel_models.intervals import Prediction
+from cost_models.estimate import Estimate, Source
+from cost_models.kernel_models.accuracy import Errors, spearman
 from cost_models.network_models.network_fit import LEAST_NETWORKS
 from cost_models.network_models.network_model import NetworkModel, load_networks
 from squeezenas_tvm.profiling.calibrate_networks import calibrate
@@ -94,7 +94,7 @@ def _group(model: NetworkModel, networks: Sequence[WholeNetwork], rows: Sequence
 
 def _errors(told_s: Sequence[float], measured_s: Sequence[float], width: float) -> Errors:
     factor = math.exp(width)
-    return Errors.of([Prediction(s, s / factor, s * factor, far=False) for s in told_s], measured_s)
+    return Errors.of([Estimate.within(s, factor, Source.PREDICTED) for s in told_s], measured_s)
 
 
 def _noise(networks: Sequence[WholeNetwork]) -> dict[str, float] | None:

@@ -9,7 +9,6 @@ intervals of the medians are.
 
 import argparse
 import json
-import re
 import statistics
 import sys
 import time
@@ -20,9 +19,10 @@ from typing import Any
 
 from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
+from cost_models.estimate import Estimate, Source
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.hold_outs import SPLITS, Errors, hold_outs
-from cost_models.kernel_models.intervals import Prediction
+from cost_models.kernel_models.accuracy import Errors
+from cost_models.kernel_models.hold_outs import SPLITS, hold_outs
 from cost_models.kernel_models.predictor import Predictor
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
@@ -53,7 +53,7 @@ def main() -> int:
 def _report(folder: Path, again: Path | None, seeds: int, most: int | None) -> dict[str, Any]:
     table = LatencyTable.load(folder)
     kernels = _measured(table)
-    seconds = [table.kernel(kernel).median_s for kernel in kernels]
+    seconds = [table.statistics(kernel).median_s for kernel in kernels]
 
     def fit(some: Sequence[Kernel], some_s: Sequence[float]) -> Any:
         return Predictor.fit(some, some_s, table.fingerprint).predict
@@ -64,7 +64,8 @@ def _report(folder: Path, again: Path | None, seeds: int, most: int | None) -> d
     draws = [
         hold_outs(kernels, seconds, fit, splits=["random"], seed=seed)["random"] for seed in range(seeds)
     ]
-    hard = hold_outs(kernels, seconds, fit, splits=SPLITS[1:], most=most)
+    resolutions = [table.resolutions(kernel) for kernel in kernels]
+    hard = hold_outs(kernels, seconds, fit, splits=SPLITS[1:], resolutions=resolutions, most=most)
     return {
         "table": str(folder),
         "kernels": len(kernels),
@@ -79,12 +80,13 @@ def _report(folder: Path, again: Path | None, seeds: int, most: int | None) -> d
 
 def _measured(table: LatencyTable) -> list[Kernel]:
     """Kernels of all spaces, at the table's resolutions and counts of classes, that it has samples of."""
-    ends = {match for key in table.rows for match in re.findall(r"^argmax\+tobyte (\d+)x(\d+x\d+)->", key)}
     found = {
         kernel
-        for classes, size in sorted(ends)
+        for one in table.profiled
+        if one.outputs is not None
         for space in SPACES.values()
-        for kernel in space_kernels(space, Resolution.parse(size), segmentation_head(int(classes)))
+        if one.space in (None, space.name)
+        for kernel in space_kernels(space, Resolution.parse(one.resolution), segmentation_head(one.outputs))
     }
     by_key = {kernel.key: kernel for kernel in found}
     return [by_key[key] for key, row in table.rows.items() if key in by_key and row.samples_s]
@@ -93,13 +95,13 @@ def _measured(table: LatencyTable) -> list[Kernel]:
 def _noise(kernels: Sequence[Kernel], table: LatencyTable, again: LatencyTable | None) -> dict[str, Any]:
     """What no predictor gets under: the spread of samples, and of a second profile of the same kernels."""
     found: dict[str, Any] = {
-        "interval_width_median": statistics.median(table.kernel(kernel).width for kernel in kernels)
+        "interval_width_median": statistics.median(table.statistics(kernel).width for kernel in kernels)
     }
     both = [kernel for kernel in kernels if again is not None and kernel.key in again.rows]
     if again is not None and both:
-        repeated = [again.kernel(kernel) for kernel in both]
-        as_predictions = [Prediction(r.median_s, r.low_s, r.high_s, False) for r in repeated]
-        found["again"] = asdict(Errors.of(as_predictions, [table.kernel(kernel).median_s for kernel in both]))
+        repeated = [again.statistics(kernel) for kernel in both]
+        told = [Estimate(r.median_s, r.p10_s, r.p90_s, Source.MEASURED) for r in repeated]
+        found["again"] = asdict(Errors.of(told, [table.statistics(kernel).median_s for kernel in both]))
         del found["again"]["coverage"], found["again"]["far"]  # of samples, not of predictions
     return found
 

@@ -28,7 +28,8 @@ from comparing import Records, in_turns, say
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.context import measure_context
+from cost_models.profiling.profiler import measure
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import apply_schedule
 from cost_models.tuning.effort import EFFORTS, Effort
@@ -59,9 +60,9 @@ def choose_sample(kernels: Sequence[Kernel], effort: Effort, count: int, seed: i
 
 def profile(target: Target, path: Path, kernels: Sequence[Kernel], effort: Effort, seed: int) -> int:
     """Measure what is missing; returns how many trials the kernels have."""
-    with MeasurementStore.open(path) as store, Profiler(target, store, seed=seed) as profiler:
-        profiler.measure(kernels, effort)
-        counts = store.trial_counts(profiler.environment)
+    with MeasurementStore.open(path) as store, measure_context(target, store) as context:
+        measure(context, kernels, effort, seed=seed)
+        counts = store.trial_counts(context.history.environment)
         return sum(counts.get(kernel.key, 0) for kernel in kernels)
 
 

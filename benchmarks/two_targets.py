@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from cost_models.lookup import cost_model
 from search.architecture import load_architecture
 from search.costs.chain_costs import ChainCosts
 from search.data.classes import CLASSES
@@ -25,7 +26,6 @@ from search.resolution import Resolution
 from search.results import document
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
-from squeezenas_tvm.options import cost_model
 from targets import load_target
 
 LEVELS = (0.25, 0.5, 0.75)  # of the way from the least to the greatest accuracy that both have

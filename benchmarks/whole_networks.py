@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from cost_models.errors import IncompatibleTable, MissingEntry
+from cost_models.lookup import results_folder
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.resolution import Resolution
 from squeezenas_tvm.api import estimate_latency
-from squeezenas_tvm.deploy import deploy
-from squeezenas_tvm.options import results_folder
+from squeezenas_tvm.bundles.deploy import deploy_architecture
 from targets import Target, load_target
 from targets.local_machine import LocalMachine
 
@@ -59,9 +59,7 @@ def _compare(name: str, resolution: Resolution, folder: Path) -> dict[str, Any]:
     architecture, target = load_architecture(name), load_target("local-cpu")
     with tempfile.TemporaryDirectory() as scratch:
         bundle = Path(scratch) / "bundle"
-        made = deploy(
-            architecture, target, resolution, out=bundle, weights=None, trials=0, measurements=folder
-        )
+        deployed = deploy_architecture(architecture, target, resolution, bundle, measurements=folder)
         frame = np.random.default_rng(0).integers(0, 256, (*resolution, 3), dtype=np.uint8)
         ours, theirs = _interleaved(_tvm(bundle, frame), _onnxruntime(bundle, frame))
     estimated_ms = _estimated_ms(architecture, target, folder, resolution)
@@ -69,7 +67,7 @@ def _compare(name: str, resolution: Resolution, folder: Path) -> dict[str, Any]:
         "name": name,
         "resolution": str(resolution),
         "threads": LocalMachine.detect().physical_cores,
-        "tuned_kernels": dict(made.document)["tuned_kernels"],  # type: ignore[arg-type]
+        "tuned_kernels": deployed.manifest.tuned_kernels,
         "estimated_ms": estimated_ms,
         "tvm_ms": statistics.median(ours),
         "tvm_p90_ms": float(np.percentile(ours, 90)),
@@ -85,7 +83,7 @@ def _estimated_ms(
 ) -> float | None:
     """From what lies in ``folder``; None where no kernel was measured there, or one that nothing tells."""
     try:
-        return estimate_latency(architecture, target, resolution, table=folder).median * 1e3
+        return estimate_latency(architecture, target, resolution, table=folder).median_s * 1e3
     except (MissingEntry, IncompatibleTable):
         return None
 

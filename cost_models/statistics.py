@@ -15,8 +15,8 @@ _MAD_TO_SIGMA = 1.4826  # for normal samples the median absolute deviation is 1/
 _FAR = 3.5  # Iglewicz and Hoaglin, "How to detect and handle outliers" (1993)
 
 
-def median_interval(samples_s: Sequence[float]) -> tuple[float, float]:
-    """Interval that holds the true median with 95 % confidence or more, whatever the distribution.
+def median_interval(samples_s: Sequence[float], confidence_percent: int = 95) -> tuple[float, float]:
+    """Interval that holds the true median with that confidence or more, whatever the distribution.
 
     Its ends are samples: the k-th smallest and the k-th largest, with the largest k for which
     ``1 - 2 P(Binomial(n, 1/2) < k)`` is at least 95 %. Up to 5 samples cannot give that, and the interval is
@@ -24,12 +24,15 @@ def median_interval(samples_s: Sequence[float]) -> tuple[float, float]:
     samples are taken to be independent; a disturbance that outlasts them all is not seen here, which is
     why a reference is timed between them.
 
+    Args:
+        confidence_percent: whole percents, below 100.
+
     Source: order-statistics interval of a quantile, e.g. Le Boudec, "Performance evaluation of computer and
     communication systems" (2010), theorem 2.1; Hoefler and Belli (2015), section 3.1.3.
     """
     ordered, n = sorted(samples_s), len(samples_s)
     k, below = 0, 1  # below: 2**n P(Binomial <= k), exact
-    while 2 * below * 20 <= 2**n:
+    while 2 * below * 100 <= (100 - confidence_percent) * 2**n:
         k += 1
         below += math.comb(n, k)
     end = max(k - 1, 0)

@@ -6,39 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from squeezenas_tvm.about import SIBLINGS
+from squeezenas_tvm.about import __version__ as __version__
+
 if TYPE_CHECKING:
-    from squeezenas_tvm.api import (
-        Architecture,
-        Estimate,
-        LatencyTable,
-        Resolution,
-        Target,
-        estimate_latency,
-        fit_device,
-        get_space,
-        list_architectures,
-        list_targets,
-        load_architecture,
-        load_target,
-    )
+    from squeezenas_tvm import api
+    from squeezenas_tvm.api import *  # noqa: F403
 
-__version__ = "0.1.0"
-__all__ = [
-    "Architecture",
-    "Estimate",
-    "LatencyTable",
-    "Resolution",
-    "Target",
-    "estimate_latency",
-    "fit_device",
-    "get_space",
-    "list_architectures",
-    "list_targets",
-    "load_architecture",
-    "load_target",
-]
-
-SIBLINGS = ("targets", "cost_models", "search")
+    __all__ = []
+    __all__ += api.__all__
 
 
 def _location(name: str) -> Path | None:
@@ -76,8 +52,19 @@ def _check_siblings() -> None:
 _check_siblings()
 
 
-def __getattr__(name: str) -> Any:
-    """The public API, loaded on first use: the command line must not wait for it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; public: {', '.join(__all__)}")
-    return getattr(importlib.import_module("squeezenas_tvm.api"), name)
+if not TYPE_CHECKING:  # which knows the names, and so what is none
+
+    def __getattr__(name: str) -> Any:
+        """The public API, loaded on first use: the command line must not wait for it. `api` lists it."""
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        public = importlib.import_module("squeezenas_tvm.api")
+        if name == "__all__":
+            return public.__all__
+        if name not in public.__all__:
+            names = ", ".join(public.__all__)
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; public: {names}")
+        return getattr(public, name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

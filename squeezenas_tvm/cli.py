@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import squeezenas_tvm
+from squeezenas_tvm.about import SIBLINGS, SUMMARY, __version__
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.terminal.table import table as table
 
 PROGRAM = "squeezenas-tvm"
 COMMANDS = {
@@ -127,12 +128,37 @@ def run_command(
     return result.exit_code if _emit(text) else 141
 
 
+@contextlib.contextmanager
+def first_process_speaks(
+    execute: Callable[[argparse.Namespace], Result],
+) -> Iterator[Callable[[argparse.Namespace], Result]]:
+    """``execute``, and in the block stdout, for one process of a job that torchrun may have started::
+
+        with first_process_speaks(execute) as run:
+            return run_command(name, add_arguments, run, ...)
+
+    Results and progress are the first one's to tell. Errors are everybody's: torchrun ends the others as soon
+    as one has failed, maybe before the first one has said why.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        yield execute
+        return
+
+    def silent(args: argparse.Namespace) -> Result:
+        for package in ("squeezenas_tvm", "search"):
+            logging.getLogger(package).setLevel(logging.ERROR)
+        return execute(args)
+
+    with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
+        yield silent
+
+
 def dispatch(argv: Sequence[str]) -> int:
     """``COMMAND ARGUMENTS...`` to the command's module. Returns the exit code."""
     if not argv or argv[0] in ("-h", "--help"):
         return 0 if _emit(_overview()) else 141
     if argv[0] == "--version":
-        return 0 if _emit(f"{PROGRAM} {squeezenas_tvm.__version__}") else 141
+        return 0 if _emit(f"{PROGRAM} {__version__}") else 141
     name = argv[0]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -150,34 +176,11 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned text columns under ``header``; a column of numbers stands to the right."""
-    columns = list(zip(header, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    right = [bool(rows) and all(_is_number(cell) for cell in column[1:]) for column in columns]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in [header, rule, *rows]
-    )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.replace(",", ""))
-    except ValueError:
-        return cell in ("", "-")
-    return True
-
-
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     return (
-        f"usage: {PROGRAM} COMMAND ...\n\n{squeezenas_tvm.__doc__}\n\ncommands:\n{commands}\n\n"
+        f"usage: {PROGRAM} COMMAND ...\n\n{SUMMARY}\n\ncommands:\n{commands}\n\n"
         f"example:\n  {PROGRAM} targets\n  {PROGRAM} run --help\n"
     )
 
@@ -199,7 +202,7 @@ def leave(code: int) -> NoReturn:
 def _set_up_logging(*, verbose: bool) -> None:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for package in ("squeezenas_tvm", *squeezenas_tvm.SIBLINGS):
+    for package in ("squeezenas_tvm", *SIBLINGS):
         logger = logging.getLogger(package)
         logger.handlers[:] = [handler]
         logger.setLevel(logging.DEBUG if verbose else logging.INFO)

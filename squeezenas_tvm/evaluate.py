@@ -1,23 +1,17 @@
 """``evaluate ARCH|BUNDLE``: how right trained weights are on labelled frames, or the module that ships."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_board, opened_bundle
-from squeezenas_tvm.terminal.progress import progress
+from squeezenas_tvm.options import add_board
 
 if TYPE_CHECKING:
-    from search.data import Data
-    from search.tasks.segmentation_metrics import Counts
-    from squeezenas_tvm.bundles.images import UInt8
-    from squeezenas_tvm.bundles.runner import Bundle
-
-    Segment = Callable[[UInt8], UInt8]  # frame (H, W, 3) -> class indices (H, W)
+    from squeezenas_tvm.evaluation.scores import Evaluation
 
 EXAMPLE = (
     "squeezenas-tvm evaluate trained/architecture.yaml --weights trained/best.safetensors \\\n"
@@ -51,34 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Result:
-    """Segment every frame of the split at its full size, and count.
-
-    Raises:
-        UsageError, SearchError, BundleError: network, weights and data that do not fit each other.
-        TargetError, FailedWork: no board, or one that does not run the bundle.
-    """
-    from search.data import open_data
-    from search.tasks.segmentation_metrics import confusion_matrix
-
-    data = open_data(args.data)
-    frames = data.frames(args.split)
-    data.check(*("train", "val") if args.split == "trainval" else (args.split,))
-    counts: Any = 0
-    with (
-        _opened(args, data, len(frames)) as (segment, about),
-        progress("evaluate", len(frames)) as step,
-    ):
-        for index, name in enumerate(frames.names):
-            image, labels = frames[index]
-            counts = counts + confusion_matrix(labels, segment(image), data.num_classes)
-            step(name)
-    document = {
-        **about,
-        "data": data.name,
-        "split": args.split,
-        "frames": len(frames),
-        **_scores(counts, data),
-    }
+    """Segment every frame of the split at its full size, and count."""
+    evaluation = _bundle(args) if Path(args.network).is_dir() else _architecture(args)
+    document = _document(evaluation)
     return Result(document=document, text=_text(document))
 
 
@@ -87,93 +56,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("evaluate", add_arguments, execute, argv, example=EXAMPLE, kept="nothing was changed")
 
 
-@contextmanager
-def _opened(
-    args: argparse.Namespace, data: "Data", frames: int
-) -> "Iterator[tuple[Segment, dict[str, Any]]]":
-    """What segments a frame, and what it is."""
-    folder = Path(args.network)
-    if not folder.is_dir():
-        for option in ("tracker", "target"):
-            if getattr(args, option) is not None:
-                raise UsageError(
-                    f"--{option} is for bundles; make one of {args.network}: squeezenas-tvm deploy"
-                )
-        yield _network(args, data)
-        return
+def _bundle(args: argparse.Namespace) -> "Evaluation":
+    from search.data import open_data
+    from squeezenas_tvm.evaluation.bundle import evaluate_bundle
+
     for option in ("weights", "resolution"):
         if getattr(args, option) is not None:
             raise UsageError(f"--{option} is for architectures; the bundle {args.network} has its own")
-    with opened_bundle(folder, args, timeout_s=3600 + 60 * frames) as bundle:
-        where = f" on a board at {args.tracker}" if args.tracker else ""
-        yield _bundle(bundle, f"bundle {args.network}{where}", data)
+    data = open_data(args.data)
+    return evaluate_bundle(Path(args.network), data, args.split, tracker=args.tracker, target=args.target)
 
 
-def _network(args: argparse.Namespace, data: "Data") -> "tuple[Segment, dict[str, Any]]":
-    """The camera's network in PyTorch: what a bundle is compiled from."""
-    import torch
-
+def _architecture(args: argparse.Namespace) -> "Evaluation":
     from search.architecture import load_architecture
-    from search.networks.graph_module import GraphModule
-    from search.networks.weights import load_weights
+    from search.data import open_data
     from search.resolution import Resolution
-    from squeezenas_tvm.bundles.images import resize_bilinear, resize_nearest
+    from squeezenas_tvm.evaluation.architecture import evaluate_architecture
 
-    architecture = load_architecture(args.network).for_classes(data.classes)
-    path = args.weights or architecture.weights_path
-    if path is None:
-        raise UsageError("--weights FILE is missing: without weights there is nothing to evaluate")
-    weights = load_weights(architecture, path)
-    size = Resolution.parse(args.resolution) if args.resolution else Resolution(*data.frame_size)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = GraphModule(architecture.camera_network())
-    module.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()}, strict=False)
-    module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def segment(image: "UInt8") -> "UInt8":
-        frame = torch.tensor(resize_bilinear(image, *size), device=device)[None]
-        with torch.inference_mode():
-            classes = module(frame)[0]
-        return resize_nearest(classes.cpu().numpy(), *image.shape[:2])
-
-    about = {"network": architecture.name, "weights": str(path), "resolution": str(size)}
-    return segment, {**about, "runs": f"PyTorch on {device}"}
+    for option in ("tracker", "target"):
+        if getattr(args, option) is not None:
+            raise UsageError(f"--{option} is for bundles; make one of {args.network}: squeezenas-tvm deploy")
+    resolution = Resolution.parse(args.resolution) if args.resolution else None
+    architecture, data = load_architecture(args.network), open_data(args.data)
+    return evaluate_architecture(architecture, data, args.split, weights=args.weights, resolution=resolution)
 
 
-def _bundle(bundle: "Bundle", runs: str, data: "Data") -> "tuple[Segment, dict[str, Any]]":
-    """The very module that ships. Neither this nor the data sets load PyTorch, which TVM must not meet."""
-    names = [entry["name"] for entry in bundle.classes]
-    if names != data.class_names:
-        raise UsageError(
-            f"{runs} tells {len(names)} classes apart ({names[0]}, {names[1]}, ...), and {data.name} "
-            f"has {data.num_classes} ({data.class_names[0]}, {data.class_names[1]}, ...); "
-            "deploy weights that were trained on that data"
-        )
-    about = {"network": bundle.manifest["name"], "weights": bundle.manifest["weights"]["source"]}
-    about["resolution"] = f"{bundle.height}x{bundle.width}"
-    return bundle.segment, {**about, "runs": runs}
-
-
-def _scores(counts: "Counts", data: "Data") -> dict[str, Any]:
-    """In percent; None for classes that do not occur."""
-    from search.tasks.segmentation_metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
-
-    ious = dict(zip(data.class_names, iou_per_class(counts).tolist(), strict=True))
-    scores = {
-        "miou_percent": _percent(mean_iou(counts)),
-        "pixel_accuracy_percent": _percent(pixel_accuracy(counts)),
-        "iou_percent": {name: _percent(iou) for name, iou in ious.items()},
-    }
-    if data.categories:
-        found = iou_per_category(counts, data.categories)
-        known = [iou for iou in found.values() if iou == iou]
-        scores["category_miou_percent"] = _percent(sum(known) / len(known)) if known else None
-        scores["category_iou_percent"] = {name: _percent(iou) for name, iou in found.items()}
-    return scores
-
-
-def _percent(share: float) -> float | None:
-    return None if share != share else 100 * share
+def _document(evaluation: "Evaluation") -> dict[str, Any]:
+    """For JSON; nothing of categories where the data has none."""
+    by_category = evaluation.category_iou_percent is not None
+    known = asdict(evaluation).items()
+    return {name: value for name, value in known if by_category or not name.startswith("category_")}
 
 
 def _text(document: dict[str, Any]) -> str:

@@ -3,11 +3,17 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_resolution, cost_model, share_text
+from squeezenas_tvm.options import add_resolution
+from squeezenas_tvm.terminal.shares import share_text
+
+if TYPE_CHECKING:
+    from cost_models.cost_model import CostModel
+    from search.architecture import Architecture
+    from search.resolution import Resolution
 
 EXAMPLE = (
     "squeezenas-tvm networks\nsqueezenas-tvm networks --space small --target local-cpu --resolution 256x512"
@@ -30,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """List architectures with MACs, parameters, published and estimated latency."""
+    from cost_models.lookup import cost_model
     from search.architecture import list_architectures, load_architecture
     from search.resolution import Resolution
     from search.spaces.registry import get_space
@@ -48,7 +55,9 @@ def execute(args: argparse.Namespace) -> Result:
     return Result(document=networks, text=_text(networks, resolution, model))
 
 
-def _describe(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
+def _describe(
+    architecture: "Architecture", resolution: "Resolution", model: "CostModel | None"
+) -> dict[str, Any]:
     graph = architecture.network()
     published = architecture.results[0] if architecture.results else None
     described = {
@@ -70,7 +79,7 @@ def _describe(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
         return described
 
 
-def _estimate(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
+def _estimate(architecture: "Architecture", resolution: "Resolution", model: "CostModel") -> dict[str, Any]:
     from search.costs.kernel_table import network_graph
 
     total = model.network(network_graph(architecture, resolution))
@@ -84,7 +93,7 @@ def _estimate(architecture: Any, resolution: Any, model: Any) -> dict[str, Any]:
     }
 
 
-def _text(networks: list[dict[str, Any]], resolution: Any, model: Any) -> str:
+def _text(networks: list[dict[str, Any]], resolution: "Resolution", model: "CostModel | None") -> str:
     header = ["name", "GMACs", "M params", "mIoU %", "ms on Xavier"]
     notes = [f"MACs and estimates at {resolution}. The other numbers:", *_origins(networks)]
     if model is not None:

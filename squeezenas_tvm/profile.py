@@ -1,20 +1,25 @@
 """``profile``: measures the kernels of a space on a target and composes its table of block latencies."""
 
 import argparse
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from cost_models.lookup import results_folder
 from cost_models.tuning.effort import EFFORTS, Effort
-from squeezenas_tvm.cli import Result, leave, positive_int, run_command
-from squeezenas_tvm.options import add_dtype, add_resolution, results_folder, trials_count
-from squeezenas_tvm.profiling.calibrate_networks import draw_networks
-from squeezenas_tvm.profiling.from_networks import add_few_networks, few_networks
-from squeezenas_tvm.profiling.measure import measure_kernels
-from squeezenas_tvm.profiling.summary import report
+from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
+
+if TYPE_CHECKING:
+    from search.resolution import Resolution
+    from search.spaces.space import SearchSpace
+    from squeezenas_tvm.profiling.from_networks import FittedTarget
+    from targets import Target
 
 EXAMPLE = "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --effort quick"
 KEPT = "everything measured so far is stored; the same command goes on from there"
-BLOCKS = 8  # of the space, that are also timed whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,45 +65,153 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="of the schedule search and of those networks (default %(default)s)",
     )
-    add_few_networks(parser)
+    _add_few_networks(parser)
+
+
+def _add_few_networks(parser: argparse.ArgumentParser) -> None:
+    """``--choose-networks`` and ``--from-networks``: ``profile`` where kernels cannot be measured."""
+    few = parser.add_argument_group(
+        "few networks instead of kernels, for a device that TVM cannot measure on"
+    ).add_mutually_exclusive_group()
+    few.add_argument(
+        "--choose-networks",
+        type=positive_int,
+        metavar="N",
+        help="write the N networks of the space that tell most, and a CSV file for their latencies",
+    )
+    few.add_argument(
+        "--from-networks",
+        type=Path,
+        metavar="FILE.csv",
+        help="fit the target to measured networks: columns network, resolution, latency_ms",
+    )
 
 
 def execute(args: argparse.Namespace) -> Result:
-    """Measure what is missing, then write and show the table."""
-    if args.from_networks or args.choose_networks:
-        return few_networks(args)
-    from search.costs.kernel_table import sample_blocks, space_kernels
+    """Measure what is missing, then write and show the table; or what few networks tell."""
     from search.resolution import Resolution
-    from search.spaces.camera import segmentation_head
     from search.spaces.registry import get_space
     from targets import load_target
-    from targets.toolchain.tools import find_tools
 
-    target, space = load_target(args.target), get_space(args.space)
-    resolution, head = Resolution.parse(args.resolution), segmentation_head(args.classes)
-    find_tools(target, args.dtype)  # before anything long
-    folder = results_folder(target.name, args.out, args.dtype)
-    found = list(space_kernels(space, resolution, head))
-    measured = measure_kernels(
+    target = load_target(args.target)
+    if args.from_networks:
+        return _fit(target, args)
+    space, resolution = get_space(args.space), Resolution.parse(args.resolution)
+    if args.choose_networks:
+        return _choose(target, space, resolution, args)
+    from squeezenas_tvm.profiling.profile_space import profile_space
+
+    profile = profile_space(
+        space,
         target,
-        found,
-        folder,
+        resolution,
         effort=EFFORTS[args.effort] if args.trials is None else Effort.alone(args.trials),
-        blocks=[
-            (part.name, part.graph, part.inputs) for part in sample_blocks(space, resolution, head, BLOCKS)
-        ],
-        networks=draw_networks(space, resolution, args.networks, num_classes=args.classes, seed=args.seed),
+        out=args.out,
+        classes=args.classes,
         dtype=args.dtype,
         tracker=args.tracker,
+        networks=args.networks,
         seed=args.seed,
-        hold_outs=True,
     )
-    return report(measured, found, space, resolution, args.classes, folder)
+    return Result(
+        document=profile.document().model_dump(mode="json"),
+        text=profile.text(),
+        exit_code=1 if profile.holes else 0,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     return run_command("profile", add_arguments, execute, argv, example=EXAMPLE, kept=KEPT)
+
+
+def _choose(
+    target: "Target", space: "SearchSpace", resolution: "Resolution", args: argparse.Namespace
+) -> Result:
+    """``--choose-networks``: the files, and what to do with them."""
+    from cost_models.device_models.fewshot import LEAST_NETWORKS
+    from squeezenas_tvm.profiling.choose_networks import write_networks
+
+    if args.choose_networks < LEAST_NETWORKS:
+        raise UsageError(
+            f"--choose-networks {args.choose_networks}: fewer than {LEAST_NETWORKS} tell nothing; allowed: "
+            f"{LEAST_NETWORKS} or more, 10 are usual"
+        )
+    folder = results_folder(target.name, args.out, args.dtype)
+    written = write_networks(
+        space, resolution, args.choose_networks, folder, num_classes=args.classes, seed=args.seed
+    )
+    files = {written.file(architecture): architecture for architecture in written.architectures}
+    document = {
+        "target": target.name,
+        "space": space.name,
+        "resolution": str(resolution),
+        "networks": [{"file": str(file), "blocks": list(a.genotype.values())} for file, a in files.items()],
+        "measured": str(written.measured),
+    }
+    text = (
+        f"{len(files)} networks of {space.name} to measure on {target.name} at {resolution}: "
+        f"{written.measured.parent}\n"
+        f"1. Measure each on the device, from camera frame to class indices; for example: squeezenas-tvm "
+        f"deploy {next(iter(files))} --target {args.target} --resolution {resolution} "
+        f"--out BUNDLE, and run the bundle there.\n"
+        f"2. Write the milliseconds into {written.measured}, column latency_ms.\n"
+        f"3. squeezenas-tvm profile --target {args.target} --from-networks {written.measured}"
+    )
+    return Result(document=document, text=text)
+
+
+def _fit(target: "Target", args: argparse.Namespace) -> Result:
+    """``--from-networks``: the fit, and how well each network is told by the others."""
+    from squeezenas_tvm.profiling.from_networks import fit_target
+
+    made_by = f"squeezenas-tvm profile --target {args.target} --from-networks {args.from_networks}"
+    folder = results_folder(target.name, args.out, args.dtype)
+    done = fit_target(target, args.from_networks, folder, dtype=args.dtype, made_by=made_by)
+    document = _fit_document(done)
+    return Result(document=document, text=_fit_text(document))
+
+
+def _fit_document(done: "FittedTarget") -> dict[str, Any]:
+    fitted = done.fitted
+    errors = fitted.model.left_out.tolist()
+    return {
+        "target": fitted.target,
+        "origin": fitted.origin,
+        "networks": [
+            {"name": name, "measured_ms": 1e3 * s, "left_out_ms": 1e3 * s * (1 + error), "error": error}
+            for (name, s), error in zip(fitted.networks, errors, strict=True)
+        ],
+        "left_out": {"mean": statistics.fmean(map(abs, errors)), "worst": max(map(abs, errors))},
+        "interval_factor": fitted.model.error_factor,
+        "others": list(done.others),
+        "used_others": list(fitted.others),
+        "weights": dict(fitted.model.weights),
+        "path": str(done.path),
+        "notes": list(done.notes),
+    }
+
+
+def _fit_text(document: Mapping[str, Any]) -> str:
+    rows = [
+        [n["name"], f"{n['measured_ms']:.2f}", f"{n['left_out_ms']:.2f}", f"{100 * n['error']:+.1f}"]
+        for n in document["networks"]
+    ]
+    error = document["left_out"]
+    weights = sorted(document["weights"].items(), key=lambda item: -item[1])
+    made_of = ", ".join(f"{weight:.0%} {name}" for name, weight in weights if weight >= 0.005)
+    return "\n".join(
+        [
+            table(["network", "measured ms", "told by the others ms", "error %"], rows),
+            "",
+            f"Each told by the others: mean error {100 * error['mean']:.1f} %, worst "
+            f"{100 * error['worst']:.1f} %. Nine of ten networks like them lie within a factor of "
+            f"{document['interval_factor']:.2f}.",
+            f"Averaged: {made_of}; other devices asked: {', '.join(document['others']) or 'none'}.",
+            *document["notes"],
+            f"Fitted: {document['path']}; other commands estimate with it what was not measured.",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,17 @@
 """``run BUNDLE IMAGE...``: what the network of a bundle sees, and how long it takes."""
 
 import argparse
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
-from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_board, opened_bundle
-from squeezenas_tvm.profiling.energy import energy_text, measure_frame, require_sensor
-from squeezenas_tvm.terminal.progress import progress
+from squeezenas_tvm.options import add_board
 
 if TYPE_CHECKING:
-    from squeezenas_tvm.bundles.runner import Bundle
-
-log = logging.getLogger("squeezenas_tvm.run")  # also when run with -m
+    from squeezenas_tvm.bundles.run_images import BundleRun
+    from squeezenas_tvm.profiling.energy import FrameEnergy
 
 EXAMPLE = """
 squeezenas-tvm run bundles/lat-small street.png --out seen
@@ -23,7 +19,6 @@ squeezenas-tvm run bundles/lat-small frames/*.png --out seen --repeats 100 --jso
 squeezenas-tvm run bundles/lat-small street.png --out seen --tracker 127.0.0.1:9190
 """
 UNTUNED = "The kernels are not tuned (TVM's default GPU schedules): the latency is no measure of the network."
-UNTRAINED = "The weights are not trained: the labels mean nothing yet, the latency does."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,39 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Result:
-    """Segment and time every image, one after the other.
+    """Segment and time every image, one after the other."""
+    from squeezenas_tvm.bundles.run_images import run_bundle
 
-    Raises:
-        UsageError, BundleError, ImageError: a bundle, an image or an output folder that cannot be used.
-        TargetError, FailedWork: no board, or one that does not run the bundle; no power sensor.
-    """
-    from squeezenas_tvm.bundles.images import read_image
-
-    _check_images(args.images)
-    if args.energy:
-        require_sensor(args.tracker)
-    results, energy = [], None
-    with opened_bundle(args.bundle, args) as bundle, progress("run", len(args.images)) as step:
-        _make_folder(args.out)
-        for path in args.images:
-            image = read_image(path)
-            results.append(_segment(bundle, path, image, args))
-            step(path.name)
-        if args.energy:
-            energy = measure_frame(bundle, image, results[-1]["latency_ms"]["median"])
-    manifest = bundle.manifest
-    document = {
-        "bundle": str(args.bundle),
-        "name": manifest["name"],
-        "target": manifest["target"]["name"],
-        "resolution": [bundle.height, bundle.width],
-        "trained": manifest["weights"]["trained"],
-        "untuned": bool(manifest["kernels"].get("untuned")),
-        "images": results,
-        "energy": energy,
-    }
+    done = run_bundle(
+        args.bundle,
+        args.images,
+        args.out,
+        repeats=args.repeats,
+        warmup=args.warmup,
+        tracker=args.tracker,
+        target=args.target,
+        energy=args.energy,
+    )
     where = f"a board at {args.tracker}" if args.tracker else "this machine"
-    return Result(document=document, text=_text(document, args.out, where))
+    return Result(document=_document(done), text=_text(done, args.out, where))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,95 +70,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("run", add_arguments, execute, argv, example=EXAMPLE, kept=kept)
 
 
-def _segment(bundle: "Bundle", path: Path, image: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """Run one image, write its two pictures, return its part of the document."""
-    from squeezenas_tvm.bundles.images import write_gray_png
-    from squeezenas_tvm.bundles.overlay import draw_overlay
-    from squeezenas_tvm.bundles.runner import dataset_ids, statistics_ms
-
-    height, width = image.shape[:2]
-    if (height, width) != (bundle.height, bundle.width):
-        log.info(
-            "%s: resized from %dx%d to the module's %dx%d", path, width, height, bundle.width, bundle.height
-        )
-    labels = bundle.segment(image)
-    samples_ms = bundle.time_ms(image, args.repeats, args.warmup)
-    stats = statistics_ms(samples_ms)
-    manifest = bundle.manifest
-    overlay = draw_overlay(
-        image,
-        labels,
-        bundle.classes,
-        title=manifest["name"],
-        notes=(
-            f"{manifest['target']['name']}, {bundle.height} x {bundle.width}",
-            f"median {stats['median']:.3g} ms of {stats['n']} runs",
-        ),
-        warning="" if manifest["weights"]["trained"] else UNTRAINED,
-    )
-    overlay_path = args.out / f"{path.stem}-overlay.png"
-    labels_path = args.out / f"{path.stem}-labels.png"
-    try:
-        overlay.save(overlay_path)
-        write_gray_png(labels_path, dataset_ids(labels, bundle.classes))
-    except OSError as error:
-        raise UsageError(
-            f"{args.out} cannot be written: {error.strerror or error}; name another --out"
-        ) from None
+def _document(done: "BundleRun") -> dict[str, Any]:
+    energy = done.energy
     return {
-        "image": str(path),
-        "overlay": str(overlay_path),
-        "labels": str(labels_path),
-        "latency_ms": stats,
-        "samples_ms": samples_ms,
+        "bundle": str(done.bundle),
+        "name": done.name,
+        "target": done.target,
+        "resolution": list(done.resolution),
+        "trained": done.trained,
+        "untuned": done.untuned,
+        "images": [
+            {
+                "image": str(seen.image),
+                "overlay": str(seen.overlay),
+                "labels": str(seen.labels),
+                "latency_ms": seen.latency_ms,
+                "samples_ms": list(seen.samples_ms),
+            }
+            for seen in done.images
+        ],
+        "energy": {**asdict(energy), "kept_in": str(energy.kept_in)} if energy else None,
     }
 
 
-def _text(document: Mapping[str, Any], out: Path, where: str) -> str:
+def _text(done: "BundleRun", out: Path, where: str) -> str:
+    from squeezenas_tvm.bundles.run_images import UNTRAINED
+
     columns = ("median", "p10", "p90", "min", "n")
     rows = [
-        [Path(entry["image"]).name]
-        + [f"{entry['latency_ms'][c]:.2f}" if c != "n" else str(entry["latency_ms"][c]) for c in columns]
-        for entry in document["images"]
+        [seen.image.name]
+        + [f"{seen.latency_ms[c]:.2f}" if c != "n" else str(seen.latency_ms[c]) for c in columns]
+        for seen in done.images
     ]
-    height, width = document["resolution"]
+    height, width = done.resolution
     lines = [
-        f"{document['name']} for {document['target']} at {height}x{width}; latency in ms on {where}",
+        f"{done.name} for {done.target} at {height}x{width}; latency in ms on {where}",
         "",
         table(["image", *columns], rows),
         "",
         f"overlays and labels: {out}/NAME-overlay.png, {out}/NAME-labels.png",
     ]
-    if document["energy"]:
-        lines += ["", energy_text(document["energy"])]
-    if document["untuned"]:
+    if done.energy:
+        lines += ["", _energy_text(done.energy)]
+    if done.untuned:
         lines += ["", UNTUNED]
-    if not document["trained"]:
+    if not done.trained:
         lines += ["", UNTRAINED]
     return "\n".join(lines)
 
 
-def _check_images(paths: Sequence[Path]) -> None:
-    """Before any work: all are there, and no two of one name, which would overwrite each other's results."""
-    by_stem: dict[str, Path] = {}
-    for path in paths:
-        if not path.is_file():
-            raise UsageError(f"no image at {path}; check the path")
-        other = by_stem.setdefault(path.stem, path)
-        if other is not path:
-            raise UsageError(
-                f"{other} and {path} would both write {path.stem}-overlay.png; run them one by one"
-            )
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".squeezenas-tvm-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
+def _energy_text(energy: "FrameEnergy") -> str:
+    return (
+        f"energy: {energy.joules_per_frame * 1e3:.3g} mJ a frame, at {energy.busy_w:.3g} W "
+        f"(idle {energy.idle_w:.3g} W) by {energy.sensor}; kept in {energy.kept_in}"
+    )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.costs.objectives import shown
-from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
+from squeezenas_tvm.cli import Result, first_process_speaks, leave, positive_int, run_command, table
 from squeezenas_tvm.options import add_resolution
-from squeezenas_tvm.train import first_process_speaks
 
 if TYPE_CHECKING:
     from search.problem.problem import SearchProblem, SearchResult
@@ -28,15 +27,13 @@ _CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    from search.strategies.registry import STRATEGIES
-
     parser.add_argument("--target", required=True, help="device to search for: a name, or a YAML file")
     parser.add_argument("--space", default="small", help="search space (default %(default)s)")
     parser.add_argument(
         "--data",
         required=True,
         metavar="KIND:PATH",
-        help="folder:PATH, camvid:PATH, cityscapes:PATH, cityscapes-coarse:PATH, or synthetic",
+        help="camvid:PATH, cityscapes:PATH, cityscapes-coarse:PATH, folder:PATH, or synthetic",
     )
     parser.add_argument(
         "--budget", metavar="30ms", help="what the network may cost: ms, GMACs, Mparams or MiB"
@@ -48,6 +45,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the search pays for: latency, macs, params, memory, or a mix such as latency:3,memory:1 "
         "(default what the budget limits, else latency)",
     )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="DIR",
+        help="folder of the target's table (default results/TARGET, else the shipped one, else its prior)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the search is kept (default results/search-TARGET)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
+    add_resolution(parser, "1024x2048")
+    _add_strategy(parser)
+
+
+def _add_strategy(parser: argparse.ArgumentParser) -> None:
+    """How to search, and what of the recipe is otherwise."""
+    from search.strategies.registry import STRATEGIES
+
     parser.add_argument(
         "--strategy",
         choices=list(STRATEGIES),
@@ -78,39 +93,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many are judged, or tried",
     )
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="DIR",
-        help="folder of the target's table (default results/TARGET, else the shipped one, else its prior)",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the search is kept (default results/search-TARGET)"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
-    add_resolution(parser, "1024x2048")
 
 
 def execute(args: argparse.Namespace) -> Result:
     """Search, judge what was found, write the front and the chosen network."""
+    from search.resolution import Resolution
     from search.results.described import describe
-    from squeezenas_tvm.searching import search_space, train_command
+    from squeezenas_tvm.searching.search import search_space
+    from squeezenas_tvm.training.command import train_command
+    from targets import load_target
 
-    changes = {name: getattr(args, name) for name in _CHANGES if getattr(args, name) is not None}
     found = search_space(
-        target=args.target,
+        target=load_target(args.target),
         space=args.space,
         data=args.data,
         budget=args.budget,
         objective=args.objective,
         strategy=args.strategy,
         recipe=args.recipe,
-        resolution=args.resolution,
+        resolution=Resolution.parse(args.resolution),
         table=args.table,
         out=args.out,
         resume=args.resume,
-        progress=True,
-        changes=changes,
+        changes={name: value for name in _CHANGES if (value := getattr(args, name)) is not None},
     )
     out, train = found.folder, train_command(args.data, found.folder)
     document = {**describe(found.problem, found.result).model_dump(mode="json"), "folder": str(out)}

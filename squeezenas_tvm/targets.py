@@ -3,10 +3,13 @@
 import argparse
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
+
+if TYPE_CHECKING:
+    from targets import Target
 
 EXAMPLE = (
     "squeezenas-tvm targets\nsqueezenas-tvm targets local-cpu\nsqueezenas-tvm targets check jetson-xavier"
@@ -54,7 +57,7 @@ def _wrong_words(words: Sequence[str], known: Sequence[str]) -> str:
     )
 
 
-def _check(target: Any, tracker: str | None) -> Result:
+def _check(target: "Target", tracker: str | None) -> Result:
     """What the target needs, as a table; exit code 1 where something is missing."""
     from targets.checks import check_target
 
@@ -81,7 +84,7 @@ def _verdict(missing: Collection[str]) -> str:
     return f"all but {' and '.join(without)} can be done" if without else "all there"
 
 
-def _describe(target: Any) -> Result:
+def _describe(target: "Target") -> Result:
     """Everything the file says and, for this machine, what was found on it."""
     from targets.local_machine import LocalMachine
 

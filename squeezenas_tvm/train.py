@@ -1,22 +1,15 @@
 """``train ARCH``: one architecture through the stages of a recipe; one process, or many under torchrun."""
 
 import argparse
-import contextlib
-import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from squeezenas_tvm.cli import Result, leave, run_command, table
-from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.cli import Result, first_process_speaks, leave, run_command, table
 from squeezenas_tvm.options import trials_count
-from squeezenas_tvm.terminal.progress import progress
 
 if TYPE_CHECKING:
-    from search.architecture import Architecture
-    from search.data import Data
-    from search.training.recipe import Recipe
+    from squeezenas_tvm.training.train import Trained
 
 EXAMPLE = (
     "squeezenas-tvm train squeezenas-lat-small --data camvid:data/camvid --recipe camvid \\\n"
@@ -25,9 +18,6 @@ EXAMPLE = (
     "    --data cityscapes:data/cityscapes --recipe squeezenas-paper --out lat-small-cityscapes"
 )
 KEPT = "a checkpoint is kept in {out}; the same command with --resume goes on from there"
-ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
-
-log = logging.getLogger("squeezenas_tvm.train")  # also when run with -m
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,38 +48,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Result:
-    """Train; write weights, curves and checkpoints.
-
-    Raises:
-        SearchError, UsageError: before the first step, for what does not fit; FailedTraining: later.
-        FailedWork: a full disk.
-    """
+    """Train; write weights, curves and checkpoints."""
     from search.architecture import load_architecture
-    from search.data import open_data
     from search.training.recipe import load_recipe
+    from squeezenas_tvm.training.train import train_architecture
 
-    declared, recipe = load_architecture(args.architecture), load_recipe(args.recipe)
+    architecture, recipe = load_architecture(args.architecture), load_recipe(args.recipe)
     if args.seed is not None:
         recipe = recipe.model_copy(update={"seed": args.seed})
-    data = [open_data(stage.data_spec(args.data)) for stage in recipe.training]
-    going_on = _prepare_folder(args.out, resume=args.resume)
-    for found in data:
-        found.check(*{"train", "val"} & set(found.splits))
-    if recipe.given and not args.init and not going_on:
-        names = " and ".join(stage.name for stage in recipe.given)
-        log.warning(
-            "training begins from random weights, without %s (see the recipe): expect less than published; "
-            "--init FILE begins from pretrained ones",
-            names,
-        )
-    try:
-        best = _train(args, declared, recipe, data, going_on=going_on)
-    except OSError as error:
-        raise FailedWork(
-            f"{error.filename or args.out}: {error.strerror or error}; make room there; the last checkpoint "
-            "is kept, the same command with --resume goes on from it"
-        ) from error
-    return Result(document={"out": str(args.out), **best}, text=_text(best, args.out, args.data))
+    trained = train_architecture(
+        architecture,
+        args.data,
+        recipe,
+        args.out,
+        initial=args.init,
+        workers=args.workers,
+        resume=args.resume,
+    )
+    document = {"out": str(trained.folder), **trained.best}
+    return Result(document=document, text=_text(trained, args.data))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,96 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command("train", add_arguments, run, argv, example=EXAMPLE, kept=KEPT)
 
 
-@contextlib.contextmanager
-def first_process_speaks(
-    execute: Callable[[argparse.Namespace], Result],
-) -> Iterator[Callable[[argparse.Namespace], Result]]:
-    """``execute``, and in the block stdout, for one process of a job that torchrun started.
-
-    Results and progress are the first one's to tell. Errors are everybody's: torchrun ends the others as soon
-    as one has failed, maybe before the first one has said why.
-    """
-    if os.environ.get("RANK", "0") == "0":
-        yield execute
-        return
-
-    def silent(args: argparse.Namespace) -> Result:
-        for package in ("squeezenas_tvm", "search"):
-            logging.getLogger(package).setLevel(logging.ERROR)
-        return execute(args)
-
-    with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
-        yield silent
-
-
-def _prepare_folder(out: Path, *, resume: bool) -> bool:
-    """Make the folder. Returns whether there is a checkpoint to go on from; refuses to write over one."""
-    from search.training.run import CHECKPOINT
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
-    exists = (out / CHECKPOINT).exists()
-    if exists and not resume:
-        raise UsageError(f"{out} holds a training; go on with it by --resume, or name another --out")
-    return exists
-
-
-def _train(
-    args: argparse.Namespace,
-    declared: "Architecture",
-    recipe: "Recipe",
-    data: "Sequence[Data]",
-    *,
-    going_on: bool,
-) -> dict[str, Any]:
-    from search.architecture import dump_architecture
-    from search.parallel.ranks import Ranks
-    from search.training import dump_recipe
-    from search.training.best import WEIGHTS
-    from search.training.run import TrainingRun, same_classes
-
-    own = {"results": [], "weights": WEIGHTS}
-    architecture = declared.for_classes(same_classes(data)).model_copy(update=own)
-    initial = None if going_on else _initial(args.init, architecture, declared)
-    ranks = Ranks.start()
-    try:
-        run = TrainingRun(architecture, recipe, data, args.out, ranks, initial=initial, workers=args.workers)
-        if going_on:
-            run.resume()
-        if not ranks.first:
-            return run.run()
-        (args.out / ARCHITECTURE).write_text(dump_architecture(architecture), encoding="utf-8")
-        (args.out / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
-        with progress("train", run.steps_left) as step:
-            return run.run(step)
-    finally:
-        ranks.close()
-
-
-def _initial(path: Path | None, architecture: "Architecture", declared: "Architecture") -> Any:
-    """Tensors to begin with. Says which ones of the file could not be used."""
-    if path is None:
-        return None
-    from search.training.initial import initial_weights
-
-    tensors, left_out = initial_weights(architecture, path, declared=declared)
-    if left_out:
-        log.info(
-            "%s is of %d classes, the data has %d; freshly initialised: %s",
-            path,
-            declared.head.outputs,
-            architecture.head.outputs,
-            ", ".join(left_out),
-        )
-    return tensors
-
-
-def _text(best: dict[str, Any], out: Path, data: str) -> str:
+def _text(trained: "Trained", data: str) -> str:
     from search.training.best import REPORT, WEIGHTS
     from search.training.run import CHECKPOINT
+    from squeezenas_tvm.training.train import ARCHITECTURE, RECIPE
 
+    out, best = trained.folder, trained.best
     rows = [[name, "-" if iou is None else f"{iou:.2f}"] for name, iou in best["iou_percent"].items()]
     lines = [table(["class", "IoU %"], rows), ""]
     where = f"stage {best['stage']}, epoch {best['epoch']}, chosen by {best['chosen_by']}"
@@ -197,9 +90,9 @@ def _text(best: dict[str, Any], out: Path, data: str) -> str:
         lines.append(f"{best['architecture']}: mIoU {best['miou_percent']:.2f} % on {best['split']}; {where}")
     files = (WEIGHTS, REPORT, "curves.csv", "tensorboard", CHECKPOINT)
     lines.append(f"{out}: {', '.join(files)}, {ARCHITECTURE}, {RECIPE}")
-    trained = out / ARCHITECTURE
-    lines.append(f"next: squeezenas-tvm evaluate {trained} --data {data} --split test")
-    lines.append(f"or:   squeezenas-tvm deploy {trained} --target local-cpu --out {out / 'bundle'}")
+    file = out / ARCHITECTURE
+    lines.append(f"next: squeezenas-tvm evaluate {file} --data {data} --split test")
+    lines.append(f"or:   squeezenas-tvm deploy {file} --target local-cpu --out {out / 'bundle'}")
     return "\n".join(lines)
 
 

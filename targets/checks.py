@@ -166,7 +166,7 @@ def _emulation() -> Iterator[Check]:
     yield _attempt("qemu", emulated_board.find_qemu, MEASURE)
     folder = emulated_board.default_folder()
     built = emulated_board.is_built(folder)
-    fix = "" if built else f"build it: {Path(sys.executable).name} -m targets.emulated_board build"
+    fix = "" if built else f"build it: {Path(sys.executable).name} -m squeezenas_tvm.emulated_board build"
     yield Check("user space for qemu", built, str(folder) if built else f"{folder}: not built", fix, MEASURE)
 
 
@@ -217,5 +217,5 @@ def _failure(name: str, error: TargetError, needed_for: str = BUILD) -> Check:
 
 def _start_board(target: Target, address: str) -> str:
     if target.name == emulated_board.NAME:
-        return f"start it: python -m targets.emulated_board serve --tracker {address}"
+        return f"start it: python -m squeezenas_tvm.emulated_board serve --tracker {address}"
     return f"on the board: squeezenas-tvm board --target {target.name} --tracker {address}"

@@ -1,18 +1,13 @@
 """A board for those who have none: an arm64 user space in a folder, run by qemu on this machine.
 
-    python -m targets.emulated_board build
-    python -m targets.emulated_board serve --tracker 127.0.0.1:9190
-    python -m targets.emulated_board python BUNDLE/run.py IMAGE
-
-``build`` needs no root: Debian's arm64 packages of Python are fetched with a package database of its own and
+It needs no root: Debian's arm64 packages of Python are fetched with a package database of its own and
 unpacked, PyPI's aarch64 wheels of TVM and what its RPC server needs lie beside them; 0.5 GiB in the user's
-cache folder, made once. ``serve`` runs the ``board`` command there, ``python`` any script. Everything is real
-but the processor: it proves cross-compiling, RPC and deployment. Its timings mean nothing.
+cache folder, made once. Everything is real but the processor: it proves cross-compiling, RPC and deployment.
+Its timings mean nothing.
 
 qemu-user-static must be installed, and the system must be a Debian whose archive has arm64.
 """
 
-import argparse
 import contextlib
 import fcntl
 import importlib.metadata
@@ -24,7 +19,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from targets.errors import BoardNotBuilt, MissingTool, TargetError
+from targets.errors import BoardNotBuilt, MissingTool
 from targets.target import load_target
 
 NAME = "emulated-aarch64"
@@ -35,7 +30,7 @@ _WHEELS = (
     *("annotated-types", "pydantic", "pydantic_core", "pyyaml", "typing-inspection"),
 )
 _PLATFORMS = ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_28_aarch64")
-_OURS = ("targets", "cost_models", "search", "squeezenas_tvm")
+_HERE = Path(__file__).resolve().parent
 _CONTENTS = "contents"
 
 
@@ -93,12 +88,16 @@ def command(folder: Path, arguments: Sequence[str]) -> list[str]:
     return [find_qemu(), "-L", str(root), str(_python(root)), *arguments]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Environment variables for it: our packages from here, all others from its own folder."""
+def environment(folder: Path, packages: Sequence[Path] = (_HERE,)) -> dict[str, str]:
+    """Environment variables for it: these packages from here, all others from its own folder.
+
+    Args:
+        packages: folders of Python packages that need nothing but what the user space has; at least this one.
+    """
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ}
     return {
         **kept,
-        "PYTHONPATH": os.pathsep.join([str(_link_ours(folder / "ours")), str(folder / "site")]),
+        "PYTHONPATH": os.pathsep.join([str(_link(packages, folder / "ours")), str(folder / "site")]),
         "TVM_NUM_THREADS": str(load_target(NAME).tvm["num-cores"]),
     }
 
@@ -128,14 +127,14 @@ def _build(folder: Path) -> None:
         work.rename(folder)
 
 
-def _link_ours(folder: Path) -> Path:
-    """A folder with our packages alone: this machine's other packages may lie beside them."""
+def _link(packages: Sequence[Path], folder: Path) -> Path:
+    """A folder with these packages alone: this machine's other packages may lie beside them."""
     folder.mkdir(exist_ok=True)
-    for name in _OURS:
-        link, here = folder / name, Path(__file__).resolve().parents[1] / name
-        if not link.is_symlink() or link.readlink() != here:
+    for package in packages:
+        link = folder / package.name
+        if not link.is_symlink() or link.readlink() != package:
             link.unlink(missing_ok=True)
-            link.symlink_to(here)
+            link.symlink_to(package)
     return folder
 
 
@@ -179,7 +178,9 @@ def _contents() -> str:
 def _python(root: Path) -> Path:
     found = [path for path in (root / "usr" / "bin").glob("python3.*") if not path.is_symlink()]
     if not found:
-        raise BoardNotBuilt(f"{root}: no Python there; build it: python -m targets.emulated_board build")
+        raise BoardNotBuilt(
+            f"{root}: no Python there; build it: python -m squeezenas_tvm.emulated_board build"
+        )
     return found[0]
 
 
@@ -202,44 +203,6 @@ def _tell(text: str) -> None:
     sys.stderr.flush()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code of ``build``, the others become the process on the board."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="default %(default)s")
-    commands = parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
-    commands.add_parser("build", help="make the board's folder, if it is not there")
-    serve = commands.add_parser("serve", help="build, then serve it to profiles and deployments")
-    serve.add_argument("--tracker", metavar="HOST:PORT", default="127.0.0.1:9190", help="default %(default)s")
-    serve.add_argument("--port", type=int, default=9090, help="default %(default)s")
-    python = commands.add_parser(
-        "python",
-        help="build, then run Python on it, as in: python run.py IMAGE",
-        prefix_chars="\0",  # all options are Python's
-        add_help=False,
-    )
-    python.add_argument("arguments", nargs="*")
-    options = parser.parse_args(argv)
-    try:
-        build(options.folder)
-        if options.what == "build":
-            return 0
-        arguments = _board_command(options) if options.what == "serve" else options.arguments
-        line = command(options.folder, arguments)
-        os.execve(line[0], line, environment(options.folder))  # signals reach the board itself
-    except TargetError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped: nothing was changed\n")
-        return 130
-
-
-def _board_command(options: argparse.Namespace) -> list[str]:
-    board = ["-m", "squeezenas_tvm", "board", "--target", NAME, "--tracker", options.tracker]
-    return [*board, "--port", str(options.port)]
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.stderr.write("error: the command is now: python -m squeezenas_tvm.emulated_board\n")
+    sys.exit(2)

@@ -16,6 +16,7 @@ SCHEMA_VERSION = 1
 
 Dtype = Literal["float32", "float16", "int8"]
 Version = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")]
+GpuArchitecture = Annotated[str, Field(pattern=r"^sm_[0-9]+$")]
 
 
 class Rpc(Section):
@@ -150,6 +151,8 @@ class TargetSpec(Section):
         tvm: ``{tag: NAME}`` or the attributes of a TVM target, handed to TVM unchanged; for a local llvm
             target ``mcpu`` and ``num-cores`` are detected where they are left out, for a local CUDA target
             all that describes the GPU.
+        multiprocessors: of NVIDIA GPUs, by architecture; TVM's target does not tell them, and estimates of
+            latencies want them.
         variants: by suffix; ``load_target("NAME-SUFFIX")`` gives one.
     """
 
@@ -164,6 +167,7 @@ class TargetSpec(Section):
     measure: Measure
     peaks: Peaks | None = None
     power_modes: PowerModes | None = None
+    multiprocessors: dict[GpuArchitecture, Annotated[int, Field(ge=1)]] | None = None
     toolchain: Toolchain | None = None
     readings: Readings | None = None
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+$")], Variant] = Field(default_factory=dict)

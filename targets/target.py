@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,15 @@ def list_targets() -> tuple[str, ...]:
     """Names of the shipped targets and of their variants, sorted."""
     names = [path.stem for path in _FOLDER.glob("*.yaml")]
     return tuple(sorted([*names, *(f"{name}-{suffix}" for name in names for suffix in _read(name).variants)]))
+
+
+@functools.cache
+def multiprocessors() -> Mapping[str, int]:
+    """Of the GPUs that the shipped targets know, by architecture (``sm_72``)."""
+    found: dict[str, int] = {}
+    for path in sorted(_FOLDER.glob("*.yaml")):
+        found |= _read(path.stem).multiprocessors or {}
+    return found
 
 
 def load_target(name_or_path: str | Path) -> Target:

@@ -8,8 +8,12 @@ TVM's thread pool takes half of the logical cores on x86 when left alone, hyper-
 physical cores that this process may use, unless ``TVM_NUM_THREADS`` says otherwise.
 
 Without NVIDIA's libraries TVM would build modules for CUDA without machine code: see ``cuda_stand_in``.
+
+TVM's loggers tell of what goes as it should, too, such as a design space that MetaSchedule has used up. That
+is for ``--verbose``; its errors are told always.
 """
 
+import logging
 import os
 import sys
 
@@ -25,5 +29,21 @@ try:
 finally:
     if _torch is None:
         del sys.modules["torch"]
+
+_log = logging.getLogger(__name__)
+
+
+class _Retold(logging.Handler):
+    """Tells TVM's records as our own: errors as warnings, all else for who wants to know everything."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = logging.WARNING if record.levelno >= logging.ERROR else logging.DEBUG
+        _log.log(level, "%s: %s", record.name, record.getMessage())
+
+
+_theirs = logging.getLogger("tvm")
+_theirs.addHandler(_Retold())
+_theirs.propagate = False
+_theirs.setLevel(logging.WARNING)  # MetaSchedule reports every generation otherwise
 
 __all__ = ["tvm", "tvm_ffi"]

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,59 @@ MAX_FUNCTION_LINES = 60
 TVM_AT_TOP = ("targets/tvm_import.py", "cost_models/tvm_import.py")
 TVM_IN_FUNCTIONS = ("targets/*.py", "targets/*/*.py", "squeezenas_tvm/bundles/runner.py")
 TORCH = ("search/*.py", "search/*/*.py", "search/*/*/*.py", "squeezenas_tvm/*.py", "squeezenas_tvm/*/*.py")
+
+# Travels in every bundle, where it is a program of its own.
+STANDS_ALONE = ("squeezenas_tvm/bundles/runner.py",)
+
+# Floors of each package, from the ground up: a room imports those of its own floor and of lower ones,
+# wherever the import stands (in functions and under TYPE_CHECKING too).
+FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "targets": (
+        ("support",),
+        ("errors", "local_machine", "fingerprint", "cuda_stand_in"),
+        ("spec", "tvm_import"),
+        ("target",),
+        ("toolchain", "sensors"),
+        ("rpc",),
+        ("fleet",),
+        ("checks", "emulated_board"),
+    ),
+    "cost_models": (
+        ("errors", "statistics", "tvm_import"),
+        ("ir", "schedules"),
+        ("onnx_io", "builder", "estimate"),
+        ("database",),
+        ("kernel_models", "lowering"),
+        ("network_models", "runner"),
+        ("device_models", "tuning"),
+        ("cost_model", "profiling"),
+        ("lookup",),
+    ),
+    "search": (
+        ("errors", "resolution"),
+        ("parallel",),
+        ("spaces",),
+        ("data",),
+        ("architecture",),
+        ("networks", "costs"),
+        ("tasks",),
+        ("training", "supernet"),
+        ("problem",),
+        ("strategies",),
+        ("results",),
+        ("run",),
+    ),
+    "squeezenas_tvm": (
+        ("errors", "about"),
+        ("terminal",),
+        ("bundles", "profiling", "training"),
+        ("evaluation", "predicting", "reports", "searching", "serving"),
+        ("api",),
+        ("cli", "options"),
+        tuple(COMMANDS),
+        ("__main__", "emulated_board"),
+    ),
+}
 
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
@@ -71,6 +126,63 @@ def test_imports_are_found_wherever_they_stand() -> None:
     )
     assert imports(tree) == {"a", "c", "h"}
     assert imports_at_top(tree) == {"a", "c"}
+
+
+def module_of(path: Path) -> str:
+    """Its dotted name; a package's is that of its ``__init__.py``."""
+    name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    return name.removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def modules_imported(tree: ast.AST) -> set[str]:
+    """Modules of ours that code imports, wherever the import stands."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module for name in inner}
+    return names & MODULES.keys()
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """Module -> those that it imports."""
+    return {name: modules_imported(parse(path)) - {name} for name, path in MODULES.items()}
+
+
+def floor_of(module: str) -> int:
+    """Of a module in its package; the package itself, whose face is its API, is at the top."""
+    package, _, rest = module.partition(".")
+    floors = FLOORS[package]
+    return next((i for i, rooms in enumerate(floors) if rest.split(".")[0] in rooms), len(floors))
+
+
+def test_files_import_each_other_in_no_circle() -> None:
+    order = TopologicalSorter(graph())
+    try:
+        order.prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of files: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_has_its_floor(package: str) -> None:
+    rooms = {name.split(".")[1] for name in MODULES if name.startswith(f"{package}.")}
+    known = {room for rooms in FLOORS[package] for room in rooms}
+    assert rooms == known, "tell tests/test_structure.py on which floor a new room stands"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_goes_up_a_floor(module: str) -> None:
+    package = module.split(".")[0]
+    own = {other for other in graph()[module] if other.split(".")[0] == package}
+    above = sorted(other for other in own if floor_of(other) > floor_of(module))
+    assert not above, f"{module} imports {', '.join(above)}, which stand on a higher floor"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
@@ -142,6 +254,19 @@ def test_every_command_has_its_module(command: str) -> None:
     assert path.is_file(), f"cli.COMMANDS names {command!r}, and there is no {name_of(path)}"
     defined = {node.name for node in parse(path).body if isinstance(node, ast.FunctionDef)}
     assert {"add_arguments", "execute", "main"} <= defined
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if is_one_of(path, ("squeezenas_tvm/*/*.py",))], ids=name_of
+)
+def test_work_knows_nothing_of_the_command_line(path: Path) -> None:
+    if name_of(path) in STANDS_ALONE:
+        return
+    tree = parse(path)
+    assert "argparse" not in imports(tree), f"{name_of(path)}: arguments are for squeezenas_tvm/*.py to read"
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    wrong = modules & {"squeezenas_tvm.cli", *(f"squeezenas_tvm.{command}" for command in COMMANDS)}
+    assert not wrong, f"{name_of(path)} imports {sorted(map(str, wrong))}, which turn its work into words"
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -1,7 +1,7 @@
 """Compiles kernels in parallel, in processes that load TVM once and take nobody with them when they crash.
 
 One thread of the pool, the dispatcher, starts the processes, hands them jobs and collects what they answer.
-When the owner closes the pool or is killed, they die at once, and their linkers too: see `build_worker`.
+When the owner closes the pool or is killed, they die at once, and their linkers too: see `worker`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from cost_models.builder.worker import BuildResult, Job, Worker
+from cost_models.builder.worker import BuildJob, BuildResult, Worker
 from cost_models.errors import CostModelError
 from targets.support.text import brief
 from targets.toolchain.tools import Tools
@@ -75,7 +75,7 @@ class BuildPool:
         self._dispatcher = threading.Thread(target=self._dispatch, name="build-dispatcher", daemon=True)
         self._staff: list[Worker] = []  # the dispatcher's alone
         self._changed = threading.Condition()  # guards what follows
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[BuildJob] = deque()
         self._open = False
         self._failure: Exception | None = None
         self._pauses = 0
@@ -140,7 +140,7 @@ class BuildPool:
                     f"it failed with {brief(self._failure)}" if self._failure else "submit in its with block"
                 )
                 raise CostModelError(f"BuildPool.submit: the pool is not open; {why}")
-            self._waiting.append(Job(message, future))
+            self._waiting.append(BuildJob(message, future))
         self._wake()
         return future
 

@@ -63,7 +63,7 @@ class BuildResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BuildJob:
     """A pickled (module, target, path), and the future that waits for it, which never counts as running."""
 
     message: bytes
@@ -95,7 +95,7 @@ class Worker:
 
     def __init__(self, greeting: bytes, log: Path, timeout_s: float) -> None:
         self.alive, self.ready = True, False
-        self.job: Job | None = None
+        self.job: BuildJob | None = None
         self.deadline = time.monotonic() + _START_TIMEOUT_S
         self._here, self._log, self._timeout_s = False, log, timeout_s
         self._given_at = self._paused_s = self._starved_s = 0.0
@@ -121,7 +121,7 @@ class Worker:
     def stopped(self) -> bool:
         return self._stopped_at is not None
 
-    def give(self, job: Job) -> None:
+    def give(self, job: BuildJob) -> None:
         """Let it build; ``poll`` finishes the job."""
         self.job, self._given_at, self._paused_s = job, time.monotonic(), 0.0
         if self.ready:

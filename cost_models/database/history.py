@@ -1,7 +1,10 @@
 """What a store knows of kernels in one environment: the questions that a profile asks before it goes on."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from cost_models.database.records import Measurement, Trial
 from cost_models.database.store import MeasurementStore
@@ -14,6 +17,16 @@ class History:
 
     store: MeasurementStore
     environment: str
+
+    @staticmethod
+    def of(store: MeasurementStore, fingerprint: Mapping[str, Any]) -> "History":
+        """To read what was measured there. Raises UnknownEnvironment: nothing was."""
+        return History(store, store.find_environment(fingerprint))
+
+    @cached_property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Of the environment."""
+        return self.store.environments()[self.environment]
 
     def trials(self, kernel: Kernel) -> dict[int, Trial]:
         """Every trial by id, oldest first."""

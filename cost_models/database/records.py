@@ -6,12 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cost_models.errors import InvalidMeasurement
+from cost_models.estimate import Word
 from targets.support.files import now_utc
 
 ORIGINS = ("evolution", "tiles", "transfer")
-SCHEDULED = ("default", "tuned", "transferred")
 CACHES = ("warm", "cold")
 DISTURBED = ("slow state", "drift")  # how notes begin that tell of a device that was not itself
+
+
+class How(Word):
+    """How a kernel got its number: whose schedule was timed, or that none works."""
+
+    DEFAULT = "default"
+    TUNED = "tuned"  # the best of a search
+    TRANSFERRED = "transferred"  # a neighbour's, adapted
+    ESTIMATED = "estimated"  # a row alone, never a measurement
+
+
+SCHEDULED = (How.DEFAULT, How.TUNED, How.TRANSFERRED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,15 +65,14 @@ class Measurement:
 
     Attributes:
         kernel: its key.
-        how: whose schedule it is: ``tuned`` (best of a search), ``transferred`` (a neighbour's, adapted) or
-            ``default``.
+        how: whose schedule it is, one of ``SCHEDULED``.
         reference_s: samples of the reference kernel taken in between, in order; empty where there was none.
         notes: what a reader should know, such as a drift of the machine.
         board: where it ran, HOST:PORT; empty when it did not get that far, or comes from a file of schema 1.
     """
 
     kernel: str
-    how: str
+    how: How
     samples_s: tuple[float, ...] = ()
     error: str | None = None
     reference_s: tuple[float, ...] = ()

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from cost_models.database.environment import differences
-from cost_models.database.records import BlockTiming, Measurement, ReferenceRun, Trial
+from cost_models.database.records import BlockTiming, How, Measurement, ReferenceRun, Trial
 from cost_models.database.sqlite import PROFILE_COMMAND, connect, damaged, explained, transaction
 from cost_models.errors import InvalidMeasurement, StoreError, UnknownEnvironment
 from targets.support.files import now_utc
@@ -271,7 +271,9 @@ def _columns(record: Any) -> dict[str, Any]:
 def _record(kind: type[_Record], row: Sequence[Any]) -> _Record:
     """The inverse of ``_columns``; ``row`` is in the order of ``_names``."""
     values: dict[str, Any] = dict(zip(_names(kind).split(", "), row, strict=True))
-    return kind(**values | {name: _sequence(values[name]) for name in _SEQUENCES if name in values})
+    words = {"how": How(values["how"])} if "how" in values else {}
+    lists = {name: _sequence(values[name]) for name in _SEQUENCES if name in values}
+    return kind(**values | words | lists)
 
 
 def _sequence(text: str | None) -> tuple[Any, ...]:

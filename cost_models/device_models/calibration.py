@@ -141,7 +141,11 @@ def _parameters(prior: Prior) -> Vector:
 
 
 def _fit(start: Prior, data: _Data, networks: Sequence[int], steps: tuple[int, int]) -> Vector:
-    """Parameters with the least squares of errors and of moves, each in units of how well it is known."""
+    """Parameters with the least squares of errors and of moves, each in units of how well it is known.
+
+    Not by ``scipy.optimize.least_squares``: the longer of arithmetic and traffic has edges, on which it stops
+    elsewhere, and shipped priors would no longer be what their networks give.
+    """
     known = _parameters(start)
     directions = np.eye(len(known)) / _WIDTH
 

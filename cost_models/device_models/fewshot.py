@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.errors import CostModelError
+from cost_models.estimate import CONFIDENCE
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.intervals import CONFIDENCE
 from cost_models.kernel_models.roofline import solve_non_negative
 
 TERMS = (

@@ -10,14 +10,14 @@ measured anew since is another one, and the fit has to be made again.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from cost_models.device_models.calibration import calibrate
 from cost_models.device_models.fewshot import (
@@ -30,18 +30,14 @@ from cost_models.device_models.fewshot import (
     work_of,
     work_of_networks,
 )
-from cost_models.device_models.prior import OUTSIDE, Prior
-from cost_models.errors import IncompatiblePrior
+from cost_models.device_models.prior import Prior
+from cost_models.errors import IncompatiblePrior, MissingEntry
+from cost_models.estimate import OUTSIDE, Estimate, LatencySource, Source
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.hold_outs import Errors
-from cost_models.kernel_models.intervals import Prediction
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.network_models.network_model import NetworkModel
-from targets.support.files import write_whole
+from targets.support.document import Document
 
-if TYPE_CHECKING:
-    from cost_models.cost_model import CostModel
-
-SCHEMA_VERSION = 1
 FILE = "fitted.json"
 CALIBRATED = "its data sheet, calibrated"  # a name beside those of other devices
 
@@ -64,7 +60,7 @@ class MeasuredNetwork:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FittedDevice:
     """A target, fitted to a few networks. Make it with ``fit``.
 
@@ -79,7 +75,6 @@ class FittedDevice:
         calibrated: the data sheet's prior with rates fitted to the networks; the last share is of it.
     """
 
-    source: ClassVar[str] = "prior"
     basis: ClassVar[str] = "whole networks measured there, no kernel"
 
     target: str
@@ -88,14 +83,14 @@ class FittedDevice:
     model: DeviceModel
     networks: tuple[tuple[str, float], ...]
     sizes: Mapping[str, tuple[float, float]]
-    others: Mapping[str, "CostModel"]
+    others: Mapping[str, LatencySource]
     calibrated: Prior | None
 
     @staticmethod
     def fit(
         target: str,
         networks: Sequence[MeasuredNetwork],
-        others: Mapping[str, "CostModel"],
+        others: Mapping[str, LatencySource],
         *,
         measured: str,
         start: Prior | None = None,
@@ -139,34 +134,51 @@ class FittedDevice:
             calibrated=calibrated if useful[len(others) :].any() else None,
         )
 
+    def __repr__(self) -> str:
+        return f"FittedDevice({self.target!r}, {self.digest()})"
+
     def network_model(self) -> NetworkModel:
         """What networks take besides their kernels; it holds where the fit tells all kernels."""
         factor, measured_s = self.model.error_factor, [seconds for _, seconds in self.networks]
         left_out_s = (np.array(measured_s) * (1 + self.model.left_out)).tolist()
-        told = [Prediction(s, s / factor, s * factor, far=False) for s in left_out_s]
+        told = [Estimate.within(s, factor, Source.PRIOR) for s in left_out_s]
         return NetworkModel(
             overhead_s=float(self.model.costs_s[TERMS.index("network")]),
             origin=f"{len(self.networks)} measured networks",
             errors=Errors.of(told, measured_s),
         )
 
-    def kernels(self, kernels: Sequence[Kernel]) -> list[Prediction]:
-        """What each adds to its network; ``far`` where the measured networks have nothing like it."""
+    def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
+        """What each adds to its network; ``far`` where the measured networks have nothing like it.
+
+        Raises:
+            MissingEntry: another device no longer knows one.
+        """
         if not kernels:
             return []
         work = np.array([work_of([kernel]) for kernel in kernels])
-        told = [[cost.median_s for cost in other.kernels(kernels)] for other in self.others.values()]
+        told = [_medians_s(name, other, kernels) for name, other in self.others.items()]
         if self.calibrated is not None:
             told.append([self.calibrated.predict_s(kernel) for kernel in kernels])
         medians_s = self.model.predict_s(work, np.array(told).reshape(len(told), len(kernels)).T)
         medians_s = np.maximum(medians_s, _LEAST_S)
         near = self.model.error_factor
-        found = []
+        found: list[Estimate | None] = []
         for kernel, median_s in zip(kernels, medians_s.tolist(), strict=True):
-            far = not self._is_like_measured(kernel)
+            far = kernel.is_foreign or not self._is_like_measured(kernel)
             factor = max(near, OUTSIDE) if far else near
-            found.append(Prediction(median_s, median_s / factor, median_s * factor, far))
+            found.append(Estimate.within(median_s, factor, Source.PRIOR, far=far))
         return found
+
+    @property
+    def seen_s(self) -> list[float]:
+        """Latencies that it was fitted to."""
+        return [seconds for _, seconds in self.networks]
+
+    def digest(self) -> str:
+        """Of the fit, and of what is known of the devices that it has shares of."""
+        told = self._document("").model_dump_json()
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def _is_like_measured(self, kernel: Kernel) -> bool:
         least, most = self.sizes.get(kernel.kind, (math.inf, 0.0))
@@ -178,30 +190,31 @@ class FittedDevice:
         Args:
             made_by: the command that makes it again.
 
-        Raises CostModelError when there is no room, or the place cannot be written.
+        Raises FailedWrite when there is no room, or the place cannot be written.
         """
-        document = {
-            "schema_version": SCHEMA_VERSION,
-            "source": self.source,
-            "made_by": made_by,
-            "target": self.target,
-            "dtype": self.dtype,
-            "origin": self.origin,
-            "costs_s": dict(zip(TERMS, self.model.costs_s.tolist(), strict=True)),
-            "shares": self.model.shares.tolist(),
-            "others": {name: sum_of(other) for name, other in self.others.items()},
-            "calibrated": asdict(self.calibrated) if self.calibrated else None,
-            "weights": dict(self.model.weights),
-            "networks": [
-                {"name": name, "measured_s": seconds, "left_out": error}
+        self._document(made_by).save(path)
+
+    def _document(self, made_by: str) -> "FittedDocument":
+        return FittedDocument(
+            schema_version=FittedDocument.SCHEMA,
+            made_by=made_by,
+            target=self.target,
+            dtype=self.dtype,
+            origin=self.origin,
+            costs_s=dict(zip(TERMS, self.model.costs_s.tolist(), strict=True)),
+            shares=self.model.shares.tolist(),
+            others={name: other.digest() for name, other in self.others.items()},
+            calibrated=self.calibrated,
+            weights=dict(self.model.weights),
+            networks=[
+                FittedNetwork(name=name, measured_s=seconds, left_out=error)
                 for (name, seconds), error in zip(self.networks, self.model.left_out.tolist(), strict=True)
             ],
-            "sizes": {kind: list(ends) for kind, ends in self.sizes.items()},
-        }
-        write_whole(path, json.dumps(document, indent=1) + "\n", "the fit")
+            sizes=dict(self.sizes),
+        )
 
     @staticmethod
-    def load(path: Path, find: "Callable[[str, str], CostModel | None]", *, target: str) -> "FittedDevice":
+    def load(path: Path, find: Callable[[str, str], LatencySource | None], *, target: str) -> "FittedDevice":
         """Read a file that ``save`` wrote.
 
         Args:
@@ -212,51 +225,92 @@ class FittedDevice:
             IncompatiblePrior: none there, damaged, another schema, of another target, or fitted with tables
                 of others that are no longer what they were.
         """
-        try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            version, again = document["schema_version"], f"fit it again: {document['made_by']}"
-            fitted = _read(document) if version == SCHEMA_VERSION else None
-            sums = dict(document["others"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        told = FittedDocument.load(path)
+        if told.target != target:
             raise IncompatiblePrior(
-                f"{path}: not a fitted device, or damaged; fit it again: "
-                f"squeezenas-tvm profile --target {target} --from-networks FILE.csv"
-            ) from None
-        if fitted is None:
-            raise IncompatiblePrior(
-                f"{path}: schema {version!r}, this program reads {SCHEMA_VERSION}; {again}"
+                f"{path}: was fitted for {told.target}, not for {target}; fit that from networks of its own"
             )
-        if fitted.target != target:
-            raise IncompatiblePrior(
-                f"{path}: was fitted for {fitted.target}, not for {target}; fit that from networks of its own"
-            )
-        found = {name: find(name, fitted.dtype) for name in sums}
-        known = {name: model for name, model in found.items() if model is not None}
-        for name, expected in sums.items():
-            if name not in known or sum_of(known[name]) != expected:
+        if not told.is_sound:
+            raise IncompatiblePrior(f"{path}: not a fit, or damaged; {told.AGAIN}")
+        found = {name: find(name, told.dtype) for name in told.others}
+        known = {name: source for name, source in found.items() if source is not None}
+        for name, expected in told.others.items():
+            if name not in known or known[name].digest() != expected:
                 raise IncompatiblePrior(
                     f"{path}: was fitted with what was known of {name}, which "
-                    f"{'has changed since' if name in known else 'is gone'}; {again}"
+                    f"{'has changed since' if name in known else 'is gone'}; fit it again: {told.made_by}"
                 )
-        return replace(fitted, others=known)
+        left_out = np.array([network.left_out for network in told.networks], dtype=float)
+        costs_s = np.array([told.costs_s[term] for term in TERMS], dtype=float)
+        return FittedDevice(
+            target=told.target,
+            dtype=told.dtype,
+            origin=told.origin,
+            model=DeviceModel(costs_s, np.array(told.shares, dtype=float), told.weights, left_out),
+            networks=tuple((network.name, network.measured_s) for network in told.networks),
+            sizes=told.sizes,
+            others=known,
+            calibrated=told.calibrated,
+        )
 
 
-def sum_of(model: "CostModel") -> str:
-    """Sum of what a cost model knows: equal where it says the same of every kernel."""
-    rows = model.table.rows if model.table else {}
-    told = [sorted((key, row.latency.median_s) for key, row in rows.items()), repr(model.prior)]
-    if model.predictor:
-        told.append(repr((dict(model.predictor.errors), model.predictor.intervals.reach)))
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+class FittedNetwork(BaseModel):
+    """A measured network in the file; ``left_out`` is the relative error of what the others say of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    measured_s: float
+    left_out: float
 
 
-def _columns(others: Mapping[str, "CostModel"], networks: Sequence[MeasuredNetwork]) -> Vector:
+class FittedDocument(Document):
+    """``fitted.json``; see ``FittedDevice``."""
+
+    WHAT: ClassVar[str] = "a fitted device"
+    SCHEMA: ClassVar[int] = 1
+    REFUSAL = IncompatiblePrior
+    AGAIN: ClassVar[str] = "fit it again: squeezenas-tvm profile --target TARGET --from-networks FILE.csv"
+
+    source: Literal["prior"] = "prior"
+    target: str
+    dtype: str
+    origin: str
+    costs_s: dict[str, float]
+    shares: list[float]
+    others: dict[str, str]
+    calibrated: Prior | None
+    weights: dict[str, float]
+    networks: list[FittedNetwork]
+    sizes: dict[str, tuple[float, float]]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the numbers belong together, and none is below 0."""
+        numbers = [*self.costs_s.values(), *self.shares]
+        numbers += [number for n in self.networks for number in (n.measured_s, n.left_out + 1)]
+        whole = len(self.shares) == len(self.others) + (self.calibrated is not None)
+        whole = whole and self.costs_s.keys() >= set(TERMS) and len(self.networks) >= LEAST_NETWORKS
+        return whole and min(numbers) >= 0 and (self.calibrated is None or self.calibrated.is_sound)
+
+
+def _columns(others: Mapping[str, LatencySource], networks: Sequence[MeasuredNetwork]) -> Vector:
     """Seconds of the networks on other devices: (networks, devices)."""
     columns = np.zeros((len(networks), len(others)))
-    for column, other in enumerate(others.values()):
+    for column, (name, other) in enumerate(others.items()):
         for row, network in enumerate(networks):
-            columns[row, column] = sum(cost.median_s for cost in other.kernels(network.kernels))
+            columns[row, column] = sum(_medians_s(name, other, network.kernels))
     return columns
+
+
+def _medians_s(name: str, other: LatencySource, kernels: Sequence[Kernel]) -> list[float]:
+    """Of each kernel on another device. Raises MissingEntry."""
+    medians_s = []
+    for kernel, told in zip(kernels, other.kernels(kernels), strict=True):
+        if told is None:
+            raise MissingEntry(kernel.key, name)
+        medians_s.append(told.median_s)
+    return medians_s
 
 
 def _calibrated(start: Prior | None, networks: Sequence[MeasuredNetwork]) -> Prior | None:
@@ -286,28 +340,3 @@ def _sizes(networks: Sequence[MeasuredNetwork]) -> dict[str, tuple[float, float]
         moved = float(kernel.bytes_moved)
         sizes[kernel.kind] = min(least, moved), max(most, moved)
     return dict(sorted(sizes.items()))
-
-
-def _read(document: Mapping[str, Any]) -> FittedDevice:
-    """The device without its others. Raises KeyError, TypeError or ValueError where it makes no sense."""
-    networks, calibrated = document["networks"], document["calibrated"]
-    costs_s = np.array([document["costs_s"][term] for term in TERMS], dtype=float)
-    shares = np.array(document["shares"], dtype=float)
-    left_out = np.array([network["left_out"] for network in networks], dtype=float)
-    measured = tuple((str(network["name"]), float(network["measured_s"])) for network in networks)
-    numbers = np.concatenate([costs_s, shares, left_out + 1, [seconds for _, seconds in measured]])
-    whole = len(shares) == len(document["others"]) + (calibrated is not None)
-    if not (whole and np.isfinite(numbers).all() and numbers.min() >= 0 and len(networks) >= LEAST_NETWORKS):
-        raise ValueError("not a fit")
-    return FittedDevice(
-        target=str(document["target"]),
-        dtype=str(document["dtype"]),
-        origin=str(document["origin"]),
-        model=DeviceModel(
-            costs_s, shares, {str(n): float(weight) for n, weight in document["weights"].items()}, left_out
-        ),
-        networks=measured,
-        sizes={str(kind): (float(least), float(most)) for kind, (least, most) in document["sizes"].items()},
-        others={},
-        calibrated=Prior.from_document(calibrated) if calibrated is not None else None,
-    )

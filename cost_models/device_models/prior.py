@@ -16,31 +16,29 @@ The bound follows Williams, Waterman and Patterson, "Roofline: an insightful vis
 multicore architectures" (CACM 52(4), 2009).
 """
 
-import json
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from cost_models.errors import CostModelError, IncompatiblePrior
+from cost_models.estimate import OUTSIDE, Estimate, Source
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.ops import Conv2d
-from cost_models.kernel_models.intervals import Prediction
+from cost_models.network_models.network_model import NetworkModel
 from targets import Target
-from targets.support.files import write_whole
+from targets.support.document import Document
 
-SCHEMA_VERSION = 1
 FILE = "prior.json"
 CLASSES = ("dense", "depthwise", "grouped")
-OUTSIDE = 4.0  # either way: the same rates were 3.4 times off under another run-time of the same board
 
 _BANDWIDTH = 0.7  # of the peak
 _LATENCIES, _SHARES = (
     1.5,
     0.1,
 )  # how far from the calibration's networks, as a factor and as a share, one is alike
-_FOLDER = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,6 @@ class Prior:
         networks: that it was calibrated on.
     """
 
-    source: ClassVar[str] = "prior"
     basis: ClassVar[str] = "nothing measured there by us"
 
     target: str
@@ -119,12 +116,13 @@ class Prior:
         macs_s = rounded_macs(kernel, self.channel_steps) / self.macs_per_s[class_of(kernel)]
         return max(macs_s, kernel.bytes_moved / self.bytes_per_s) + self.overhead_s
 
-    def kernels(self, kernels: Sequence[Kernel]) -> list[Prediction]:
-        """Latency of each; all of them ``far``: nobody has measured a kernel."""
-        medians_s = [self.predict_s(kernel) for kernel in kernels]
-        return [Prediction(s, s / OUTSIDE, s * OUTSIDE, far=True) for s in medians_s]
+    def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
+        """Of each, whatever it is; all of them ``far``: nobody has measured a kernel."""
+        return [
+            Estimate.within(self.predict_s(kernel), OUTSIDE, Source.PRIOR, far=True) for kernel in kernels
+        ]
 
-    def predict(self, kernels: Sequence[Kernel], *, as_published: bool = False) -> Prediction:
+    def network(self, kernels: Sequence[Kernel], *, as_published: bool = False) -> Estimate:
         """Latency of a network, the sum over its kernels; ``far`` where nothing like it was calibrated on.
 
         Args:
@@ -132,10 +130,22 @@ class Prior:
             as_published: whether it would run as the published networks did (see ``conditions``). Only then
                 has a network like them the interval of their left-out errors.
         """
-        median_s = sum(map(self.predict_s, kernels))
         near = as_published and self._is_like_published(kernels)
         factor = self.error_factor if near else OUTSIDE
-        return Prediction(median_s, median_s / factor, median_s * factor, far=not near)
+        return Estimate.within(sum(map(self.predict_s, kernels)), factor, Source.PRIOR, far=not near)
+
+    def network_model(self) -> NetworkModel:
+        """What networks take besides their kernels: nobody knows, so nothing."""
+        return NetworkModel()
+
+    @property
+    def seen_s(self) -> list[float]:
+        """Latencies that it was calibrated on: it would tell these from memory."""
+        return [network.measured_s for network in self.networks]
+
+    def digest(self) -> str:
+        """Of its rates and where they are from."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @property
     def error_factor(self) -> float:
@@ -167,10 +177,10 @@ class Prior:
         Args:
             made_by: the command that makes it again.
 
-        Raises CostModelError when there is no room, or the place cannot be written.
+        Raises FailedWrite when there is no room, or the place cannot be written.
         """
-        document = {"schema_version": SCHEMA_VERSION, "source": self.source, "made_by": made_by}
-        write_whole(path, json.dumps(document | asdict(self), indent=2) + "\n", "the prior")
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        PriorDocument(schema_version=PriorDocument.SCHEMA, made_by=made_by, **told).save(path)
 
     @staticmethod
     def load(path: Path) -> "Prior":
@@ -179,37 +189,40 @@ class Prior:
         Raises:
             IncompatiblePrior: not a prior, another schema, or damaged.
         """
-        try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if document["schema_version"] != SCHEMA_VERSION:
-                raise IncompatiblePrior(
-                    f"{path}: schema {document['schema_version']!r}, this program reads {SCHEMA_VERSION}; "
-                    "install squeezenas-tvm again"
-                )
-            for name in ("schema_version", "source", "made_by"):
-                del document[name]
-            return Prior.from_document(document)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise IncompatiblePrior(
-                f"{path}: not a prior, or damaged; install squeezenas-tvm again"
-            ) from None
-
-    @staticmethod
-    def from_document(document: Mapping[str, Any]) -> "Prior":
-        """The prior that ``asdict`` gave this of. Raises ValueError, KeyError or TypeError for others."""
-        fields = dict(document)
-        networks = tuple(Reported(**network) for network in fields.pop("networks"))
-        steps = tuple(fields.pop("channel_steps"))
-        prior = Prior(**fields, channel_steps=steps, networks=networks)
-        if not prior._is_sound():
-            raise ValueError("rates and latencies must be finite and above 0")
+        told = PriorDocument.load(path)
+        prior = Prior(**{one.name: getattr(told, one.name) for one in fields(Prior)})
+        if not prior.is_sound:
+            raise IncompatiblePrior(f"{path}: rates and latencies must be above 0; {told.AGAIN}")
         return prior
 
-    def _is_sound(self) -> bool:
+    @property
+    def is_sound(self) -> bool:
+        """Whether every class has a rate, and all rates and latencies are above 0 and finite."""
+        if self.macs_per_s.keys() != set(CLASSES):
+            return False
         numbers = [*(self.macs_per_s[name] for name in CLASSES), self.bytes_per_s, self.overhead_s]
         numbers += [seconds for n in self.networks for seconds in (n.measured_s, n.left_out_s)]
         steps = len(self.channel_steps) == 2 and min(self.channel_steps) >= 1
         return steps and all(math.isfinite(number) and number > 0 for number in numbers)
+
+
+class PriorDocument(Document):
+    """``prior.json``: the fields of ``Prior``."""
+
+    WHAT: ClassVar[str] = "a prior"
+    SCHEMA: ClassVar[int] = 1
+    REFUSAL = IncompatiblePrior
+    AGAIN: ClassVar[str] = "install squeezenas-tvm again"
+
+    source: Literal["prior"] = "prior"
+    target: str
+    macs_per_s: dict[str, float]
+    bytes_per_s: float
+    overhead_s: float
+    channel_steps: tuple[int, int]
+    origin: str
+    conditions: str = ""
+    networks: tuple[Reported, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,21 +236,6 @@ class _Usual:
 
 _GPU = _Usual({"dense": 0.6, "depthwise": 0.06, "grouped": 0.2}, 15e-6, (32, 1))
 _CPU = _Usual({"dense": 0.6, "depthwise": 0.25, "grouped": 0.45}, 2e-6, (1, 8))
-
-
-def find_prior(target: Target, dtype: str = "float32") -> Prior:
-    """The calibration that comes with the package for a target, or else what its peaks say.
-
-    Raises:
-        CostModelError: there is neither.
-    """
-    return shipped_prior(target.name) or Prior.from_peaks(target, dtype)
-
-
-def shipped_prior(target: str) -> Prior | None:
-    """The calibration that comes with the package for the target of this name; None where there is none."""
-    path = _FOLDER / target / FILE
-    return Prior.load(path) if path.is_file() else None
 
 
 def class_of(kernel: Kernel) -> str:

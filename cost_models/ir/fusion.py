@@ -12,28 +12,20 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from cost_models.errors import InvalidGraph
 from cost_models.ir.graph import Graph, Node, fold_batch_norm
-from cost_models.ir.ops import (
-    Activation,
-    Add,
-    AvgPool2d,
-    Concat,
-    Conv2d,
-    Expand,
-    Foreign,
-    Fusion,
-    Mul,
-    Normalize,
-    Op,
-    Resize,
-    Shape,
-    ShiftByOne,
-    ToByte,
-)
+from cost_models.ir.op import Op, Pattern, Shape
+from cost_models.ir.ops import OPS, Foreign
 
-_ELEMENTWISE = (Activation, Add, Mul, ToByte)
-_INJECTIVE = (Concat, Expand, Normalize, Resize, ShiftByOne)
-_MOVES: tuple[Fusion, ...] = ("elementwise", "moving")
+_MOVES: tuple[Pattern, ...] = ("elementwise", "broadcast", "injective")
+_REPEATS: tuple[Pattern, ...] = ("elementwise", "broadcast")
+# What ``Foreign.fusion`` is called in descriptions: keys are hashes of these older words
+_KEPT_WORDS: dict[str, str] = {
+    "injective": "moving",
+    "out_elementwise_fusable": "anchor",
+    "comm_reduce": "alone",
+}
+_READ_WORDS = {old: new for new, old in _KEPT_WORDS.items()}
 
 
 @dataclass(frozen=True)
@@ -57,20 +49,18 @@ class Kernel:
     def description(self) -> dict[str, object]:
         """Everything that makes the kernel what it is, as JSON can hold it."""
         nodes = [
-            {"name": n.name, "op": type(n.op).__name__, **asdict(n.op), "inputs": list(n.inputs)}
+            {"name": n.name, "op": type(n.op).__name__, **_fields(n.op), "inputs": list(n.inputs)}
             for n in self.graph.nodes
         ]
         return {"inputs": [list(s) for s in self.inputs], "nodes": nodes, "outputs": list(self.graph.outputs)}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> "Kernel":
-        """The kernel that has this ``description``, as a store keeps it."""
-        kinds = {kind.__name__: kind for kind in Op.__subclasses__()}
-        nodes = []
-        for entry in description["nodes"]:
-            fields = {name: value for name, value in entry.items() if name not in ("name", "op", "inputs")}
-            given = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
-            nodes.append(Node(entry["name"], kinds[entry["op"]](**given), tuple(entry["inputs"])))
+        """The kernel that has this ``description``, as a store keeps it.
+
+        Raises InvalidGraph for operations that are not known here.
+        """
+        nodes = [Node(entry["name"], _op(entry), tuple(entry["inputs"])) for entry in description["nodes"]]
         inputs = tuple(tuple(shape) for shape in description["inputs"])
         names = tuple(f"x{index}" for index in range(len(inputs)))
         return cls(Graph(names, tuple(nodes), tuple(description["outputs"])), inputs)
@@ -98,46 +88,43 @@ class Kernel:
     @property
     def kind(self) -> str:
         """Class of work: ``dense``, ``pointwise``, ``grouped``, ``depthwise`` or ``memory``."""
-        for node in self.graph.nodes:
-            if isinstance(node.op, Conv2d):
-                if node.op.groups == 1:
-                    return "pointwise" if node.op.kernel == 1 else "dense"
-                return "depthwise" if node.op.is_depthwise else "grouped"
-            if isinstance(node.op, Foreign) and node.op.work:
-                return node.op.kind
-        return "memory"
+        kinds = (node.op.work_kind for node in self.graph.nodes)
+        return next((kind for kind in kinds if kind != "memory"), "memory")
 
     @property
     def is_foreign(self) -> bool:
         """Whether it holds an operation unlike all that tables know; what is elementwise is like others."""
         return any(
-            isinstance(node.op, Foreign) and node.op.fusion != "elementwise" for node in self.graph.nodes
+            isinstance(node.op, Foreign) and node.op.pattern != "elementwise" for node in self.graph.nodes
         )
 
     @cached_property
     def label(self) -> str:
         """Short text: operations, input and output shape without the batch."""
-        steps = "+".join(_op_label(node.op) for node in self.graph.nodes)
+        steps = "+".join(node.op.label for node in self.graph.nodes)
         ends = "->".join("x".join(map(str, shape[1:])) for shape in (self.inputs[0], self.output_shape))
         return f"{steps} {ends}"
 
 
-def _op_label(op: Op) -> str:
-    if isinstance(op, Conv2d):
-        name = "dw" if op.is_depthwise else "conv"
-        stride = f"s{op.stride}" if op.stride > 1 else ""
-        dilation = f"d{op.dilation}" if op.dilation > 1 else ""
-        groups = f"g{op.groups}" if op.groups > 1 and not op.is_depthwise else ""
-        return f"{name}{op.kernel}x{op.kernel}{stride}{dilation}{groups}"
-    if isinstance(op, Activation):
-        return op.kind
-    if isinstance(op, Resize):
-        return "resize.corners" if op.align_corners else "resize"
-    if isinstance(op, AvgPool2d):
-        return f"pool{op.kernel[0]}x{op.kernel[1]}"
+def _fields(op: Op) -> dict[str, Any]:
+    fields = asdict(op)
     if isinstance(op, Foreign):
-        return op.operation.lower()
-    return type(op).__name__.lower()
+        fields["fusion"] = _KEPT_WORDS.get(op.fusion, op.fusion)
+    return fields
+
+
+def _op(entry: Mapping[str, Any]) -> Op:
+    """The operation of a described node."""
+    fields = {name: value for name, value in entry.items() if name not in ("name", "op", "inputs")}
+    given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
+    if entry["op"] not in OPS:
+        raise InvalidGraph(
+            f"{entry['name']}: no operation is called {entry['op']!r}; known are {', '.join(OPS)} "
+            "(cost_models/ir/ops.py); was this written by a newer version?"
+        )
+    if OPS[entry["op"]] is Foreign:
+        given["fusion"] = _READ_WORDS.get(given["fusion"], given["fusion"])
+    return OPS[entry["op"]](**given)
 
 
 def split_into_kernels(graph: Graph, inputs: Mapping[str, Shape]) -> list[Kernel]:
@@ -192,42 +179,33 @@ def _joinable(
     graph: Graph, node: Node, group_of: Mapping[str, list[Node]], shapes: Mapping[str, Shape]
 ) -> list[list[Node]]:
     """Groups of the node's inputs that go on with this node; at most one of them holds a convolution."""
-    found: list[list[Node]] = []
-    has_anchor = False
+    joined: list[list[Node]] = []
+    has_work = False
     for name in node.inputs:
         group = group_of.get(name)
-        if group is None or len(graph.consumers[name]) > 1 or name in graph.outputs or group in found:
+        if group is None or len(graph.consumers[name]) > 1 or name in graph.outputs or group in joined:
             continue
         if _only_moves(group):
-            joins = fusion(node.op) in _MOVES
+            joins = node.op.pattern in _MOVES
         else:
-            takes = all(fusion(member.op) != "alone" for member in group)
-            joins = takes and fusion(node.op) == "elementwise" and not has_anchor
-            has_anchor = has_anchor or joins
+            takes = all(member.op.pattern != "comm_reduce" for member in group)
+            joins = takes and node.op.pattern == "elementwise" and not has_work
+            has_work = has_work or joins
         if joins:
-            found.append(group)
-    if has_anchor:  # from the other inputs it takes what is elementwise or repeats elements, no more
-        found = [g for g in found if all(_repeats(n, shapes) for n in g) or not _only_moves(g)]
-    return found
+            joined.append(group)
+    if has_work:  # from the other inputs it takes what is elementwise or repeats elements, no more
+        joined = [g for g in joined if all(_repeats(n, shapes) for n in g) or not _only_moves(g)]
+    return joined
 
 
 def _repeats(node: Node, shapes: Mapping[str, Shape]) -> bool:
     """Whether every element of the result is one of the input's at the same place, or at the only place."""
-    single = isinstance(node.op, Resize) and shapes[node.inputs[0]][2:] == (1, 1)
-    return single or fusion(node.op) == "elementwise" or isinstance(node.op, Expand)
+    single = node.op.sort == "resizes" and shapes[node.inputs[0]][2:] == (1, 1)
+    return single or node.op.pattern in _REPEATS
 
 
 def _only_moves(group: list[Node]) -> bool:
-    return all(fusion(member.op) in _MOVES for member in group)
-
-
-def fusion(op: Op) -> Fusion:
-    """How an operation joins others (``ops.Foreign`` says what each word means)."""
-    if isinstance(op, Foreign):
-        return op.fusion
-    if isinstance(op, _ELEMENTWISE):
-        return "elementwise"
-    return "moving" if isinstance(op, _INJECTIVE) else "anchor"
+    return all(member.op.pattern in _MOVES for member in group)
 
 
 def _cut(graph: Graph, nodes: list[Node], shapes: Mapping[str, Shape]) -> Call:

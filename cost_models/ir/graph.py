@@ -10,7 +10,7 @@ from functools import cached_property
 from math import prod
 
 from cost_models.errors import InvalidGraph
-from cost_models.ir.ops import BatchNorm2d, Conv2d, Expand, Op, Resize, Shape
+from cost_models.ir.ops import BatchNorm2d, Conv2d, Op, Shape
 
 BYTES_PER_ELEMENT = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1}
 
@@ -21,7 +21,7 @@ class Node:
 
     Attributes:
         inputs: names of the values it reads.
-        size_of: name of the value whose spatial size the output takes (resize and expand only).
+        size_of: name of the value whose spatial size the output takes (operations that take a size only).
     """
 
     name: str
@@ -200,6 +200,5 @@ def conv_before(graph: Graph) -> Mapping[str, str]:
 
 
 def _pin(node: Node, shape: Shape) -> Node:
-    if not isinstance(node.op, (Resize, Expand)):
-        return node
-    return replace(node, op=replace(node.op, size=(shape[2], shape[3])), size_of=None)
+    op = node.op.pinned((shape[-2], shape[-1]))
+    return node if op is node.op else replace(node, op=op, size_of=None)

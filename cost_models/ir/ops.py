@@ -1,64 +1,30 @@
 """The operations a network is made of: shapes, MACs and parameters. Plain data, no framework.
 
-Feature maps are NCHW. An op knows what it does to shapes and how much work that is; how it is written in ONNX
-stands in ``onnx_export``, how it runs in PyTorch in ``search.networks.graph_module``.
+Feature maps are NCHW. An op knows what it does to shapes, how much work that is and of what sort, and what it
+fuses with. How it is written in ONNX stands in ``onnx_io.exporter``, how it is read in ``onnx_io.ops``, and
+how it runs in PyTorch in ``search.networks.graph_module``. CONTRIBUTING.md tells how to add one.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from cost_models.errors import InvalidGraph
+from cost_models.ir.foreign import Foreign as Foreign
+from cost_models.ir.op import Op as Op
+from cost_models.ir.op import Pattern, Sort, WorkKind
+from cost_models.ir.op import Shape as Shape
 
-Shape = tuple[int, ...]
 ActivationKind = Literal["relu", "hswish", "sigmoid", "hsigmoid"]
-WorkKind = Literal["dense", "pointwise", "grouped", "depthwise", "memory"]
-Fusion = Literal["elementwise", "moving", "anchor", "alone"]
-
-
-def as_map(shape: Shape) -> Shape:
-    """A shape of any rank as that of a map, batch and channels first; three sides are classes of pixels."""
-    if len(shape) in (3, 4):
-        return shape
-    if len(shape) < 2:
-        return 1, math.prod(shape), 1, 1
-    return *shape[:2], math.prod(shape[2:-1]), shape[-1] if len(shape) > 2 else 1
-
-
-@dataclass(frozen=True)
-class Op:
-    """One operation.
-
-    Attributes:
-        arity: number of data inputs; None means one or more.
-        input_dtype, output_dtype: of the values read and made.
-    """
-
-    arity: ClassVar[int | None] = 1
-    input_dtype: ClassVar[str] = "float32"
-    output_dtype: ClassVar[str] = "float32"
-
-    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
-        """Shape of the result. Raises InvalidGraph, without the node's name, when inputs do not fit."""
-        return inputs[0]
-
-    def macs(self, output: Shape) -> int:
-        """Multiply-accumulates; counted over convolutions only, as in the SqueezeNAS paper (table 1)."""
-        return 0
-
-    def parameters(self) -> dict[str, Shape]:
-        """Trainable tensors, by name."""
-        return {}
-
-    def buffers(self) -> dict[str, Shape]:
-        """Tensors that are stored but not trained, by name."""
-        return {}
 
 
 @dataclass(frozen=True)
 class Conv2d(Op):
     """2-D convolution; ``padding`` is symmetric, in pixels. Weight: (out, in / groups, kernel, kernel)."""
+
+    pattern: ClassVar[Pattern] = "out_elementwise_fusable"
+    sort: ClassVar[Sort] = "macs"
 
     in_channels: int
     out_channels: int
@@ -82,6 +48,20 @@ class Conv2d(Op):
     def is_depthwise(self) -> bool:
         return self.groups == self.in_channels == self.out_channels and self.groups > 1
 
+    @property
+    def work_kind(self) -> WorkKind:
+        if self.groups == 1:
+            return "pointwise" if self.kernel == 1 else "dense"
+        return "depthwise" if self.is_depthwise else "grouped"
+
+    @property
+    def label(self) -> str:
+        name = "dw" if self.is_depthwise else "conv"
+        stride = f"s{self.stride}" if self.stride > 1 else ""
+        dilation = f"d{self.dilation}" if self.dilation > 1 else ""
+        groups = f"g{self.groups}" if self.groups > 1 and not self.is_depthwise else ""
+        return f"{name}{self.kernel}x{self.kernel}{stride}{dilation}{groups}"
+
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
         batch, channels, *spatial = inputs[0]
         if channels != self.in_channels:
@@ -104,6 +84,9 @@ class Conv2d(Op):
 class BatchNorm2d(Op):
     """Batch normalisation over channels; at inference it is folded into the convolution before it."""
 
+    pattern: ClassVar[Pattern] = "elementwise"
+    sort: ClassVar[Sort] = "elementwise"
+
     channels: int
     epsilon: float = 1e-5
 
@@ -123,13 +106,22 @@ class BatchNorm2d(Op):
 class Activation(Op):
     """Elementwise non-linearity; hswish and hsigmoid as in MobileNetV3 (section 5.2): relu6(x + 3) / 6."""
 
+    pattern: ClassVar[Pattern] = "elementwise"
+    sort: ClassVar[Sort] = "elementwise"
+
     kind: ActivationKind = "relu"
+
+    @property
+    def label(self) -> str:
+        return self.kind
 
 
 @dataclass(frozen=True)
 class Add(Op):
     """Sum of two maps of equal shape."""
 
+    pattern: ClassVar[Pattern] = "elementwise"
+    sort: ClassVar[Sort] = "elementwise"
     arity: ClassVar[int | None] = 2
 
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
@@ -142,6 +134,8 @@ class Add(Op):
 class Mul(Op):
     """Product of a map and a map of the same shape or of one value a channel."""
 
+    pattern: ClassVar[Pattern] = "elementwise"
+    sort: ClassVar[Sort] = "elementwise"
     arity: ClassVar[int | None] = 2
 
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
@@ -155,6 +149,8 @@ class Mul(Op):
 class Concat(Op):
     """Maps of one spatial size, stacked along channels."""
 
+    pattern: ClassVar[Pattern] = "injective"
+    sort: ClassVar[Sort] = "moves"
     arity: ClassVar[int | None] = None
 
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
@@ -168,8 +164,15 @@ class Concat(Op):
 class AvgPool2d(Op):
     """Average over windows, no padding. Kernel and stride are clamped to maps smaller than the kernel."""
 
+    pattern: ClassVar[Pattern] = "out_elementwise_fusable"
+    sort: ClassVar[Sort] = "reductions"
+
     kernel: tuple[int, int]
     stride: tuple[int, int]
+
+    @property
+    def label(self) -> str:
+        return f"pool{self.kernel[0]}x{self.kernel[1]}"
 
     def window(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Kernel and stride really used on a map of this size."""
@@ -186,6 +189,9 @@ class AvgPool2d(Op):
 class GlobalAvgPool(Op):
     """Average over the whole map: (N, C, H, W) -> (N, C, 1, 1)."""
 
+    pattern: ClassVar[Pattern] = "out_elementwise_fusable"
+    sort: ClassVar[Sort] = "reductions"
+
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
         return *inputs[0][:2], 1, 1
 
@@ -194,8 +200,18 @@ class GlobalAvgPool(Op):
 class Resize(Op):
     """Bilinear resize to the spatial size of another value, or to ``size`` where that is given."""
 
+    pattern: ClassVar[Pattern] = "injective"
+    sort: ClassVar[Sort] = "resizes"
+
     align_corners: bool
     size: tuple[int, int] | None = None
+
+    @property
+    def label(self) -> str:
+        return "resize.corners" if self.align_corners else "resize"
+
+    def pinned(self, size: tuple[int, int]) -> "Resize":
+        return replace(self, size=size)
 
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
         size = self.size or size
@@ -208,7 +224,13 @@ class Resize(Op):
 class Expand(Op):
     """A map of 1x1 pixels spread to the spatial size of another value, or to ``size``."""
 
+    pattern: ClassVar[Pattern] = "broadcast"
+    sort: ClassVar[Sort] = "resizes"
+
     size: tuple[int, int] | None = None
+
+    def pinned(self, size: tuple[int, int]) -> "Expand":
+        return replace(self, size=size)
 
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
         size = self.size or size
@@ -225,6 +247,9 @@ class ShiftByOne(Op):
     convolution gives as many pixels as on the unshifted map (the authors' networks allow even sides only).
     """
 
+    pattern: ClassVar[Pattern] = "injective"
+    sort: ClassVar[Sort] = "moves"
+
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
         batch, channels, height, width = inputs[0]
         return batch, channels, height - 1 + height % 2, width - 1 + width % 2
@@ -237,6 +262,8 @@ class Normalize(Op):
     ``mean`` and ``std`` are of pixel values scaled to 0..1.
     """
 
+    pattern: ClassVar[Pattern] = "injective"
+    sort: ClassVar[Sort] = "moves"
     input_dtype: ClassVar[str] = "uint8"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -252,6 +279,8 @@ class Normalize(Op):
 class ArgMax(Op):
     """Index of the largest channel, the first of equals: float32 (N, C, H, W) -> int64 (N, H, W)."""
 
+    pattern: ClassVar[Pattern] = "out_elementwise_fusable"
+    sort: ClassVar[Sort] = "reductions"
     output_dtype: ClassVar[str] = "int64"
 
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
@@ -265,39 +294,17 @@ class ArgMax(Op):
 class ToByte(Op):
     """int64 -> uint8."""
 
+    pattern: ClassVar[Pattern] = "elementwise"
+    sort: ClassVar[Sort] = "elementwise"
     input_dtype: ClassVar[str] = "int64"
     output_dtype: ClassVar[str] = "uint8"
 
 
-@dataclass(frozen=True)
-class Foreign(Op):
-    """An operation of somebody else's network that the others here cannot say; only what it costs is known.
-
-    It stands at fixed sizes, and can be neither written nor run.
-
-    Attributes:
-        operation: what its network calls it, as in ``ConvTranspose``.
-        shape: of the result.
-        work: multiply-accumulates.
-        weights: values it has of its own.
-        kind: class of its work.
-        fusion: ``elementwise``: joins the kernel that makes its input; ``moving``: joins others that only
-            move elements; ``anchor``: takes in what is elementwise after it; ``alone``: none of these.
-    """
-
-    arity: ClassVar[int | None] = None
-    operation: str
-    shape: Shape
-    work: int = 0
-    weights: int = 0
-    kind: WorkKind = "memory"
-    fusion: Fusion = "anchor"
-
-    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
-        return self.shape
-
-    def macs(self, output: Shape) -> int:
-        return self.work
-
-    def parameters(self) -> dict[str, Shape]:
-        return {"weight": (self.weights,)} if self.weights else {}
+# Every operation by its name, as descriptions of kernels have it
+OPS: dict[str, type[Op]] = {
+    op.__name__: op
+    for op in (
+        *(Conv2d, BatchNorm2d, Activation, Add, Mul, Concat, AvgPool2d, GlobalAvgPool, Resize, Expand),
+        *(ShiftByOne, Normalize, ArgMax, ToByte, Foreign),
+    )
+}

@@ -8,6 +8,7 @@ up to vectors appears as the work that the rounded kernel has, not as the share 
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -17,21 +18,9 @@ import numpy.typing as npt
 
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import BYTES_PER_ELEMENT, Graph
-from cost_models.ir.ops import (
-    Activation,
-    Add,
-    ArgMax,
-    AvgPool2d,
-    Conv2d,
-    Expand,
-    Foreign,
-    Fusion,
-    GlobalAvgPool,
-    Mul,
-    Resize,
-    Shape,
-    ToByte,
-)
+from cost_models.ir.op import Shape, Sort
+from cost_models.ir.ops import Conv2d
+from targets.target import multiprocessors
 
 FEATURES_VERSION = 2  # raise it whenever a number or its meaning changes: stored models ask for theirs
 
@@ -79,8 +68,7 @@ FEATURES: Mapping[str, Feature] = {
 _VECTORS_A_TASK = 8
 _TILE_ROWS = 16  # tiles divide a map's rows, 23 and 90 badly: they cost as if filled up to this
 _VECTOR_BITS, _LEAST_BITS = {"avx512f": 512, "avx": 256}, 128
-_MULTIPROCESSORS = {"sm_53": 1, "sm_62": 2, "sm_72": 8, "sm_87": 16}  # the Jetson of each architecture
-_USUAL_MULTIPROCESSORS = 64
+_USUAL_MULTIPROCESSORS = 64  # of a GPU that no target knows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,12 +90,12 @@ class Machine:
     def of(cls, fingerprint: Mapping[str, Any], macs_per_s: float, bytes_per_s: float) -> "Machine":
         """From the identity of measurements (``targets.Fingerprint.as_dict``); asks TVM about CPUs.
 
-        Nothing tells how many multiprocessors a GPU has: Jetsons are known by their architecture, others are
-        taken to have 64, which changes no order within one device.
+        Where no target's file tells a GPU's multiprocessors it is taken to have 64, which changes no order
+        within one device.
         """
         described = json.loads(fingerprint["tvm_target"])
         if described["kind"] == "cuda":
-            processors = _MULTIPROCESSORS.get(described.get("arch", ""), _USUAL_MULTIPROCESSORS)
+            processors = multiprocessors().get(described.get("arch", ""), _USUAL_MULTIPROCESSORS)
             return cls(lanes=32, processors=processors, macs_per_s=macs_per_s, bytes_per_s=bytes_per_s)
         from targets.tvm_import import tvm
 
@@ -144,7 +132,7 @@ def features(kernel: Kernel, machine: Machine) -> dict[str, float]:
         found |= _tiled(conv, made, others, machine)
     else:
         channels_in = sum(_channels(graph, name, shapes) for name in graph.inputs)
-        found |= _NO_CONVOLUTION | {"in_channels": channels_in} | _foreign_work(kernel)
+        found |= _NO_CONVOLUTION | {"in_channels": channels_in} | _other_work(kernel)
         found |= {f"tiled_{name}": found[name] for name in ("macs", "bytes_in", "bytes_out")}
     bytes_moved = found["bytes_in"] + found["bytes_out"] + found["bytes_weights"]
     found["compute_s"] = found.pop("filled_macs") / machine.macs_per_s
@@ -192,8 +180,8 @@ def _convolution(conv: Conv2d, output: Shape, inputs: int, machine: Machine) -> 
     }
 
 
-def _foreign_work(kernel: Kernel) -> dict[str, float]:
-    """What a kernel of somebody else's has in place of a convolution: work of a class, no more is known."""
+def _other_work(kernel: Kernel) -> dict[str, float]:
+    """What stands in place of a convolution where other operations multiply: work of a class, no more."""
     if not kernel.macs:
         return {}
     window, groups = _LIKE[kernel.kind]
@@ -224,27 +212,12 @@ def _tiled(conv: Conv2d, output: Shape, others: int, machine: Machine) -> dict[s
 
 def _counts(kernel: Kernel) -> dict[str, float]:
     """How many operations of each sort a kernel has beside its convolution, and how many maps it reads."""
-    found = dict.fromkeys(("elementwise", "resizes", "reductions", "moves"), 0)
-    for node in kernel.graph.nodes:
-        if isinstance(node.op, (Activation, Add, Mul, ToByte)):
-            found["elementwise"] += 1
-        elif isinstance(node.op, (Resize, Expand)):
-            found["resizes"] += 1
-        elif isinstance(node.op, (AvgPool2d, GlobalAvgPool, ArgMax)):
-            found["reductions"] += 1
-        elif isinstance(node.op, Foreign):
-            found[_COUNTED_AS[node.op.fusion]] += 0 if node.op.work else 1
-        elif not isinstance(node.op, Conv2d):
-            found["moves"] += 1
-    return {"inputs": len(kernel.graph.inputs), **found}
+    counts = Counter(node.op.sort for node in kernel.graph.nodes)
+    return {"inputs": len(kernel.graph.inputs), **{sort: counts[sort] for sort in _COUNTED}}
 
 
-_COUNTED_AS: Mapping[Fusion, str] = {
-    "elementwise": "elementwise",
-    "moving": "moves",
-    "anchor": "reductions",
-    "alone": "reductions",
-}
+# Sorts of operations that have a number of their own; multiply-accumulates are counted one by one
+_COUNTED: tuple[Sort, ...] = ("elementwise", "resizes", "reductions", "moves")
 
 
 def _filled(count: int, lanes: int) -> int:

@@ -3,80 +3,30 @@
 A random hold-out leaves near-copies of every kernel in the fit, and flatters. The hard ones leave out every
 kernel of a resolution, of a channel count, or of a window and dilation.
 
-Unseen resolution: where kernels of several input resolutions were measured, all kernels that only one of
-them has are left out, as if it had never been profiled. Every layer is then new at that size, where a map
-size left out would leave each layer's kernels of the sizes next to it. Kernels of a single resolution allow
-no more than that, so there it is every size of map.
+Unseen resolution: where several input resolutions were profiled, all kernels that only one of them has are
+left out, as if it had never been profiled. Every layer is then new at that size, where a map size left out
+would leave each layer's kernels of the sizes next to it. Kernels of a single resolution, or of nobody knows
+which, allow no more than that, so there it is every size of map.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from cost_models.errors import CostModelError
+from cost_models.estimate import Estimate
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.ops import Conv2d
-from cost_models.kernel_models.intervals import Prediction
-from cost_models.kernel_models.resolutions import frame_sizes, frames_of
+from cost_models.kernel_models.accuracy import Errors
 
 SPLITS = ("random", "resolution", "channels", "window")
 LEAST_KEPT = 10
 _FIFTHS = 5
 
-Vector = npt.NDArray[np.float64]
-Predict = Callable[[Sequence[Kernel]], Sequence[Prediction]]
+Predict = Callable[[Sequence[Kernel]], Sequence[Estimate]]
 Fit = Callable[[Sequence[Kernel], Sequence[float]], Predict]
 Watch = Callable[[int, int, str], None]  # fits done, of how many, what is left out next
-
-
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """Of predictions against measurements. Shares are 0..1.
-
-    Attributes:
-        count: predictions judged.
-        mape: mean size of the relative errors.
-        median: of the same.
-        within_5, within_10: share of predictions off by at most 5 or 10 %.
-        spearman: rank correlation; 0 where one side has a single value.
-        coverage: share of measurements inside their interval.
-        far: share of predictions that say they are far from everything measured.
-    """
-
-    count: int
-    mape: float
-    median: float
-    within_5: float
-    within_10: float
-    spearman: float
-    coverage: float
-    far: float
-
-    @staticmethod
-    def of(predictions: Sequence[Prediction], measured_s: Sequence[float]) -> "Errors":
-        """Raises CostModelError when there is nothing to judge, or not one measurement a prediction."""
-        if not predictions or len(predictions) != len(measured_s):
-            raise CostModelError(
-                "errors need predictions and a measurement of each, "
-                f"found {len(predictions)} predictions and {len(measured_s)} measurements"
-            )
-        measured = np.array(measured_s)
-        rows = [(p.median_s, p.low_s, p.high_s, p.far) for p in predictions]
-        median, low, high, far = np.array(rows, dtype=np.float64).T
-        off = np.abs(median / measured - 1)
-        return Errors(
-            count=len(predictions),
-            mape=float(off.mean()),
-            median=float(np.median(off)),
-            within_5=float(np.mean(off <= 0.05)),
-            within_10=float(np.mean(off <= 0.1)),
-            spearman=spearman(median, measured),
-            coverage=float(np.mean((low <= measured) & (measured <= high))),
-            far=float(far.mean()),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +57,7 @@ def hold_outs(
     fit: Fit,
     *,
     splits: Sequence[str] = SPLITS,
+    resolutions: Sequence[Collection[str]] = (),
     seed: int = 0,
     most: int | None = None,
     watch: Watch = lambda done, total, text: None,
@@ -120,6 +71,7 @@ def hold_outs(
         fit: makes, from the kernels that are kept, the function that predicts the others.
         splits: ``random`` fifths, every ``resolution`` (see above), every count of ``channels``, every
             ``window`` (kernel size and dilation of what is larger than a pixel).
+        resolutions: of each kernel, those that were profiled and have it, HxW; none where nobody knows.
         seed: of the random fifths, and of the groups that are tried.
         most: groups that are tried of each split; all when None.
         watch: told before every fit, and at the end.
@@ -127,7 +79,7 @@ def hold_outs(
     draw = np.random.default_rng(seed)
     plan, possible = {}, {}
     for split in splits:
-        found = _groups(kernels, split, draw)
+        found = _groups(kernels, split, draw, resolutions)
         groups = [group for group in found if len(kernels) - len(group.rows) >= LEAST_KEPT]
         possible[split] = len(groups)
         chosen = draw.permutation(len(groups))[:most]
@@ -137,7 +89,7 @@ def hold_outs(
     judged = {}
     for split, groups in plan.items():
         rows: list[int] = []
-        predictions: list[Prediction] = []
+        predictions: list[Estimate] = []
         for group in groups:
             watch(done, total, f"left out: {split} {group.name}")
             kept = sorted(set(range(len(kernels))) - set(group.rows))
@@ -153,22 +105,8 @@ def hold_outs(
     return judged
 
 
-def spearman(first: Vector, second: Vector) -> float:
-    """Correlation of ranks, the mean rank for equals; 0 where one side has a single value."""
-    ranks = [_ranks(side) - (len(side) - 1) / 2 for side in (first, second)]
-    norm = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
-    return float(ranks[0] @ ranks[1]) / norm if norm else 0.0
-
-
-def _ranks(values: Vector) -> Vector:
-    """From 0; equals share the mean of theirs."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts + 1) / 2)[group.reshape(-1)], dtype=np.float64)
-
-
 def _judge(
-    kernels: Sequence[Kernel], seconds: Sequence[float], predictions: Sequence[Prediction]
+    kernels: Sequence[Kernel], seconds: Sequence[float], predictions: Sequence[Estimate]
 ) -> tuple[Errors, dict[str, Errors]]:
     """Errors of all, and by kind."""
     by_kind = {}
@@ -178,30 +116,33 @@ def _judge(
     return Errors.of(predictions, seconds), by_kind
 
 
-def _groups(kernels: Sequence[Kernel], split: str, draw: np.random.Generator) -> list[_Group]:
+def _groups(
+    kernels: Sequence[Kernel], split: str, draw: np.random.Generator, resolutions: Sequence[Collection[str]]
+) -> list[_Group]:
     """What is left out together; a row may be in several groups, or in none."""
     if split == "random":
         order = draw.permutation(len(kernels)).tolist()
         return [_Group(f"fifth {i + 1}", order[i::_FIFTHS]) for i in range(min(_FIFTHS, len(order)))]
     rows: dict[str, list[int]] = {}
-    for row, names in enumerate(_HARD[split](kernels)):
+    several = split == "resolution" and len(set().union(*resolutions)) > 1
+    hard = _only_ones(resolutions) if several else _HARD[split](kernels)
+    for row, names in enumerate(hard):
         for name in names:
             rows.setdefault(name, []).append(row)
     return [_Group(name, members) for name, members in sorted(rows.items())]
 
 
-def _resolutions(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
-    """The one input resolution that has a kernel; where there is but one, the size of its output.
+def _only_ones(resolutions: Sequence[Collection[str]]) -> Iterator[set[str]]:
+    """The one input resolution that has a kernel."""
+    for names in resolutions:
+        yield set(names) if len(names) == 1 else set()
 
-    Odd sides count as the even ones that they were cut from.
-    """
-    if len(frame_sizes(kernels)) > 1:
-        for frames in frames_of(kernels):
-            yield {_size(*frame) for frame in frames} if len(frames) == 1 else set()
-        return
+
+def _output_sizes(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
+    """Of a kernel's output. Odd sides count as the even ones that they were cut from."""
     for kernel in kernels:
         *_, height, width = kernel.output_shape
-        yield {_size(height + height % 2, width + width % 2)}
+        yield {f"{height + height % 2}x{width + width % 2}"}
 
 
 def _channel_counts(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
@@ -219,12 +160,8 @@ def _windows(kernels: Sequence[Kernel]) -> Iterator[set[str]]:
         yield {f"{conv.kernel}x{conv.kernel} dilated {conv.dilation}" for conv in convolutions}
 
 
-def _size(height: int, width: int) -> str:
-    return f"{height}x{width}"
-
-
 def _convolutions(kernel: Kernel) -> list[Conv2d]:
     return [node.op for node in kernel.graph.nodes if isinstance(node.op, Conv2d)]
 
 
-_HARD = {"resolution": _resolutions, "channels": _channel_counts, "window": _windows}
+_HARD = {"resolution": _output_sizes, "channels": _channel_counts, "window": _windows}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cost_models.estimate import CONFIDENCE, Estimate, Source
 from cost_models.kernel_models.features import FEATURES, Vector
 
-CONFIDENCE = 0.9
 FAR = 3.0  # doublings of size
 _STEPS = (0.5, 1.0, 2.0, FAR, math.inf)  # ends of the groups by distance
 _LEAST_IN_GROUP = 20  # smaller ones join the next
@@ -28,22 +28,6 @@ _WEIGHTS = (1.0,) * len(_SIZES) + (3.5,) * len(_PROGRAM + _RAGGED) + (0.5,) * le
 _ROWS = 1024  # at a time
 
 Groups = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a kernel is predicted to cost.
-
-    Attributes:
-        median_s: as likely too high as too low.
-        low_s, high_s: ends of the interval that holds nine kernels out of ten.
-        far: nothing like it was measured; the interval is a guess, too, and the user should be told.
-    """
-
-    median_s: float
-    low_s: float
-    high_s: float
-    far: bool
 
 
 def coordinates(table: Vector) -> Vector:
@@ -115,9 +99,12 @@ class Intervals:
                 start = end
         return Intervals(tuple(widths), max(FAR, float(apart.max())))
 
-    def predictions(self, medians_s: Vector, apart: Vector) -> list[Prediction]:
+    def estimates(self, medians_s: Vector, apart: Vector) -> list[Estimate]:
         """Medians with their intervals, for kernels that far away."""
         width = np.array(self.widths)[np.searchsorted(_STEPS, apart)]
         factor = np.exp(width * np.maximum(apart / self.reach, 1.0))
-        columns = (medians_s, medians_s / factor, medians_s * factor, apart > FAR)
-        return [Prediction(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        columns = [medians_s, medians_s / factor, medians_s * factor, apart > FAR]
+        return [
+            Estimate(median_s, low_s, high_s, Source.PREDICTED, far)
+            for median_s, low_s, high_s, far in zip(*(column.tolist() for column in columns), strict=True)
+        ]

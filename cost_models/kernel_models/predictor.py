@@ -14,34 +14,32 @@ A folder keeps a predictor: ``residual.json`` is XGBoost's own format, ``predict
 """
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import xgboost
 
 from cost_models.database.environment import differences
 from cost_models.errors import CostModelError, IncompatiblePredictor
+from cost_models.estimate import OUTSIDE, Estimate, Source
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.features import FEATURES, FEATURES_VERSION, Machine, Vector, matrix
 from cost_models.kernel_models.intervals import (
     Groups,
     Intervals,
-    Prediction,
     coordinates,
     distances,
     families,
 )
 from cost_models.kernel_models.work_model import Base
-from targets.support.files import write_whole
+from targets.support.document import DocumentWithFiles
 
-SCHEMA_VERSION = 1
 TREES, MANIFEST = "residual.json", "predictor.json"
 LEAST_KERNELS = 10
 
@@ -128,36 +126,50 @@ class Predictor:
             known=np.unique(coordinates(table), axis=0),
         )
 
-    def predict(self, kernels: Sequence[Kernel]) -> list[Prediction]:
+    def predict(self, kernels: Sequence[Kernel]) -> list[Estimate]:
         """One for each kernel; 100,000 take seconds. It is the caller who warns of those that are ``far``."""
         if not kernels:
             return []
         table = matrix(kernels, self.machine)
         medians_s = self.base.predict_s(table) * np.exp(_correction(self.trees, table))
-        return self.intervals.predictions(medians_s, distances(coordinates(table), self.known))
+        return self.intervals.estimates(medians_s, distances(coordinates(table), self.known))
+
+    def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
+        """As ``predict``; None for kernels unlike all that trees can know."""
+        known = iter(self.predict([kernel for kernel in kernels if not kernel.is_foreign]))
+        return [None if kernel.is_foreign else next(known) for kernel in kernels]
 
     def base_s(self, kernels: Sequence[Kernel]) -> list[float]:
         """Seconds by the physical base alone: for kernels unlike all that trees can know."""
         return [float(s) for s in self.base.predict_s(matrix(kernels, self.machine))]
 
+    def digest(self) -> str:
+        """Of all that it was fitted to be."""
+        told = self._document("", {TREES: self._trees_text()}).model_dump_json()
+        return hashlib.sha256(told.encode()).hexdigest()
+
     def save(self, folder: Path, *, made_by: str) -> None:
-        """Write both files. Raises CostModelError when there is no room, or the place cannot be written."""
-        trees = self.trees.save_raw("json").decode()
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            "features_version": FEATURES_VERSION,
-            "fingerprint": self.fingerprint,
-            "made_by": made_by,
-            "machine": asdict(self.machine),
-            "kernels": self.counts,
-            "errors": self.errors,
-            "base": asdict(self.base),
-            "intervals": asdict(self.intervals),
-            "known": [[round(value, 6) for value in row] for row in self.known.tolist()],
-            "sha256": {TREES: hashlib.sha256(trees.encode()).hexdigest()},
-        }
-        write_whole(folder / TREES, trees, "the predictor")
-        write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n", "the predictor")
+        """Write both files. Raises FailedWrite when there is no room, or the place cannot be written."""
+        files = {TREES: self._trees_text()}
+        self._document(made_by, files).save_with(folder, files)
+
+    def _trees_text(self) -> str:
+        return str(self.trees.save_raw("json").decode())
+
+    def _document(self, made_by: str, files: Mapping[str, str]) -> "PredictorDocument":
+        return PredictorDocument(
+            schema_version=PredictorDocument.SCHEMA,
+            features_version=FEATURES_VERSION,
+            fingerprint=dict(self.fingerprint),
+            made_by=made_by,
+            machine=self.machine,
+            kernels=dict(self.counts),
+            errors=dict(self.errors),
+            base=self.base,
+            intervals=self.intervals,
+            known=[[round(value, 6) for value in row] for row in self.known.tolist()],
+            sha256=PredictorDocument.sums(files),
+        )
 
     @staticmethod
     def load(folder: str | Path, *, fingerprint: Mapping[str, Any] | None = None) -> "Predictor":
@@ -171,50 +183,78 @@ class Predictor:
                 another environment.
         """
         folder = Path(folder)
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            content = (folder / TREES).read_bytes()
-            _check_manifest(manifest, hashlib.sha256(content).hexdigest(), folder, fingerprint)
-            trees = xgboost.Booster(model_file=bytearray(content))
-            return Predictor(
-                fingerprint=manifest["fingerprint"],
-                machine=Machine(**manifest["machine"]),
-                base=Base(**manifest["base"]),
-                trees=trees,
-                intervals=Intervals(**manifest["intervals"]),
-                counts=manifest["kernels"],
-                errors=manifest["errors"],
-                known=np.array(manifest["known"], dtype=np.float64),
-            )
-        except (OSError, ValueError, KeyError, TypeError, xgboost.core.XGBoostError):
+        told = PredictorDocument.load(folder / MANIFEST)
+        content = told.content(folder, TREES)
+        other = [] if fingerprint is None else differences(told.fingerprint, fingerprint)
+        if other:
             raise IncompatiblePredictor(
-                f"{folder}: no sound predictor there (a folder with {MANIFEST} and {TREES}); {_AGAIN}"
-            ) from None
-
-
-_AGAIN = "profile again into the same folder: it is fitted anew from what was measured"
-
-
-def _check_manifest(
-    manifest: Mapping[str, Any], trees_sum: str, folder: Path, fingerprint: Mapping[str, Any] | None
-) -> None:
-    if manifest["schema_version"] != SCHEMA_VERSION:
-        raise IncompatiblePredictor(
-            f"{folder / MANIFEST}: schema {manifest['schema_version']}, this program reads {SCHEMA_VERSION}; "
-            "update it or profile again"
+                f"{folder}: fitted in another environment: {', '.join(other)}; "
+                "use one of yours, or profile there"
+            )
+        try:
+            trees = xgboost.Booster(model_file=bytearray(content))
+        except xgboost.core.XGBoostError:
+            raise IncompatiblePredictor(f"{folder / TREES}: damaged, no trees; {told.AGAIN}") from None
+        return Predictor(
+            fingerprint=told.fingerprint,
+            machine=told.machine,
+            base=told.base,
+            trees=trees,
+            intervals=told.intervals,
+            counts=told.kernels,
+            errors=told.errors,
+            known=np.array(told.known, dtype=np.float64),
         )
-    if manifest["features_version"] != FEATURES_VERSION:
-        raise IncompatiblePredictor(
-            f"{folder / MANIFEST}: features of version {manifest['features_version']}, this program has "
-            f"version {FEATURES_VERSION}; {_AGAIN}"
-        )
-    if manifest["sha256"][TREES] != trees_sum:
-        raise IncompatiblePredictor(f"{folder / TREES}: differs from its checksum in {MANIFEST}; {_AGAIN}")
-    other = [] if fingerprint is None else differences(manifest["fingerprint"], fingerprint)
-    if other:
-        raise IncompatiblePredictor(
-            f"{folder}: fitted in another environment: {', '.join(other)}; use one of yours, or profile there"
-        )
+
+
+@dataclass(frozen=True)
+class PhysicalBase:
+    """The base of a predictor alone: for kernels unlike all that trees can know, where no prior is there."""
+
+    predictor: Predictor
+
+    def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
+        """Of foreign ones; of the others the predictor says more."""
+        foreign = [kernel for kernel in kernels if kernel.is_foreign]
+        medians_s = iter(self.predictor.base_s(foreign))
+        return [
+            Estimate.within(next(medians_s), OUTSIDE, Source.PRIOR, far=True) if kernel.is_foreign else None
+            for kernel in kernels
+        ]
+
+    def digest(self) -> str:
+        """The predictor's."""
+        return self.predictor.digest()
+
+
+class PredictorDocument(DocumentWithFiles):
+    """``predictor.json``; see ``Predictor``."""
+
+    WHAT: ClassVar[str] = "a predictor"
+    SCHEMA: ClassVar[int] = 1
+    REFUSAL = IncompatiblePredictor
+    AGAIN: ClassVar[str] = "profile again into the same folder: it is fitted anew from what was measured"
+    FILE: ClassVar[str] = MANIFEST
+
+    features_version: int
+    fingerprint: dict[str, Any]
+    machine: Machine
+    kernels: dict[str, int]
+    errors: dict[str, float]
+    base: Base
+    intervals: Intervals
+    known: list[list[float]]
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> "PredictorDocument":
+        """Also refuses features of another version: its numbers would be of other columns."""
+        told = super().parse(text, where)
+        if told.features_version != FEATURES_VERSION:
+            raise IncompatiblePredictor(
+                f"{where}: features of version {told.features_version}, this program has version "
+                f"{FEATURES_VERSION}; {cls.AGAIN}"
+            )
+        return told
 
 
 def _check(kernels: Sequence[Kernel], seconds: Sequence[float]) -> None:

@@ -127,6 +127,8 @@ def solve_non_negative(matrix: Vector, wanted: Vector, start: Vector | None = No
     """The x >= 0 with the least ``|matrix @ x - wanted|``: active sets as in Lawson and Hanson (1974).
 
     By the products of columns alone, so that rows cost nothing (Bro and de Jong, J. Chemometrics 11, 1997).
+    Not SciPy's: 1.15, the last for Python 3.10, now and then stops short of the least, and 1.17 aborts the
+    process where there is no column.
 
     Args:
         start: an x >= 0 to begin at; that of a problem much alike saves most of the work.

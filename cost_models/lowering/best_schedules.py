@@ -1,11 +1,10 @@
 """Schedules on record, for whoever compiles: the fastest one of every kernel, applied."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from cost_models.database.store import MeasurementStore
-from cost_models.errors import UnknownEnvironment
+from cost_models.database.history import History
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.lower import kernels, lower, structural_hash
 from cost_models.onnx_io.exporter import to_onnx
@@ -24,23 +23,17 @@ def kernel_module(kernel: Kernel, tvm_target: Any, dtype: str = "float32") -> An
     return found.mod
 
 
-def tuned_modules(
-    store: MeasurementStore, fingerprint: Mapping[str, Any], wanted: Sequence[Kernel], tvm_target: Any
-) -> dict[str, Any]:
+def tuned_modules(history: History, wanted: Sequence[Kernel], tvm_target: Any) -> dict[str, Any]:
     """Schedules worth deploying: structural hash of a kernel's module -> the module with its best schedule.
 
     Only kernels whose searched or transferred schedule was measured faster than the default one, in this very
     environment; in its dtype.
     """
-    try:
-        environment = store.find_environment(fingerprint)
-    except UnknownEnvironment:
-        return {}
     modules = {}
     for kernel in wanted:
-        trial_id, _ = store.fastest(environment, kernel.key).get(kernel.key, (None, None))
+        trial_id, _ = history.fastest(kernel)
         if trial_id is not None:
-            mod = kernel_module(kernel, tvm_target, str(fingerprint["dtype"]))
-            schedule = store.trials(environment, kernel.key)[trial_id].schedule
+            mod = kernel_module(kernel, tvm_target, str(history.fingerprint["dtype"]))
+            schedule = history.trials(kernel)[trial_id].schedule
             modules[structural_hash(mod)] = apply_schedule(mod, tvm_target, schedule)
     return modules

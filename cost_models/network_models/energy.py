@@ -5,21 +5,23 @@ is taken to draw their power for as long as it takes: ``busy_w * latency``. Sing
 their own here: they last microseconds, and sensors tick every 1 to 20 ms.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from cost_models.database.environment import differences
 from cost_models.errors import CostModelError, InvalidMeasurement
 from targets.sensors.power import PowerSensor
-from targets.support.files import write_whole
+from targets.support.document import Document
 
 FILE = "energy.json"
-SCHEMA_VERSION = 1
+
+_Watts = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class EnergyReading:
 
     sensor: str
     idle_w: float
-    busy_w: float
+    busy_w: _Watts
     latency_s: float
 
     @property
@@ -101,19 +103,33 @@ class StoredReading:
     reading: EnergyReading
 
 
+class EnergyReadings(Document):
+    """``energy.json``: all readings of a target, the oldest first."""
+
+    WHAT: ClassVar[str] = "a list of energy readings"
+    SCHEMA: ClassVar[int] = 1
+    REFUSAL = CostModelError
+    AGAIN: ClassVar[str] = (
+        "move it away and measure again: squeezenas-tvm run BUNDLE IMAGE --out DIR --energy"
+    )
+
+    readings: list[StoredReading]
+
+
 def add_reading(folder: Path, new: StoredReading) -> Path:
     """Append to ``energy.json`` in a target's folder; returns its path.
 
     Raises:
-        CostModelError: what is there is damaged, or the place cannot be written.
+        CostModelError: what is there is damaged.
+        FailedWrite: the place cannot be written.
     """
-    stored = [asdict(one) for one in (*read_energy(folder), new)]
     path = folder / FILE
-    write_whole(
-        path,
-        json.dumps({"schema_version": SCHEMA_VERSION, "readings": stored}, indent=1) + "\n",
-        "the energy readings",
+    document = EnergyReadings(
+        schema_version=EnergyReadings.SCHEMA,
+        made_by="squeezenas_tvm run --energy",
+        readings=[*read_energy(folder), new],
     )
+    document.save(path)
     return path
 
 
@@ -124,23 +140,7 @@ def read_energy(folder: Path) -> list[StoredReading]:
         CostModelError: damaged, or of another schema.
     """
     path = folder / FILE
-    if not path.exists():
-        return []
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema_version"] != SCHEMA_VERSION:
-            raise ValueError
-        entries = [one | {"reading": EnergyReading(**one["reading"])} for one in document["readings"]]
-        found = [StoredReading(**one) for one in entries]
-        sound = all(math.isfinite(one.reading.busy_w) and one.reading.busy_w > 0 for one in found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise CostModelError(
-            f"{path}: not energy readings of schema {SCHEMA_VERSION}, or damaged; "
-            "move it away and measure again: squeezenas-tvm run BUNDLE IMAGE --out DIR --energy"
-        )
-    return found
+    return EnergyReadings.load(path).readings if path.exists() else []
 
 
 def usual_power_w(folder: Path, fingerprint: Mapping[str, Any] | None) -> float | None:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.errors import CostModelError
+from cost_models.estimate import CONFIDENCE, Estimate, Source
 from cost_models.ir.kernel_graph import KernelGraph
-from cost_models.kernel_models.hold_outs import Errors
-from cost_models.kernel_models.intervals import CONFIDENCE, Prediction
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.roofline import solve_non_negative
 from cost_models.network_models.network_model import NetworkModel, cold_bytes
 
@@ -183,4 +183,5 @@ def _width(sizes: Vector) -> float:
 def _errors(told_s: Vector, seconds: Vector, widths: Vector) -> Errors:
     """Each within the interval that the others gave."""
     rows = np.column_stack([told_s, told_s * np.exp(-widths), told_s * np.exp(widths)]).tolist()
-    return Errors.of([Prediction(s, low_s, high_s, far=False) for s, low_s, high_s in rows], seconds.tolist())
+    told = [Estimate(s, low_s, high_s, Source.PREDICTED) for s, low_s, high_s in rows]
+    return Errors.of(told, seconds.tolist())

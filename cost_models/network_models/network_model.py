@@ -10,14 +10,12 @@ branches overlap: then ``(1 - overlap)`` of the sum and ``overlap`` of its criti
 that the end waits for longest. ``network_fit`` finds the numbers; without networks, the sum is all there is.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +26,10 @@ from cost_models.errors import IncompatibleNetworkModel, InvalidMeasurement
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import BYTES_PER_ELEMENT
 from cost_models.ir.kernel_graph import KernelGraph
-from cost_models.kernel_models.hold_outs import Errors
-from targets.support.files import write_whole
+from cost_models.kernel_models.accuracy import Errors
+from targets.support.document import DocumentWithFiles
 
-SCHEMA_VERSION = 1
 MODEL, NETWORKS = "network.json", "networks.csv"
-_AGAIN = (
-    "profile again into the same folder with --networks: what was measured is kept there and not repeated"
-)
-
 Vector = npt.NDArray[np.float64]
 
 
@@ -126,13 +119,16 @@ class NetworkModel:
         Args:
             networks: that it was calibrated on.
 
-        Raises CostModelError when there is no room, or the place cannot be written.
+        Raises FailedWrite when there is no room, or the place cannot be written.
         """
-        text = networks_to_csv(networks)
-        sums = {NETWORKS: hashlib.sha256(text.encode()).hexdigest()}
-        document = {"schema_version": SCHEMA_VERSION, "made_by": made_by, **asdict(self), "sha256": sums}
-        write_whole(folder / NETWORKS, text, "the networks timed whole")
-        write_whole(folder / MODEL, json.dumps(document, indent=2) + "\n", "the calibration of networks")
+        files = {NETWORKS: networks_to_csv(networks)}
+        document = NetworkModelDocument(
+            schema_version=NetworkModelDocument.SCHEMA,
+            made_by=made_by,
+            sha256=NetworkModelDocument.sums(files),
+            **{name.name: getattr(self, name.name) for name in fields(self)},
+        )
+        document.save_with(folder, files)
 
     @staticmethod
     def load(folder: Path, *, fingerprint: Mapping[str, Any]) -> "NetworkModel":
@@ -145,33 +141,14 @@ class NetworkModel:
             IncompatibleNetworkModel: not one, damaged, another schema, or of another environment.
         """
         path = folder / MODEL
-        try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            version = document.pop("schema_version")
-            if version != SCHEMA_VERSION:
-                raise IncompatibleNetworkModel(
-                    f"{path}: schema {version!r}, this program reads {SCHEMA_VERSION}; "
-                    "update it or profile again"
-                )
-            if document.pop("sha256")[NETWORKS] != hashlib.sha256(_read(folder)).hexdigest():
-                raise IncompatibleNetworkModel(
-                    f"{folder / NETWORKS}: differs from its checksum in {MODEL}; {_AGAIN}"
-                )
-            del document["made_by"]
-            document |= {name: Errors(**document[name]) for name in ("errors", "plain_errors")}
-            document |= {name: tuple(document[name]) for name in ("range_s", "left_out")}
-            model = NetworkModel(**document)
-            sound = model._is_sound()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            sound = False
-        if not sound:
-            raise IncompatibleNetworkModel(
-                f"{folder}: no sound calibration of networks there (a folder with {MODEL} and {NETWORKS}); "
-                f"{_AGAIN}"
-            )
+        told = NetworkModelDocument.load(path)
+        told.content(folder, NETWORKS)
+        model = NetworkModel(**{name.name: getattr(told, name.name) for name in fields(NetworkModel)})
+        if not model._is_sound():
+            raise IncompatibleNetworkModel(f"{path}: numbers below 0, or no range; {told.AGAIN}")
         if other := differences(model.fingerprint, fingerprint):
             raise IncompatibleNetworkModel(
-                f"{path}: calibrated in another environment: {', '.join(other)}; {_AGAIN}"
+                f"{path}: calibrated in another environment: {', '.join(other)}; {told.AGAIN}"
             )
         return model
 
@@ -181,6 +158,31 @@ class NetworkModel:
         return sound and 0 <= self.overlap <= 1 and 0 < self.range_s[0] <= self.range_s[1] < math.inf
 
 
+class NetworkModelDocument(DocumentWithFiles):
+    """``network.json``: the fields of ``NetworkModel``."""
+
+    WHAT: ClassVar[str] = "a calibration of networks"
+    SCHEMA: ClassVar[int] = 1
+    REFUSAL = IncompatibleNetworkModel
+    AGAIN: ClassVar[str] = (
+        "profile again into the same folder with --networks: what was measured is kept there and not repeated"
+    )
+    FILE: ClassVar[str] = MODEL
+
+    fingerprint: dict[str, Any]
+    scale: dict[str, float]
+    gap_s: float
+    cold_s_per_byte: float
+    overhead_s: float
+    overlap: float
+    width: float
+    range_s: tuple[float, float]
+    origin: str
+    errors: Errors
+    plain_errors: Errors
+    left_out: tuple[float, ...]
+
+
 def load_networks(folder: Path) -> list[WholeNetwork]:
     """The networks that the calibration in ``folder`` was made from.
 
@@ -188,15 +190,11 @@ def load_networks(folder: Path) -> list[WholeNetwork]:
         IncompatibleNetworkModel: none there, or not a table of them.
     """
     try:
-        return networks_from_csv(_read(folder).decode())
+        return networks_from_csv((folder / NETWORKS).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, AttributeError, InvalidMeasurement):
         raise IncompatibleNetworkModel(
-            f"{folder / NETWORKS}: no table of measured networks; {_AGAIN}"
+            f"{folder / NETWORKS}: no table of measured networks; {NetworkModelDocument.AGAIN}"
         ) from None
-
-
-def _read(folder: Path) -> bytes:
-    return (folder / NETWORKS).read_bytes()
 
 
 def cold_bytes(kernel: Kernel) -> float:

@@ -23,6 +23,7 @@ from cost_models.ir.ops import (
     Concat,
     Conv2d,
     Expand,
+    Foreign,
     GlobalAvgPool,
     Mul,
     Normalize,
@@ -56,16 +57,17 @@ def to_onnx(
         dtype: ``float32`` or ``float16``: of weights and of all values that a graph has as float32. Frames
             and class indices stay what they are; a frame is normalised in float32 whatever the type.
 
-    Raises InvalidGraph when shapes or weights do not fit the graph, or ``dtype`` is or holds no such numbers.
+    Raises InvalidGraph when shapes or weights do not fit the graph, an operation cannot be written, or
+    ``dtype`` is or holds no such numbers.
     """
     if dtype not in DTYPES:
         raise InvalidGraph(f"{name}: dtype is {dtype!r}, networks are written in {' or '.join(DTYPES)}")
     arrays = fold_weights(graph, random_weights(graph) if weights is None else weights)
     folded = fold_batch_norm(graph).pinned(inputs)
     shapes = folded.shapes(inputs)
-    writer = _Writer(shapes, arrays, np.dtype(dtype))
+    writer = Writer(shapes, arrays, np.dtype(dtype))
     for node in folded.nodes:
-        _WRITERS[type(node.op)](writer, node)
+        _writer_of(node)(writer, node)
     model = helper.make_model(
         helper.make_graph(
             writer.nodes,
@@ -82,23 +84,48 @@ def to_onnx(
     return model
 
 
+def _writer_of(node: Node) -> "Write":
+    if isinstance(node.op, Foreign):
+        raise InvalidGraph(
+            f"{node.name}: {node.op.operation} is of somebody else's network; what it costs can be told, "
+            "but it can be neither written nor run"
+        )
+    if type(node.op) not in WRITERS:
+        raise InvalidGraph(
+            f"{node.name}: {type(node.op).__name__} cannot be written as ONNX; give it a function in "
+            "WRITERS of cost_models/onnx_io/exporter.py (CONTRIBUTING.md, Add an operation)"
+        )
+    return WRITERS[type(node.op)]
+
+
 @dataclass
-class _Writer:
+class Writer:
+    """An ONNX model in the making.
+
+    Attributes:
+        shapes: of every value of the graph.
+        arrays: weights of the graph, batch normalisation folded, by ``node.tensor``.
+        dtype: of what the graph calls float32.
+    """
+
     shapes: Mapping[str, Shape]
     arrays: Weights
-    dtype: np.dtype[Any]  # of what the graph calls float32
+    dtype: np.dtype[Any]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
     def emit(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add a node; returns the name of its output."""
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
     def constant(self, name: str, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        """Add values; returns ``name``."""
         self.initializers.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
         return name
 
     def weight(self, name: str) -> str:
+        """Add a tensor of the graph in the model's type; returns ``name``."""
         values = self.arrays[name]
         largest, limit = float(np.abs(values).max()), float(np.finfo(self.dtype).max)
         if largest > limit:
@@ -114,7 +141,10 @@ class _Writer:
         return helper.make_tensor_value_info(name, dtype, self.shapes[name])
 
 
-def _conv(writer: _Writer, node: Node) -> None:
+Write = Callable[[Writer, Node], None]  # adds what one node of a graph is in ONNX
+
+
+def _conv(writer: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, Conv2d)
     names = [writer.weight(f"{node.name}.{key}") for key in op.parameters()]
@@ -130,7 +160,7 @@ def _conv(writer: _Writer, node: Node) -> None:
     )
 
 
-def _activation(writer: _Writer, node: Node) -> None:
+def _activation(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, Activation)
     kinds = {"relu": "Relu", "sigmoid": "Sigmoid", "hswish": "HardSwish", "hsigmoid": "HardSigmoid"}
     kind = kinds[node.op.kind]
@@ -138,13 +168,13 @@ def _activation(writer: _Writer, node: Node) -> None:
     writer.emit(kind, node.inputs, node.name, **extra)
 
 
-def _avg_pool(writer: _Writer, node: Node) -> None:
+def _avg_pool(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, AvgPool2d)
     kernel, stride = node.op.window(*writer.shapes[node.inputs[0]][2:])
     writer.emit("AveragePool", node.inputs, node.name, kernel_shape=kernel, strides=stride)
 
 
-def _resize(writer: _Writer, node: Node) -> None:
+def _resize(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, Resize)
     sizes = writer.constant(f"{node.name}.size", writer.shapes[node.name], np.int64)
     mode = "align_corners" if node.op.align_corners else "half_pixel"
@@ -157,12 +187,12 @@ def _resize(writer: _Writer, node: Node) -> None:
     )
 
 
-def _expand(writer: _Writer, node: Node) -> None:
+def _expand(writer: Writer, node: Node) -> None:
     shape = writer.constant(f"{node.name}.shape", writer.shapes[node.name], np.int64)
     writer.emit("Expand", [node.inputs[0], shape], node.name)
 
 
-def _shift(writer: _Writer, node: Node) -> None:
+def _shift(writer: Writer, node: Node) -> None:
     height, width = writer.shapes[node.inputs[0]][2:]
     one = writer.constant(f"{node.name}.one", [1, 1], np.int64)
     end = writer.constant(f"{node.name}.end", [height, width], np.int64)
@@ -175,7 +205,7 @@ def _shift(writer: _Writer, node: Node) -> None:
         writer.emit("Pad", [sliced, pads], node.name, mode="constant")
 
 
-def _normalize(writer: _Writer, node: Node) -> None:
+def _normalize(writer: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, Normalize)
     planar = writer.emit("Transpose", node.inputs, f"{node.name}.planar", perm=[0, 3, 1, 2])
@@ -192,14 +222,14 @@ def _normalize(writer: _Writer, node: Node) -> None:
         writer.emit("Cast", [scaled], node.name, to=to)
 
 
-def _plain(kind: str, **attributes: Any) -> Callable[[_Writer, Node], None]:
-    def write(writer: _Writer, node: Node) -> None:
+def _plain(kind: str, **attributes: Any) -> Write:
+    def write(writer: Writer, node: Node) -> None:
         writer.emit(kind, node.inputs, node.name, **attributes)
 
     return write
 
 
-_WRITERS: Mapping[type[Op], Callable[[_Writer, Node], None]] = {
+WRITERS: Mapping[type[Op], Write] = {
     Conv2d: _conv,
     Activation: _activation,
     Add: _plain("Add"),

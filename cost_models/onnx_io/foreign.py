@@ -7,7 +7,8 @@ import numpy as np
 from onnx import NodeProto
 
 from cost_models.errors import InvalidGraph
-from cost_models.ir.ops import Foreign, Fusion, Shape, WorkKind, as_map
+from cost_models.ir.op import Pattern, Shape, WorkKind, as_map
+from cost_models.ir.ops import Foreign
 from cost_models.onnx_io.reader import Steps, attributes
 
 _ELEMENTWISE = (
@@ -29,18 +30,18 @@ _ELEMENTWISE = (
     *("Abs", "Neg", "Sign", "Exp", "Log", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round", "Sin", "Cos"),
     *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "IsNaN", "IsInf"),
 )
-_MOVING = (
+_INJECTIVE = (
     *("Concat", "Split", "Slice", "Pad", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"),
     *("Tile", "Gather", "GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "Resize", "Upsample"),
 )
-_ALONE = (
+_REDUCTIONS = (
     *("GlobalMaxPool", "GlobalLpPool", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceProd", "ReduceL1"),
     *("ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare", "TopK", "CumSum"),
 )
-_FUSION: Mapping[str, Fusion] = {
+_PATTERNS: Mapping[str, Pattern] = {
     **dict.fromkeys(_ELEMENTWISE, "elementwise"),
-    **dict.fromkeys(_MOVING, "moving"),
-    **dict.fromkeys(_ALONE, "alone"),
+    **dict.fromkeys(_INJECTIVE, "injective"),
+    **dict.fromkeys(_REDUCTIONS, "comm_reduce"),
 }  # as TVM fuses them; all others take in what is elementwise after them
 
 
@@ -53,15 +54,15 @@ def foreign(found: Steps, node: NodeProto, index: int, shape: Shape) -> Foreign:
         InvalidGraph: a convolution whose weights do not fit its input.
     """
     kind = node.op_type
-    fusion = _FUSION.get(kind, "anchor")
-    if index or fusion == "moving":  # which has no weights: what looks like them are scales
-        return Foreign(kind, shape, fusion=fusion)
+    pattern = _PATTERNS.get(kind, "out_elementwise_fusable")
+    if index or pattern == "injective":  # which has no weights: what looks like them are scales
+        return Foreign(kind, shape, fusion=pattern)
     given = (found.constants[key] for key in node.input if key in found.constants)
     weights = sum(v.size for v in given if v.ndim and np.issubdtype(v.dtype, np.floating))
     if kind not in _WORK:
-        return Foreign(kind, shape, 0, weights, fusion=fusion)
+        return Foreign(kind, shape, 0, weights, fusion=pattern)
     work, work_kind, label = _WORK[kind](found, node)
-    return Foreign(label, shape, work, weights, work_kind, fusion)
+    return Foreign(label, shape, work, weights, work_kind, pattern)
 
 
 def activation(found: Steps, node: NodeProto) -> tuple[Foreign, str] | None:

@@ -13,7 +13,8 @@ from onnx import NodeProto
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.graph import Graph, GraphBuilder, Node
-from cost_models.ir.ops import BatchNorm2d, Conv2d, Op, Shape, as_map
+from cost_models.ir.op import Op, Shape, as_map
+from cost_models.ir.ops import BatchNorm2d, Conv2d
 from cost_models.onnx_io.foreign import foreign
 from cost_models.onnx_io.ops import EXACT, Exact
 from cost_models.onnx_io.reader import Steps, first_side, load, steps

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cost_models.database.history import History
 from cost_models.database.network_records import About, WholeNetwork
 from cost_models.database.records import BlockTiming
-from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.errors import LoweringError
 from cost_models.ir.fusion import Kernel, split_into_kernels
@@ -23,10 +23,10 @@ from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from cost_models.lowering.best_schedules import tuned_modules
 from cost_models.profiling.blocks import describe
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.context import MeasureContext
 from cost_models.runner.module_runner import build_block, time_block
+from cost_models.runner.outcome import checked, outcome, remove
 from cost_models.runner.runner import RunResult, RunSettings
-from cost_models.tuning.scheduler import checked, outcome, remove
 from targets import CompileError
 from targets.support.text import brief
 
@@ -54,7 +54,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Due:
     """A network that lacks some rounds."""
 
     key: str
@@ -66,47 +66,46 @@ class _Job:
         return BlockTiming(block=self.key, cache="warm", sum_s=self.sum_s, **outcome)
 
 
-def time_networks(profiler: Profiler, table: LatencyTable, networks: Sequence[Network]) -> None:
+def time_networks(context: MeasureContext, table: LatencyTable, networks: Sequence[Network]) -> None:
     """Bring networks to ``ROUNDS`` timings each, with the schedules that ``table`` counts, and store them.
 
     What is on record is not done again, unless the sum of its kernels has changed since. A network that
     cannot be built or run is stored as failed; the others go on.
 
-    Args:
-        profiler: entered. Call this through its ``apart``.
+    Call this through the context's ``apart``.
 
     Raises:
         MissingEntry: a kernel of a network is not in ``table``.
         NoBoardLeft, StoreError, Stopped: all that was measured before is stored.
     """
-    jobs = _missing(profiler, table, networks)
-    built: dict[Path, _Job] = {}
+    jobs = _missing(context, table, networks)
+    built: dict[Path, _Due] = {}
     try:
-        _build_all(profiler, jobs, built)
+        _build_all(context, jobs, built)
         failed: set[str] = set()
         for index in range(ROUNDS):
-            profiler.status.phase = f"timing networks, round {index + 1} of {ROUNDS}"
+            context.status.phase = f"timing networks, round {index + 1} of {ROUNDS}"
             left = {path: job for path, job in built.items() if job.missing > index and job.key not in failed}
-            failed |= _time_round(profiler, left)
+            failed |= _time_round(context, left)
     finally:
         for path in built:
             remove(path)
 
 
-def whole_networks(store: MeasurementStore, environment: str, table: LatencyTable) -> list[WholeNetwork]:
+def whole_networks(history: History, table: LatencyTable) -> list[WholeNetwork]:
     """Those on record whose kernels still add up to what they did, each with its latest rounds.
 
     Args:
-        environment: digest under which they were stored.
-        table: of the same store.
+        table: of the same history.
     """
-    timings = store.block_timings(environment).values()
+    store = history.store
+    timings = store.block_timings(history.environment).values()
     found = []
     for key, description in store.blocks().items():
         rows = [table.rows.get(kernel) for kernel in description["kernels"]]
         if "network" not in description or None in rows:
             continue
-        sum_s = sum(row.latency.median_s for row in rows if row)
+        sum_s = sum(row.median_s for row in rows if row)
         rounds = [timing.samples_s for timing in _good(timings, key, sum_s)]
         if rounds:
             about = About.from_description(description["network"])
@@ -124,47 +123,47 @@ def _good(timings: Iterable[BlockTiming], key: str, sum_s: float) -> list[BlockT
     ]
 
 
-def _missing(profiler: Profiler, table: LatencyTable, networks: Sequence[Network]) -> list[_Job]:
-    known = profiler.store.block_timings(profiler.environment).values()
+def _missing(context: MeasureContext, table: LatencyTable, networks: Sequence[Network]) -> list[_Due]:
+    known = context.history.store.block_timings(context.history.environment).values()
     jobs = []
     for network in networks:
         name = f"network of {network.about.space}"
         more = {"network": network.about.description}
-        key = describe(profiler, name, network.inputs, network.kernels, more)
-        sum_s = sum(table.kernel(kernel).median_s for kernel in network.kernels)
+        key = describe(context.history.store, name, network.inputs, network.kernels, more)
+        sum_s = sum(table.statistics(kernel).median_s for kernel in network.kernels)
         missing = ROUNDS - len(_good(known, key, sum_s))
         if missing > 0:
-            jobs.append(_Job(key, network, sum_s, missing))
+            jobs.append(_Due(key, network, sum_s, missing))
     return jobs
 
 
-def _build_all(profiler: Profiler, jobs: Sequence[_Job], built: dict[Path, _Job]) -> None:
+def _build_all(context: MeasureContext, jobs: Sequence[_Due], built: dict[Path, _Due]) -> None:
     """Add those that could be built to ``built``; the others are stored as failed."""
     cut = [split_into_kernels(job.network.graph, job.network.inputs) for job in jobs]
     kernels = list(dict.fromkeys(kernel for kernels in cut for kernel in kernels))
-    tuned = tuned_modules(profiler.store, profiler.fingerprint, kernels, profiler.tvm_target)
+    tuned = tuned_modules(context.history, kernels, context.tvm_target)
     for index, job in enumerate(jobs):
-        profiler.check()
-        profiler.status.phase = f"building network {index + 1} of {len(jobs)}"
-        path, graph, inputs = profiler.pool.new_path(".so"), job.network.graph, job.network.inputs
-        tvm_target, tools, dtype = profiler.tvm_target, profiler.tools, profiler.dtype
+        context.check()
+        context.status.phase = f"building network {index + 1} of {len(jobs)}"
+        path, graph, inputs = context.pool.new_path(".so"), job.network.graph, job.network.inputs
+        tvm_target, tools, dtype = context.tvm_target, context.tools, context.dtype
         try:
             build_block(graph, inputs, tvm_target, tuned, path, tools=tools, dtype=dtype)
         except (LoweringError, CompileError) as error:
             remove(path)
-            _keep(profiler, job.timing(error=brief(error)))
+            _keep(context, job.timing(error=brief(error)))
         else:
             built[path] = job
 
 
-def _time_round(profiler: Profiler, built: Mapping[Path, _Job]) -> set[str]:
+def _time_round(context: MeasureContext, built: Mapping[Path, _Due]) -> set[str]:
     """Time each once and store it as it comes; returns the keys of those that failed."""
-    settings = RunSettings.of(profiler.target.measure)
+    settings = RunSettings.of(context.target.measure)
     failed: set[str] = set()
     ended: Exception | None = None
-    with profiler.timer.quiet():
+    with context.quiet():
         pending = {
-            profiler.fleet.submit(partial(_timed, path, job, settings), timeout_s=settings.timeout_s): job
+            context.fleet.submit(partial(_timed, path, job, settings), timeout_s=settings.timeout_s): job
             for path, job in built.items()
         }
         while pending:
@@ -176,21 +175,21 @@ def _time_round(profiler: Profiler, built: Mapping[Path, _Job]) -> set[str]:
                     ended = reason
                     continue
                 samples_s = result.samples_s if result else ()
-                _keep(profiler, job.timing(samples_s=samples_s, error=error, board=board))
+                _keep(context, job.timing(samples_s=samples_s, error=error, board=board))
                 failed |= {job.key} if error else set()
-            profiler.check()
+            context.check()
     if ended is not None:
         raise ended
     return failed
 
 
-def _timed(path: Path, job: _Job, settings: RunSettings, session: Any) -> RunResult:
+def _timed(path: Path, job: _Due, settings: RunSettings, session: Any) -> RunResult:
     shapes, graph = job.network.inputs, job.network.graph
     dtype = graph.dtype(next(iter(shapes)))
     return checked(time_block(session, path, shapes, settings, dtype=dtype))
 
 
-def _keep(profiler: Profiler, timing: BlockTiming) -> None:
-    profiler.store.add_block_timing(profiler.environment, timing)
+def _keep(context: MeasureContext, timing: BlockTiming) -> None:
+    context.history.store.add_block_timing(context.history.environment, timing)
     if timing.error is not None:
         _log.warning("%s: %s", timing.block, timing.error)

@@ -1,5 +1,7 @@
 """Where a run of the profiler stands, and what each kernel cost: for displays and reports. No TVM."""
 
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cost_models.database.records import Trial
@@ -58,3 +60,16 @@ class Status:
     trials: int = 0
     planned: int = 0
     work: dict[Kernel, Work] = field(default_factory=dict)
+    _counting: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def begin(self, kernels: Iterable[Kernel]) -> None:
+        """Count anew, for these kernels."""
+        self.work = {kernel: Work() for kernel in kernels}
+        self.phase, self.total = "starting", len(self.work)
+        self.done = self.timed = self.timings = self.trials = self.planned = 0
+
+    def count(self, kernel: Kernel, trial: Trial) -> None:
+        """Add one trial; from any thread."""
+        with self._counting:
+            self.trials += 1
+            self.work[kernel].count(trial)

@@ -1,4 +1,4 @@
-"""Blocks timed as one module, with warm and with cold caches: how far the times of single kernels add up.
+"""Builds and times blocks as one module, with warm and with cold caches.
 
 A kernel timed alone finds its data and weights where its last run left them. Inside a network they were moved
 out by everything that ran since. A block whose caches are overwritten before every run is the upper bound of
@@ -6,19 +6,16 @@ that, the same block run after run the lower one.
 """
 
 import math
-import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cost_models.database.records import BlockTiming
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from cost_models.lowering.lower import Compiled, compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
-from cost_models.runner.runner import RunResult, RunSettings, Session, uploaded
+from cost_models.runner.runner import DeviceSession, RunResult, RunSettings, uploaded
 from cost_models.tvm_import import relax, tvm
 from targets.support.text import brief
 from targets.toolchain.tools import Tools
@@ -47,9 +44,9 @@ def build_block(
     Args:
         graph: a block, a single kernel, or several blocks in a row.
         inputs: shape of every input.
-        tuned_mods: as for ``lowering.compile_lowered``.
+        tuned_mods: as for `compile_lowered`.
         path: of the shared object.
-        tools: as for ``lowering.export``.
+        tools: as for `export`.
         dtype: as for ``to_onnx``.
 
     Returns:
@@ -80,7 +77,7 @@ def _with_flushed(lowered: Any) -> Any:
 
 
 def time_block(
-    session: Session,
+    session: DeviceSession,
     path: Path,
     input_shapes: Mapping[str, Shape],
     settings: RunSettings,
@@ -124,7 +121,7 @@ def time_block(
 
 
 def _samples(
-    session: Session, library: Any, inputs: Sequence[Any], settings: RunSettings, cache: Cache
+    session: DeviceSession, library: Any, inputs: Sequence[Any], settings: RunSettings, cache: Cache
 ) -> tuple[float, ...]:
     """Both ways call the same function, so that they differ in the caches alone."""
     machine = relax.VirtualMachine(library, session.device)
@@ -145,101 +142,3 @@ def _samples(
         **how,
     )
     return tuple(evaluator(memory).results)
-
-
-@dataclass(frozen=True, slots=True)
-class WholeBlock:
-    """A block timed whole, beside the sum of its kernels timed one by one with warm caches.
-
-    Attributes:
-        warm, cold: with ``sum_s`` and without error; None where there is no such timing.
-    """
-
-    block: str
-    warm: BlockTiming | None
-    cold: BlockTiming | None
-
-    @property
-    def sum_s(self) -> float:
-        """Of the warm timing where there is one."""
-        return next(timing.sum_s for timing in (self.warm, self.cold) if timing and timing.sum_s)
-
-    def ratio(self, cache: Cache) -> float | None:
-        """Whole block over the sum of its kernels at that time; above 1 the sum promises too little."""
-        timing = self.warm if cache == "warm" else self.cold
-        return timing.median_s / timing.sum_s if timing and timing.sum_s else None
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """Whole over sum, of ``count`` blocks: median and range."""
-
-    median: float
-    low: float
-    high: float
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f}, {self.count} blocks)"
-
-
-@dataclass(frozen=True, slots=True)
-class Additivity:
-    """How far the times of single kernels add up to those of whole blocks; the smallest block first."""
-
-    blocks: tuple[WholeBlock, ...]
-
-    @classmethod
-    def of(cls, timings: Iterable[BlockTiming]) -> "Additivity":
-        """From timings, oldest first: the newest good one of a block and a cache counts.
-
-        Failed ones, and those without the sum of the kernels, are left out.
-        """
-        newest = {(t.block, t.cache): t for t in timings if t.sum_s is not None and t.error is None}
-        names = dict.fromkeys(block for block, _ in newest)
-        blocks = [WholeBlock(name, newest.get((name, "warm")), newest.get((name, "cold"))) for name in names]
-        return cls(tuple(sorted(blocks, key=lambda block: block.sum_s)))
-
-    def ratio(self, cache: Cache) -> Ratio | None:
-        """Over all blocks that have it; None where none has."""
-        found = [ratio for block in self.blocks if (ratio := block.ratio(cache)) is not None]
-        return Ratio(statistics.median(found), min(found), max(found), len(found)) if found else None
-
-    def text(self) -> str:
-        """For people: what the ratios are and mean, then one line a block. Empty without blocks."""
-        if not self.blocks:
-            return ""
-        summary = [f"{cache} caches {ratio}" for cache in CACHES if (ratio := self.ratio(cache))]
-        width = max(len("block"), *(len(block.block) for block in self.blocks))
-        lines = [
-            f"Whole blocks over the sum of their kernels: {'; '.join(summary)}.",
-            "Warm: the block run after run; cold: caches overwritten before every run.",
-            "Inside a network a block is between the two.",
-            f"{'block':<{width}}  {'sum ms':>8}  {'warm':>5}  {'cold':>5}",
-        ]
-        for block in self.blocks:
-            warm, cold = (_two_digits(block.ratio(cache)) for cache in CACHES)
-            lines.append(f"{block.block:<{width}}  {block.sum_s * 1e3:8.3f}  {warm:>5}  {cold:>5}")
-        return "\n".join(lines)
-
-    def document(self) -> dict[str, Any]:
-        """For machines: latencies in ms, ratios as they are; null where there is none."""
-        ratios = {cache: self.ratio(cache) for cache in CACHES}
-        return {
-            "ratios": {cache: asdict(ratio) if ratio else None for cache, ratio in ratios.items()},
-            "blocks": [
-                {
-                    "block": block.block,
-                    "sum_ms": block.sum_s * 1e3,
-                    "warm_ms": block.warm.median_s * 1e3 if block.warm else None,
-                    "cold_ms": block.cold.median_s * 1e3 if block.cold else None,
-                    "warm_ratio": block.ratio("warm"),
-                    "cold_ratio": block.ratio("cold"),
-                }
-                for block in self.blocks
-            ],
-        }
-
-
-def _two_digits(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2f}"

@@ -14,7 +14,14 @@ from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Conv2d
 from cost_models.lowering.lower import kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
-from cost_models.runner.runner import RunSettings, Session, arguments_of, make_arguments, sample, uploaded
+from cost_models.runner.runner import (
+    DeviceSession,
+    RunSettings,
+    arguments_of,
+    make_arguments,
+    sample,
+    uploaded,
+)
 from cost_models.schedules.default import schedule_default
 from targets.support.interrupts import HeldInterrupts
 
@@ -28,7 +35,7 @@ class Reference:
 
     Attributes:
         path: its shared object; gone with the pool that built it.
-        args_info: as ``running.arguments_of`` gives it.
+        args_info: as ``runner.arguments_of`` gives it.
     """
 
     path: Path
@@ -56,7 +63,7 @@ class Reference:
         path = built.path.rename(built.path.with_name("reference.so"))
         return cls(path, tuple(arguments_of(scheduled)))
 
-    def burst(self, session: Session) -> tuple[float, ...]:
+    def burst(self, session: DeviceSession) -> tuple[float, ...]:
         """Three samples, seconds a run. The first call in a session uploads the kernel; it stays loaded."""
         if "reference" not in session.scratch:
             with uploaded(session, self.path) as module:
@@ -64,7 +71,7 @@ class Reference:
         module, arguments = session.scratch["reference"]
         return sample(module, session.device, arguments, _SETTINGS)
 
-    def probe(self, session: Session) -> float:
+    def probe(self, session: DeviceSession) -> float:
         """Seconds a run on the device at its least disturbed: the fastest sample of a few bursts."""
         return min(min(self.burst(session)) for _ in range(_PROBES))
 

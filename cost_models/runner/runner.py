@@ -27,7 +27,7 @@ _FINEST_S = 1e-3  # TVM takes the least duration of a sample in whole millisecon
 _SLOW = 1.25  # on a quiet machine the reference scatters by up to 10 %: this is another state of the machine
 
 
-class Session(Protocol):
+class DeviceSession(Protocol):
     """An open connection to a device: TVM's ``RPCSession``, the device that runs kernels, and room.
 
     ``scratch`` holds what work wants to find again in the same session; it is emptied with the session.
@@ -137,7 +137,7 @@ def arguments_of(mod: Any) -> list[Any]:
     return list(ms.arg_info.ArgInfo.from_entry_func(mod, remove_preproc=True))
 
 
-def make_arguments(session: Session, args_info: Sequence[Any]) -> list[Any]:
+def make_arguments(session: DeviceSession, args_info: Sequence[Any]) -> list[Any]:
     """Tensors on the device, filled there with random numbers of ordinary size (denormals would be slow)."""
     fill = session.remote.get_function("tvm.contrib.random.random_fill_for_measure")
     arguments = []
@@ -149,7 +149,7 @@ def make_arguments(session: Session, args_info: Sequence[Any]) -> list[Any]:
 
 
 def run_kernel(
-    session: Session,
+    session: DeviceSession,
     path: Path,
     args_info: Sequence[Any],
     settings: RunSettings,
@@ -178,12 +178,12 @@ def run_kernel(
 
 
 def time_carefully(
-    session: Session,
+    session: DeviceSession,
     path: Path,
     args_info: Sequence[Any],
     settings: RunSettings,
     care: Care,
-    reference: Callable[[Session], tuple[float, ...]] | None = None,
+    reference: Callable[[DeviceSession], tuple[float, ...]] | None = None,
 ) -> Timing:
     """Time one shared object in rounds, with the reference kernel before, between and after them.
 
@@ -226,7 +226,7 @@ def time_carefully(
     )
 
 
-def _slow_state(session: Session, levels_s: Sequence[float]) -> list[str]:
+def _slow_state(session: DeviceSession, levels_s: Sequence[float]) -> list[str]:
     """A note where the device was slower all along than it was before in the same session."""
     if not levels_s:
         return []
@@ -237,7 +237,7 @@ def _slow_state(session: Session, levels_s: Sequence[float]) -> list[str]:
 
 
 @contextlib.contextmanager
-def uploaded(session: Session, path: Path) -> Iterator[Any]:
+def uploaded(session: DeviceSession, path: Path) -> Iterator[Any]:
     """The remote module; its file is gone after the block, the module stays usable.
 
     Named after its content: TVM's server never unloads a library, and answers a known name with the first
@@ -283,7 +283,7 @@ def _once(module: Any, device: Any, arguments: Sequence[Any]) -> float:
     return float(evaluator(*arguments).results[0])
 
 
-def _arguments(session: Session, args_info: Sequence[Any]) -> list[Any]:
+def _arguments(session: DeviceSession, args_info: Sequence[Any]) -> list[Any]:
     """Those of the last kernel of the session where the shapes are the same."""
     shapes = " ".join(f"{info.dtype}{tuple(info.shape)}" for info in args_info)
     if shapes not in session.scratch.get("arguments", {}):

@@ -13,7 +13,7 @@ from typing import Any
 from cost_models.schedules.conv_template import find_conv, schedule_conv
 from cost_models.schedules.resize_template import schedule_resize, write_resize
 from cost_models.schedules.sblocks import blocks_of, inline, reduces, scheduled_module, spatial_shape
-from cost_models.tuning.tiles import Cpu, choose_tile
+from cost_models.schedules.tile_model import Cpu, choose_tile
 from cost_models.tvm_import import tvm
 
 _log = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ MetaSchedule's own scheduler is not used: it measures again what an interrupted 
 defaults (population 512, 4 generations) spend most of the time proposing.
 """
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +16,6 @@ from cost_models.schedules.serialization import Proposal, replay_trace, trace_te
 from cost_models.tuning.settings import SearchSettings
 from cost_models.tvm_import import ms, tvm
 
-_log = logging.getLogger(f"{__name__}.metaschedule")
-_log.setLevel(logging.WARNING)  # it reports every generation otherwise
 _MAX_IDLE_ROUNDS = 3  # rounds in a row without a new candidate: the design space is used up
 _EVOLVING = "EvoSearch/Evolve/"  # phases of MetaSchedule's profiler
 
@@ -48,7 +45,6 @@ class Evolution:
             ),
             rand_state=1 + seed % (2**31 - 2),
             num_threads=settings.threads,
-            logger=_log,
         )
         self._model = _Model(settings, seed)
         self._database = ms.database.MemoryDatabase()

@@ -19,7 +19,7 @@ __all__ = ["KernelSearch", "SearchSettings", "best_trial"]
 _log = logging.getLogger(__name__)
 
 
-class Source(Protocol):
+class Proposer(Protocol):
     """Who proposes schedules of one kernel and learns from their trials; its times in seconds."""
 
     sampling_s: float
@@ -55,7 +55,7 @@ class KernelSearch:
     ) -> None:
         self._mod, self._target = mod, tvm_target
         self._settings = settings or SearchSettings()
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, Proposer] = {}
         for name in self._settings.sources:
             source = self._make(name, seed + len(history))
             if source is not None:
@@ -65,7 +65,7 @@ class KernelSearch:
         self._leader = next(iter(self._sources), None)
         self._replay(history)
 
-    def _make(self, name: str, seed: int) -> Source | None:
+    def _make(self, name: str, seed: int) -> Proposer | None:
         if name == "evolution":
             return Evolution(self._mod, self._target, self._settings, seed)
         return Tiles.of(self._mod, self._target, seed)
@@ -126,7 +126,7 @@ class KernelSearch:
             if trial.median_s < self._best_s and source_of[id(trial)] in self._sources:
                 self._best_s, self._leader = trial.median_s, source_of[id(trial)]
 
-    def _fresh(self, source: Source, wanted: int) -> list[Proposal]:
+    def _fresh(self, source: Proposer, wanted: int) -> list[Proposal]:
         """Proposals of a source that are no copies of what anybody has proposed."""
         found: list[Proposal] = []
         while len(found) < wanted and (proposals := source.propose(wanted - len(found))):

@@ -16,25 +16,25 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from cost_models.builder.pool import BuildPool, BuildResult
 from cost_models.database.records import Trial
 from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
-from cost_models.runner.runner import RunResult, RunSettings, Timing, arguments_of, run_kernel
+from cost_models.runner.outcome import checked, outcome, remove
+from cost_models.runner.runner import RunResult, RunSettings, arguments_of, run_kernel
 from cost_models.schedules.serialization import Proposal
-from targets import Done, Fleet, TargetError, WorkFailed
+from targets import Done, Fleet, TargetError
 
 TRIAL_SETTINGS = RunSettings(number=1, repeat=3, min_repeat_s=0.005)
 ACTIVE = 3  # kernels in work at a time: one proposes while the others' candidates build and run
 IN_TURN = 16  # candidates that run between two stretches of building
 _POLL_S = 0.2
-_Result = TypeVar("_Result", RunResult, Timing)
 
 
-class Source(Protocol):
-    """Where candidates come from: ``tuning.KernelSearch``, or ``adapting.Adapted``; its times in seconds."""
+class CandidateSource(Protocol):
+    """Where candidates come from: a `KernelSearch`, or `Adapted` schedules; its times in seconds."""
 
     @property
     def sampling_s(self) -> float: ...
@@ -66,13 +66,13 @@ class Task:
     """
 
     kernel: Kernel
-    open: Callable[[], Source]
+    open: Callable[[], CandidateSource]
     wanted: int
     known_s: float
     trials: list[Trial] = field(default_factory=list)
     sampling_s: float = 0.0
     evolution_s: float = 0.0
-    _source: Source | None = None
+    _source: CandidateSource | None = None
     round: list[Proposal] = field(default_factory=list)
     _results: dict[int, Trial] = field(default_factory=dict)
 
@@ -291,28 +291,3 @@ class _Built:
     args_info: Sequence[Any]
     build: BuildResult
     path: Path
-
-
-def checked(result: _Result) -> _Result:
-    """A timing without error, or WorkFailed: the fleet then looks whether the board survived it."""
-    if result.error is not None:
-        raise WorkFailed(result.error)
-    return result
-
-
-def outcome(future: "Future[Done[_Result]]") -> tuple[_Result | None, str | None, str]:
-    """(timing, error, board) of finished work; no timing where there is an error.
-
-    Raises what is not the kernel's fault, such as NoBoardLeft.
-    """
-    try:
-        done = future.result()
-    except WorkFailed as failed:
-        return None, str(failed), ""
-    return done.value, None, done.board
-
-
-def remove(path: Path | None) -> None:
-    """Delete a built file; it may be gone already."""
-    if path is not None:
-        path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 The kernels of a space are near-copies of one another. A few of them, the anchors, are searched; their best
 schedules are adapted to the others and a few of those are measured there. Where that turns out poor, what is
-left of the budget goes into searches of their own. Needs no TVM; ``adapting`` does the work on schedules.
+left of the budget goes into searches of their own. Needs no TVM; ``adaptation`` does the work on schedules.
 """
 
 import itertools

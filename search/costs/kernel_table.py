@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cost_models.database.table import Latency, LatencyTable
+from cost_models.database.rows import SampleStatistics
+from cost_models.database.table import LatencyTable
 from cost_models.errors import MissingEntry
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.kernel_graph import KernelGraph
@@ -57,31 +58,36 @@ def sample_blocks(
 
 @dataclass(frozen=True)
 class CostTable:
-    """C(i, j): latency of option j in slot i, and of the parts that every network of the space has.
+    """C(i, j): samples of option j in slot i, and of the parts that every network of the space has.
 
     An entry is None where a kernel of it could not be measured.
 
     Attributes:
-        blocks: one mapping a slot, in the order of the space; in a chain these are its positions.
+        slots: slot -> option -> samples, in the order of the space; in a chain these are its positions.
     """
 
-    blocks: tuple[Mapping[str, Latency | None], ...]
-    fixed: Mapping[str, Latency | None]
+    slots: Mapping[str, Mapping[str, SampleStatistics | None]]
+    fixed: Mapping[str, SampleStatistics | None]
+
+    @property
+    def blocks(self) -> list[Mapping[str, SampleStatistics | None]]:
+        """One mapping a slot."""
+        return list(self.slots.values())
 
 
 def cost_table(table: LatencyTable, space: SearchSpace, resolution: Resolution, head: Head) -> CostTable:
     """Compose the table of a space from measured kernels."""
-    slots: dict[str, dict[str, Latency | None]] = {}
-    fixed: dict[str, Latency | None] = {}
+    slots: dict[str, dict[str, SampleStatistics | None]] = {}
+    fixed: dict[str, SampleStatistics | None] = {}
     for part in space.parts(resolution, head):
         if part.slot:
             slots.setdefault(part.slot, {})[part.option] = _measured(table, part)
         else:
             fixed[part.name] = _measured(table, part)
-    return CostTable(tuple(slots.values()), fixed)
+    return CostTable(slots, fixed)
 
 
-def _measured(table: LatencyTable, part: Part) -> Latency | None:
+def _measured(table: LatencyTable, part: Part) -> SampleStatistics | None:
     try:
         return table.graph(part.graph, part.inputs)
     except MissingEntry:

@@ -212,8 +212,8 @@ def _sources(
         for kernel in kernels:
             calls[kernel] = calls.get(kernel, 0.0) + chance
     seconds: dict[str, float] = {}
-    for cost, count in zip(model.kernels(list(calls)), calls.values(), strict=True):
-        seconds[cost.source] = seconds.get(cost.source, 0.0) + count * cost.median_s
+    for cost, count in zip(model.estimates(list(calls)), calls.values(), strict=True):
+        seconds[str(cost.source)] = seconds.get(str(cost.source), 0.0) + count * cost.median_s
     return {source: value / sum(seconds.values()) for source, value in seconds.items()}
 
 

@@ -1,9 +1,12 @@
-"""Classes of the data sets: names, the data sets' own ids, colours, categories. No PyTorch."""
+"""Classes that labels stand for: names, the data sets' own ids, colours, categories. No PyTorch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 Colour = tuple[int, int, int]
+
+IGNORE = 255  # label of pixels that are not scored
+MOST_CLASSES = IGNORE  # labels are bytes, and one of them is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +62,18 @@ CLASSES: Mapping[str, tuple[LabelClass, ...]] = {
 }
 
 
-IGNORE = 255  # label of pixels that are not scored
-
-
 def unnamed(count: int) -> tuple[LabelClass, ...]:
-    """Classes of a network that nobody named: numbered, in colours that differ as PASCAL VOC's do."""
-    return tuple(LabelClass(index, f"class {index}", _colour(index + 1)) for index in range(count))
+    """``class 0``, ``class 1`` and so on, for networks of which nobody says what they tell apart.
+
+    Their colours are those of PASCAL VOC's palette, all different; its first, black, is left out.
+    """
+    return tuple(LabelClass(index, f"class {index}", _voc_colour(index + 1)) for index in range(count))
 
 
-def _colour(number: int) -> Colour:
-    """The bits of a number, dealt to red, green and blue from their highest bit down."""
-    channels = [0, 0, 0]
-    for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= (number >> 3 * bit + channel & 1) << 7 - bit
-    red, green, blue = channels
+def _voc_colour(number: int) -> Colour:
+    """The bits of the number are dealt to red, green and blue in turn, each from its highest bit down."""
+    red, green, blue = (
+        sum((number >> (3 * place + channel) & 1) << (7 - place) for place in range(8))
+        for channel in range(3)
+    )
     return red, green, blue

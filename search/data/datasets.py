@@ -7,6 +7,7 @@ from pathlib import Path
 
 from search.data.camvid import open_camvid
 from search.data.cityscapes import open_cityscapes
+from search.data.folder import open_folder
 from search.data.frames import Data
 from search.data.joined import joined
 from search.data.synthetic import open_synthetic
@@ -17,6 +18,7 @@ IN_FOLDERS: dict[str, Callable[[Path], Data]] = {
     "camvid": open_camvid,
     "cityscapes": open_cityscapes,
     "cityscapes-coarse": partial(open_cityscapes, coarse=True),
+    "folder": open_folder,
 }
 ALLOWED = (*(f"{name}:FOLDER" for name in IN_FOLDERS), "synthetic", "synthetic:COUNT")
 _PLUS = re.compile(rf"\+(?=(?:{'|'.join([*IN_FOLDERS, 'synthetic'])})(?:[:+]|$))")  # others are in paths
@@ -24,7 +26,8 @@ _PLUS = re.compile(rf"\+(?=(?:{'|'.join([*IN_FOLDERS, 'synthetic'])})(?:[:+]|$))
 
 def open_data(spec: str) -> Data:
     """The data set that ``camvid:FOLDER``, ``cityscapes:FOLDER``, ``cityscapes-coarse:FOLDER``,
-    ``synthetic``, ``synthetic:COUNT`` or ``synthetic:COUNT:HxW`` names. Its files are listed, not read.
+    ``folder:FOLDER``, ``synthetic``, ``synthetic:COUNT`` or ``synthetic:COUNT:HxW`` names. Its files are
+    listed, not read; ``folder`` is a set of the user's own, as its ``dataset.yaml`` says.
 
     ``camvid:FOLDER+synthetic:COUNT:360x480`` is CamVid with drawn scenes among its training frames.
 

@@ -13,17 +13,20 @@ from search.data.classes import CLASSES, Colour
 from search.data.frames import Data, Size, UInt8
 from search.errors import InvalidData
 
+IMAGES, LABELS = ("PNG", "JPEG"), ("PNG",)  # whatever a file is called: Pillow tries no other format
+_MODES = ("RGB", "RGBA", "L", "P", "1")  # of labels
+
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """The image in a file, not decoded yet. What fails inside is an InvalidData that names the file."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=formats) as picture:
             yield picture
     except FileNotFoundError:
         raise InvalidData(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise InvalidData(f"{path}: damaged, or no image") from None
+        raise InvalidData(f"{path}: damaged, or no {' or '.join(formats)} image") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) else None  # the system's; Pillow gives none
         said = f"cannot be read: {reason}" if reason else f"damaged: {' '.join(str(error).split())}"
@@ -32,46 +35,58 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def size_of(path: Path) -> Size:
     """Height and width of an image, from the head of its file. Raises InvalidData."""
-    with opened(path) as picture:
+    with opened(path, IMAGES) as picture:
         return picture.height, picture.width
 
 
 @dataclass(frozen=True)
 class LabelCode:
-    """What the pixels of label files mean. Those of gray and palette files are looked up in ``values``,
-    those of files in colour in ``colours``; both give a class index, or ``IGNORE``.
+    """What the pixels of label files mean: class indices, or ``IGNORE``.
+
+    Those of gray and palette files are looked up in ``values``, those of files in colour in ``colours``.
+    Where there are no ``values``, gray and palette files are looked up by the colours that they show.
+
+    Attributes:
+        remedy: what else to do about a pixel that means nothing, for errors.
     """
 
     values: Mapping[int, int]
     colours: Mapping[Colour, int]
+    remedy: str = ""
 
     def decode(self, picture: Image.Image, path: Path) -> UInt8:
         """Class indices, (H, W). Raises InvalidData naming ``path`` and a value that is no label."""
-        pixels, known = np.asarray(picture), self.values
-        if picture.mode in ("RGB", "RGBA"):
+        in_colour = picture.mode in ("RGB", "RGBA")
+        if picture.mode not in _MODES or (in_colour and not self.colours):
+            kinds = ["8-bit values"] * bool(self.values) + ["RGB colours"] * bool(self.colours)
+            raise InvalidData(f"{path}: pixels of mode {picture.mode}; labels are {' or '.join(kinds)}")
+        if in_colour or not self.values:
+            pixels = np.asarray(picture.convert("RGB"))
             reds, greens, blues = (pixels[..., channel].astype(np.int32) for channel in range(3))
             codes = reds << 16 | greens << 8 | blues
             known = {red << 16 | green << 8 | blue: i for (red, green, blue), i in self.colours.items()}
-        elif picture.mode in ("L", "P"):
-            codes = pixels
         else:
-            raise InvalidData(
-                f"{path}: pixels of mode {picture.mode}; labels are 8-bit values or RGB colours"
-            )
-        table = np.zeros(
-            1 << 24, np.uint16
-        )  # class + 1, 0 for no label; only pages that are used take memory
+            pixels = codes = np.asarray(picture).astype(np.uint8)
+            known = dict(self.values)
+        # Class + 1, 0 for no label; only pages that are used take memory.
+        table = np.zeros(1 << 24, np.uint16)
         table[[*known]] = np.array([*known.values()]) + 1
         found = table[codes]
         if not found.all():
-            raise InvalidData(f"{path}: labels out of range: {self._refusal(pixels[found == 0][0])}")
+            wrong = codes[found == 0][0]
+            said = self._refusal(pixels[found == 0][0], int((codes == wrong).sum()))
+            raise InvalidData(f"{path}: labels out of range: {said}")
         classes: UInt8 = (found - 1).astype(np.uint8)
         return classes
 
-    def _refusal(self, pixel: UInt8) -> str:
+    def _refusal(self, pixel: UInt8, count: int) -> str:
+        where = f"in {count} pixel{'s' * (count > 1)}"
         if pixel.ndim:
-            return f"colour {tuple(pixel[:3].tolist())} is none of the data set's {len(self.colours)}"
-        return f"value {pixel}; allowed are {_spelled(sorted(self.values))}"
+            colour = tuple(pixel.tolist())
+            said = f"colour {colour} {where} is none of the data set's {len(self.colours)}"
+        else:
+            said = f"value {pixel} {where}; allowed are {_spelled(sorted(self.values))}"
+        return said + self.remedy
 
 
 def _spelled(values: list[int]) -> str:
@@ -93,9 +108,9 @@ class StoredFrame:
 
     def load(self) -> tuple[UInt8, UInt8]:
         """See `Frame`. Raises InvalidData: a file missing or damaged, two sizes, labels out of range."""
-        with opened(self.image) as picture:
+        with opened(self.image, IMAGES) as picture:
             image = np.asarray(picture.convert("RGB"))
-        with opened(self.labels) as picture:
+        with opened(self.labels, LABELS) as picture:
             picture.load()
             labels = self.code.decode(picture, self.labels)
         if labels.shape != image.shape[:2]:
@@ -105,17 +120,17 @@ class StoredFrame:
             )
         return image, labels
 
-    def faults(self, size: Size, *, decode: bool) -> list[str]:
+    def faults(self, size: Size | None, *, decode: bool) -> list[str]:
         """See `Frame`."""
-        found = []
-        for path in (self.image, self.labels):
+        found, whose = [], "the data set"
+        for path, formats in ((self.image, IMAGES), (self.labels, LABELS)):
             try:
-                with opened(path) as picture:
+                with opened(path, formats) as picture:
+                    if size is None:
+                        size, whose = (picture.height, picture.width), f"its image {self.image.name}"
                     if (picture.height, picture.width) != size:
-                        found.append(
-                            f"{path}: {picture.height}x{picture.width} pixels, "
-                            f"the data set has {size[0]}x{size[1]}"
-                        )
+                        own = f"{picture.height}x{picture.width}"
+                        found.append(f"{path}: {own} pixels, {whose} has {size[0]}x{size[1]}")
                     if decode:
                         picture.verify()  # the check sums of PNG, which decoding skips
             except InvalidData as error:

@@ -29,13 +29,20 @@ class Frame(Protocol):
     def load(self) -> tuple[UInt8, UInt8]:
         """Image (H, W, 3), RGB, and labels (H, W): class indices, or ``IGNORE``. Raises InvalidData."""
 
-    def faults(self, size: Size, *, decode: bool) -> list[str]:
-        """What is wrong with it, each in one line; ``decode`` reads all of it, not only the heads."""
+    def faults(self, size: Size | None, *, decode: bool) -> list[str]:
+        """What is wrong with it, each in one line; ``decode`` reads all of it, not only the heads.
+
+        Args:
+            size: that it must have; None: any, but labels must be as large as their image.
+        """
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of a split, in the order of their names. ``frames[i]`` reads one: see `Frame.load`."""
+    """The frames of a split, in the order of their names, or of the list that names them.
+
+    ``frames[i]`` reads one: see `Frame.load`.
+    """
 
     frames: tuple[Frame, ...]
 
@@ -60,13 +67,14 @@ class Data:
     """A data set.
 
     Attributes:
-        frame_size: height and width of every frame, pixels.
+        classes: the place in the tuple is the class index; 255 at most, since ``IGNORE`` is 255.
+        frame_size: height and width of every frame, pixels; None where frames differ in size.
         splits: the frames of ``train``, ``val``, ``test``, as far as there are any.
     """
 
     name: str
     classes: tuple[LabelClass, ...]
-    frame_size: Size
+    frame_size: Size | None
     splits: Mapping[str, tuple[Frame, ...]]
 
     @property
@@ -98,7 +106,7 @@ class Data:
         return Frames(tuple(chain.from_iterable(self.splits[part] for part in parts)))
 
     def check(self, *splits: str) -> None:
-        """Read the files of some splits, or of all: there, whole, of one size, with labels in range.
+        """Read the files of some splits, or of all: there, whole, of their size, with labels in range.
 
         Data sets of 2000 frames and more are not decoded, only the heads of their files are read; damage
         further in is then found when a frame is loaded.
@@ -115,7 +123,12 @@ class Data:
             raise InvalidData(_summary(f"data set {self.name}", faults))
 
 
-def _summary(where: str, faults: Sequence[str]) -> str:
+def first_faults(faults: Sequence[str]) -> str:
+    """The first ten in one line, and how many more there are."""
     more = len(faults) - NAMED_FAULTS
-    named = "; ".join(faults[:NAMED_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-    return f"{where}: {len(faults)} fault{'s' * (len(faults) > 1)}, replace these files: {named}"
+    return "; ".join(faults[:NAMED_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _summary(where: str, faults: Sequence[str]) -> str:
+    count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+    return f"{where}: {count}, replace these files: {first_faults(faults)}"

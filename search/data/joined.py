@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.data.classes import CLASSES, IGNORE, LabelClass
+from search.data.classes import CLASSES, IGNORE
 from search.data.frames import Data, Frame, Size, UInt8
 from search.errors import InvalidData
+
+TERRAIN, NAMED = "terrain", 3
 
 # What CamVid's 11 classes, in the grouping of SegNet, call the classes of Cityscapes. Terrain is in none.
 IN_CAMVID: Mapping[str, str] = {
@@ -49,7 +51,7 @@ class RelabelledFrame:
         image, labels = self.frame.load()
         return image, np.array(self.indices, np.uint8)[labels]
 
-    def faults(self, size: Size, *, decode: bool) -> list[str]:
+    def faults(self, size: Size | None, *, decode: bool) -> list[str]:
         """See `search.data.frames.Frame`."""
         return self.frame.faults(size, decode=decode)
 
@@ -58,9 +60,11 @@ def joined(first: Data, other: Data) -> Data:
     """``first`` with the training frames of ``other`` after its own; its other splits stay as they are.
 
     Raises:
-        InvalidData: their frames differ in size, or there is no way from the other's classes to its own.
+        InvalidData: each has a size for its frames, and those differ; one has no training frames; or there is
+            no way from the other's classes to its own.
     """
-    if first.frame_size != other.frame_size:
+    frame_size = first.frame_size if first.frame_size == other.frame_size else None
+    if frame_size is None and first.frame_size and other.frame_size:
         (height, width), own = other.frame_size, "x".join(map(str, first.frame_size))
         raise InvalidData(
             f"frames of {other.name} have {height}x{width} pixels, those of {first.name} {own}; "
@@ -68,25 +72,33 @@ def joined(first: Data, other: Data) -> Data:
         )
     indices = _indices(first, other)
     frames = [
-        frame if indices is None else RelabelledFrame(frame, indices) for frame in other.splits["train"]
+        frame if indices is None else RelabelledFrame(frame, indices)
+        for frame in other.frames("train").frames
     ]
-    splits = {**first.splits, "train": (*first.splits["train"], *frames)}
-    return replace(first, name=f"{first.name}+{other.name}", splits=splits)
+    splits = {**first.splits, "train": (*first.frames("train").frames, *frames)}
+    return replace(first, name=f"{first.name}+{other.name}", frame_size=frame_size, splits=splits)
 
 
 def _indices(first: Data, other: Data) -> tuple[int, ...] | None:
-    """Of each of 256 labels, the label it becomes; None where all stay as they are."""
+    """Of each of 256 labels, the label it becomes; None where all stay as they are.
+
+    Classes are told by their names: those of the other must all be among the first one's, in any order.
+    """
     if first.class_names == other.class_names:
         return None
-    if (first.classes, other.classes) != (CLASSES["camvid"], CLASSES["cityscapes"]):
+    own = {name: index for index, name in enumerate(first.class_names)}
+    if set(own) == _names("camvid") and set(other.class_names) == _names("cityscapes"):
+        own = {name: own[group] for name, group in IN_CAMVID.items()} | {TERRAIN: IGNORE}
+    strangers = [name for name in other.class_names if name not in own]
+    if strangers:
         raise InvalidData(
-            f"{other.name} cannot be joined to {first.name}: its classes are others; allowed: data sets of "
-            "the same classes, and those with Cityscapes' classes (synthetic) to CamVid"
+            f"{other.name} cannot be joined to {first.name}: its classes are others; allowed: data sets "
+            f"whose classes all have a namesake there (not so: {', '.join(strangers[:NAMED])}"
+            f"{', ...' * (len(strangers) > NAMED)}), and those with Cityscapes' classes (synthetic) to CamVid"
         )
-    indices = [_index(first, entry) for entry in other.classes]
+    indices = [own[name] for name in other.class_names]
     return (*indices, *[IGNORE] * (256 - len(indices)))
 
 
-def _index(first: Data, entry: LabelClass) -> int:
-    name = IN_CAMVID.get(entry.name)
-    return IGNORE if name is None else first.class_names.index(name)
+def _names(known: str) -> set[str]:
+    return {entry.name for entry in CLASSES[known]}

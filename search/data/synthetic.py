@@ -33,7 +33,7 @@ class DrawnFrame:
         """See `search.data.frames.Frame`."""
         return draw_scene(*self.size, np.random.default_rng([SEED, self.place, self.index]))
 
-    def faults(self, size: Size, *, decode: bool) -> list[str]:
+    def faults(self, size: Size | None, *, decode: bool) -> list[str]:
         """None: there is no file."""
         return []
 

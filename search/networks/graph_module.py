@@ -1,11 +1,13 @@
 """Graph -> PyTorch module. The only place where layer descriptions meet PyTorch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cost_models.errors import InvalidGraph
 from cost_models.ir.graph import Graph, Node
 from cost_models.ir.ops import (
     Activation,
@@ -34,6 +36,8 @@ class GraphModule(nn.Module):
 
     State-dict keys are ``node.tensor`` with the node names of the graph (``blocks.3.expand.conv.weight``).
 
+    Raises InvalidGraph for an operation that does not run in PyTorch.
+
     Shapes: inputs in the order of ``graph.inputs``, mostly one image (N, 3, H, W), float, normalised;
     returns the graph's output, or a tuple when it has several.
     """
@@ -47,10 +51,15 @@ class GraphModule(nn.Module):
             for name in (*node.inputs, *((node.size_of,) if node.size_of else ()))
         }
         for node in graph.nodes:
-            if isinstance(node.op, Conv2d):
-                _register(self, node.name, _conv(node.op))
-            elif isinstance(node.op, BatchNorm2d):
-                _register(self, node.name, nn.BatchNorm2d(node.op.channels, eps=node.op.epsilon))
+            kind = type(node.op)
+            if kind in MODULES:
+                _register(self, node.name, MODULES[kind](node.op))
+            elif kind not in FUNCTIONS:
+                raise InvalidGraph(
+                    f"{node.name}: {kind.__name__} does not run in PyTorch; give it a function in FUNCTIONS "
+                    "of search/networks/graph_module.py, or in MODULES if it has weights (CONTRIBUTING.md, "
+                    "Add an operation)"
+                )
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         values = dict(zip(self.graph.inputs, inputs, strict=True))
@@ -65,10 +74,10 @@ class GraphModule(nn.Module):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _run(self, node: Node, inputs: list[Tensor], size: _Size) -> Tensor:
-        if isinstance(node.op, (Conv2d, BatchNorm2d)):
-            result: Tensor = self.get_submodule(node.name)(inputs[0])
+        if type(node.op) in MODULES:
+            result: Tensor = self.get_submodule(node.name)(*inputs)
             return result
-        return _FUNCTIONS[type(node.op)](node.op, inputs, size)
+        return FUNCTIONS[type(node.op)](node.op, inputs, size)
 
     def _release(self, node: Node, values: dict[str, Tensor]) -> None:
         for name in (*node.inputs, node.size_of):
@@ -139,7 +148,12 @@ def _normalize(op: Normalize, inputs: list[Tensor], size: _Size) -> Tensor:
     return (image - mean) / std
 
 
-_FUNCTIONS: dict[type[Op], Callable[..., Tensor]] = {
+# Operations with weights of their own, named as in ``Op.parameters`` and ``Op.buffers``
+MODULES: dict[type[Op], Callable[[Any], nn.Module]] = {
+    Conv2d: _conv,
+    BatchNorm2d: lambda op: nn.BatchNorm2d(op.channels, eps=op.epsilon),
+}
+FUNCTIONS: dict[type[Op], Callable[[Any, list[Tensor], _Size], Tensor]] = {
     Activation: lambda op, inputs, size: _ACTIVATIONS[op.kind](inputs[0]),
     Add: lambda op, inputs, size: inputs[0] + inputs[1],
     Mul: lambda op, inputs, size: inputs[0] * inputs[1],

@@ -80,6 +80,13 @@ class ChainSpace:
             )
         return {name: genotype[name] for name in names}
 
+    def slot_label(self, slot: str) -> str:
+        """A position with its channels: ``4: 16→24, stride 2``."""
+        index = int(slot.removeprefix("blocks."))
+        position = self.positions[index]
+        stride = f", stride {position.stride}" if position.stride > 1 else ""
+        return f"{index}: {position.in_channels}→{position.out_channels}{stride}"
+
     def short_form(self, genotype: Genotype) -> list[str]:
         """Its blocks."""
         return [genotype[decision.name] for decision in self.decisions]

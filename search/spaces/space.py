@@ -115,6 +115,9 @@ class SearchSpace(Protocol):
     def peak_bytes(self, resolution: Resolution, head: Head) -> dict[str, float]:
         """Name of a part -> bytes of feature maps alive while it runs, those that wait included."""
 
+    def slot_label(self, slot: str) -> str:
+        """A slot for people, with what its parts have in common."""
+
     def short_form(self, genotype: Genotype) -> list[str] | None:
         """The genotype as a list, where the space has such a form."""
 

@@ -288,11 +288,12 @@ def same_classes(data: Sequence[Data]) -> tuple[LabelClass, ...]:
     """The classes that all data sets of a training have. Raises InvalidData where their names differ."""
     first, *others = data
     for other in others:
-        if other.class_names != first.class_names:
-            differing = sorted(set(first.class_names) ^ set(other.class_names)) or ["their order"]
+        if first.class_names != other.class_names:
+            pairs = zip(first.class_names, other.class_names, strict=False)
+            differing = next((f" ({a!r} there is {b!r} here)" for a, b in pairs if a != b), "")
             raise InvalidData(
                 f"the stages need data of the same classes: {first.name} has {first.num_classes}, "
-                f"{other.name} has {other.num_classes}; they differ in {', '.join(differing[:5])}"
+                f"{other.name} has {other.num_classes}{differing}"
             )
     return first.classes
 

@@ -2,7 +2,7 @@
 
     with assemble(out) as folder:
         ...  # write folder/model.so and folder/network.onnx
-        seal(folder, manifest, dataset="cityscapes")
+        seal(folder, manifest, classes=CLASSES["cityscapes"], dataset="cityscapes")
 
 Either the whole bundle stands at ``out`` afterwards or what was there before does.
 """
@@ -11,15 +11,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import squeezenas_tvm
-from search.data.classes import CLASSES
+from search.data.classes import LabelClass
+from squeezenas_tvm.about import __version__
 from squeezenas_tvm.bundles.runner import (
     REQUIRED,
     SCHEMA_VERSION,
@@ -42,17 +42,11 @@ SHIPPED = {
 FILES = (*dict.fromkeys((*REQUIRED, *SHIPPED)),)
 
 
-def label_entries(dataset: str) -> list[dict[str, Any]]:
-    """The ``classes`` of labels.json for a data set of :data:`CLASSES`.
-
-    Raises:
-        UsageError: no such data set.
-    """
-    if dataset not in CLASSES:
-        raise UsageError(f"no class list for data set {dataset!r}; there are {', '.join(CLASSES)}")
+def label_entries(classes: Sequence[LabelClass]) -> list[dict[str, Any]]:
+    """The ``classes`` of labels.json: what the network's class indices stand for, in their order."""
     return [
         {"index": index, "id": entry.id, "name": entry.name, "color": list(entry.color)}
-        for index, entry in enumerate(CLASSES[dataset])
+        for index, entry in enumerate(classes)
     ]
 
 
@@ -104,7 +98,7 @@ class Manifest:
                 "fingerprint": dict(self.fingerprint),
             },
             "created_at": self.created_at.isoformat(timespec="seconds"),
-            "made_by": f"squeezenas-tvm {squeezenas_tvm.__version__}",
+            "made_by": f"squeezenas-tvm {__version__}",
             "input": {
                 "dtype": "uint8",
                 "layout": "NHWC",
@@ -179,13 +173,19 @@ def assemble(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def seal(folder: Path, manifest: Manifest, *, dataset: str) -> None:
+def seal(
+    folder: Path, manifest: Manifest, *, classes: Sequence[LabelClass], dataset: str | None = None
+) -> None:
     """Finish the bundle in ``folder``, where model.so and network.onnx lie already.
 
     Adds labels.json, run.py with its images.py, the C++ example and, last and in one step, manifest.json with
     the sums of all files.
+
+    Args:
+        classes: that the network tells apart; names, ids and colours travel in labels.json.
+        dataset: whose classes these are; None where nobody says.
     """
-    labels = {"schema_version": SCHEMA_VERSION, "dataset": dataset, "classes": label_entries(dataset)}
+    labels = {"schema_version": SCHEMA_VERSION, "dataset": dataset, "classes": label_entries(classes)}
     (folder / "labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
     for name, source in SHIPPED.items():
         (folder / name).parent.mkdir(exist_ok=True)

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from squeezenas_tvm.bundles.runner import LABELS
+
 UInt8 = npt.NDArray[np.uint8]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -45,8 +47,8 @@ def draw_overlay(
 
 
 def _tinted(image: UInt8, labels: UInt8, classes: Sequence[Mapping[str, Any]]) -> UInt8:
-    colors = np.zeros((256, 3), np.float32)
-    opacity = np.zeros(256, np.float32)
+    colors = np.zeros((LABELS, 3), np.float32)
+    opacity = np.zeros(LABELS, np.float32)
     for entry in classes:
         colors[entry["index"]] = entry["color"]
         opacity[entry["index"]] = OPACITY
@@ -68,7 +70,7 @@ def _legend(
     labels: UInt8, classes: Sequence[Mapping[str, Any]]
 ) -> list[tuple[tuple[int, int, int], str, str]]:
     """Colour, name and share of the picture of each class in it, largest first."""
-    counts = np.bincount(labels.ravel(), minlength=256)
+    counts = np.bincount(labels.ravel(), minlength=LABELS)
     present = sorted((e for e in classes if counts[e["index"]]), key=lambda e: -counts[e["index"]])
     rows = []
     for entry in present:

@@ -38,6 +38,7 @@ else:  # in a bundle: images.py lies beside this file
     from images import ImageError, UInt8, read_image, resize_bilinear, resize_nearest, write_gray_png
 
 SCHEMA_VERSION = 1
+LABELS = np.iinfo(np.uint8).max + 1  # that a pixel can have, whatever the classes
 REQUIRED = ("model.so", "network.onnx", "labels.json", "run.py")
 WHAT_A_BUNDLE_IS = (
     "a bundle is a folder with manifest.json, " + ", ".join(REQUIRED) + ", made by `squeezenas-tvm deploy`"
@@ -298,7 +299,7 @@ def statistics_ms(samples_ms: Sequence[float]) -> dict[str, float]:
 
 def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
     """Class indices (H, W) as the ids of the data set's own tools; indices without a class become 0."""
-    ids: UInt8 = np.zeros(256, np.uint8)
+    ids: UInt8 = np.zeros(LABELS, np.uint8)
     for entry in classes:
         ids[entry["index"]] = entry["id"]
     return ids[labels]

@@ -1,28 +1,27 @@
 """``profile --networks``: random networks of a space timed whole, and estimates calibrated on them."""
 
 import logging
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cost_models.database.history import History
     from cost_models.database.network_records import About, WholeNetwork
-    from cost_models.database.store import MeasurementStore
     from cost_models.database.table import LatencyTable
     from cost_models.ir.kernel_graph import KernelGraph
     from cost_models.network_models.network_model import NetworkModel
+    from cost_models.profiling.context import MeasureContext
     from cost_models.profiling.networks import Network
-    from cost_models.profiling.profiler import Profiler
     from search.resolution import Resolution
-    from search.spaces.chain import ChainSpace
+    from search.spaces.space import Genotype, SearchSpace
 
 log = logging.getLogger("squeezenas_tvm")
 _DRAWN = 20  # times as many as are taken
 
 
 def draw_networks(
-    space: "ChainSpace", resolution: "Resolution", count: int, *, num_classes: int = 19, seed: int = 0
+    space: "SearchSpace", resolution: "Resolution", count: int, *, num_classes: int = 19, seed: int = 0
 ) -> "list[Network]":
     """Different random networks of a space, from the smallest to the largest of many draws.
 
@@ -31,41 +30,45 @@ def draw_networks(
     """
     from cost_models.database.network_records import About
     from cost_models.profiling.networks import Network
-    from search.architecture import Architecture
+    from search.architecture import architecture_of
     from search.costs.kernel_table import network_kernels
+    from search.data.classes import unnamed
 
     found = []
-    for blocks in _spread(space, resolution, count, seed):
-        architecture = Architecture(space=space.name, blocks=list(blocks), num_classes=num_classes)
-        graph, inputs = (
-            architecture.camera_network(),
-            {"frame": (1, *resolution, 3)},
-        )
-        about = About(space.name, blocks, num_classes, (resolution.height, resolution.width))
+    for genotype in _spread(space, resolution, count, num_classes, seed):
+        architecture = architecture_of(space, genotype, unnamed(num_classes))
+        graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
+        about = About(space.name, tuple(genotype.values()), num_classes, (resolution.height, resolution.width))
         found.append(Network(about, graph, inputs, network_kernels(architecture, resolution)))
     return found
 
 
-def _spread(space: "ChainSpace", resolution: "Resolution", count: int, seed: int) -> list[tuple[str, ...]]:
-    draw = random.Random(seed)
-    drawn = {
-        tuple(draw.choice(position.candidates) for position in space.positions): None
-        for _ in range(_DRAWN * count)
-    }
-    macs = {(index, name): part.graph.macs(part.inputs) for index, name, part in space.blocks(resolution)}
-    left = {blocks: sum(macs[place] for place in enumerate(blocks)) for blocks in drawn}
-    least, most = min(left.values(), default=0), max(left.values(), default=0)
-    chosen = []
-    for step in range(min(count, len(left))):
-        wanted = least + (most - least) * step / max(count - 1, 1)
-        blocks = min(left, key=lambda blocks: abs(left[blocks] - wanted))
-        chosen.append(blocks)
-        del left[blocks]
+def _spread(
+    space: "SearchSpace", resolution: "Resolution", count: int, num_classes: int, seed: int
+) -> "Sequence[Genotype]":
+    import numpy as np
+
+    from search.spaces.camera import segmentation_head
+    from search.spaces.sampling import candidates_of, draw_by_seed, genotypes
+    from search.spaces.space import one_hot
+
+    drawn = genotypes(space, draw_by_seed(candidates_of(space), _DRAWN * count, seed))
+    different = list({tuple(genotype.values()): genotype for genotype in drawn}.values())
+    runs = space.marginals(one_hot(space, different)) if different else {}
+    macs = np.zeros(len(different))
+    for part in space.parts(resolution, segmentation_head(num_classes)):
+        macs += runs.get(part.name, 1.0) * part.graph.macs(part.inputs)
+    left, chosen = list(range(len(different))), []
+    for step in range(min(count, len(different))):
+        wanted = macs.min() + (macs.max() - macs.min()) * step / max(count - 1, 1)
+        nearest = min(left, key=lambda index: abs(macs[index] - wanted))
+        chosen.append(different[nearest])
+        left.remove(nearest)
     return chosen
 
 
 def time_whole(
-    profiler: "Profiler", table: "LatencyTable", networks: "Sequence[Network]", tick: Callable[[], None]
+    context: "MeasureContext", table: "LatencyTable", networks: "Sequence[Network]", tick: Callable[[], None]
 ) -> None:
     """Build and time networks, as far as their kernels were measured; what is on record is not repeated."""
     from cost_models.profiling.networks import time_networks
@@ -74,23 +77,20 @@ def time_whole(
     found = [network for network in networks if all(kernel.key in known for kernel in network.kernels)]
     if len(found) < len(networks):
         log.warning("%d networks are not timed: kernels of theirs have no timing", len(networks) - len(found))
-    profiler.apart(lambda: time_networks(profiler, table, found), tick)
+    context.apart(lambda: time_networks(context, table, found), tick)
 
 
 def fit_network_model(
-    table: "LatencyTable", store: "MeasurementStore", environment: str, folder: Path, made_by: str
+    table: "LatencyTable", history: "History", folder: Path, made_by: str
 ) -> "NetworkModel | None":
     """Fit all networks on record that still run as the table says, and save; None where they are too few.
 
     A calibration in ``folder`` that no longer holds goes; the timings stay in the store.
-
-    Args:
-        environment: digest under which the networks were stored.
     """
     from cost_models.network_models.network_model import MODEL
     from cost_models.profiling.networks import whole_networks
 
-    networks = whole_networks(store, environment, table)
+    networks = whole_networks(history, table)
     found = calibrate(networks, table, f"{len(networks)} networks timed whole on {table.machine}")
     if found is not None:
         model, told = found
@@ -112,7 +112,7 @@ def calibrate(
     for network in networks:
         graph = graph_of(network.about)
         if all(kernel.key in table.rows for kernel in graph.kernels):
-            alone_s = [table.kernel(kernel).median_s for kernel in graph.kernels]
+            alone_s = [table.statistics(kernel).median_s for kernel in graph.kernels]
             timed.append(TimedNetwork(graph, alone_s, network.median_s))
             told.append(network)
     return (fit_networks(timed, table.fingerprint, origin), told) if len(timed) >= LEAST_NETWORKS else None
@@ -124,9 +124,14 @@ def graph_of(about: "About") -> "KernelGraph":
     Raises:
         SearchError: no network of a space that this program knows.
     """
-    from search.architecture import Architecture
+    from search.architecture import architecture_of
     from search.costs.kernel_table import network_graph
+    from search.data.classes import unnamed
     from search.resolution import Resolution
+    from search.spaces.registry import get_space
 
-    architecture = Architecture(space=about.space, blocks=list(about.blocks), num_classes=about.num_classes)
+    space = get_space(about.space)
+    names = [decision.name for decision in space.decisions]
+    genotype = dict(zip(names, about.blocks, strict=False))
+    architecture = architecture_of(space, genotype, unnamed(about.num_classes))
     return network_graph(architecture, Resolution(*about.resolution))

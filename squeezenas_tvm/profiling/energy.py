@@ -1,14 +1,15 @@
 """``run --energy``: what a frame costs in joules on this machine, and where that is kept for ``predict``."""
 
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import results_folder
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
+    from squeezenas_tvm.bundles.images import UInt8
     from squeezenas_tvm.bundles.runner import Bundle
 
 _CALL_MS = 250.0  # of inferences in a row, next to which preparing the frame is nothing
@@ -24,19 +25,35 @@ def require_sensor(tracker: str | None) -> None:
         pass
 
 
-def measure_frame(bundle: "Bundle", image: Any, latency_ms: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class FrameEnergy:
+    """What a frame costs on this machine.
+
+    Attributes:
+        sensor: whose energy it is.
+        idle_w, busy_w: mean power before, and while the network ran, watts.
+        kept_in: the file of all readings of the target.
+    """
+
+    sensor: str
+    idle_w: float
+    busy_w: float
+    joules_per_frame: float
+    kept_in: Path
+
+
+def measure_frame(bundle: "Bundle", image: "UInt8", latency_ms: float) -> FrameEnergy:
     """Run a bundle for some seconds under this machine's sensor, and keep what it drew beside its table.
 
     Args:
+        image: (H, W, 3).
         latency_ms: about what an inference takes.
-
-    Returns:
-        Its part of the document.
 
     Raises:
         InvalidMeasurement, NoPowerSensor: the sensor does not work here, or no more.
         CostModelError: what is there cannot be read, or the place not be written.
     """
+    from cost_models.lookup import results_folder
     from cost_models.network_models.energy import StoredReading, add_reading, measure_energy
     from targets.sensors.power import power_sensor
 
@@ -48,21 +65,8 @@ def measure_frame(bundle: "Bundle", image: Any, latency_ms: float) -> dict[str, 
     folder = results_folder(target["name"], None, fingerprint.get("dtype", "float32"))
     name, today = bundle.manifest["name"], date.today().isoformat()
     path = add_reading(folder, StoredReading(name, fingerprint, today, reading))
-    return {
-        "sensor": reading.sensor,
-        "idle_w": reading.idle_w,
-        "busy_w": reading.busy_w,
-        "joules_per_frame": reading.joules_per_inference,
-        "kept_in": str(path),
-    }
-
-
-def energy_text(energy: dict[str, Any]) -> str:
-    """The same in words."""
-    return (
-        f"energy: {energy['joules_per_frame'] * 1e3:.3g} mJ a frame, at {energy['busy_w']:.3g} W "
-        f"(idle {energy['idle_w']:.3g} W) by {energy['sensor']}; kept in {energy['kept_in']}"
-    )
+    joules = reading.joules_per_inference
+    return FrameEnergy(reading.sensor, reading.idle_w, reading.busy_w, joules, path)
 
 
 def usual_power(model: "CostModel", folder: Path | None) -> float | None:
@@ -74,6 +78,7 @@ def usual_power(model: "CostModel", folder: Path | None) -> float | None:
     Raises:
         CostModelError: the readings there cannot be read.
     """
+    from cost_models.lookup import results_folder
     from cost_models.network_models.energy import usual_power_w
 
     fingerprint = None if model.table is None else model.table.fingerprint

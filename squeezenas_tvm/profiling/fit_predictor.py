@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from squeezenas_tvm.terminal.progress import Snapshot, show
 
 if TYPE_CHECKING:
-    from cost_models.database.store import MeasurementStore
+    from cost_models.database.history import History
     from cost_models.database.table import LatencyTable
     from cost_models.ir.fusion import Kernel
     from cost_models.kernel_models.hold_outs import HoldOut, Predict
@@ -17,25 +17,23 @@ SEED = 0  # of the hold-outs
 _MOST, _KERNELS = 5, 2000  # groups left out of a split, and kernels in all their fits: half a minute
 
 
-def measured_kernels(
-    table: "LatencyTable", store: "MeasurementStore"
-) -> "tuple[Sequence[Kernel], Sequence[float]]":
+def measured_kernels(table: "LatencyTable", history: "History") -> "tuple[Sequence[Kernel], Sequence[float]]":
     """What a predictor is fitted to: all kernels with samples, whatever their space; seconds of each."""
     from cost_models.ir.fusion import Kernel
 
-    described = store.kernels()
+    described = history.store.kernels()
     rows = {key: row for key, row in table.rows.items() if row.samples_s}
     kernels = [Kernel.from_description(described[key]) for key in rows]
-    return kernels, [row.latency.median_s for row in rows.values()]
+    return kernels, [row.median_s for row in rows.values()]
 
 
 def fit_predictor(
-    table: "LatencyTable", store: "MeasurementStore", folder: Path, made_by: str
+    table: "LatencyTable", history: "History", folder: Path, made_by: str
 ) -> "Predictor | None":
     """Fit all measured rows and save; None where they are too few."""
     from cost_models.kernel_models.predictor import LEAST_KERNELS, Predictor
 
-    kernels, seconds = measured_kernels(table, store)
+    kernels, seconds = measured_kernels(table, history)
     if len(kernels) < LEAST_KERNELS:
         return None
     predictor = Predictor.fit(kernels, seconds, table.fingerprint)
@@ -43,10 +41,13 @@ def fit_predictor(
     return predictor
 
 
-def try_predictor(table: "LatencyTable", store: "MeasurementStore") -> "Mapping[str, HoldOut]":
+def try_predictor(table: "LatencyTable", history: "History", shown: bool = True) -> "Mapping[str, HoldOut]":
     """Errors of predictors that were fitted without some of the kernels, by what was left out.
 
-    Takes up to half a minute and shows how far it is. The larger the table, the fewer groups are tried.
+    Takes up to half a minute. The larger the table, the fewer groups are tried.
+
+    Args:
+        shown: draw how far it is.
     """
     from cost_models.kernel_models.hold_outs import hold_outs
     from cost_models.kernel_models.predictor import Predictor
@@ -54,11 +55,12 @@ def try_predictor(table: "LatencyTable", store: "MeasurementStore") -> "Mapping[
     def fit(some: "Sequence[Kernel]", some_s: Sequence[float]) -> "Predict":
         return Predictor.fit(some, some_s, table.fingerprint).predict
 
-    kernels, seconds = measured_kernels(table, store)
+    kernels, seconds = measured_kernels(table, history)
+    resolutions = [table.resolutions(kernel) for kernel in kernels]
     most = min(max(_KERNELS // max(len(kernels), 1), 1), _MOST)
-    with show("predictor", 0) as display:
+    with show("predictor", 0, shown=shown) as display:
 
         def watch(done: int, total: int, text: str) -> None:
             display.update(Snapshot(title="predictor", total=total, done=done, phase=text))
 
-        return hold_outs(kernels, seconds, fit, seed=SEED, most=most, watch=watch)
+        return hold_outs(kernels, seconds, fit, resolutions=resolutions, seed=SEED, most=most, watch=watch)

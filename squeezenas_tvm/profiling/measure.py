@@ -15,16 +15,18 @@ from squeezenas_tvm.profiling.fit_predictor import fit_predictor, try_predictor
 from squeezenas_tvm.terminal.progress import Display, Pace, Snapshot, TaskLine, show
 
 if TYPE_CHECKING:
-    from cost_models.database.store import MeasurementStore
+    from cost_models.database.history import History
+    from cost_models.database.profiled import Profiled
     from cost_models.database.table import LatencyTable
     from cost_models.ir.fusion import Kernel
     from cost_models.kernel_models.hold_outs import HoldOut
     from cost_models.kernel_models.predictor import Predictor
     from cost_models.network_models.network_model import NetworkModel
+    from cost_models.profiling.additivity import Additivity
     from cost_models.profiling.blocks import Block
+    from cost_models.profiling.context import MeasureContext
     from cost_models.profiling.networks import Network
-    from cost_models.profiling.profiler import Profiler
-    from cost_models.runner.module_runner import Additivity
+    from cost_models.profiling.status import Status
     from cost_models.tuning.effort import Effort
     from targets import Target
 
@@ -54,66 +56,94 @@ class Measured:
     network_model: "NetworkModel | None" = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be measured, and how hard to look for fast schedules.
+
+    Attributes:
+        kernels: distinct ones.
+        blocks, networks: to be timed whole as well.
+        seed: of the schedule searches.
+    """
+
+    kernels: "Sequence[Kernel]"
+    effort: "Effort"
+    blocks: "Sequence[Block]" = ()
+    networks: "Sequence[Network]" = ()
+    seed: int = 0
+
+
 def measure_kernels(
     target: "Target",
-    wanted: "Sequence[Kernel]",
+    wanted: Wanted,
     folder: Path,
     *,
-    effort: "Effort",
-    blocks: "Sequence[Block]" = (),
-    networks: "Sequence[Network]" = (),
     dtype: str = "float32",
     tracker: str | None = None,
-    seed: int = 0,
     title: str = "profile",
     hold_outs: bool = False,
+    shown: bool = True,
+    profiled: "Profiled | None" = None,
 ) -> Measured:
-    """Measure kernels on a target, save the table of all that its store holds.
+    """Measure on a target, save the table of all that its store holds, fit what estimates the rest.
 
     Args:
-        blocks, networks: to be timed whole as well.
+        folder: of the store; what is saved lies beside it.
+        title: of the command, for displays and for what is saved.
         hold_outs: try the predictor on kernels left out of its fit, which takes up to half a minute.
+        shown: draw how far it is.
+        profiled: what the kernels are for; the table says so, beside what the one in ``folder`` said.
 
     Raises:
         FailedWork: not one kernel could be measured.
     """
+    from cost_models.database.records import How
     from cost_models.database.store import MeasurementStore
-    from cost_models.profiling.profiler import Profiler
+    from cost_models.profiling.context import measure_context
 
     with MeasurementStore.open(folder / "measurements.sqlite") as store:
-        profiler = Profiler(target, store, dtype=dtype, tracker=tracker, seed=seed)
-        with profiler:
-            started = time.monotonic()
-            with show(title, len(wanted)) as display:
-                watch = _Watch(display, profiler, title)
-                profiler.measure(wanted, effort, watch)
-                tuning = _tuning(profiler, time.monotonic() - started)
-                table = _table(store, target, profiler, wanted)
-                additivity = _additivity(profiler, table, blocks, watch) if blocks else None
-                if networks:
-                    time_whole(profiler, table, networks, watch)
-        problems = {key: row.reason for key, row in table.rows.items() if row.how == "estimated"}
-        if wanted and not any(_has_samples(table, kernel) for kernel in wanted):
-            reason = next(iter(_failures(store, profiler).values()), "no reason given")
-            raise FailedWork(f"not one of {len(wanted)} kernels could be measured on {target.name}: {reason}")
-        table = replace(table, machine=_machine(target), boards=_boards(target, profiler))
-        made_by = f"squeezenas_tvm {title}, effort {effort.name}"
+        with measure_context(target, store, dtype=dtype, tracker=tracker) as context:
+            table, tuning, additivity = _measure(context, wanted, title, shown)
+            boards, history = _boards(context), context.history
+        problems = {key: row.reason for key, row in table.rows.items() if row.how == How.ESTIMATED}
+        _refuse_failure(wanted.kernels, table, history)
+        table = table.also_for(folder, [profiled] if profiled else [])
+        table = replace(table, machine=_machine(target), boards=boards)
+        made_by = f"squeezenas_tvm {title}, effort {wanted.effort.name}"
         table.save(folder, made_by=made_by)
-        predictor = fit_predictor(table, store, folder, made_by)
-        network_model = fit_network_model(table, store, profiler.environment, folder, made_by)
-        tried = try_predictor(table, store) if hold_outs else {}
+        predictor = fit_predictor(table, history, folder, made_by)
+        network_model = fit_network_model(table, history, folder, made_by)
+        tried = try_predictor(table, history, shown) if hold_outs else {}
     return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
 
 
-class _Watch:
-    """Carries what the profiler says of itself to the display; called several times a second."""
+def _measure(
+    context: "MeasureContext", wanted: Wanted, title: str, shown: bool
+) -> "tuple[LatencyTable, dict[str, Any], Additivity | None]":
+    """Kernels, then blocks and networks whole: their table, where the time went, what adds up."""
+    from cost_models.profiling.profiler import measure
 
-    def __init__(self, display: Display, profiler: "Profiler", title: str) -> None:
-        self._display, self._profiler, self._title = display, profiler, title
+    started, kernels = time.monotonic(), wanted.kernels
+    with show(title, len(kernels), shown=shown) as display:
+        watch = _Watch(display, context, title)
+        measure(context, kernels, wanted.effort, watch, seed=wanted.seed)
+        tuning = _tuning(context.status, time.monotonic() - started)
+        table = _table(context, kernels)
+        additivity = _additivity(context, table, wanted.blocks, watch) if wanted.blocks else None
+        if wanted.networks:
+            time_whole(context, table, wanted.networks, watch)
+    return table, tuning, additivity
+
+
+class _Watch:
+    """Carries what is going on to the display; called several times a second."""
+
+    def __init__(self, display: Display, context: "MeasureContext", title: str) -> None:
+        self._display, self._context, self._title = display, context, title
         self._pace = Pace(time.monotonic(), {})
 
     def __call__(self) -> None:
-        status = self._profiler.status
+        status = self._context.status
         self._pace.note(time.monotonic(), {"trials": status.trials, "timings": status.timed})
         left = {"trials": status.planned - status.trials, "timings": status.timings - status.timed}
         self._display.update(
@@ -132,17 +162,17 @@ class _Watch:
                         len(task.trials),
                         task.wanted,
                     )
-                    for task in self._profiler.current
+                    for task in self._context.engine.current
                 ),
-                boards=self._profiler.boards,
+                boards=self._context.fleet.boards(),
                 phase=status.phase,
             )
         )
 
 
-def _tuning(profiler: "Profiler", wall_s: float) -> dict[str, Any]:
+def _tuning(status: "Status", wall_s: float) -> dict[str, Any]:
     """Where the time went. Building and measuring overlap, so the parts may add up to more than the whole."""
-    work = {kernel: w for kernel, w in profiler.status.work.items() if w.trials}
+    work = {kernel: w for kernel, w in status.work.items() if w.trials}
     total = {f"{part}_s": sum(getattr(w, f"{part}_s") for w in work.values()) for part in PARTS}
     trials = sum(w.trials for w in work.values())
     return {
@@ -155,28 +185,26 @@ def _tuning(profiler: "Profiler", wall_s: float) -> dict[str, Any]:
     }
 
 
-def _table(
-    store: "MeasurementStore", target: "Target", profiler: "Profiler", wanted: "Sequence[Kernel]"
-) -> "LatencyTable":
+def _table(context: "MeasureContext", wanted: "Sequence[Kernel]") -> "LatencyTable":
     """The table; kernels without a working schedule are estimated from those that have one."""
     from cost_models.database.table import LatencyTable
     from cost_models.kernel_models.roofline import PhysicalModel
 
-    measured = LatencyTable.from_store(store, target.name, profiler.fingerprint)
+    measured = LatencyTable.from_history(context.history, context.target.name)
     by_key = {kernel.key: kernel for kernel in wanted}
     known = [kernel for kernel in wanted if kernel.key in measured.rows]
     if len(known) == len(wanted) or not known:
         return measured
-    model = PhysicalModel.fit(known, [measured.kernel(kernel).median_s for kernel in known])
+    model = PhysicalModel.fit(known, [measured.statistics(kernel).median_s for kernel in known])
 
-    def estimate(key: str, description: Mapping[str, Any]) -> float | None:
+    def guess(key: str, description: Mapping[str, Any]) -> float | None:
         return model.predict_s(by_key[key]) if key in by_key else None
 
-    return LatencyTable.from_store(store, target.name, profiler.fingerprint, estimate)
+    return LatencyTable.from_history(context.history, context.target.name, guess)
 
 
 def _additivity(
-    profiler: "Profiler", table: "LatencyTable", blocks: "Sequence[Block]", watch: _Watch
+    context: "MeasureContext", table: "LatencyTable", blocks: "Sequence[Block]", watch: _Watch
 ) -> "Additivity":
     from cost_models.errors import MissingEntry
     from cost_models.profiling.blocks import time_blocks
@@ -188,22 +216,23 @@ def _additivity(
         except MissingEntry:
             continue
         whole.append((name, graph, inputs))
-    profiler.status.phase = "timing blocks whole"
-    return profiler.apart(lambda: time_blocks(profiler, table, whole), watch)
+    context.status.phase = "timing blocks whole"
+    return context.apart(lambda: time_blocks(context, table, whole), watch)
 
 
-def _has_samples(table: "LatencyTable", kernel: "Kernel") -> bool:
-    return kernel.key in table.rows and bool(table.rows[kernel.key].samples_s)
+def _refuse_failure(wanted: "Sequence[Kernel]", table: "LatencyTable", history: "History") -> None:
+    """Raise FailedWork where kernels were wanted and not one of them ran."""
+    if not wanted or any(kernel.key in table.rows and table.rows[kernel.key].samples_s for kernel in wanted):
+        return
+    measured = history.store.measurements(history.environment).values()
+    reasons = {found.kernel: found.error for found in measured if found.error is not None}
+    reason = next(iter(reasons.values()), "no reason given")
+    raise FailedWork(f"not one of {len(wanted)} kernels could be measured on {table.target}: {reason}")
 
 
-def _failures(store: "MeasurementStore", profiler: "Profiler") -> dict[str, str]:
-    measured = store.measurements(profiler.environment).values()
-    return {found.kernel: found.error for found in measured if found.error is not None}
-
-
-def _boards(target: "Target", profiler: "Profiler") -> list[dict[str, Any]]:
+def _boards(context: "MeasureContext") -> list[dict[str, Any]]:
     """What was measured on, with the state that each board told before and after; none for this machine."""
-    if target.kind == "local":
+    if context.target.kind == "local":
         return []
     return [
         {
@@ -213,7 +242,7 @@ def _boards(target: "Target", profiler: "Profiler") -> list[dict[str, Any]]:
             "before": asdict(board.first) if board.first else None,
             "after": asdict(board.last) if board.last else None,
         }
-        for board in profiler.boards
+        for board in context.fleet.boards()
     ]
 
 

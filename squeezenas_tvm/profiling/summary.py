@@ -1,22 +1,29 @@
 """What ``profile`` writes and shows: latencies of blocks, how sure they are, how well predicted."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from squeezenas_tvm.cli import Result, table
+from cost_models.database.rows import Row, SampleStatistics
+from cost_models.database.table import LatencyTable
+from cost_models.ir.fusion import Kernel
+from cost_models.kernel_models.accuracy import Errors
+from cost_models.kernel_models.predictor import LEAST_KERNELS
+from cost_models.runner.module_runner import CACHES
+from search.costs.kernel_table import CostTable, cost_table
+from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
+from search.spaces.space import SearchSpace
+from squeezenas_tvm.profiling.document import ProfileDocument
 from squeezenas_tvm.profiling.fit_predictor import SEED
 from squeezenas_tvm.profiling.measure import PARTS, Measured
 from squeezenas_tvm.terminal.progress import duration
+from squeezenas_tvm.terminal.table import table
+from targets.sensors.readings import BoardReading
 
-if TYPE_CHECKING:
-    from cost_models.kernel_models.hold_outs import Errors
-
-SCHEMA_VERSION = 1  # of the document; files from before it was written are of 1 as well
 WIDE = 0.05
 ERRORS = ("MAPE %", "% within 5 %", "% within 10 %", "Spearman", "% inside interval")
 LEFT_OUT = {
@@ -27,48 +34,98 @@ LEFT_OUT = {
 }
 
 
-def report(
-    measured: Measured, kernels: Sequence[Any], space: Any, resolution: Any, classes: int, folder: Path
-) -> Result:
-    """Write the document of a profile beside its table, and say it in words; exit code 1 for holes."""
-    from search.costs.kernel_table import cost_table
-    from search.spaces.camera import segmentation_head
-    from targets.support.files import write_whole
+@dataclass(frozen=True)
+class Profile:
+    """A profile of a space on a target; made by `summarize`.
 
+    Attributes:
+        measured: the table, and how it came to be.
+        kernels: of the space.
+        costs: latency of every candidate at every position, C(position, candidate), and of the rest.
+        folder: of the table, the raw samples and this document.
+    """
+
+    measured: Measured
+    kernels: Sequence[Kernel]
+    space: SearchSpace
+    resolution: Resolution
+    costs: CostTable
+    folder: Path
+
+    @property
+    def table(self) -> LatencyTable:
+        """SampleStatistics of every kernel that was ever measured there."""
+        return self.measured.table
+
+    @property
+    def path(self) -> Path:
+        """Of the document."""
+        return self.folder / f"{self.space.name}-{self.resolution}.json"
+
+    @property
+    def holes(self) -> list[str]:
+        """Blocks and other parts with a kernel that could not be measured; empty when all is there."""
+        return [name for name, entry in self._entries().items() if entry is None]
+
+    def document(self) -> ProfileDocument:
+        """What is kept of it beside the table."""
+        measured = self.measured
+        told = {
+            "schema_version": ProfileDocument.SCHEMA,
+            "made_by": "squeezenas_tvm profile",
+            "target": measured.table.target,
+            "space": self.space.name,
+            "resolution": str(self.resolution),
+            "blocks": [{name: _entry(e) for name, e in row.items()} for row in self.costs.blocks],
+            "fixed": {name: _entry(e) for name, e in self.costs.fixed.items()},
+            "missing": self.holes,
+            "kernels": _quality(self._rows()),
+            "estimated": dict(measured.problems),
+            "tuning": measured.tuning,
+            "additivity": measured.additivity.document() if measured.additivity else None,
+            "boards": list(measured.table.boards),
+            "predictor": _predictor(measured),
+            "networks": _networks(measured),
+            "folder": str(self.folder),
+        }
+        return ProfileDocument.model_validate(told)
+
+    def text(self) -> str:
+        """For people."""
+        measured = self.measured
+        lines = [_costs_text(self.costs, self.holes), ""]
+        lines += [*_quality_text(_quality(self._rows()), measured), "", *_predictor_text(measured)]
+        samples = self.folder / "measurements.sqlite"
+        lines += [*_networks_text(measured), "", f"Table: {self.path} (raw samples: {samples})"]
+        return "\n".join(lines)
+
+    def _entries(self) -> dict[str, SampleStatistics | None]:
+        blocks = {f"{i}/{name}": e for i, row in enumerate(self.costs.blocks) for name, e in row.items()}
+        return blocks | dict(self.costs.fixed)
+
+    def _rows(self) -> list[Row]:
+        rows = self.measured.table.rows
+        return [rows[kernel.key] for kernel in self.kernels if kernel.key in rows]
+
+
+def summarize(
+    measured: Measured,
+    kernels: Sequence[Kernel],
+    space: SearchSpace,
+    resolution: Resolution,
+    classes: int,
+    folder: Path,
+) -> Profile:
+    """Compose the latencies of blocks, and write the document of the profile beside its table."""
     costs = cost_table(measured.table, space, resolution, segmentation_head(classes))
-    rows = [measured.table.rows[kernel.key] for kernel in kernels if kernel.key in measured.table.rows]
-    quality = _quality(rows)
-    entries = {f"{i}/{name}": e for i, row in enumerate(costs.blocks) for name, e in row.items()} | dict(
-        costs.fixed
-    )
-    holes = [name for name, entry in entries.items() if entry is None]
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "target": measured.table.target,
-        "space": space.name,
-        "resolution": str(resolution),
-        "blocks": [{name: _entry(e) for name, e in row.items()} for row in costs.blocks],
-        "fixed": {name: _entry(e) for name, e in costs.fixed.items()},
-        "missing": holes,
-        "kernels": quality,
-        "estimated": dict(measured.problems),
-        "tuning": measured.tuning,
-        "additivity": measured.additivity.document() if measured.additivity else None,
-        "boards": list(measured.table.boards),
-        "predictor": _predictor(measured),
-        "networks": _networks(measured),
-        "folder": str(folder),
-    }
-    path = folder / f"{space.name}-{resolution}.json"
-    write_whole(path, json.dumps(document, indent=1) + "\n", "the profile")
-    lines = [_costs_text(costs, holes), "", *_quality_text(quality, measured), "", *_predictor_text(measured)]
-    lines += [*_networks_text(measured), "", f"Table: {path} (raw samples: {folder / 'measurements.sqlite'})"]
-    return Result(document=document, text="\n".join(lines), exit_code=1 if holes else 0)
+    profile = Profile(measured, kernels, space, resolution, costs, folder)
+    profile.document().save(profile.path)
+    return profile
 
 
-def _quality(rows: Sequence[Any]) -> dict[str, Any]:
+def _quality(rows: Sequence[Row]) -> dict[str, Any]:
     """How the rows came to be, and how sure they are."""
-    widths = [row.latency.width for row in rows if row.samples_s]
+    widths = [row.statistics.width for row in rows if row.samples_s]
     return {
         "count": len(rows),
         "how": dict(Counter(row.how for row in rows)),
@@ -77,9 +134,6 @@ def _quality(rows: Sequence[Any]) -> dict[str, Any]:
 
 
 def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
-    from cost_models.runner.module_runner import CACHES
-    from targets.sensors.readings import BoardReading
-
     how = ", ".join(f"{count} {name}" for name, count in sorted(quality["how"].items()))
     share = quality["share_wider_than_5_percent"]
     lines = [
@@ -118,8 +172,6 @@ def _predictor(measured: Measured) -> dict[str, Any] | None:
 
 
 def _predictor_text(measured: Measured) -> list[str]:
-    from cost_models.kernel_models.predictor import LEAST_KERNELS
-
     if measured.predictor is None:
         return [
             f"No predictor of other kernels: it needs {LEAST_KERNELS} measured ones. Profile more of them."
@@ -167,34 +219,34 @@ def _networks_text(measured: Measured) -> list[str]:
     return ["", f"Networks ({model.origin}):", "", table(head, rows)]
 
 
-def error_cells(name: str, errors: "Errors") -> list[str]:
+def error_cells(name: str, errors: Errors) -> list[str]:
     """A row of a table of errors: what was left out, how many, then as in ``ERRORS``."""
     shares = [f"{100 * share:.1f}" for share in (errors.mape, errors.within_5, errors.within_10)]
     return [name, f"{errors.count}", *shares, f"{errors.spearman:.3f}", f"{100 * errors.coverage:.0f}"]
 
 
-def _entry(latency: Any) -> dict[str, Any] | None:
-    if latency is None:
+def _entry(found: SampleStatistics | None) -> dict[str, Any] | None:
+    if found is None:
         return None
     return {
-        "median_ms": latency.median_s * 1e3,
-        "low_ms": latency.low_s * 1e3,
-        "high_ms": latency.high_s * 1e3,
-        "samples": latency.samples,
-        "kernels": latency.kernels,
-        "tuned_kernels": latency.tuned,
-        "estimated_kernels": latency.estimated,
-        "interval_ms": latency.interval_s * 1e3 if math.isfinite(latency.interval_s) else None,
+        "median_ms": found.median_s * 1e3,
+        "low_ms": found.p10_s * 1e3,
+        "high_ms": found.p90_s * 1e3,
+        "samples": found.samples,
+        "kernels": found.kernels,
+        "tuned_kernels": found.tuned,
+        "estimated_kernels": found.estimated,
+        "interval_ms": found.interval_s * 1e3 if math.isfinite(found.interval_s) else None,
     }
 
 
-def _costs_text(costs: Any, holes: list[str]) -> str:
+def _costs_text(costs: CostTable, holes: list[str]) -> str:
     names = list(dict.fromkeys(name for row in costs.blocks for name in row))
     rows = [
-        [str(index), *(f"{row[name].median_s * 1e3:.3f}" if row.get(name) else "-" for name in names)]
+        [str(index), *(_milliseconds(row.get(name)) for name in names)]
         for index, row in enumerate(costs.blocks)
     ]
-    fixed = ", ".join(f"{n} {e.median_s * 1e3:.3f}" if e else f"{n} -" for n, e in costs.fixed.items())
+    fixed = ", ".join(f"{n} {_milliseconds(e)}" for n, e in costs.fixed.items())
     lines = [
         "Median latency in ms by position and candidate:",
         "",
@@ -207,3 +259,7 @@ def _costs_text(costs: Any, holes: list[str]) -> str:
             f"Not measured ({len(holes)}): {', '.join(holes[:6])}; the same command tries the rest again."
         )
     return "\n".join(lines)
+
+
+def _milliseconds(latency: SampleStatistics | None) -> str:
+    return "-" if latency is None else f"{latency.median_s * 1e3:.3f}"

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cost_models.kernel_models.hold_outs import Errors, HoldOut
+from cost_models.kernel_models.accuracy import Errors
+from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel, load_networks
 from squeezenas_tvm.profiling.summary import ERRORS, LEFT_OUT, error_cells

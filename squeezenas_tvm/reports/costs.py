@@ -1,25 +1,22 @@
 """What a table says of one space at one size: C(position, candidate), and the kernels that take the time."""
 
 import math
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from cost_models.database.table import Latency, LatencyTable
+from cost_models.database.rows import SampleStatistics
+from cost_models.database.table import LatencyTable
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.kernel_models.roofline import PhysicalModel
 from search.costs.kernel_table import CostTable, cost_table
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.chain import ChainSpace
 from search.spaces.registry import SPACES
-from search.spaces.space import Part
+from search.spaces.space import SearchSpace, uniform
 from squeezenas_tvm.reports.page import NONE, Heat, Markup, Section, bar, element, heat_map, join, paragraph
 from squeezenas_tvm.reports.page import table as html_table
 
-_LAST_KERNEL = re.compile(r"argmax\+tobyte (\d+)x(\d+)x(\d+)->")  # of every deployed network: classes, H, W
 _SHOWN = 15  # kernels that are listed
 _FALLS_TO = 0.02  # of the dearest entry: palest shade
 
@@ -33,7 +30,7 @@ class Covered:
     """
 
     table: LatencyTable
-    space: ChainSpace
+    space: SearchSpace
     resolution: Resolution
     classes: int
     calls: Mapping[Kernel, float]
@@ -63,34 +60,38 @@ class Covered:
 
 
 def covered(table: LatencyTable) -> list[Covered]:
-    """Spaces and sizes of which at least half of the kernels have rows; the smallest size first."""
-    sizes = {tuple(map(int, match.groups())) for match in map(_LAST_KERNEL.match, table.rows) if match}
-    found = []
-    for classes, height, width in sorted(sizes, key=lambda size: (size[1] * size[2], size)):
-        for space in SPACES.values():
-            resolution = Resolution(height, width)
-            calls = _calls(space, resolution, classes)
+    """What was profiled and has rows for at least half of its kernels; the smallest size first."""
+    found: dict[tuple[str, str, int], Covered] = {}
+    for one in table.profiled:
+        if one.outputs is None:
+            continue
+        resolution = Resolution.parse(one.resolution)
+        spaces = SPACES.values() if one.space is None else [s for s in SPACES.values() if s.name == one.space]
+        for space in spaces:  # a table of before schema 3 does not say which
+            calls = _calls(space, resolution, one.outputs)
             if 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):
-                found.append(Covered(table, space, resolution, classes, calls))
-    return [one for one in found if 2 * _known(one.costs) >= sum(map(len, one.costs.blocks))]
+                what = space.name, one.resolution, one.outputs
+                found.setdefault(what, Covered(table, space, resolution, one.outputs, calls))
+    some = [one for one in found.values() if 2 * _known(one.costs) >= sum(map(len, one.costs.blocks))]
+    return sorted(some, key=_size)
+
+
+def _size(one: Covered) -> tuple[int, ...]:
+    height, width = one.resolution
+    return height * width, one.classes, height, width
 
 
 def _known(costs: CostTable) -> int:
     return sum(entry is not None for row in costs.blocks for entry in row.values())
 
 
-def _calls(space: ChainSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
-    calls: Counter[Kernel] = Counter()
-    parts: list[tuple[float, Part]] = [
-        (1.0, part) for part in space.fixed_parts(resolution, segmentation_head(classes))
-    ]
-    parts += [
-        (1 / len(space.positions[index].candidates), part) for index, _, part in space.blocks(resolution)
-    ]
-    for chance, part in parts:
+def _calls(space: SearchSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
+    calls: dict[Kernel, float] = {}
+    chances = space.marginals(uniform(space))
+    for part in space.parts(resolution, segmentation_head(classes)):
         for kernel in split_into_kernels(part.graph, part.inputs):
-            calls[kernel] += chance  # type: ignore[assignment]
-    return dict(calls)
+            calls[kernel] = calls.get(kernel, 0.0) + float(chances.get(part.name, 1.0))
+    return calls
 
 
 def costs_section(found: Covered) -> Section:
@@ -117,18 +118,16 @@ def costs_section(found: Covered) -> Section:
     return Section(str(found), join(content))
 
 
-def _heat(costs: CostTable, space: ChainSpace) -> Markup:
+def _heat(costs: CostTable, space: SearchSpace) -> Markup:
     names = list(dict.fromkeys(name for row in costs.blocks for name in row))
     largest = max((e.median_s for row in costs.blocks for e in row.values() if e), default=0.0)
     rows = {}
-    for index, (position, row) in enumerate(zip(space.positions, costs.blocks, strict=True)):
-        stride = f", stride {position.stride}" if position.stride > 1 else ""
-        label = f"{index}: {position.in_channels}→{position.out_channels}{stride}"
-        rows[label] = [_cell(row.get(name), largest, offered=name in row) for name in names]
+    for slot, row in costs.slots.items():
+        rows[space.slot_label(slot)] = [_cell(row.get(name), largest, offered=name in row) for name in names]
     return heat_map("position", names, rows)
 
 
-def _cell(entry: Latency | None, largest: float, *, offered: bool) -> Heat:
+def _cell(entry: SampleStatistics | None, largest: float, *, offered: bool) -> Heat:
     if entry is None:
         return Heat(NONE if offered else "")
     least = largest * _FALLS_TO
@@ -136,7 +135,7 @@ def _cell(entry: Latency | None, largest: float, *, offered: bool) -> Heat:
     return Heat(_entry(entry), shade)
 
 
-def _entry(entry: Latency | None) -> str:
+def _entry(entry: SampleStatistics | None) -> str:
     """In ms; with a star where a part of it is an estimate, for want of a schedule that works."""
     if entry is None:
         return NONE
@@ -151,7 +150,7 @@ def _kernels(found: Covered) -> Markup:
     rows, kernels = found.table.rows, found.measured
     if not kernels:
         return paragraph("None is measured.")
-    medians_s = {kernel: rows[kernel.key].latency.median_s for kernel in kernels}
+    medians_s = {kernel: rows[kernel.key].median_s for kernel in kernels}
     model = PhysicalModel.fit(kernels, list(medians_s.values()))
     spent_s = {kernel: found.calls[kernel] * medians_s[kernel] for kernel in kernels}
     total_s = sum(spent_s.values())
@@ -163,7 +162,7 @@ def _kernels(found: Covered) -> Markup:
         lines.append(
             [
                 *(kernel.label, bar(spent_s[kernel] / total_s, f"{spent_s[kernel] / total_s:.1%}")),
-                *(f"{found.calls[kernel]:.2f}", _ms(median_s), f"{row.latency.width:.1%}"),
+                *(f"{found.calls[kernel]:.2f}", _ms(median_s), f"{row.statistics.width:.1%}"),
                 *(f"{kernel.macs / median_s / 1e9:.1f}", bar(reached, f"{reached:.0%}"), row.how),
                 str(row.trials),
             ]

@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cost_models.cost_model import CostModel, Total
+from cost_models.cost_model import CostModel
+from cost_models.database.history import History
+from cost_models.database.records import How
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import HEADER, LatencyTable
 from cost_models.errors import MissingEntry
-from cost_models.kernel_models.hold_outs import Errors, HoldOut
-from cost_models.kernel_models.predictor import MANIFEST, Predictor
-from cost_models.network_models.network_model import MODEL, NetworkModel
-from cost_models.runner.module_runner import Ratio
+from cost_models.estimate import NetworkEstimate, Source
+from cost_models.kernel_models.hold_outs import HoldOut
+from cost_models.lookup import with_files
+from cost_models.network_models.network_model import NetworkModel
 from search.architecture import list_architectures, load_architecture
 from search.costs.kernel_table import network_graph
 from search.data.classes import unnamed
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.profiling.summary import SCHEMA_VERSION, WIDE
+from squeezenas_tvm.profiling.document import ProfileDocument
+from squeezenas_tvm.profiling.summary import WIDE
 from squeezenas_tvm.reports import accuracy as report_accuracy
 from squeezenas_tvm.reports.costs import Covered, costs_section, covered, summaries
-from squeezenas_tvm.reports.files import read_json
 from squeezenas_tvm.reports.page import (
     NONE,
     Markup,
@@ -60,17 +62,14 @@ def profile_report(folder: Path) -> Report:
             them is damaged, of another environment, or of a newer schema.
     """
     latencies = LatencyTable.load(folder)
-    fingerprint = latencies.fingerprint
-    predictor = Predictor.load(folder, fingerprint=fingerprint) if (folder / MANIFEST).exists() else None
-    calibrated = (folder / MODEL).exists()
-    network_model = NetworkModel.load(folder, fingerprint=fingerprint) if calibrated else NetworkModel()
-    model = CostModel(latencies.target, latencies, predictor, network_model=network_model)
+    fingerprint, model = latencies.fingerprint, with_files(latencies, folder)
+    predictor, network_model = model.predictor, model.network_model
     found, runs = covered(latencies), [_run(path) for path in sorted(folder.glob("*-*x*.json"))]
     estimates = _estimates(model, found)
     hold_outs = {run.name: run.hold_outs for run in runs if run.hold_outs}
     notes = _notes(folder, latencies, runs)
     sections = [
-        Section("Where and how", _conditions(folder, latencies)),
+        Section("Where and how", _conditions(latencies)),
         Section("Networks", _networks(estimates, found, network_model)),
         *(costs_section(one) for one in found),
         Section("Schedules", _schedules(latencies)),
@@ -95,9 +94,8 @@ def profile_report(folder: Path) -> Report:
     )
 
 
-def _conditions(folder: Path, latencies: LatencyTable) -> Markup:
+def _conditions(latencies: LatencyTable) -> Markup:
     known: Mapping[str, Any] = latencies.fingerprint
-    header = read_json(folder / HEADER, 2, _AGAIN)
     names = {
         "device": "Device",
         "cores": "Cores",
@@ -115,10 +113,10 @@ def _conditions(folder: Path, latencies: LatencyTable) -> Markup:
     protocol = ", ".join(f"{name} {value}" for name, value in measure.items()) if measure else ""
     measured = {"Target": latencies.target, "Measured on": latencies.machine or "an unnamed machine"}
     kernels = {"Protocol": protocol, "Kernels": str(len(latencies.rows))}
-    return facts({**measured, **told, **others, **kernels, "Made by": str(header.get("made_by", ""))})
+    return facts({**measured, **told, **others, **kernels, "Made by": latencies.made_by})
 
 
-_Estimate = tuple[str, Covered, Total | None]  # name of an architecture, size, what it takes there
+_Estimate = tuple[str, Covered, NetworkEstimate | None]  # name of an architecture, size, what it takes there
 
 
 def _estimates(model: CostModel, found: Sequence[Covered]) -> list[_Estimate]:
@@ -129,7 +127,7 @@ def _estimates(model: CostModel, found: Sequence[Covered]) -> list[_Estimate]:
         for (resolution, classes), one in sizes.items():
             network = load_architecture(name).for_classes(unnamed(classes))
             try:
-                total: Total | None = model.network(network_graph(network, resolution))
+                total: NetworkEstimate | None = model.network(network_graph(network, resolution))
             except MissingEntry:
                 total = None
             estimates.append((name, one, total))
@@ -145,7 +143,7 @@ def _networks(estimates: Sequence[_Estimate], found: Sequence[Covered], model: N
         cells = [NONE, NONE]
         if total is not None:
             ends = f"({total.low_s * 1e3:.2f} to {total.high_s * 1e3:.2f})"
-            cells = [f"{total.median_s * 1e3:.2f} {ends}", f"{total.shares.get('measured', 0):.0%}"]
+            cells = [f"{total.median_s * 1e3:.2f} {ends}", f"{total.shares.get(Source.MEASURED, 0):.0%}"]
         rows.setdefault(name, [name]).extend(cells)
     header = ["published network"]
     for resolution, classes in sizes:
@@ -162,7 +160,7 @@ def _networks(estimates: Sequence[_Estimate], found: Sequence[Covered], model: N
     )
 
 
-def _estimate_document(name: str, size: Covered, total: Total | None) -> dict[str, Any]:
+def _estimate_document(name: str, size: Covered, total: NetworkEstimate | None) -> dict[str, Any]:
     told = {"name": name, "resolution": str(size.resolution), "classes": size.classes}
     if total is None:
         return {**told, "median_ms": None}
@@ -173,12 +171,12 @@ def _estimate_document(name: str, size: Covered, total: Total | None) -> dict[st
 def _schedules(latencies: LatencyTable) -> Markup:
     """How the kernels came to be."""
     rows = list(latencies.rows.values())
-    total_s = sum(row.latency.median_s for row in rows) or 1.0
+    total_s = sum(row.median_s for row in rows) or 1.0
     lines = []
-    for how in ("tuned", "transferred", "default", "estimated"):
+    for how in (How.TUNED, How.TRANSFERRED, How.DEFAULT, How.ESTIMATED):
         own = [row for row in rows if row.how == how]
-        share = sum(row.latency.median_s for row in own) / total_s
-        wide = sum(row.latency.width > WIDE for row in own if row.samples_s)
+        share = sum(row.median_s for row in own) / total_s
+        wide = sum(row.statistics.width > WIDE for row in own if row.samples_s)
         trials = f"{sum(row.trials for row in own)}"
         lines.append(
             [how, bar(len(own) / len(rows), str(len(own))), bar(share, f"{share:.0%}"), trials, f"{wide}"]
@@ -196,27 +194,14 @@ def _schedules(latencies: LatencyTable) -> Markup:
 
 
 def _run(path: Path) -> _Run:
-    raw = read_json(path, SCHEMA_VERSION, _AGAIN)
-    try:
-        tuning, ratios = raw["tuning"], (raw["additivity"] or {"ratios": {}})["ratios"]
-        told = (raw["predictor"] or {}).get("hold_outs", {})
-        whole = [f"{cache} caches {Ratio(**ratio)}" for cache, ratio in ratios.items() if ratio]
-        return _Run(
-            name=f"{raw['space']} at {raw['resolution']}",
-            tuning=f"{tuning['trials']} trials ({tuning['valid']} valid) in {duration(tuning['wall_s'])}",
-            whole_blocks="; ".join(whole),
-            hold_outs={
-                split: HoldOut(
-                    tuple(held["groups"]),
-                    held["possible"],
-                    Errors(**held["overall"]),
-                    {kind: Errors(**errors) for kind, errors in held["by_kind"].items()},
-                )
-                for split, held in told.items()
-            },
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: not what profile writes ({error!r}); {_AGAIN}") from None
+    told = ProfileDocument.load(path)
+    ratios = told.additivity.ratios if told.additivity else {}
+    return _Run(
+        name=f"{told.space} at {told.resolution}",
+        tuning=f"{told.tuning.trials} trials ({told.tuning.valid} valid) in {duration(told.tuning.wall_s)}",
+        whole_blocks="; ".join(f"{cache} caches {ratio}" for cache, ratio in ratios.items() if ratio),
+        hold_outs=told.predictor.hold_outs if told.predictor else {},
+    )
 
 
 def _notes(folder: Path, latencies: LatencyTable, runs: Sequence[_Run]) -> list[str]:
@@ -227,7 +212,7 @@ def _notes(folder: Path, latencies: LatencyTable, runs: Sequence[_Run]) -> list[
         if run.whole_blocks
     ]
     for key, row in latencies.rows.items():
-        if row.how == "estimated":
+        if row.how == How.ESTIMATED:
             notes.append(f"Estimated, no schedule works: {key}: {row.reason}")
     try:
         notes += [_board(board) for board in latencies.boards]
@@ -246,7 +231,8 @@ def _board(board: Mapping[str, Any]) -> str:
 def _timings(path: Path, fingerprint: Mapping[str, Any]) -> list[str]:
     """What the store knows beyond the table: disturbances and failures."""
     with MeasurementStore.open(path, create=False) as store:
-        timings = store.measurements(store.find_environment(fingerprint)).values()
+        history = History.of(store, fingerprint)
+        timings = store.measurements(history.environment).values()
     failed = [timing for timing in timings if timing.error is not None]
     disturbed = [timing for timing in timings if timing.disturbed]
     notes = [f"{len(timings)} careful timings, {len(disturbed)} disturbed, {len(failed)} failed."]

@@ -9,7 +9,6 @@ from search.architecture import Architecture, load_architecture
 from search.costs.objectives import shown
 from search.results import document as search_document
 from search.results.document import SearchDocument
-from squeezenas_tvm.options import share_text
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.files import Row, header, read_csv
 from squeezenas_tvm.reports.front import Networks, front_section, read_networks
@@ -27,7 +26,8 @@ from squeezenas_tvm.reports.page import (
     paragraph,
     table,
 )
-from squeezenas_tvm.searching import train_command
+from squeezenas_tvm.terminal.shares import share_text
+from squeezenas_tvm.training.command import train_command
 
 CURVES, CHOSEN = "curves.csv", "chosen.yaml"
 _AGAIN = "the search command with --resume writes it again from the last checkpoint"

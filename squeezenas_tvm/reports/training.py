@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.architecture import load_architecture
+from search.data.classes import CLASSES
 from search.training.recipe import load_recipe
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
@@ -131,7 +132,8 @@ def _classes(best: dict[str, Any]) -> Markup:
 
 def _next(folder: Path, data: str) -> Markup:
     given = [str(folder / ARCHITECTURE)]
-    spec = data if data == "synthetic" else f"{data}:PATH"
+    first = data.partition("+")[0]
+    spec = first if first == "synthetic" else f"{first if first in CLASSES else 'folder'}:PATH"
     lines = (
         ["evaluate", *given, "--data", spec, "--split", "test"],
         ["deploy", *given, "--target", "local-cpu", "--out", str(folder / "bundle")],

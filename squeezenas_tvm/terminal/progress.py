@@ -177,26 +177,31 @@ class Display:
 
 
 @contextlib.contextmanager
-def show(title: str, total: int, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Display]:
+def show(
+    title: str, total: int, *, shown: bool = True, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Display]:
     """Show a profile of ``total`` tasks: ``with show("profile", 161) as display``, ``display.update(...)``.
 
     A live display when stderr is a terminal, above which log lines go on; else lines with the time elapsed.
+    With ``shown=False`` nothing of either, for programs that use the work of a command.
     """
-    live = _on_terminal()
-    display = Display(title, total, lines=not live, clock=clock)
+    live = shown and _on_terminal()
+    display = Display(title, total, lines=shown and not live, clock=clock)
     with _live(display) if live else contextlib.nullcontext():
         yield display
         display.close()  # not after an error: that is told in one line
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
+def progress(title: str, total: int, done: int = 0, *, shown: bool = True) -> Iterator[Callable[[str], None]]:
     """Show how far a loop is: ``with progress("run", 12) as step``, ``step("street.png")`` a piece.
 
-    ``done``: pieces of a run that is resumed; they cost nothing.
+    Args:
+        done: pieces of a run that is resumed; they cost nothing.
+        shown: see `show`.
     """
     pace = Pace(time.monotonic(), {"pieces": done})
-    with show(title, total) as display:
+    with show(title, total, shown=shown) as display:
 
         def step(text: str) -> None:
             nonlocal done

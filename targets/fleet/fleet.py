@@ -21,7 +21,7 @@ from targets.errors import DeviceUnavailable, NoBoardLeft, TargetError, UnfitBoa
 from targets.fleet.boards import PROBES, Board, BoardState
 from targets.fleet.dispatch import Dispatch, Done, Job, Limits, Lost
 from targets.rpc.local_server import LocalServer, local_rpc, parse_address
-from targets.rpc.session import NoAnswer, Session, brief
+from targets.rpc.session import NoAnswer, Session, reason_of
 from targets.rpc.tracker import Grant, Tracker, no_board, tracker_address
 from targets.target import Target
 
@@ -175,7 +175,7 @@ class Fleet:
         if fates is None or self._dispatch.over:
             return
         if self._tracker_error:
-            fates += f"; the tracker: {brief(self._tracker_error)}"
+            fates += f"; the tracker: {reason_of(self._tracker_error)}"
         text = (
             f"no board is left under key {self.target.rpc.key!r} at tracker {self.address}: {fates}; "
             "all results are kept: restart the boards, then the same command goes on"
@@ -218,7 +218,7 @@ class Fleet:
             session.close()
             self._refuse(board, error)
         except Exception as error:
-            self._lose(board, session, error if isinstance(error, Lost) else Lost(brief(error)))
+            self._lose(board, session, error if isinstance(error, Lost) else Lost(reason_of(error)))
         else:
             session.close()
 
@@ -228,7 +228,7 @@ class Fleet:
         except UnfitBoard:
             raise
         except Exception as error:
-            raise Lost(f"connecting: {brief(error)}", hung=isinstance(error, NoAnswer)) from None
+            raise Lost(f"connecting: {reason_of(error)}", hung=isinstance(error, NoAnswer)) from None
         self._dispatch.note(board, session.reading)
         if self._dispatch.must_probe(board):
             self._check_speed(board, session)
@@ -240,9 +240,9 @@ class Fleet:
         try:
             value = session.within(job.timeout_s, lambda: job.work(session))
         except NoAnswer as error:
-            raise Lost(brief(error), hung=True, job=job) from None
+            raise Lost(reason_of(error), hung=True, job=job) from None
         except BaseException as error:
-            reason = brief(error)
+            reason = reason_of(error)
             self._check_health(session, job, reason)
             self._dispatch.fail(board, job, reason)
         else:
@@ -268,7 +268,7 @@ class Fleet:
         except UnfitBoard:
             raise
         except BaseException as error:
-            raise Lost(f"speed check: {brief(error)}", hung=isinstance(error, NoAnswer)) from None
+            raise Lost(f"speed check: {reason_of(error)}", hung=isinstance(error, NoAnswer)) from None
         self._dispatch.note(board, session.reading)
         if news := self._dispatch.judge(board):
             text, warn = news

@@ -5,19 +5,24 @@ import functools
 import logging
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from targets.errors import WrongDevice, WrongVersion
 from targets.sensors.readings import BoardReading, ask_board
-
-if TYPE_CHECKING:
-    from targets.rpc.session import Session
+from targets.target import Target
 
 log = logging.getLogger(__name__)
 
 
-def check_board(session: "Session") -> tuple[str | None, BoardReading | None]:
-    """Refuse a board that cannot give this target's numbers.
+def check_board(
+    target: Target, board: str, remote: Any, device: Any
+) -> tuple[str | None, BoardReading | None]:
+    """Refuse a board that cannot give a target's numbers.
+
+    Args:
+        board: its name, for what is said of it.
+        remote: the ``tvm.rpc.RPCSession`` with it.
+        device: the ``tvm.runtime.Device`` there that is to run kernels.
 
     Returns:
         Its version of TVM and its state, both None where they are not told.
@@ -26,44 +31,43 @@ def check_board(session: "Session") -> tuple[str | None, BoardReading | None]:
         WrongVersion: another TVM.
         WrongDevice: no GPU where the target has one, a GPU of another architecture, or another power mode.
     """
-    version = _check_version(session)
-    _check_gpu(session)
-    return version, check_state(session)
+    version = _check_version(board, remote)
+    _check_gpu(target, board, device)
+    return version, check_state(target, board, remote)
 
 
-def check_state(session: "Session") -> BoardReading | None:
+def check_state(target: Target, board: str, remote: Any) -> BoardReading | None:
     """State of the board now, where its server tells it. Raises WrongDevice for another power mode."""
-    if session.target.kind == "local":
+    if target.kind == "local":
         return None
-    reading = ask_board(session.remote)
-    modes = session.target.power_modes
+    reading = ask_board(remote)
+    modes = target.power_modes
     mode = reading.power_mode if reading else None
     if modes is not None and mode is None:
-        _warn(f"board {session.board} does not tell its power mode; make sure it is {modes.default}")
+        _warn(f"board {board} does not tell its power mode; make sure it is {modes.default}")
     elif modes is not None and mode != modes.default:
         raise WrongDevice(
-            f"board {session.board} is in power mode {mode}, allowed for {session.target.name}: "
+            f"board {board} is in power mode {mode}, allowed for {target.name}: "
             f"{modes.default}; switch it there (sudo nvpmodel -m NUMBER), or give the target's variant or a "
             "file of your own for that mode"
         )
     return reading
 
 
-def _check_version(session: "Session") -> str | None:
+def _check_version(board: str, remote: Any) -> str | None:
     """Refuse a board with another TVM. One built without the compiler cannot tell, which is only reported."""
     from targets.tvm_import import tvm
 
     ours = tvm_version(tvm.get_global_func)
     try:
-        theirs = tvm_version(session.remote.get_function)
+        theirs = tvm_version(remote.get_function)
     except AttributeError:
         _warn(
-            f"board {session.board} has TVM's runtime alone, which does not tell its version; "
-            f"make sure it is {ours}"
+            f"board {board} has TVM's runtime alone, which does not tell its version; make sure it is {ours}"
         )
         return None
     if theirs != ours:
-        raise WrongVersion(session.board, theirs, ours)
+        raise WrongVersion(board, theirs, ours)
     return theirs
 
 
@@ -78,20 +82,20 @@ def tvm_version(get_function: Callable[[str], Any]) -> str:
     return found[1].decode() if found else "unknown"
 
 
-def _check_gpu(session: "Session") -> None:
-    tvm_target = session.target.tvm_target()
+def _check_gpu(target: Target, board: str, device: Any) -> None:
+    tvm_target = target.tvm_target()
     if tvm_target.kind.name != "cuda":
         return
-    if not session.device.exist:
+    if not device.exist:
         raise WrongDevice(
-            f"board {session.board} was reached, but offers no CUDA device, which {session.target.name} "
+            f"board {board} was reached, but offers no CUDA device, which {target.name} "
             "needs; install a TVM runtime with CUDA there (see docs/jetson.md), and check its driver"
         )
-    found = f"sm_{str(session.device.compute_version).replace('.', '')}"
+    found = f"sm_{str(device.compute_version).replace('.', '')}"
     wanted = str(tvm_target.attrs["arch"]).rstrip("af")  # sm_90a: all of sm_90, and what it alone has
     if found != wanted:
         raise WrongDevice(
-            f"board {session.board} has a GPU of architecture {found}, allowed for {session.target.name}: "
+            f"board {board} has a GPU of architecture {found}, allowed for {target.name}: "
             f"{wanted}; give the target of that board, or register it under another key"
         )
 

@@ -95,14 +95,14 @@ class Session:
         self._sockets = _sockets_to(grant)
         self._limit(self._timeout_s)
         try:
-            self.tvm_version, self.reading = check_board(self)
+            self.tvm_version, self.reading = check_board(self.target, self.board, self._remote, self.device)
         except BaseException:
             self.close()
             raise
 
     def read(self) -> None:
         """Bring ``reading`` up to date. Raises WrongDevice when the board's power mode was changed."""
-        self.reading = check_state(self)
+        self.reading = check_state(self.target, self.board, self.remote)
 
     def upload(self, path: str | Path) -> Any:
         """Copy an exported library to the device and load it there; returns the remote module.
@@ -249,7 +249,7 @@ def _connected(target: Target, address: str, timeout_s: float, wait_s: float) ->
             return session
         except (NoAnswer, RuntimeError) as error:  # the server was stopped, restarted or killed meanwhile
             if time.monotonic() > start + wait_s:
-                reason = f"board {grant.board} refused: {brief(error)}"
+                reason = f"board {grant.board} refused: {reason_of(error)}"
                 raise DeviceUnavailable.after(
                     target.rpc.key, address, time.monotonic() - start, reason, "restart its RPC server"
                 ) from error
@@ -269,8 +269,8 @@ def _sockets_to(grant: Grant) -> list[socket.socket]:
     return found
 
 
-def brief(error: BaseException) -> str:
-    """An exception as one line."""
+def reason_of(error: BaseException) -> str:
+    """An exception as one line: the first of a device's long message says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     kind = type(error).__name__

@@ -14,7 +14,7 @@ from typing import Any
 
 from targets.spec import PowerModeQuery, Readings
 
-FUNCTION = "squeezenas_tvm.board_state"
+FUNCTION = "squeezenas_tvm.board_state"  # a name on the wire: boards with release 0.1 offer it as this
 _MODEL = Path("/proc/device-tree/model")
 _THERMAL = Path("/sys/class/thermal")
 _QUERY_S = 10.0

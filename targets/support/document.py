@@ -1,6 +1,8 @@
 """JSON files that are kept: each says its schema and its origin, and a newer one is refused."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -12,7 +14,7 @@ from targets.support.strict_yaml import Refusal, parse_document
 Kept = TypeVar("Kept", bound="Document")
 _MOST_BYTES = 1 << 30  # far above any of ours; what is larger is none of them
 
-__all__ = ["Document", "FailedWrite"]
+__all__ = ["Document", "DocumentWithFiles", "FailedWrite"]
 
 
 class Document(BaseModel):
@@ -27,7 +29,7 @@ class Document(BaseModel):
         made_by: program and what it was asked for; empty in documents of before it was kept.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     WHAT: ClassVar[str]
     SCHEMA: ClassVar[int]
@@ -69,12 +71,47 @@ class Document(BaseModel):
             raise cls.REFUSAL(f"{where}: damaged, schema_version is {version!r}; {cls.AGAIN}")
         if version > cls.SCHEMA:
             raise cls.REFUSAL(
-                f"{where}: schema {version}, this program reads 1 to {cls.SCHEMA}; "
+                f"{where}: schema {version}, this program reads {'1 to ' * (cls.SCHEMA > 1)}{cls.SCHEMA}; "
                 f"update squeezenas_tvm, or {cls.AGAIN}"
             )
-        return parse_document(cls.upgraded(raw), where, cls, cls.REFUSAL)
+        return parse_document(cls.upgraded(raw), where, cls, lambda said: cls.REFUSAL(f"{said}; {cls.AGAIN}"))
 
     def save(self, path: Path) -> None:
         """Write it whole. Raises FailedWrite."""
         text = json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False)
         write_whole(path, text + "\n", self.WHAT)
+
+
+class DocumentWithFiles(Document):
+    """Base of a document that lies beside other files of its folder and holds their sums.
+
+    Attributes:
+        FILE: its own name.
+        sha256: of each of the other files, by name.
+    """
+
+    FILE: ClassVar[str]
+
+    sha256: dict[str, str]
+
+    @staticmethod
+    def sums(files: Mapping[str, str]) -> dict[str, str]:
+        """The field ``sha256`` for files of that text."""
+        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+
+    def save_with(self, folder: Path, files: Mapping[str, str]) -> None:
+        """Write the files, then the document: it never tells of what is not there. Raises FailedWrite."""
+        for name, text in files.items():
+            write_whole(folder / name, text, self.WHAT)
+        self.save(folder / self.FILE)
+
+    def content(self, folder: Path, name: str) -> bytes:
+        """One of the files. Raises ``REFUSAL``: it cannot be read, or is another one than was saved."""
+        path, refusal = folder / name, type(self).REFUSAL
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise refusal(f"{path}: cannot be read ({error.strerror}); {self.AGAIN}") from None
+        if hashlib.sha256(content).hexdigest() != self.sha256.get(name):
+            raise refusal(f"{path}: differs from its checksum in {self.FILE}; {self.AGAIN}")
+        return content

@@ -1,6 +1,7 @@
 """YAML files with a pydantic schema: all faults of a file in one message, unknown keys with the near miss."""
 
 import re
+import reprlib
 import types
 from collections.abc import Callable
 from importlib.abc import Traversable
@@ -18,6 +19,11 @@ Location = tuple[int | str, ...]
 Refusal = Callable[[str], Exception]
 
 YAML_SUFFIXES = (".yaml", ".yml")
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
 
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -85,6 +91,8 @@ def read_mapping(text: str, where: str, model: type[BaseModel], refusal: Refusal
         raise refusal(f"{where}: not YAML: {line}{error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that there is not
         raise refusal(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise refusal(f"{where}: not YAML that can be read: nested too deeply") from None
     if not isinstance(raw, dict):
         raise refusal(
             f"{where}: found {type(raw).__name__}; "
@@ -106,6 +114,11 @@ def faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return [_fault(detail, model) for detail in error.errors(include_url=False)]
 
 
+def spelled_short(value: object) -> str:
+    """``repr`` of what a file holds, short enough for a line; YAML's aliases make pages of a few words."""
+    return _SHORT.repr(value)
+
+
 def _fault(detail: ErrorDetails, model: type[BaseModel]) -> str:
     kind = detail["type"]
     spelled, allowed = _follow(detail["loc"][:-1] if kind == "extra_forbidden" else detail["loc"], model)
@@ -124,7 +137,7 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> str:
         hint = near_miss(detail["input"], re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
     if kind == "string_pattern_mismatch":
         expected = f"text that matches {detail['ctx']['pattern']}"
-    return f"{spelled}: found {detail['input']!r}{hint}; allowed: {expected}"
+    return f"{spelled}: found {spelled_short(detail['input'])}{hint}; allowed: {expected}"
 
 
 def _wrong_tag(detail: ErrorDetails, spelled: str) -> str:

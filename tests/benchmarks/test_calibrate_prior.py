@@ -9,7 +9,7 @@ import pytest
 from calibrate_prior import COMMAND, SHIPPED, as_text, calibrated
 
 from cost_models.device_models.prior import Prior
-from cost_models.kernel_models.hold_outs import spearman
+from cost_models.kernel_models.accuracy import spearman
 from search.architecture import load_architecture
 
 

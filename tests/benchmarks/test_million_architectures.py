@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from million_architectures import measure
 
+from cost_models.lookup import cost_model
 from search.architecture import Architecture
 from search.costs.kernel_table import network_graph
 from search.resolution import Resolution
-from squeezenas_tvm.options import cost_model
 from targets import load_target
 
 

@@ -60,4 +60,4 @@ def test_no_table_is_one_line(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["x", str(tmp_path)])
     assert main() == 2
-    assert "no sound table there" in capsys.readouterr().err
+    assert "a latency table cannot be read" in capsys.readouterr().err

@@ -3,11 +3,11 @@
 import pytest
 from two_targets import LEVELS, Found, compare
 
+from cost_models.lookup import cost_model
 from search.costs.chain_costs import ChainCosts
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
-from squeezenas_tvm.options import cost_model
 from targets import load_target
 
 SMALL, LARGE = ("skip",) * 19 + ("k3e1",), ("k3e6",) * 20

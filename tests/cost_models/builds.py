@@ -57,7 +57,7 @@ def once(flag: Path, action: Callable[[], object]) -> Callable[..., None]:
 
 
 def workers_of(process: psutil.Process) -> set[int]:
-    return {child.pid for child in process.children() if "build_worker" in str(child.cmdline())}
+    return {child.pid for child in process.children() if "builder.worker" in str(child.cmdline())}
 
 
 def worker_ids(count: int) -> set[int]:

@@ -6,14 +6,13 @@ from typing import Any
 
 import psutil
 
-from cost_models.database.history import History
 from cost_models.database.records import Measurement, Trial
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Conv2d
 from cost_models.lowering.lower import structural_hash
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.context import MeasureContext
 from cost_models.tvm_import import tvm
 from targets import Target, load_target
 
@@ -63,12 +62,12 @@ def failing_for(module: Any, schedule_default: Callable[[Any, Any], Any]) -> Cal
     return schedule
 
 
-def trials_of(profiler: Profiler, kernel: Kernel) -> dict[int, Trial]:
-    return History(profiler.store, profiler.environment).trials(kernel)
+def trials_of(context: MeasureContext, kernel: Kernel) -> dict[int, Trial]:
+    return context.history.trials(kernel)
 
 
-def timings_of(profiler: Profiler, kernel: Kernel) -> dict[int | None, list[Measurement]]:
-    return History(profiler.store, profiler.environment).timings(kernel)
+def timings_of(context: MeasureContext, kernel: Kernel) -> dict[int | None, list[Measurement]]:
+    return context.history.timings(kernel)
 
 
 Contents = tuple[dict[str, dict[int, Trial]], dict[int, Measurement]]

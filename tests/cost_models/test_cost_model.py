@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from cost_models.cost_model import CostModel
-from cost_models.database.table import LatencyTable, Row
-from cost_models.device_models.prior import OUTSIDE, Prior
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
+from cost_models.device_models.prior import Prior
 from cost_models.errors import CostModelError, MissingEntry
+from cost_models.estimate import OUTSIDE
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.ir.ops import Conv2d, Foreign
-from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
 from targets import load_target
@@ -35,13 +37,13 @@ def predictor() -> Predictor:
 
 
 def test_what_was_measured_is_never_predicted(predictor: Predictor) -> None:
-    (cost,) = CostModel("board", TABLE, predictor, PRIOR).kernels([KNOWN[3]])
+    (cost,) = CostModel("board", TABLE, predictor, PRIOR).estimates([KNOWN[3]])
     assert (cost.median_s, cost.source, cost.far) == (SECONDS[3], "measured", False)
     assert 0.9 * SECONDS[3] <= cost.low_s < cost.median_s < cost.high_s <= 1.2 * SECONDS[3]
 
 
 def test_what_was_not_is_predicted_before_a_prior_is_asked(predictor: Predictor) -> None:
-    known, new = CostModel("board", TABLE, predictor, PRIOR).kernels([KNOWN[0], NEW])
+    known, new = CostModel("board", TABLE, predictor, PRIOR).estimates([KNOWN[0], NEW])
     assert (known.source, new.source) == ("measured", "predicted")
     (said,) = predictor.predict([NEW])
     assert (new.median_s, new.low_s, new.high_s, new.far) == (
@@ -53,7 +55,7 @@ def test_what_was_not_is_predicted_before_a_prior_is_asked(predictor: Predictor)
 
 
 def test_a_prior_says_that_it_is_one_and_has_a_wide_interval() -> None:
-    known, new = CostModel("board", TABLE, None, PRIOR).kernels([KNOWN[0], NEW])
+    known, new = CostModel("board", TABLE, None, PRIOR).estimates([KNOWN[0], NEW])
     assert (known.source, new.source, new.far) == ("measured", "prior", True)
     assert new.median_s == PRIOR.predict_s(NEW)
     assert (new.low_s, new.high_s) == (new.median_s / OUTSIDE, new.median_s * OUTSIDE)
@@ -62,13 +64,13 @@ def test_a_prior_says_that_it_is_one_and_has_a_wide_interval() -> None:
 def test_an_estimated_row_is_no_measurement(predictor: Predictor) -> None:
     row = Row("estimated", 3, estimate_s=5e-3, reason="no schedule works")
     table = LatencyTable("board", BOARD, {NEW.key: row})
-    assert CostModel("board", table, predictor).kernels([NEW])[0].source == "predicted"
+    assert CostModel("board", table, predictor).estimates([NEW])[0].source == "predicted"
 
 
 def test_a_network_is_the_sum_of_its_calls_and_says_whose_share_is_whose(predictor: Predictor) -> None:
     model = CostModel("board", TABLE, predictor, PRIOR)
     calls = [KNOWN[0], NEW, KNOWN[0], KNOWN[5]]
-    total, costs = model.network(calls), model.kernels(calls)
+    total, costs = model.network(calls), model.estimates(calls)
     assert total.median_s == pytest.approx(sum(cost.median_s for cost in costs))
     assert total.low_s == pytest.approx(sum(cost.low_s for cost in costs))
     assert total.high_s == pytest.approx(sum(cost.high_s for cost in costs))
@@ -86,11 +88,11 @@ def test_whole_networks_beside_their_kernels_say_what_happens_between_them(predi
     between = NetworkModel(
         scale={"pointwise": 2.0}, gap_s=1e-5, overhead_s=1e-3, range_s=(1e-9, 1.0), errors=errors
     )
-    model, plain = (CostModel("board", TABLE, predictor, network_model=b) for b in (between, NetworkModel()))
+    model, plain = (CostModel("board", TABLE, predictor, calibration=b) for b in (between, NetworkModel()))
     calls = [KNOWN[0], NEW, KNOWN[0], KNOWN[5]]
-    total, costs = model.network(calls), model.kernels(calls)
+    total, costs = model.network(calls), model.estimates(calls)
     inside = [between.kernel_s(kernel, cost.median_s) for kernel, cost in zip(calls, costs, strict=True)]
-    assert costs == plain.kernels(calls)
+    assert costs == plain.estimates(calls)
     assert total.median_s == pytest.approx(sum(inside) + 1e-3)
     assert total.shares["predicted"] == pytest.approx(inside[1] / sum(inside))
     assert (total.calibrated, plain.network(calls).calibrated) == (True, False)
@@ -104,7 +106,7 @@ def test_kernels_side_by_side_may_overlap() -> None:
     pair = KernelGraph((KNOWN[0], KNOWN[3]), ((), ()))
     between = NetworkModel(overlap=1.0)
     assert CostModel("board", TABLE).network(pair).median_s == pytest.approx(SECONDS[0] + SECONDS[3])
-    told = CostModel("board", TABLE, network_model=between).network(pair)
+    told = CostModel("board", TABLE, calibration=between).network(pair)
     assert told.median_s == pytest.approx(max(SECONDS[0], SECONDS[3]))
     assert told.low_s < told.median_s < told.high_s
 
@@ -131,12 +133,12 @@ def test_no_source_at_all_is_refused() -> None:
 def test_the_same_kernel_costs_the_same_in_every_place(predictor: Predictor) -> None:
     model = CostModel("board", TABLE, predictor)
     kernel = relu(48, 40, 72)
-    assert len(set(model.kernels([kernel, KNOWN[1], kernel, kernel]))) == 2
+    assert len(set(model.estimates([kernel, KNOWN[1], kernel, kernel]))) == 2
 
 
 def test_what_no_table_can_hold_is_told_by_the_prior(predictor: Predictor) -> None:
     strange = transposed()
-    known, told = CostModel("board", TABLE, predictor, PRIOR).kernels([KNOWN[0], strange])
+    known, told = CostModel("board", TABLE, predictor, PRIOR).estimates([KNOWN[0], strange])
     assert (known.source, told.source, told.far) == ("measured", "prior", True)
     assert told.median_s == PRIOR.predict_s(strange)
     assert (told.low_s, told.high_s) == (told.median_s / OUTSIDE, told.median_s * OUTSIDE)
@@ -144,12 +146,12 @@ def test_what_no_table_can_hold_is_told_by_the_prior(predictor: Predictor) -> No
 
 def test_and_without_a_prior_by_the_physical_base_of_the_predictor(predictor: Predictor) -> None:
     strange = transposed()
-    (told,) = CostModel("board", TABLE, predictor).kernels([strange])
+    (told,) = CostModel("board", TABLE, predictor).estimates([strange])
     assert (told.source, told.far) == ("prior", True)
     assert told.median_s == predictor.base_s([strange])[0] > 0
     assert (told.low_s, told.high_s) == (told.median_s / OUTSIDE, told.median_s * OUTSIDE)
     with pytest.raises(CostModelError, match=r"^convtranspose\+relu .*: only a prior can tell it, and board"):
-        CostModel("board", TABLE).kernels([strange])
+        CostModel("board", TABLE).estimates([strange])
 
 
 def test_somebody_elses_activation_is_predicted_with_its_convolution(predictor: Predictor) -> None:
@@ -159,6 +161,6 @@ def test_somebody_elses_activation_is_predicted_with_its_convolution(predictor: 
     theirs = only(builder.build(builder.add("leaky", leaky, made)), 16, 64, 128)
     ours = convolution(16, 48, 64, 128)
     assert not theirs.is_foreign
-    (told,) = CostModel("board", None, predictor).kernels([theirs])
+    (told,) = CostModel("board", None, predictor).estimates([theirs])
     assert told.source == "predicted"
     assert told.median_s == pytest.approx(predictor.predict([ours])[0].median_s)

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cost_models.lowering.lower import compile_lowered, lower
 from cost_models.tvm_import import tvm, tvm_ffi
+from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, seal
 from squeezenas_tvm.bundles.runner import manifest_sum, processor
 from targets import load_target
@@ -106,7 +107,7 @@ def sealed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frontend = importlib.import_module("tvm.relax.frontend.onnx")
         module = frontend.from_onnx(network, keep_params_in_input=False)
         tvm.compile(module, target="llvm").export_library(str(folder / "model.so"))
-        seal(folder, tiny_manifest(), dataset="cityscapes")
+        seal(folder, tiny_manifest(), classes=CLASSES["cityscapes"], dataset="cityscapes")
     return out
 
 
@@ -131,7 +132,7 @@ def gpu_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         compiled.executable.export_library(str(folder / "model.so"))
         needs = {"machine": processor(), "cuda_arch": "sm_72", "cuda": "11.4"}
         manifest = tiny_manifest(target="jetson-xavier", device="cuda", runs_on=needs, untuned=True)
-        seal(folder, manifest, dataset="cityscapes")
+        seal(folder, manifest, classes=CLASSES["cityscapes"], dataset="cityscapes")
     return out
 
 
@@ -146,7 +147,7 @@ def unusable_bundle(out: Path, **changes: object) -> Path:
     with assemble(out) as folder:
         (folder / "model.so").write_bytes(b"\x7fELF of another machine")
         (folder / "network.onnx").touch()
-        seal(folder, tiny_manifest(**changes), dataset="cityscapes")
+        seal(folder, tiny_manifest(**changes), classes=CLASSES["cityscapes"], dataset="cityscapes")
     return out
 
 

@@ -17,8 +17,8 @@ from cost_models.tuning.effort import Effort
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.board import main
-from squeezenas_tvm.profiling.measure import measure_kernels
-from squeezenas_tvm.profiling.summary import report
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
+from squeezenas_tvm.profiling.summary import summarize
 from targets import LocalServer, Target, load_target, local_rpc, open_session
 
 from ..targets.boards import KEY, BoardFiles, below, gone, serving
@@ -191,7 +191,9 @@ def profiled(
     kernel = next(kernel for kernel in kernels_of() if kernel.kind == "depthwise")
     target: Target = load_target(board.path)
     with serving(board.path, server.address) as name:
-        measured = measure_kernels(target, [kernel], folder, effort=Effort.alone(0), tracker=server.address)
+        measured = measure_kernels(
+            target, Wanted(kernels=[kernel], effort=Effort.alone(0)), folder, tracker=server.address
+        )
     return folder, name, (measured, kernel)
 
 
@@ -203,7 +205,7 @@ def test_a_profile_says_what_state_its_boards_were_in(profiled: tuple[Path, str,
     for when in ("before", "after"):
         assert (told[when]["power_mode"], told[when]["clocks_mhz"]) == ("MODE_30W", {"gpu": 612.0})
     assert LatencyTable.load(folder).boards == (told,)
-    result = report(measured, [kernel], get_space("small"), Resolution(64, 128), 19, folder)
-    assert result.document["boards"] == [told]
-    assert f"Board {name}: at first MODE_30W, gpu 612 MHz" in result.text
-    assert "; at last MODE_30W, gpu 612 MHz" in result.text
+    profile = summarize(measured, [kernel], get_space("small"), Resolution(64, 128), 19, folder)
+    assert profile.document()["boards"] == [told]
+    assert f"Board {name}: at first MODE_30W, gpu 612 MHz" in profile.text()
+    assert "; at last MODE_30W, gpu 612 MHz" in profile.text()

@@ -34,7 +34,7 @@ from squeezenas_tvm.bundles.assemble import FILES, runs_on
 from squeezenas_tvm.bundles.images import resize_bilinear
 from squeezenas_tvm.bundles.runner import Bundle, dataset_ids
 from squeezenas_tvm.deploy import KEPT, main
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.run import main as run
 from targets import load_target
 from targets.support.files import sha256
@@ -235,7 +235,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     folder = tmp_path_factory.mktemp("records")
     target = load_target("local-cpu")
     chosen = [kernel for kernel in deployed_kernels() if kernel.kind == "depthwise"][:2]
-    measure_kernels(target, chosen, folder, effort=Effort.alone(2))
+    measure_kernels(target, Wanted(kernels=chosen, effort=Effort.alone(2)), folder)
     with MeasurementStore.open(folder / "measurements.sqlite") as store:
         where = store.find_environment(environment(target))
         for kernel in chosen:

@@ -16,7 +16,7 @@ from cost_models.lowering.best_schedules import kernel_module
 from cost_models.schedules.conv_template import find_conv
 from cost_models.schedules.sblocks import blocks_of, spatial_shape
 from cost_models.schedules.serialization import tile_text, trace_text
-from cost_models.tuning.tiles import Cpu, choose_tile
+from cost_models.schedules.tile_model import Cpu, choose_tile
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
 from squeezenas_tvm.bundles.runner import read_manifest

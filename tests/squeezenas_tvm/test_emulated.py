@@ -31,6 +31,7 @@ from search.costs.kernel_table import sample_blocks
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm.bundles.runner import dataset_ids
+from squeezenas_tvm.emulated_board import PACKAGES
 from targets import BoardNotBuilt, MissingTool, Session, Target, load_target, open_session
 from targets.emulated_board import build, default_folder, environment
 from targets.emulated_board import command as on_the_board
@@ -74,7 +75,7 @@ def address(target: Target, folder: Path, tmp_path_factory: pytest.TempPathFacto
     address = f"127.0.0.1:{port}"
     rpc_tracker = ["-m", "tvm.exec.rpc_tracker", "--host", "127.0.0.1", "--port", str(port)]
     rpc_tracker += ["--port-end", str(port + 1), "--silent"]  # its own end is 9199
-    serve = ["-m", "targets.emulated_board", "serve", "--tracker", address, "--port", str(free_port())]
+    serve = ["-m", "squeezenas_tvm.emulated_board", "serve", "--tracker", address, "--port", str(free_port())]
     with started(rpc_tracker, logs / "tracker") as tracker:
         wait_for(None, address, tracker, logs / "tracker")
         with started(serve, logs / "board") as board:
@@ -190,7 +191,8 @@ def test_the_bundle_runs_on_the_board(bundle: Path, folder: Path, wanted: Any, t
     Image.fromarray(IMAGE).save(tmp_path / "street.png")
     given = [str(tmp_path / "street.png"), "--out", str(tmp_path), "--repeats", "1", "--warmup", "1"]
     run = on_the_board(folder, [str(bundle / "run.py"), *given])
-    done = subprocess.run(run, env=environment(folder), capture_output=True, text=True, timeout=START_S)
+    there = environment(folder, PACKAGES)
+    done = subprocess.run(run, env=there, capture_output=True, text=True, timeout=START_S)
     assert done.returncode == 0, done.stderr
     assert "latency in ms over 1 runs" in done.stdout
     classes = json.loads((bundle / "labels.json").read_bytes())["classes"]

@@ -13,7 +13,8 @@ from search.data import open_data
 from search.data.loaders import eval_loader
 from search.networks.segmentation import SegmentationNetwork, build_network
 from search.networks.weights import save_weights
-from search.tasks.segmentation_evaluation import evaluate_network
+from search.tasks.evaluation import evaluate_network
+from search.tasks.segmentation import Segmentation
 from search.tasks.segmentation_metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
 from squeezenas_tvm.deploy import main as deploy
 from squeezenas_tvm.evaluate import main
@@ -76,7 +77,10 @@ def test_scores_are_those_of_the_confusion_matrix(
 ) -> None:
     found = scores(capfd, NAME, "--weights", str(weights), "--data", SCENES)
     data = open_data(SCENES)
-    counts = evaluate_network(network, eval_loader(data.frames("val"), batch_size=1, workers=0), 19)
+    meter = Segmentation().meter(data)
+    frames = eval_loader(data.frames("val"), batch_size=1, workers=0)
+    evaluate_network(network, frames, Segmentation(), meter)
+    counts = meter.counts
     assert (found["network"], found["split"], found["frames"], found["resolution"]) == (
         NAME,
         "val",

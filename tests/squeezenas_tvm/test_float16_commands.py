@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from cost_models.database.environment import environment
+from cost_models.database.history import History
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
+from cost_models.lookup import results_folder
 from cost_models.tuning.effort import Effort
 from search.networks.weights import save_weights
 from squeezenas_tvm.bundles.runner import Bundle
 from squeezenas_tvm.deploy import main as deploy
-from squeezenas_tvm.options import results_folder
 from squeezenas_tvm.profile import main as profile
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import load_target
 
 from .helpers import NAME, QUICK, SIZE, kernels_of, refused_by
@@ -60,14 +61,16 @@ def test_measurements_of_two_types_stand_side_by_side(yaml: Path, tmp_path: Path
     """In one store under two environments; a table is of one of them."""
     target, kernels = load_target(yaml), kernels_of()[:2]
     for dtype in ("float32", "float16"):
-        found = measure_kernels(target, kernels, tmp_path, effort=Effort.alone(0), dtype=dtype)
+        found = measure_kernels(
+            target, Wanted(kernels=kernels, effort=Effort.alone(0)), tmp_path, dtype=dtype
+        )
         assert found.problems == {}
         assert LatencyTable.load(tmp_path).fingerprint == environment(target, dtype)
     with MeasurementStore.open(tmp_path / "measurements.sqlite", create=False) as store:
         assert len(store.environments()) == 2
         for dtype in ("float32", "float16"):
-            table = LatencyTable.from_store(store, target.name, environment(target, dtype))
-            assert all(table.kernel(kernel).median_s > 0 for kernel in kernels)
+            table = LatencyTable.from_history(History.of(store, environment(target, dtype)), target.name)
+            assert all(table.statistics(kernel).median_s > 0 for kernel in kernels)
 
 
 def test_tables_of_two_types_have_folders_of_their_own() -> None:

@@ -11,7 +11,7 @@ from search.architecture import load_architecture
 from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
 from squeezenas_tvm.predict import main
-from squeezenas_tvm.profiling.measure import measure_kernels
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import load_target
 
 from .helpers import SIZE, fill, kernels_of, refused_by
@@ -24,7 +24,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a table of local-cpu with all kernels of Small at 64x128, by a formula."""
     folder = tmp_path_factory.mktemp("table")
     fill(folder, load_target("local-cpu"), kernels_of())
-    measure_kernels(load_target("local-cpu"), [], folder, effort=Effort.alone(0))
+    measure_kernels(load_target("local-cpu"), Wanted(kernels=[], effort=Effort.alone(0)), folder)
     return folder
 
 
@@ -92,7 +92,7 @@ def test_wrong_words_are_refused(table: Path, tmp_path: Path, capfd: pytest.Capt
     refused(["squeezenas-lat-smal", "--target", "local-cpu"], "did you mean squeezenas-lat-small?", capfd)
     refused([NAME, "--target", "jetson-xaver"], "did you mean jetson-xavier", capfd)
     refused([NAME, "--target", "local-cpu", "--resolution", "7x7"], "the nearest that works is 64x64", capfd)
-    refused([NAME, "--target", "local-cpu", "--table", str(tmp_path)], "no sound table there", capfd)
+    refused([NAME, "--target", "local-cpu", "--table", str(tmp_path)], "table cannot be read", capfd)
     refused(
         [NAME, "--target", "jetson-xavier", "--table", str(table)],
         "is a table of local-cpu, not of jetson-xavier",

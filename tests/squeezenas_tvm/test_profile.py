@@ -23,9 +23,10 @@ from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
-from squeezenas_tvm.profile import BLOCKS, main
-from squeezenas_tvm.profiling.measure import PARTS, Measured, measure_kernels
-from squeezenas_tvm.profiling.summary import report
+from squeezenas_tvm.profile import main
+from squeezenas_tvm.profiling.measure import PARTS, Measured, Wanted, measure_kernels
+from squeezenas_tvm.profiling.profile_space import BLOCKS
+from squeezenas_tvm.profiling.summary import summarize
 from targets import load_target
 
 from .helpers import SIZE, command, finish, kernels_of, quick_target, refused_by, seconds
@@ -91,7 +92,7 @@ def test_entries_are_sums_of_measured_kernels(profiled: Profiled) -> None:
     measured = LatencyTable.load(folder)
     known = {kernel.key: seconds(kernel) for kernel in kernels_of()}
     for kernel in LEFT_OUT:
-        known[kernel.key] = measured.kernel(kernel).median_s
+        known[kernel.key] = measured.statistics(kernel).median_s
         assert measured.rows[kernel.key].trials == TRIALS
     for index, name, part in get_space("small").blocks(SIZE):
         keys = [kernel.key for kernel in split_into_kernels(part.graph, part.inputs)]
@@ -118,7 +119,7 @@ def test_document_says_how_kernels_got_their_numbers_and_how_sure_they_are(profi
     folder, document, _ = profiled
     rows = LatencyTable.load(folder).rows.values()
     hows = [row.how for row in rows]
-    wide = sum(row.latency.interval_s > 0.05 * row.latency.median_s for row in rows)
+    wide = sum(row.statistics.interval_s > 0.05 * row.median_s for row in rows)
     assert document["kernels"] == {
         "count": len(kernels_of()),
         "how": {how: hows.count(how) for how in dict.fromkeys(hows)},
@@ -234,19 +235,24 @@ def test_default_schedules_are_timed_and_then_the_two_best_trials(profiled: Prof
         assert len(set(trials) - {None}) <= 2
 
 
-def test_hole_is_shown_and_the_exit_code_says_so(profiled: Profiled, tmp_path: Path) -> None:
+def test_hole_is_shown_and_the_exit_code_says_so(
+    profiled: Profiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     whole = LatencyTable.load(profiled[0])
     without = {key: row for key, row in whole.rows.items() if key != LEFT_OUT[0].key}
     table = LatencyTable("quick-cpu", whole.fingerprint, without)
     measured = Measured(table, profiled[1]["tuning"], None, {})
-    result = report(measured, kernels_of(), get_space("small"), SIZE, 19, tmp_path)
-    assert result.exit_code == 1
-    assert isinstance(result.document, dict)
-    assert result.document["missing"] == ["0/k3e1", "0/k3e1g2"]
-    assert result.document["blocks"][0]["k3e1"] is None
-    assert result.document["additivity"] is None
-    assert "Not measured (2): 0/k3e1, 0/k3e1g2; the same command tries the rest again." in result.text
-    assert "Whole blocks" not in result.text
+    profile = summarize(measured, kernels_of(), get_space("small"), SIZE, 19, tmp_path)
+    document, text = profile.document(), profile.text()
+    assert profile.holes == document["missing"] == ["0/k3e1", "0/k3e1g2"]
+    assert document["blocks"][0]["k3e1"] is None
+    assert document["additivity"] is None
+    assert "Not measured (2): 0/k3e1, 0/k3e1g2; the same command tries the rest again." in text
+    assert "Whole blocks" not in text
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.measure_kernels", lambda *_, **__: measured)
+    given = ["--target", "local-cpu", "--resolution", str(SIZE), "--out", str(tmp_path)]
+    assert main(given) == 1
+    assert capfd.readouterr().out == f"{text}\n"
 
 
 # --- wrong input, failed work ---
@@ -319,6 +325,8 @@ def test_target_that_this_machine_cannot_link_for_is_failed_work(tmp_path: Path)
     text = path.read_text(encoding="utf-8").replace("tvm: {kind: llvm}", foreign)
     path.write_text(text, encoding="utf-8")
     with pytest.raises(LoweringError, match=r"cannot be built for llvm: .*; nothing else can then") as caught:
-        measure_kernels(load_target(path), LEFT_OUT[:1], tmp_path / "out", effort=Effort.alone(0))
+        measure_kernels(
+            load_target(path), Wanted(kernels=LEFT_OUT[:1], effort=Effort.alone(0)), tmp_path / "out"
+        )
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)

@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cost_models.database.history import History
+from cost_models.database.profiled import Profiled
+from cost_models.database.rows import Row
 from cost_models.database.store import MeasurementStore
-from cost_models.database.table import LatencyTable, Row
-from cost_models.kernel_models.hold_outs import Errors, HoldOut
+from cost_models.database.table import LatencyTable
+from cost_models.kernel_models.accuracy import Errors
+from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
 from search.costs.kernel_table import cost_table
@@ -22,8 +26,8 @@ from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from squeezenas_tvm import report, search, train
-from squeezenas_tvm.profiling import summary as profile_report
 from squeezenas_tvm.profiling.measure import Measured
+from squeezenas_tvm.profiling.summary import summarize
 from targets import load_target
 
 from .helpers import ROOT, SIZE, fill, kernels_of, quick_target, refused_by
@@ -124,11 +128,13 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fill(folder, target, kernels)
     with MeasurementStore.open(folder / "measurements.sqlite") as store:
         (fingerprint,) = store.environments().values()
-        table = LatencyTable.from_store(store, target.name, fingerprint)
+        table = LatencyTable.from_history(History.of(store, fingerprint), target.name)
     rows = {**table.rows, bad.key: Row("estimated", 4, estimate_s=1e-3, reason="<does not build>")}
-    table = replace(table, rows=rows, machine="a quick machine")
+    keys = [kernel.key for kernel in kernels_of()]
+    made_for = Profiled(space="squeezenas-small", resolution=str(SIZE), outputs=19, kernels=keys)
+    table = replace(table, rows=rows, machine="a quick machine", profiled=[made_for])
     table.save(folder, made_by="squeezenas_tvm profile, effort quick")
-    seconds = [table.rows[kernel.key].latency.median_s for kernel in kernels]
+    seconds = [table.rows[kernel.key].median_s for kernel in kernels]
     predictor = Predictor.fit(kernels, seconds, fingerprint)
     predictor.save(folder, made_by="a test")
     errors = Errors(161, 0.0412, 0.03, 0.661, 0.873, 0.9912, 0.91, 0.02)
@@ -136,7 +142,7 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tuning |= {f"{part}_s": 1.0 for part in ("sampling", "evolution", "build", "upload", "run")}
     found = {"random": HoldOut(("fifth 1",), 5, errors, {})}
     measured = Measured(table, tuning, None, {}, predictor, found)
-    profile_report.report(measured, kernels_of(), get_space("small"), SIZE, 19, folder)
+    summarize(measured, kernels_of(), get_space("small"), SIZE, 19, folder)
     return folder
 
 
@@ -386,11 +392,11 @@ def test_damaged_trainings(
             edited("kernels.csv", "estimated", "guessed"),
             "kernels.csv: differs from its checksum in table.json",
         ),
-        (edited("table.json", '"schema_version": 2', '"schema_version": 8'), "table.json: schema 8, this"),
+        (edited("table.json", '"schema_version": 3', '"schema_version": 8'), "table.json: schema 8, this"),
         (edited("table.json", '"boards": []', '"boards": [{}]'), "table.json: boards are not what profile"),
         (
             edited("squeezenas-small-64x128.json", '"valid"', '"vali"'),
-            "not what profile writes (KeyError('valid",
+            "tuning.valid: missing",
         ),
         (lambda f: (f / "measurements.sqlite").write_bytes(b"no database"), "measurements.sqlite: "),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import assemble, label_entries, seal
 from squeezenas_tvm.bundles.runner import dataset_ids, read_manifest
 from squeezenas_tvm.run import UNTUNED, main
@@ -40,7 +41,7 @@ def test_pictures_and_table(
     ]
     ids = np.asarray(Image.open(out / "street-labels.png"))
     expected = expected_labels(np.asarray(Image.open(street)))
-    assert np.array_equal(ids, dataset_ids(expected, label_entries("cityscapes")))
+    assert np.array_equal(ids, dataset_ids(expected, label_entries(CLASSES["cityscapes"])))
     assert Image.open(out / "wide-labels.png").size == (100, 50)
     said = capsys.readouterr()
     header = next(line for line in said.out.splitlines() if line.startswith("image"))
@@ -74,7 +75,7 @@ def test_trained_weights_give_no_warning(
     with assemble(tmp_path / "trained") as folder:
         for name in ("model.so", "network.onnx"):
             shutil.copyfile(sealed_bundle / name, folder / name)
-        seal(folder, tiny_manifest(trained=True), dataset="camvid")
+        seal(folder, tiny_manifest(trained=True), classes=CLASSES["camvid"], dataset="camvid")
     assert main([str(tmp_path / "trained"), str(street), "--out", str(tmp_path / "o"), "--repeats", "1"]) == 0
     assert "not trained" not in capsys.readouterr().out
 

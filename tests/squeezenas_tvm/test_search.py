@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import targets
 from search.architecture import load_architecture
 from search.data import open_data
 from search.training.recipe import load_recipe
-from squeezenas_tvm import search, train
+from squeezenas_tvm import report, search, train
 from squeezenas_tvm.cli import build_parser
+from squeezenas_tvm.training.command import train_command
 
 from .helpers import command, finish, killed_loader
 
@@ -52,7 +54,8 @@ def test_a_search_ends_with_a_network_that_train_takes(
     written = json.loads((tmp_path / "out" / "search.json").read_text())
     assert {name: document[name] for name in written} == written | {"at": document["at"]}
     chosen = load_architecture(tmp_path / "out" / "chosen.yaml")
-    assert list(chosen.blocks) == document["chosen"]["blocks"]
+    assert chosen.blocks == document["chosen"]["options"]
+    assert chosen.known_classes == "cityscapes"  # whose classes drawn scenes have
     out = tmp_path / "out"
     assert document["train"] == (
         f"squeezenas-tvm train {out / 'chosen.yaml'} --data synthetic:2:64x64 --recipe camvid "
@@ -64,8 +67,9 @@ def test_a_search_ends_with_a_network_that_train_takes(
     assert "holds a search already; go on with --resume, or name another --out" in capsys.readouterr().err
     assert search.main([*words, "--budget", "4ms", "--resume"]) == 0  # all is done: it says what was found
     said = capsys.readouterr().out
+    assert chosen.blocks is not None
     assert f"{chosen.blocks[0]} " in said.splitlines()[2]
-    assert "Expected latency of the final distribution: " in said
+    assert "Expected latency at the end: " in said
     assert "Train it: squeezenas-tvm train" in said
 
 
@@ -79,7 +83,7 @@ def test_a_search_ends_with_a_network_that_train_takes(
     ],
 )
 def test_the_command_that_trains_names_a_shipped_recipe(data: str, recipe: str) -> None:
-    words = shlex.split(search.train_command(data, Path("out")))
+    words = shlex.split(train_command(data, Path("out")))
     given = build_parser("train", train.add_arguments, example=train.EXAMPLE).parse_args(words[2:])
     assert (given.architecture, given.data, given.recipe) == ("out/chosen.yaml", data, recipe)
     (*_, stage) = load_recipe(given.recipe).training
@@ -147,6 +151,11 @@ def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
         (["--budget", "1us"], "error: budget '1us': write a number above 0 with a unit, such as 30ms"),
         (["--budget", "0.1ms"], "error: budget 0.1 ms: the cheapest network of the space takes "),
         (["--objective", "latncy"], "error: objective 'latncy', did you mean latency?"),
+        (
+            ["--strategy", "random", "--recipe", "smal"],
+            "unknown recipe 'smal' of random, did you mean small?",
+        ),
+        (["--strategy", "random"], "tiny.yaml: kind: found 'supernet-search'; allowed: 'random'"),
         (["--recipe", "smal"], "error: unknown search recipe 'smal', did you mean small?"),
         (["--data", "camvid:nowhere"], "error: data set camvid:nowhere: no folder nowhere"),
         (["--target", "raspberry-pi"], "error: "),
@@ -159,3 +168,73 @@ def test_what_cannot_be_searched_for_is_one_line(
     assert search.main([*words, *more]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert said in line
+
+
+TRIED = """
+schema_version: 1
+kind: evolution
+name: tiny
+summary: five networks in a population of three
+crop: [64, 64]
+batch_size: 2
+workers: 0
+scoring: {kind: paths, epochs: 1, calibration_batches: 1}
+candidates: 5
+population: 3
+sample: 2
+frames: 1
+"""
+
+
+def test_evolution_searches_within_the_budget(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TRIED)
+    options = ["--strategy", "evolution", "--budget", "3ms", "--networks", "4", "--json"]
+    assert search.main([*words, *options]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert (document["strategy"], document["judged"], len(document["tried"])) == ("evolution", 4, 4)
+    assert document["choices"] == []
+    assert document["chosen"]["latency_s"] <= 3e-3
+    assert "network 4 of 4: mIoU " in captured.err
+    assert search.main([*words, *options[:-1], "--resume"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == ["chosen"]
+    assert report.main([str(tmp_path / "out"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["finished"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "evolution" in page
+    assert "best score so far" in page
+
+
+def test_what_a_strategy_does_not_know_is_one_line(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TRIED)
+    assert search.main([*words, "--strategy", "evolution", "--paths", "2"]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("error: recipe tiny, with the options given: paths: unknown key")
+
+
+def test_results_are_kept_under_the_targets_own_name(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    board = Path(targets.__file__).parent / "jetson-xavier.yaml"
+    (tmp_path / "desk.yaml").write_text(board.read_text())
+    words[words.index("--target") + 1] = "desk.yaml"
+    assert search.main(words[:-2]) == 0  # without --out
+    assert (tmp_path / "results" / "search-jetson-xavier" / "chosen.yaml").is_file()
+
+
+def test_under_torchrun_the_first_process_speaks(words: list[str], tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    program = (*launcher, "-m", "squeezenas_tvm.search")
+    words[words.index("--data") + 1] = "synthetic:4:64x64"
+    environ = {"OMP_NUM_THREADS": "1"}
+    code, out, said = finish(command(*words, "--json", cwd=tmp_path, environ=environ, program=program))
+    assert code == 0, said
+    assert json.loads(out)["finished"]
+    assert said.count("judge 3/3, took") == 1

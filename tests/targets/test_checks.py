@@ -164,7 +164,7 @@ def test_the_emulated_board_that_was_never_built(
     assert named(checks, "qemu").fix == "on Debian and Ubuntu: apt install qemu-user-static"
     space = named(checks, "user space")
     assert space.found.startswith(str(tmp_path))
-    assert space.fix.endswith("-m targets.emulated_board build")
+    assert space.fix.endswith("-m squeezenas_tvm.emulated_board build")
     assert space.needed_for == MEASURE
 
 

@@ -1,11 +1,6 @@
-"""The folder of the emulated board: made once and wholly or not at all, and what runs in it.
-
-What it is for, boards over RPC, is tests/squeezenas_tvm/test_emulated.py's.
-"""
+"""The folder of the emulated board: made once and wholly or not at all, and what is found in it."""
 
 import os
-import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from targets import BoardNotBuilt, MissingTool
-from targets.emulated_board import build, default_folder, find_qemu, is_built, main
+from targets.emulated_board import build, default_folder, environment, find_qemu, is_built
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,44 +23,11 @@ def folder() -> Path:
     return default_folder()
 
 
-@pytest.fixture
-def no_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real apt, which knows of no archive."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        pytest.skip("no apt on this machine")
-    config = tmp_path / "apt.conf"
-    config.write_text('Dir::Etc "/nonexistent";\n', encoding="ascii")
-    monkeypatch.setenv("APT_CONFIG", str(config))
-
-
-def board(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "targets.emulated_board", *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
 def test_what_is_built_is_kept(folder: Path) -> None:
     assert is_built(folder)
     before = folder.stat().st_ino
     build(folder)
     assert folder.stat().st_ino == before
-
-
-def test_python_runs_there_on_the_other_processor_with_our_packages_alone(folder: Path) -> None:
-    code = "import platform, targets, sys; print(platform.machine(), targets.__file__); import onnx"
-    done = board("python", "-c", code)
-    assert done.stdout.startswith("aarch64 "), done.stderr
-    assert "No module named 'onnx'" in done.stderr
-    assert done.returncode == 1
-
-
-def test_the_exit_code_is_that_of_what_ran_there(folder: Path) -> None:
-    assert board("python", "-c", "import sys; sys.exit(7)").returncode == 7
-
-
-def test_serve_is_the_board_command(folder: Path) -> None:
-    done = board("serve", "--port", "99999")
-    assert done.returncode == 2
-    assert done.stderr == "error: --port: found 99999, allowed: 1 to 65535\n"
 
 
 def test_without_qemu_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,56 +48,27 @@ def test_without_apt_it_says_that_a_debian_is_needed(tmp_path: Path, monkeypatch
         build(tmp_path / "board")
 
 
-@pytest.mark.usefixtures("no_sources")
-def test_packages_that_cannot_be_fetched_leave_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "qemu-aarch64-static").symlink_to("/bin/true")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    folder = tmp_path / "cache" / "board"
-    assert main(["--folder", str(folder), "build"]) == 1
-    *_, line = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: apt-get failed with 100: E: Unable to locate package ")
-    assert line.endswith(
-        "; nothing was changed: check that this machine reaches its package sources, and "
-        "give the same command again"
-    )
-    assert [path.name for path in folder.parent.iterdir()] == ["board.lock"]
-
-
-def test_a_folder_that_cannot_be_written_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for tool in ("qemu-aarch64-static", "apt-get", "dpkg-deb"):
-        (tmp_path / tool).symlink_to("/bin/true")
-    (tmp_path / "file").touch()
-    assert main(["--folder", str(tmp_path / "file" / "board"), "build"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {tmp_path / 'file'}: ")
-    assert line.endswith("name another --folder")
-
-
 def test_a_half_built_folder_is_none(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "contents").write_text("apache-tvm==0.1")
     assert not is_built(tmp_path)
 
 
-@pytest.mark.slow
-def test_killed_in_the_middle_it_is_made_anew_from_nothing(folder: Path, tmp_path: Path) -> None:
-    made = tmp_path / "board"
-    line = [sys.executable, "-m", "targets.emulated_board", "--folder", str(made), "build"]
-    first = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert first.stderr is not None
-    while "wheels" not in first.stderr.readline():
-        assert first.poll() is None
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    assert not made.exists()
-    assert len(list(tmp_path.glob(".board-*"))) == 1
-    subprocess.run(line, cwd=ROOT, check=True)
-    assert is_built(made)
-    assert list(tmp_path.glob(".board-*")) == []
-    assert board("--folder", str(made), "python", "-c", "import targets.tvm_import").returncode == 0
+def test_packages_of_here_are_found_there_and_nothing_beside_them(tmp_path: Path) -> None:
+    ours = tmp_path / "ours"
+    alone, site = environment(tmp_path)["PYTHONPATH"].split(os.pathsep)
+    assert (alone, site) == (str(ours), str(tmp_path / "site"))
+    assert {link.name: link.resolve() for link in ours.iterdir()} == {"targets": ROOT / "targets"}
+    environment(tmp_path, [ROOT / "targets", ROOT / "search"])
+    assert sorted(link.name for link in ours.iterdir()) == ["search", "targets"]
+    ours.joinpath("search").unlink()
+    ours.joinpath("search").symlink_to(tmp_path)  # of another installation
+    environment(tmp_path, [ROOT / "search"])
+    assert ours.joinpath("search").resolve() == ROOT / "search"
+
+
+def test_its_command_has_moved_and_says_so() -> None:
+    line = [sys.executable, "-m", "targets.emulated_board", "build"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the command is now: python -m squeezenas_tvm.emulated_board\n"

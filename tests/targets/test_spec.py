@@ -136,6 +136,17 @@ def test_all_faults_of_readings_and_variants_are_told_at_once(tmp_path: Path) ->
     }
 
 
+def test_multiprocessors_belong_to_an_architecture_and_there_is_one_at_least(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTarget) as caught:
+        load_target(write(tmp_path, {"multiprocessors": {"volta": 8, "sm_72": 0, "sm_87": "16"}}))
+    assert set(caught.value.faults) == {
+        "multiprocessors.volta: found 'volta'; allowed: text that matches ^sm_[0-9]+$",
+        "multiprocessors.sm_72: found 0; allowed: greater than or equal to 1",
+        "multiprocessors.sm_87: found '16'; allowed: a valid integer",
+    }
+    assert load_target(write(tmp_path, {"multiprocessors": {"sm_90": 132}})).multiprocessors == {"sm_90": 132}
+
+
 def test_every_variant_in_a_mode_that_the_device_has_not_is_told(tmp_path: Path) -> None:
     variants = {
         "fast": {"summary": "one", "power_mode": "MAXX"},

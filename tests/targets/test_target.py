@@ -18,6 +18,7 @@ from targets import (
 )
 from targets.cuda_stand_in import has_driver
 from targets.spec import Peaks, Toolchain
+from targets.target import multiprocessors
 
 from .conftest import ROOT, write
 
@@ -85,6 +86,13 @@ def test_peak_rates_follow_from_clocks_and_cores(name: str) -> None:
     gmacs = cores * clock_ghz
     assert peaks.gmacs_per_s == pytest.approx({"float32": gmacs, "float16": 2 * gmacs}, rel=1e-3)
     assert f"{cores} CUDA cores" in peaks.source
+
+
+def test_multiprocessors_of_jetsons_are_known_by_architecture() -> None:
+    assert multiprocessors() == {"sm_53": 1, "sm_62": 2, "sm_72": 8, "sm_87": 16}
+    for name in ("jetson-xavier", "jetson-orin"):
+        target = load_target(name)
+        assert list(target.multiprocessors or {}) == [target.tvm_target().attrs["arch"]]
 
 
 def test_a_variant_is_the_device_in_another_state() -> None:

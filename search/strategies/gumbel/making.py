@@ -1,11 +1,12 @@
 """A Gumbel-softmax search of a problem, new or as a checkpoint left it."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
 
-from search.data.loaders import Augmentation, train_loader
+from search.data.loaders import Augmentation, TrainLoader, train_loader
 from search.errors import InvalidSearch
 from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
@@ -22,26 +23,53 @@ from search.supernet.path_judge import Judgement, PathJudge
 def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] | None) -> GumbelSearch:
     """The strategy. Raises InvalidSearch for a space that has no supernet."""
     recipe = cast(GumbelRecipe, problem.recipe)
-    if not isinstance(problem.space, ChainSpace):
-        raise InvalidSearch(
-            f"strategy gumbel needs a supernet, which space {problem.space.name} has not; "
-            "allowed: random, evolution, with scoring: {kind: training} in the recipe"
-        )
-    outputs = problem.head.outputs
+    outputs, data = problem.head.outputs, problem.data
     supernet = Supernet(
-        problem.space,
+        _chain(problem),
         outputs,
         form=recipe.form,
         checkpointing=recipe.checkpointing,
         compiled=recipe.compile,
         candidates=state["candidates"] if state else None,
     ).to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    costs = ExpectedCosts(problem.costs, SEARCHED, ranks.device)
+    penalty = BudgetPenalty(
+        costs,
+        problem.mix,
+        problem.costs.mean(),
+        resource_weight=recipe.resource_weight,
+        budget=problem.budget,
+    )
+    loss = problem.task.loss(recipe.loss, data.frames("train"), outputs, ranks)
+    judging = recipe.judging
+    by = Judgement(judging.frames, judging.calibration_batches, recipe.crop, recipe.batch_size, recipe.seed)
+    judge = partial(PathJudge, supernet, problem.task, data, by, ranks)
+    search = GumbelSearch(
+        supernet, recipe, _loaders(problem, recipe, ranks), penalty, costs, loss, ranks, judge
+    )
+    if state:
+        search.restore(state)
+    return search
+
+
+def _chain(problem: SearchProblem) -> ChainSpace:
+    """The space, if it has a supernet."""
+    if isinstance(problem.space, ChainSpace):
+        return problem.space
+    raise InvalidSearch(
+        f"strategy gumbel needs a supernet, which space {problem.space.name} has not; "
+        "allowed: random, evolution, with scoring: {kind: training} in the recipe"
+    )
+
+
+def _loaders(problem: SearchProblem, recipe: GumbelRecipe, ranks: Ranks) -> list[TrainLoader]:
+    """Of all training frames, or of one half each for weights and logits."""
     frames = problem.data.frames("train")
     halves = (
         [range(len(frames))] if recipe.update == "together" else [range(i, len(frames), 2) for i in (0, 1)]
     )
     augmentation = Augmentation(recipe.crop, recipe.scale, recipe.flip, recipe.colour)
-    loaders = [
+    return [
         train_loader(
             frames.subset(half),
             augmentation,
@@ -53,35 +81,6 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
         )
         for number, half in enumerate(halves)
     ]
-    costs = ExpectedCosts(problem.costs, SEARCHED, ranks.device)
-    penalty = BudgetPenalty(
-        costs,
-        problem.mix,
-        problem.costs.mean(),
-        resource_weight=recipe.resource_weight,
-        budget=problem.budget,
-    )
-    loss = problem.task.loss(recipe.loss, frames, outputs, ranks)
-    by = Judgement(
-        frames=recipe.judging.frames,
-        calibration_batches=recipe.judging.calibration_batches,
-        crop=recipe.crop,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-    )
-    search = GumbelSearch(
-        supernet,
-        recipe,
-        loaders,
-        penalty,
-        costs,
-        loss,
-        ranks,
-        lambda: PathJudge(supernet, problem.task, problem.data, by, ranks),
-    )
-    if state:
-        search.restore(state)
-    return search
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:

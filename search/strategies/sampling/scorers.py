@@ -1,7 +1,8 @@
 """How accurate a network is that a search tries out: as a path through a supernet, or trained briefly."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -110,7 +111,9 @@ class PathScorer:
         by = Judgement(
             recipe.frames, scoring.calibration_batches, recipe.crop, recipe.batch_size, recipe.seed
         )
-        self._make_judge = lambda: PathJudge(self._supernet, problem.task, problem.data, by, ranks)
+        self._make_judge: Callable[[], PathJudge] = partial(
+            PathJudge, self._supernet, problem.task, problem.data, by, ranks
+        )
         self._judge: PathJudge | None = None
         self.step = 0
 

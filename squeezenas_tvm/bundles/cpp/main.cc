@@ -21,6 +21,7 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -33,6 +34,7 @@ namespace {
 constexpr DLDevice kCpu{kDLCPU, 0};
 constexpr int kPooledAllocator = 2;
 constexpr int kWarmUp = 3;
+constexpr size_t kLabels = std::numeric_limits<uint8_t>::max() + 1;  // that a pixel can have, whatever the classes
 
 struct InputError : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -114,7 +116,7 @@ ffi::Tensor Segment(const ffi::Function& network, const ffi::Tensor& frame) {
 }
 
 void PrintClasses(const std::string& bundle, const ffi::Tensor& labels) {
-  std::vector<long long> counts(256);
+  std::vector<long long> counts(kLabels);
   const auto* pixels = static_cast<const uint8_t*>(labels.data_ptr());
   for (int64_t i = 0; i < labels.numel(); ++i) ++counts[pixels[i]];
   for (const json::Value& entry : Get(ReadJson(bundle + "/labels.json"), "classes").cast<json::Array>()) {

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cost_models.database.history import History
 from cost_models.database.records import Measurement, Trial
+from cost_models.database.rows import Row, SampleStatistics
 from cost_models.database.store import MeasurementStore
-from cost_models.database.table import Latency, LatencyTable, Row
+from cost_models.database.table import LatencyTable
 from cost_models.errors import (
     InvalidMeasurement,
     MissingEntry,
@@ -48,35 +50,35 @@ def table_of(**samples_s: tuple[float, ...]) -> LatencyTable:
 
 
 def test_percentiles_of_known_samples() -> None:
-    latency = Latency.of_samples(tuple(float(n) for n in range(11, 0, -1)), tuned=True)
+    found = SampleStatistics.of(tuple(float(n) for n in range(11, 0, -1)), tuned=True)
     # 95 % interval of the median of 11: from the second smallest to the second largest
-    assert latency == Latency(6.0, low_s=2.0, high_s=10.0, samples=11, kernels=1, tuned=1, interval_s=8.0)
-    assert latency.width == pytest.approx(8 / 6)
+    assert found == SampleStatistics(6.0, 2.0, 10.0, samples=11, kernels=1, tuned=1, interval_s=8.0)
+    assert found.width == pytest.approx(8 / 6)
 
 
 def test_single_sample_tells_nothing_of_its_width() -> None:
-    latency = Latency.of_samples((0.25,), tuned=False)
-    assert latency == Latency(0.25, 0.25, 0.25, 1, 1, 0, interval_s=math.inf)
-    assert latency.width == math.inf
+    found = SampleStatistics.of((0.25,), tuned=False)
+    assert found == SampleStatistics(0.25, 0.25, 0.25, 1, 1, 0, interval_s=math.inf)
+    assert found.width == math.inf
 
 
 @given(SAMPLES)
 def test_percentiles_stand_around_the_median_and_within_the_samples(samples_s: tuple[float, ...]) -> None:
-    latency = Latency.of_samples(samples_s, tuned=False)
+    found = SampleStatistics.of(samples_s, tuned=False)
     nothing = 1e-9 * max(samples_s)
-    assert min(samples_s) - nothing <= latency.low_s <= latency.median_s + nothing
-    assert latency.median_s <= latency.high_s + nothing <= max(samples_s) + 2 * nothing
-    assert latency.median_s == statistics.median(samples_s)
-    assert latency.samples == len(samples_s)
+    assert min(samples_s) - nothing <= found.p10_s <= found.median_s + nothing
+    assert found.median_s <= found.p90_s + nothing <= max(samples_s) + 2 * nothing
+    assert found.median_s == statistics.median(samples_s)
+    assert found.samples == len(samples_s)
 
 
 @given(st.lists(SAMPLES, max_size=8))
 def test_total_is_the_sum(parts: list[tuple[float, ...]]) -> None:
-    latencies = [Latency.of_samples(samples, tuned=len(samples) % 2 == 0) for samples in parts]
-    total = Latency.total(latencies)
-    assert total.median_s == pytest.approx(sum(latency.median_s for latency in latencies))
-    assert total.low_s == pytest.approx(sum(latency.low_s for latency in latencies))
-    assert total.high_s == pytest.approx(sum(latency.high_s for latency in latencies))
+    latencies = [SampleStatistics.of(samples, tuned=len(samples) % 2 == 0) for samples in parts]
+    total = SampleStatistics.total(latencies)
+    assert total.median_s == pytest.approx(sum(found.median_s for found in latencies))
+    assert total.p10_s == pytest.approx(sum(found.p10_s for found in latencies))
+    assert total.p90_s == pytest.approx(sum(found.p90_s for found in latencies))
     assert total.kernels == len(parts)
     assert total.tuned == sum(len(samples) % 2 == 0 for samples in parts)
     assert total.samples == min(map(len, parts), default=0)
@@ -84,19 +86,19 @@ def test_total_is_the_sum(parts: list[tuple[float, ...]]) -> None:
 
 def test_width_of_a_sum_is_the_sum_of_widths_over_the_sum_of_medians() -> None:
     long, short = (
-        Latency.of_samples((9.0, 10.0, 11.0), tuned=True),
-        Latency.of_samples((1.0, 2.0), tuned=True),
+        SampleStatistics.of((9.0, 10.0, 11.0), tuned=True),
+        SampleStatistics.of((1.0, 2.0), tuned=True),
     )
     assert (long.width, short.width) == (0.2, pytest.approx(1 / 1.5))
-    total = Latency.total([long, short, Latency()])
+    total = SampleStatistics.total([long, short, SampleStatistics()])
     assert total.width == pytest.approx((2.0 + 1.0) / (10.0 + 1.5))
-    assert Latency().width == 0.0
+    assert SampleStatistics().width == 0.0
 
 
 def test_an_estimate_counts_in_seconds_and_as_one() -> None:
     row = Row("estimated", 6, estimate_s=2e-3, reason="it broke")
-    assert row.latency == Latency(2e-3, 2e-3, 2e-3, samples=0, kernels=1, tuned=0, estimated=1)
-    total = Latency.total([row.latency, Row("transferred", 1, (1e-3, 1e-3)).latency])
+    assert row.statistics == SampleStatistics(2e-3, 2e-3, 2e-3, samples=0, kernels=1, tuned=0, estimated=1)
+    total = SampleStatistics.total([row.statistics, Row("transferred", 1, (1e-3, 1e-3)).statistics])
     assert (total.median_s, total.kernels, total.tuned, total.estimated) == (pytest.approx(3e-3), 2, 1, 1)
     assert total.samples == 0
 
@@ -123,9 +125,9 @@ def test_a_row_that_cannot_be_is_refused(row: Any, message: str) -> None:
 
 
 def test_a_part_without_kernels_costs_nothing_and_hides_no_samples() -> None:
-    one = Latency.of_samples((1.0, 2.0, 3.0), tuned=True)
-    assert Latency.total([]) == Latency()
-    assert Latency.total([Latency(), one, Latency()]) == one
+    one = SampleStatistics.of((1.0, 2.0, 3.0), tuned=True)
+    assert SampleStatistics.total([]) == SampleStatistics()
+    assert SampleStatistics.total([SampleStatistics(), one, SampleStatistics()]) == one
 
 
 # --- looking up ---
@@ -136,14 +138,14 @@ def test_graph_is_the_sum_of_its_kernels_as_often_as_they_run() -> None:
     first, twice, again = split_into_kernels(graph, inputs)
     assert twice.key == again.key
     table = table_of(**{first.key: (1e-3, 2e-3, 3e-3), twice.key: (10e-3,)})
-    latency = table.graph(graph, inputs)
-    assert latency.median_s == pytest.approx(22e-3)
-    assert latency.low_s == pytest.approx(1.2e-3 + 20e-3)
-    assert (latency.kernels, latency.samples, latency.tuned) == (3, 1, 0)
+    found = table.graph(graph, inputs)
+    assert found.median_s == pytest.approx(22e-3)
+    assert found.p10_s == pytest.approx(1.2e-3 + 20e-3)
+    assert (found.kernels, found.samples, found.tuned) == (3, 1, 0)
 
 
 def test_graph_without_operations_costs_nothing() -> None:
-    assert table_of().graph(GraphBuilder().build("x"), {"x": (1, 8, 4, 4)}) == Latency()
+    assert table_of().graph(GraphBuilder().build("x"), {"x": (1, 8, 4, 4)}) == SampleStatistics()
 
 
 def test_what_was_not_measured_is_an_error_that_names_it() -> None:
@@ -190,13 +192,13 @@ def test_the_fastest_of_all_kinds_wins(store: MeasurementStore) -> None:
     add(store, "c", "default", 4e-3)
     add(store, "c", "transferred", 2e-3)
     add(store, "c", "tuned", 3e-3)
-    rows = LatencyTable.from_store(store, "board", BOARD).rows
+    rows = LatencyTable.from_history(History.of(store, BOARD), "board").rows
     assert rows == {
         "a": Row("tuned", 1, (1e-3, 1.1e-3)),
         "b": Row("default", 1, (4e-3,)),
         "c": Row("transferred", 2, (2e-3,)),
     }
-    assert [rows[key].latency.tuned for key in "abc"] == [1, 0, 1]
+    assert [rows[key].statistics.tuned for key in "abc"] == [1, 0, 1]
 
 
 def test_the_newest_of_each_kind_counts_even_where_it_is_slower(store: MeasurementStore) -> None:
@@ -204,14 +206,14 @@ def test_the_newest_of_each_kind_counts_even_where_it_is_slower(store: Measureme
     add(store, "a", "default", 3e-3)
     add(store, "a", "tuned", 0.5e-3)
     add(store, "a", "tuned", 2e-3)
-    assert LatencyTable.from_store(store, "board", BOARD).rows["a"].samples_s == (2e-3,)
+    assert LatencyTable.from_history(History.of(store, BOARD), "board").rows["a"].samples_s == (2e-3,)
 
 
 def test_failures_are_no_rows_and_do_not_hide_what_worked(store: MeasurementStore) -> None:
     add(store, "a", "default", 1e-3)
     add(store, "a", "default")
     add(store, "b", "default")
-    assert list(LatencyTable.from_store(store, "board", BOARD).rows) == ["a"]
+    assert list(LatencyTable.from_history(History.of(store, BOARD), "board").rows) == ["a"]
 
 
 def test_what_never_worked_is_estimated_with_the_reason(store: MeasurementStore) -> None:
@@ -227,7 +229,7 @@ def test_what_never_worked_is_estimated_with_the_reason(store: MeasurementStore)
         asked.append((key, description))
         return 5e-3 if key == "a" else None
 
-    rows = LatencyTable.from_store(store, "board", BOARD, estimate).rows
+    rows = LatencyTable.from_history(History.of(store, BOARD), "board", estimate).rows
     assert rows == {
         "a": Row("estimated", 2, estimate_s=5e-3, reason="it hung"),
         "c": Row("tuned", 1, (1e-3,)),
@@ -240,11 +242,11 @@ def test_rows_of_another_environment_stay_out(store: MeasurementStore) -> None:
     add(store, "a", "default", 1e-3)
     add(store, "a", "default", 9e-3, of=other)
     add(store, "b", "default", 9e-3, of=other)
-    table = LatencyTable.from_store(store, "board", BOARD)
+    table = LatencyTable.from_history(History.of(store, BOARD), "board")
     assert table.rows == {"a": Row("default", 0, (1e-3,))}
     assert table.fingerprint == BOARD
     with pytest.raises(UnknownEnvironment, match="dtype 'float32' instead of 'int8'"):
-        LatencyTable.from_store(store, "board", {**BOARD, "dtype": "int8"})
+        History.of(store, {**BOARD, "dtype": "int8"})
 
 
 def test_rows_say_how_many_trials_stand_behind_them(store: MeasurementStore) -> None:
@@ -253,5 +255,5 @@ def test_rows_say_how_many_trials_stand_behind_them(store: MeasurementStore) -> 
     environment = store.add_environment(BOARD)
     store.add_trial(environment, "a", Trial(schedule="1", samples_s=(1e-3,)))
     store.add_trial(environment, "a", Trial(schedule="2", error="it broke"))
-    rows = LatencyTable.from_store(store, "board", BOARD).rows
+    rows = LatencyTable.from_history(History.of(store, BOARD), "board").rows
     assert (rows["a"].trials, rows["b"].trials) == (2, 0)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.device_models.prior import FILE, OUTSIDE, Prior, Reported, find_prior, rounded_macs
+from cost_models.device_models.prior import FILE, Prior, Reported, rounded_macs
 from cost_models.errors import CostModelError, IncompatiblePrior
+from cost_models.estimate import OUTSIDE
 from targets import load_target
 
 from ..some_kernels import convolution, depthwise, relu, residual, transposed
@@ -69,15 +70,6 @@ def test_without_peaks_there_is_no_prior(name: str, dtype: str) -> None:
     assert f"measure: python -m squeezenas_tvm.profile --target {name}" in str(refusal.value)
 
 
-def test_the_shipped_calibration_is_found_and_says_where_it_is_from() -> None:
-    prior = find_prior(load_target("jetson-xavier"))
-    assert len(prior.networks) == 8
-    assert "arXiv:1908.01748" in prior.origin
-    assert "cuDNN 7.3.1" in prior.conditions
-    assert prior.source == "prior"
-    assert find_prior(load_target("jetson-orin")).networks == ()
-
-
 NETWORK = [kernel for _ in range(3) for kernel in residual(32, 6, 3, 64, 64)]
 
 
@@ -92,20 +84,20 @@ def calibrated() -> Prior:
 def test_the_interval_is_that_of_left_out_networks_only_for_their_like() -> None:
     prior = calibrated()
     seconds = sum(map(prior.predict_s, NETWORK))
-    near = prior.predict(NETWORK, as_published=True)
+    near = prior.network(NETWORK, as_published=True)
     assert near.median_s == pytest.approx(seconds)
     assert (near.low_s, near.high_s) == pytest.approx((seconds / 1.1, seconds * 1.1))
     assert not near.far
     dense = [convolution(128, 128, 64, 64, 3)] * 9
     for network, as_published in ((NETWORK, False), (NETWORK[:3], True), (NETWORK * 3, True), (dense, True)):
-        told = prior.predict(network, as_published=as_published)
+        told = prior.network(network, as_published=as_published)
         assert told.far
         assert told.high_s / told.median_s == pytest.approx(OUTSIDE)
         assert told.median_s / told.low_s == pytest.approx(OUTSIDE)
 
 
 def test_peaks_alone_never_have_a_narrow_interval() -> None:
-    told = PRIOR.predict(NETWORK, as_published=True)
+    told = PRIOR.network(NETWORK, as_published=True)
     assert told.far
     assert told.high_s == pytest.approx(OUTSIDE * told.median_s)
 
@@ -141,16 +133,16 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, object]) ->
     path = tmp_path / FILE
     calibrated().save(path, made_by="a command")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(IncompatiblePrior, match=r"prior\.json: not a prior, or damaged; install"):
+    with pytest.raises(IncompatiblePrior, match=r"prior\.json: .*; install squeezenas-tvm again"):
         Prior.load(path)
 
 
 def test_other_files_and_schemas_are_refused(tmp_path: Path) -> None:
     path = tmp_path / FILE
-    with pytest.raises(IncompatiblePrior, match="not a prior"):
+    with pytest.raises(IncompatiblePrior, match="a prior cannot be read"):
         Prior.load(path)
     path.write_text("[]")
-    with pytest.raises(IncompatiblePrior, match="not a prior"):
+    with pytest.raises(IncompatiblePrior, match="a prior is a JSON object"):
         Prior.load(path)
     calibrated().save(path, made_by="a command")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))

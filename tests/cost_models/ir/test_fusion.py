@@ -199,7 +199,7 @@ def test_somebody_elses_elementwise_operation_is_nothing_strange() -> None:
 
 
 def test_what_stands_alone_takes_nothing_in() -> None:
-    largest = Foreign("ReduceMax", (1, 1, 16, 32), fusion="alone")
+    largest = Foreign("ReduceMax", (1, 1, 16, 32), fusion="comm_reduce")
     net = GraphBuilder()
     graph = net.build(net.add("relu", Activation(), net.add("max", largest, "x")))
     assert len(split_into_kernels(graph, {"x": (1, 8, 16, 32)})) == 2

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from cost_models.errors import InvalidGraph
+from cost_models.ir.op import as_map
 from cost_models.ir.ops import (
     Activation,
     Add,
@@ -22,7 +23,6 @@ from cost_models.ir.ops import (
     Shape,
     ShiftByOne,
     ToByte,
-    as_map,
 )
 
 MAP = (1, 8, 7, 10)

@@ -206,7 +206,13 @@ def test_somebody_elses_work_counts_in_its_class() -> None:
 
 @pytest.mark.parametrize(
     ("fusion", "counted"),
-    [("elementwise", "elementwise"), ("moving", "moves"), ("anchor", "reductions"), ("alone", "reductions")],
+    [
+        ("elementwise", "elementwise"),
+        ("broadcast", "moves"),
+        ("injective", "moves"),
+        ("out_elementwise_fusable", "reductions"),
+        ("comm_reduce", "reductions"),
+    ],
 )
 def test_somebody_elses_operation_counts_as_what_it_is_like(fusion: Any, counted: str) -> None:
     for shape in ((1, 8, 16, 32), (1, 10, 1, 1), (1, 8, 256)):
@@ -217,5 +223,5 @@ def test_somebody_elses_operation_counts_as_what_it_is_like(fusion: Any, counted
 
 
 def test_fused_to_somebody_elses_is_fused_all_the_same() -> None:
-    gather = Foreign("Gather", (1, 8, 16, 32), fusion="moving")
+    gather = Foreign("Gather", (1, 8, 16, 32), fusion="injective")
     assert features(foreign(gather, Activation("relu")), MACHINE)["elementwise"] == 1

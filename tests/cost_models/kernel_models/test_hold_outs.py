@@ -2,15 +2,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cost_models.errors import CostModelError
+from cost_models.estimate import Estimate, Source
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.hold_outs import Errors, Predict, hold_outs, spearman
-from cost_models.kernel_models.intervals import Prediction
+from cost_models.kernel_models.hold_outs import Predict, hold_outs
 
 from ..some_kernels import convolution, depthwise, frame, relu
 
@@ -23,38 +19,8 @@ KERNELS = [
 SECONDS = [1e-6 * (1 + index) for index in range(len(KERNELS))]
 
 
-def prediction(seconds: float, far: bool = False) -> Prediction:
-    return Prediction(seconds, 0.9 * seconds, 1.1 * seconds, far)
-
-
-def test_errors_by_hand() -> None:
-    predictions = [prediction(1.04), prediction(2.16), prediction(3.6, far=True), prediction(8.0)]
-    found = Errors.of(predictions, [1.0, 2.0, 3.0, 4.0])
-    assert found.mape == pytest.approx((0.04 + 0.08 + 0.2 + 1.0) / 4)
-    assert found.median == pytest.approx(0.14)
-    assert (found.count, found.within_5, found.within_10) == (4, 0.25, 0.5)
-    assert (found.coverage, found.far) == (0.5, 0.25)
-    assert found.spearman == pytest.approx(1.0)
-
-
-def test_errors_of_nothing_are_refused() -> None:
-    with pytest.raises(CostModelError, match="found 0 predictions and 0 measurements"):
-        Errors.of([], [])
-    with pytest.raises(CostModelError, match="found 1 predictions and 2 measurements"):
-        Errors.of([prediction(1.0)], [1.0, 2.0])
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=20))
-def test_rank_correlation_is_that_of_mean_ranks(pairs: list[tuple[int, int]]) -> None:
-    def ranks(values: Sequence[int]) -> list[float]:
-        return [sum(v < x for v in values) + (sum(v == x for v in values) - 1) / 2 for x in values]
-
-    first, second = zip(*pairs, strict=True)
-    found = spearman(np.array(first, dtype=float), np.array(second, dtype=float))
-    if len(set(first)) == 1 or len(set(second)) == 1:
-        assert found == 0
-    else:
-        assert found == pytest.approx(np.corrcoef(ranks(first), ranks(second))[0, 1])
+def prediction(seconds: float, far: bool = False) -> Estimate:
+    return Estimate(seconds, 0.9 * seconds, 1.1 * seconds, Source.PREDICTED, far)
 
 
 class Watched:
@@ -68,7 +34,7 @@ class Watched:
         assert seconds == [SECONDS[KERNELS.index(kernel)] for kernel in kernels]
         self.kept.append(set(kernels))
 
-        def predict(some: Sequence[Kernel]) -> list[Prediction]:
+        def predict(some: Sequence[Kernel]) -> list[Estimate]:
             self.left.append(list(some))
             return [prediction(1.04 * SECONDS[KERNELS.index(kernel)]) for kernel in some]
 
@@ -116,16 +82,18 @@ def test_of_several_input_resolutions_a_whole_one_is_left_out() -> None:
     left: list[list[Kernel]] = []
 
     def fit(some: Sequence[Kernel], seconds: Sequence[float]) -> Predict:
-        def predict(others: Sequence[Kernel]) -> list[Prediction]:
+        def predict(others: Sequence[Kernel]) -> list[Estimate]:
             left.append(list(others))
             return [prediction(1.0) for _ in others]
 
         return predict
 
-    found = hold_outs(kernels, [1.0] * len(kernels), fit, splits=["resolution"])
+    names: list[set[str]] = [{size} for _ in range(8) for size in ("32x64", "16x32")]
+    found = hold_outs(kernels, [1.0] * len(kernels), fit, splits=["resolution"], resolutions=names)
     assert found == {}  # half of the kernels each: nothing to fit to
-    kernels += [convolution(c, c, 7, 7) for c in range(2, 6)]  # of neither
-    found = hold_outs(kernels, [1.0] * len(kernels), fit, splits=["resolution"])
+    kernels += [convolution(c, c, 7, 7) for c in range(2, 6)]
+    names += [set(), set(), {"32x64", "16x32"}, {"32x64", "16x32"}]  # of neither, and of both
+    found = hold_outs(kernels, [1.0] * len(kernels), fit, splits=["resolution"], resolutions=names)
     assert found["resolution"].groups == ("16x32", "32x64")
     assert left == [kernels[1:16:2], kernels[0:16:2]]
 

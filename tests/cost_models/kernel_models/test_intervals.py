@@ -66,7 +66,7 @@ def test_nine_of_ten_errors_are_inside_at_every_distance() -> None:
     places = random.uniform(0, 6, 4000)
     logs = random.normal(0, 0.02 + 0.05 * np.floor(places))
     intervals = Intervals.calibrate(places[:2000], np.abs(logs[:2000]))
-    found = intervals.predictions(np.exp(logs[2000:]), places[2000:])
+    found = intervals.estimates(np.exp(logs[2000:]), places[2000:])
     inside = np.array([p.low_s <= 1 <= p.high_s for p in found])
     for low, high in ((0, 1), (1, 2), (2, 3), (3, 6)):
         group = inside[(low <= places[2000:]) & (places[2000:] < high)]
@@ -77,7 +77,7 @@ def test_intervals_never_narrow_with_distance_and_grow_beyond_what_is_known() ->
     random = np.random.default_rng(1)
     places = random.uniform(0, 5, 300)
     intervals = Intervals.calibrate(places, np.abs(random.normal(0, 0.3 - 0.05 * places)))
-    found = intervals.predictions(np.ones(60), np.arange(60) / 4)
+    found = intervals.estimates(np.ones(60), np.arange(60) / 4)
     widths = [p.high_s / p.low_s for p in found]
     assert widths == sorted(widths)
     assert math.log(widths[59]) == pytest.approx(math.log(widths[40]) * 59 / 40)

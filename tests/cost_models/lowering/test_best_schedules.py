@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cost_models.database.environment import environment
+from cost_models.database.history import History
 from cost_models.database.records import Measurement, Trial
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
@@ -72,12 +72,12 @@ def test_modules_worth_deploying(store: MeasurementStore, target: Target) -> Non
     add(store, target, slower, [(None, 1.0), (worse.schedule, 2.0)])
     add(store, target, default_only, [(None, 1.0)])
     wanted = [faster, slower, default_only, unmeasured]
-    found = tuned_modules(store, environment(target), wanted, target.tvm_target())
+    found = tuned_modules(History.of(store, environment(target)), wanted, target.tvm_target())
     assert list(found) == [hash_of(faster, target)]
     assert structural_hash(found[hash_of(faster, target)]) == structural_hash(best.mod)
-    assert tuned_modules(store, environment(target), [slower], target.tvm_target()) == {}
-    other: dict[str, Any] = environment(target) | {"device": "another"}
-    assert tuned_modules(store, other, wanted, target.tvm_target()) == {}
+    assert tuned_modules(History.of(store, environment(target)), [slower], target.tvm_target()) == {}
+    other = History(store, store.add_environment(environment(target) | {"device": "another"}))
+    assert tuned_modules(other, wanted, target.tvm_target()) == {}
 
 
 def test_what_is_deployed_is_what_the_table_counts(store: MeasurementStore, target: Target) -> None:
@@ -87,9 +87,10 @@ def test_what_is_deployed_is_what_the_table_counts(store: MeasurementStore, targ
     place = store.add_environment(environment(target))
     trial, _, _ = add(store, target, kernel, [(first, 1.0), (second, 2.0), (None, 4.0)])
     store.add_measurement(place, Measurement(kernel=kernel.key, how="tuned", samples_s=(3.0,)), trial=trial)
-    table = LatencyTable.from_store(store, target.name, environment(target))
+    table = LatencyTable.from_history(History.of(store, environment(target)), target.name)
     assert table.rows[kernel.key].samples_s == (2.0,)
-    (deployed,) = tuned_modules(store, environment(target), [kernel], target.tvm_target()).values()
+    history = History.of(store, environment(target))
+    (deployed,) = tuned_modules(history, [kernel], target.tvm_target()).values()
     scheduled = apply_schedule(kernel_module(kernel, target.tvm_target()), target.tvm_target(), second)
     assert structural_hash(deployed) == structural_hash(scheduled)
 
@@ -98,4 +99,4 @@ def test_a_schedule_of_another_release_is_refused(store: MeasurementStore, targe
     kernel = depthwise(8, 8, 16)
     add(store, target, kernel, [('{"tile": {}}', 1.0)])
     with pytest.raises(CostModelError, match=r"not the text of a schedule.*tune this kernel anew"):
-        tuned_modules(store, environment(target), [kernel], target.tvm_target())
+        tuned_modules(History.of(store, environment(target)), [kernel], target.tvm_target())

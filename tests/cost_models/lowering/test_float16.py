@@ -11,9 +11,10 @@ import pytest
 from onnx import numpy_helper
 
 from cost_models.database.environment import environment
+from cost_models.database.history import History
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
-from cost_models.errors import InvalidGraph
+from cost_models.errors import InvalidGraph, UnknownEnvironment
 from cost_models.ir.fusion import split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import (
@@ -35,7 +36,8 @@ from cost_models.lowering.best_schedules import kernel_module, tuned_modules
 from cost_models.lowering.lower import compile_lowered, kernels, lower, structural_hash
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.profiling.blocks import time_blocks
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.context import MeasureContext, measure_context
+from cost_models.profiling.profiler import measure
 from cost_models.runner.runner import arguments_of
 from cost_models.schedules.conv_template import find_conv
 from cost_models.tuning.effort import Effort
@@ -238,43 +240,44 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
 
 
 @pytest.fixture(scope="module")
-def profiler(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profiler]:
+def context(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeasureContext]:
     path = tmp_path_factory.mktemp("store") / "m.sqlite"
-    with MeasurementStore.open(path) as store, Profiler(target, store, dtype="float16") as profiler:
-        yield profiler
+    with MeasurementStore.open(path) as store, measure_context(target, store, dtype="float16") as context:
+        yield context
 
 
-def test_a_kernel_is_searched_and_timed_in_float16(profiler: Profiler, target: Target) -> None:
-    kernel, store = kernel_of(16), profiler.store
-    profiler.measure([kernel], Effort.alone(3))
-    assert [trial.error for trial in trials_of(profiler, kernel).values()] == [None] * 3
-    assert [timing.error for timing in timings_of(profiler, kernel)[None]][:1] == [None]
+def test_a_kernel_is_searched_and_timed_in_float16(context: MeasureContext, target: Target) -> None:
+    kernel, store = kernel_of(16), context.history.store
+    measure(context, [kernel], Effort.alone(3))
+    assert [trial.error for trial in trials_of(context, kernel).values()] == [None] * 3
+    assert [timing.error for timing in timings_of(context, kernel)[None]][:1] == [None]
     (where,) = store.environments()
-    assert where == store.find_environment(environment(target, "float16")) == profiler.environment
+    assert where == store.find_environment(environment(target, "float16")) == context.history.environment
     trial_id, _ = store.fastest(where, kernel.key)[kernel.key]
-    mods = tuned_modules(store, profiler.fingerprint, [kernel], profiler.tvm_target)
-    half = structural_hash(kernel_module(kernel, profiler.tvm_target, "float16"))
+    mods = tuned_modules(context.history, [kernel], context.tvm_target)
+    half = structural_hash(kernel_module(kernel, context.tvm_target, "float16"))
     assert list(mods) == ([] if trial_id is None else [half])
-    assert tuned_modules(store, environment(target), [kernel], profiler.tvm_target) == {}
+    with pytest.raises(UnknownEnvironment, match="dtype 'float16' instead of 'float32'"):
+        History.of(store, environment(target))
 
 
-def test_schedules_are_lent_in_float16(profiler: Profiler) -> None:
+def test_schedules_are_lent_in_float16(context: MeasureContext) -> None:
     lender, borrower = kernel_of(24), kernel_of(32)
     effort = Effort(name="lending", trials=6, transfers=2, anchors=0.5, budget=0.5)
-    profiler.measure([lender, borrower], effort)
-    found = [trial for k in (lender, borrower) for trial in trials_of(profiler, k).values()]
+    measure(context, [lender, borrower], effort)
+    found = [trial for k in (lender, borrower) for trial in trials_of(context, k).values()]
     assert {"transfer"} < {trial.origin for trial in found}
     assert {trial.error for trial in found} == {None}
 
 
-def test_a_block_is_timed_whole_in_float16(profiler: Profiler) -> None:
+def test_a_block_is_timed_whole_in_float16(context: MeasureContext) -> None:
     net = GraphBuilder()
     value = net.add("act", Activation("relu"), net.conv_bn("expand", Conv2d(8, 16), "x"))
     value = net.add("sum", Add(), net.conv_bn("project", Conv2d(16, 8), value), "x")
     graph, inputs = net.build(value), {"x": (1, 8, 8, 16)}
-    profiler.measure(split_into_kernels(graph, inputs), Effort.alone(0))
-    table = LatencyTable.from_store(profiler.store, profiler.target.name, profiler.fingerprint)
-    (whole,) = time_blocks(profiler, table, [("block", graph, inputs)]).blocks
+    measure(context, split_into_kernels(graph, inputs), Effort.alone(0))
+    table = LatencyTable.from_history(context.history, context.target.name)
+    (whole,) = time_blocks(context, table, [("block", graph, inputs)]).blocks
     assert whole.warm is not None
     assert whole.cold is not None
     assert len(whole.warm.samples_s) == len(whole.cold.samples_s) == 3

@@ -13,7 +13,7 @@ from cost_models.errors import IncompatibleNetworkModel
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.ir.ops import Concat, Conv2d
-from cost_models.kernel_models.hold_outs import Errors
+from cost_models.kernel_models.accuracy import Errors
 from cost_models.network_models.network_model import MODEL, NETWORKS, NetworkModel, cold_bytes, load_networks
 
 from ..some_kernels import argmax, convolution, depthwise, frame
@@ -115,10 +115,10 @@ def test_another_environment_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_schema_and_damage_are_refused(tmp_path: Path) -> None:
-    refused(tmp_path, "no sound calibration of networks there .*network.json and networks.csv.*--networks")
+    refused(tmp_path, "network.json: a calibration of networks cannot be read .*; profile again .*--networks")
     MODEL_OF_A_BOARD.save(tmp_path, WHOLE, made_by="a test")
     change(tmp_path, schema_version=2)
-    refused(tmp_path, "schema 2, this program reads 1; update it or profile again")
+    refused(tmp_path, "schema 2, this program reads 1; update squeezenas_tvm, or profile again")
     for changes in (
         {"gap_s": -1.0},
         {"overlap": 2.0},
@@ -128,7 +128,7 @@ def test_another_schema_and_damage_are_refused(tmp_path: Path) -> None:
     ):
         MODEL_OF_A_BOARD.save(tmp_path, WHOLE, made_by="a test")
         change(tmp_path, **changes)
-        refused(tmp_path, "no sound calibration")
+        refused(tmp_path, "network.json: .*; profile again")
     MODEL_OF_A_BOARD.save(tmp_path, WHOLE, made_by="a test")
     (tmp_path / NETWORKS).write_text("space\n", encoding="utf-8")
     refused(tmp_path, "networks.csv: differs from its checksum in network.json; profile again")

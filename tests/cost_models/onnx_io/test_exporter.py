@@ -1,30 +1,26 @@
 """ONNX against PyTorch: two renderings of one description, run by two runtimes, must agree."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
 from cost_models.errors import InvalidGraph
-from cost_models.ir.graph import Graph, GraphBuilder
-from cost_models.ir.ops import Activation, Conv2d, Shape
+from cost_models.ir.graph import GraphBuilder
+from cost_models.ir.ops import Activation, Conv2d
 from cost_models.ir.weights import random_weights
 from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import list_architectures, load_architecture
-from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES, get_space
 from search.spaces.space import Part
 
+from ..two_runtimes import difference, random_inputs, run_onnx, run_torch
+
 SEARCH_SPACES = ("squeezenas-small", "squeezenas-large", "squeezenas-xlarge")
 TOLERANCE = 1e-4  # of the largest output: float32 summed in another order
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,48 +30,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def random_inputs(graph: Graph, shapes: Mapping[str, Shape]) -> Arrays:
-    rng = np.random.default_rng(1)
-    return {
-        name: rng.integers(0, 256, shapes[name], dtype=np.uint8)
-        if graph.dtype(name) == "uint8"
-        else rng.standard_normal(shapes[name], dtype=np.float32)
-        for name in graph.inputs
-    }
-
-
-def run_onnx(model: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return list(session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()}))
-
-
-def run_torch(graph: Graph, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    module = GraphModule(graph).eval()
-    weights = {name: torch.from_numpy(values) for name, values in random_weights(graph).items()}
-    module.load_state_dict(weights, strict=True)
-    with torch.inference_mode():
-        result = module(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
-    return [value.numpy() for value in (result if isinstance(result, tuple) else (result,))]
-
-
-def difference(graph: Graph, shapes: Mapping[str, Shape]) -> float:
-    """Largest difference of the two runtimes as a fraction of the largest output."""
-    inputs = random_inputs(graph, shapes)
-    worst = 0.0
-    made = run_onnx(to_onnx(graph, shapes, random_weights(graph)), inputs)
-    for ours, theirs in zip(made, run_torch(graph, inputs), strict=True):
-        assert ours.shape == theirs.shape
-        assert ours.dtype == theirs.dtype
-        scale = float(np.abs(theirs).max())
-        assert 0 < scale < np.inf
-        worst = max(worst, float(np.abs(ours - theirs).max()) / scale)
-    return worst
 
 
 def distinct_blocks(space: str, size: str) -> Iterator[Part]:

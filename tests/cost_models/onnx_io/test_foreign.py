@@ -74,7 +74,7 @@ def test_products_of_maps_have_work_and_no_weights() -> None:
 def test_parts_of_a_map_are_values_of_their_own() -> None:
     split = node("Split", ["c"], ["p", "q"], axis=1, num_outputs=2, name="halves")
     graph = imported([CONV, split, node("Mul", ["p", "q"], ["y"])]).graph
-    half = Foreign("Split", (1, 4, 16, 32), fusion="moving")
+    half = Foreign("Split", (1, 4, 16, 32), fusion="injective")
     assert [(n.name, n.op) for n in graph.nodes[1:3]] == [("halves", half), ("q", half)]
     assert graph.nodes[3].inputs == ("halves", "q")
 

@@ -128,7 +128,7 @@ def test_batch_normalisation_elsewhere_is_elementwise() -> None:
         (
             [node("Concat", ["c", "x"], ["y"], axis=2)],
             {},
-            [Foreign("Concat", (1, 8, 32, 32), fusion="moving")],
+            [Foreign("Concat", (1, 8, 32, 32), fusion="injective")],
         ),
         ([node("GlobalAveragePool", ["c"], ["y"])], {}, [GlobalAvgPool()]),
         ([node("ReduceMean", ["c", "a"], ["y"], keepdims=0)], {"a": ints(-1, 2)}, [GlobalAvgPool()]),
@@ -153,7 +153,11 @@ def test_batch_normalisation_elsewhere_is_elementwise() -> None:
             {},
             [Foreign("MaxPool", (1, 8, 8, 16))],
         ),
-        ([node("GlobalMaxPool", ["c"], ["y"])], {}, [Foreign("GlobalMaxPool", (1, 8, 1, 1), fusion="alone")]),
+        (
+            [node("GlobalMaxPool", ["c"], ["y"])],
+            {},
+            [Foreign("GlobalMaxPool", (1, 8, 1, 1), fusion="comm_reduce")],
+        ),
         ([node("ArgMax", ["c"], ["y"], axis=1, keepdims=0)], {}, [ArgMax()]),
         (
             [
@@ -168,7 +172,7 @@ def test_batch_normalisation_elsewhere_is_elementwise() -> None:
         (
             [node("DepthToSpace", ["c"], ["y"], blocksize=2)],
             {},
-            [Foreign("DepthToSpace", (1, 2, 32, 64), fusion="moving")],
+            [Foreign("DepthToSpace", (1, 2, 32, 64), fusion="injective")],
         ),
         (
             [node("Slice", ["c", "o", "e", "a"], ["y"])],
@@ -178,12 +182,12 @@ def test_batch_normalisation_elsewhere_is_elementwise() -> None:
         (
             [node("Slice", ["c", "o", "e", "a"], ["y"])],
             {"o": ints(1), "e": ints(99), "a": ints(2)},
-            [Foreign("Slice", (1, 8, 15, 32), fusion="moving")],
+            [Foreign("Slice", (1, 8, 15, 32), fusion="injective")],
         ),
         (
             [node("Pad", ["c", "p"], ["y"])],
             {"p": ints(0, 0, 1, 1, 0, 0, 1, 1)},
-            [Foreign("Pad", (1, 8, 18, 34), fusion="moving")],
+            [Foreign("Pad", (1, 8, 18, 34), fusion="injective")],
         ),
     ],
 )
@@ -205,7 +209,7 @@ def test_nodes_after_a_convolution(nodes: list[NodeProto], constants: Any, expec
 )
 def test_resizes(attributes: Any, expected: Resize | None) -> None:
     resize = node("Resize", ["c", "", "s"], ["y"], **attributes)
-    foreign = Foreign("Resize", (1, 8, 32, 64), fusion="moving")
+    foreign = Foreign("Resize", (1, 8, 32, 64), fusion="injective")
     scales = {"s": np.array([1, 1, 2, 2], np.float32)}
     assert after_first(resize, constants=scales) == [expected or foreign]
 
@@ -214,7 +218,7 @@ def test_older_resizes_count_pixels_from_their_corners() -> None:
     scales = {"s": np.array([1, 1, 2, 2], np.float32)}
     for kind, opset in (("Resize", 10), ("Upsample", 9)):
         (op,) = after_first(node(kind, ["c", "s"], ["y"], mode="linear"), constants=scales, opset=opset)
-        assert op == Foreign(kind, (1, 8, 32, 64), fusion="moving")
+        assert op == Foreign(kind, (1, 8, 32, 64), fusion="injective")
 
 
 def test_an_odd_map_is_shifted_and_filled_up() -> None:

@@ -2,27 +2,26 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from cost_models.builder.pool import BuildPool
-from cost_models.database.environment import environment
 from cost_models.database.history import History
 from cost_models.database.records import Measurement, Trial
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.profiling.finalists import CarefulTimer
+from cost_models.profiling.context import MeasureContext, measure_context
+from cost_models.profiling.finalists import time_defaults, time_disturbed, time_finalists
 from cost_models.profiling.status import Status
-from cost_models.runner.reference import Reference
 from cost_models.runner.runner import Timing
 from cost_models.schedules.serialization import Proposal
 from cost_models.tuning.kernel_search import KernelSearch, SearchSettings
-from cost_models.tuning.scheduler import Stopped
-from targets import Done, Fleet, NoBoardLeft, Target
+from cost_models.tuning.scheduler import Engine, Stopped
+from targets import Done, NoBoardLeft, Target
 
 from ..builds import until, workers_of
 from ..measuring import kernel_of, quick_target
@@ -36,33 +35,23 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[BuildPool]:
-    with BuildPool() as pool:
-        yield pool
-
-
-@pytest.fixture(scope="module")
-def reference(pool: BuildPool, target: Target) -> Reference:
-    return Reference.build(pool, target.tvm_target())
-
-
-@pytest.fixture(scope="module")
-def fleet(target: Target, reference: Reference) -> Iterator[Fleet]:
-    with Fleet(target) as fleet:
-        yield fleet
+def shared(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeasureContext]:
+    path = tmp_path_factory.mktemp("shared") / "m.sqlite"
+    with MeasurementStore.open(path) as store, measure_context(target, store) as context:
+        yield context
 
 
 @pytest.fixture
-def history(target: Target, tmp_path: Path) -> Iterator[History]:
+def context(shared: MeasureContext, tmp_path: Path) -> Iterator[MeasureContext]:
+    """The shared pool and boards, with an empty store."""
     with MeasurementStore.open(tmp_path / "m.sqlite") as store:
-        yield History(store, store.add_environment(environment(target)))
+        history = History(store, store.add_environment(shared.fingerprint))
+        yield replace(shared, history=history, status=Status())
 
 
 @pytest.fixture
-def timer(
-    target: Target, pool: BuildPool, fleet: Fleet, reference: Reference, history: History
-) -> CarefulTimer:
-    return CarefulTimer(target, pool, fleet, reference, history, lambda: None)
+def history(context: MeasureContext) -> History:
+    return context.history
 
 
 def known(history: History, *channels: int) -> list[Kernel]:
@@ -96,10 +85,10 @@ def add_trials(
     ]
 
 
-def test_default_schedules_are_timed_beside_the_reference(timer: CarefulTimer, history: History) -> None:
-    kernels, status = known(history, 8, 16, 24), Status()
-    timer.time_defaults(kernels, status)
-    assert status.timed == status.timings == 3
+def test_default_schedules_are_timed_beside_the_reference(context: MeasureContext, history: History) -> None:
+    kernels = known(history, 8, 16, 24)
+    time_defaults(context, kernels)
+    assert context.status.timed == context.status.timings == 3
     for kernel in kernels:
         assert list(history.timings(kernel)) == [None]
         (found,) = history.timings(kernel)[None]
@@ -110,24 +99,23 @@ def test_default_schedules_are_timed_beside_the_reference(timer: CarefulTimer, h
 
 
 def test_the_best_trials_that_were_not_timed_are_timed_beside_the_default_schedule(
-    timer: CarefulTimer, history: History, target: Target
+    context: MeasureContext, history: History, target: Target
 ) -> None:
     (kernel,) = known(history, 8)
     add_default(history, kernel, 1.0)
     _, first, second, _ = add_trials(history, kernel, target, [0.9, 0.5, 0.6, 0.7])
-    status = Status()
-    timer.time_finalists([kernel], status)
+    time_finalists(context, [kernel])
     timings = history.timings(kernel)
     assert list(timings) == [None, first, second]
     assert [len(timings[id_]) for id_ in (None, first, second)] == [2, 1, 1]
     assert {timings[id_][0].how for id_ in (first, second)} == {"tuned"}
-    assert status.timed == status.timings == 3
-    timer.time_finalists([kernel], status)
+    assert context.status.timed == context.status.timings == 3
+    time_finalists(context, [kernel])
     assert history.timings(kernel) == timings
 
 
 def test_trials_that_are_much_slower_than_the_default_schedule_are_not_timed(
-    timer: CarefulTimer, history: History, target: Target
+    context: MeasureContext, history: History, target: Target
 ) -> None:
     slow, near, adapted = known(history, 8, 16, 24)
     for kernel in (slow, near, adapted):
@@ -135,14 +123,14 @@ def test_trials_that_are_much_slower_than_the_default_schedule_are_not_timed(
     add_trials(history, slow, target, [1.3])
     (little_slower,) = add_trials(history, near, target, [1.1])
     (of_another,) = add_trials(history, adapted, target, [0.5], origin="transfer")
-    timer.time_finalists([slow, near, adapted], Status())
+    time_finalists(context, [slow, near, adapted])
     assert list(history.timings(slow)) == [None]
     assert list(history.timings(near)) == [None, little_slower]
     assert [found.how for found in history.timings(adapted)[of_another]] == ["transferred"]
 
 
 def test_what_counts_is_timed_again_where_the_device_was_disturbed(
-    timer: CarefulTimer, history: History, target: Target
+    context: MeasureContext, history: History, target: Target
 ) -> None:
     disturbed, quiet, beaten, hopeless = known(history, 8, 16, 24, 32)
     add_default(history, disturbed, 1e-9, DRIFT)
@@ -153,47 +141,46 @@ def test_what_counts_is_timed_again_where_the_device_was_disturbed(
     history.store.add_measurement(history.environment, better, trial=trial)
     for _ in range(3):  # so often, and no more
         add_default(history, hopeless, 1e-9, DRIFT)
-    status = Status()
-    timer.time_disturbed([disturbed, quiet, beaten, hopeless], status)
-    assert status.timed == status.timings == 1
+    time_disturbed(context, [disturbed, quiet, beaten, hopeless])
+    assert context.status.timed == context.status.timings == 1
     counts = [len(history.timings(kernel)[None]) for kernel in (disturbed, quiet, beaten, hopeless)]
     assert counts == [2, 1, 1, 3]
 
 
-def test_of_a_searched_schedule_it_is_that_one(timer: CarefulTimer, history: History, target: Target) -> None:
+def test_of_a_searched_schedule_it_is_that_one(
+    context: MeasureContext, history: History, target: Target
+) -> None:
     (kernel,) = known(history, 8)
     add_default(history, kernel, 1.0)
     (trial,) = add_trials(history, kernel, target, [1e-9])
     found = Measurement(kernel=kernel.key, how="tuned", samples_s=(1e-9,), notes=DRIFT)
     history.store.add_measurement(history.environment, found, trial=trial)
-    timer.time_disturbed([kernel], Status())
+    time_disturbed(context, [kernel])
     timings = history.timings(kernel)
     assert [len(timings[id_]) for id_ in (None, trial)] == [1, 2]
     assert timings[trial][1].how == "tuned"
 
 
 def test_an_effort_may_limit_what_a_timing_costs(
-    timer: CarefulTimer, history: History, target: Target, monkeypatch: pytest.MonkeyPatch
+    context: MeasureContext, history: History, target: Target
 ) -> None:
     """Two rounds are made in any case, more only within the budget."""
     (kernel,) = known(history, 8)
     strict = target.measure.model_copy(update={"interval_width": 1e-9, "budget_s": 0.5})
-    monkeypatch.setattr(timer, "_target", target.model_copy(update={"measure": strict}))
-    timer.time_defaults([kernel], Status())
-    timer.limit(1e-9)
-    timer.time_defaults([kernel], Status())
+    strictly = replace(context, target=target.model_copy(update={"measure": strict}))
+    time_defaults(strictly, [kernel])
+    time_defaults(strictly, [kernel], 1e-9)
     long, short = history.timings(kernel)[None]
     assert len(short.reference_s) < len(long.reference_s)
 
 
-def test_nothing_is_built_meanwhile_on_the_device_itself(timer: CarefulTimer, pool: BuildPool) -> None:
+def test_nothing_is_built_meanwhile_on_the_device_itself(context: MeasureContext, target: Target) -> None:
     workers = [psutil.Process(pid) for pid in workers_of(psutil.Process())]
     assert workers
-    with timer.quiet():
+    with context.quiet():
         until(lambda: {worker.status() for worker in workers} == {psutil.STATUS_STOPPED})
     until(lambda: psutil.STATUS_STOPPED not in {worker.status() for worker in workers})
-    timer._target = timer._target.model_copy(update={"kind": "board"})
-    with timer.quiet():
+    with replace(context, target=target.model_copy(update={"kind": "board"})).quiet():
         assert psutil.STATUS_STOPPED not in {worker.status() for worker in workers}
 
 
@@ -216,7 +203,7 @@ def done(seconds: float) -> Done[Timing]:
 
 
 def test_a_board_that_is_lost_does_not_cost_what_others_have_measured(
-    target: Target, pool: BuildPool, reference: Reference, history: History
+    context: MeasureContext, history: History
 ) -> None:
     def end(futures: list["Future[Any]"]) -> None:
         futures[0].set_exception(NoBoardLeft("all are gone"))
@@ -224,30 +211,25 @@ def test_a_board_that_is_lost_does_not_cost_what_others_have_measured(
         futures[2].set_result(done(2.0))
 
     boards: Any = Scripted(3, end)
-    kernels, status = known(history, 8, 16, 24), Status()
-    timer = CarefulTimer(target, pool, boards, reference, history, lambda: None)
+    kernels = known(history, 8, 16, 24)
     with pytest.raises(NoBoardLeft, match="all are gone"):
-        timer.time_defaults(kernels, status)
+        time_defaults(replace(context, fleet=boards), kernels)
     assert [history.default_s(kernel) for kernel in kernels[1:]] == [1.0, 2.0]
     assert history.timings(kernels[0]) == {}
-    assert (status.timed, status.timings) == (2, 3)
+    assert (context.status.timed, context.status.timings) == (2, 3)
 
 
-def test_it_stops_while_a_board_is_busy(
-    target: Target, pool: BuildPool, reference: Reference, history: History
-) -> None:
+def test_it_stops_while_a_board_is_busy(context: MeasureContext, history: History) -> None:
     def end(futures: list["Future[Any]"]) -> None:
         futures[1].set_result(done(1.0))  # the first one never comes
-
-    def check() -> None:
-        if status.timed:
-            raise Stopped("stopped")
+        engine.stop()
 
     boards: Any = Scripted(2, end)
-    kernels, status = known(history, 8, 16), Status()
+    engine = Engine(context.pool, boards, context.tvm_target, lambda *_: None, in_turns=True)
+    kernels, stopped = known(history, 8, 16), replace(context, fleet=boards, engine=engine)
     with pytest.raises(Stopped):
-        CarefulTimer(target, pool, boards, reference, history, check).time_defaults(kernels, status)
+        time_defaults(stopped, kernels)
     assert history.default_s(kernels[1]) == 1.0
     with pytest.raises(Stopped):  # before anything is built
-        CarefulTimer(target, pool, boards, reference, history, check).time_defaults(kernels, status)
+        time_defaults(stopped, kernels)
     assert len(boards.futures) == 2

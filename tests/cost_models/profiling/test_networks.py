@@ -18,8 +18,9 @@ from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Conv2d, Normalize
 from cost_models.lowering.lower import Compiled
 from cost_models.profiling import networks as network_runs
+from cost_models.profiling.context import MeasureContext, measure_context
 from cost_models.profiling.networks import ROUNDS, Network, time_networks, whole_networks
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.profiler import measure
 from cost_models.tuning.effort import Effort
 from cost_models.tuning.scheduler import Stopped
 
@@ -27,11 +28,11 @@ from ..measuring import quick_target
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profiler]:
-    folder = tmp_path_factory.mktemp("profiler")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeasureContext]:
+    folder = tmp_path_factory.mktemp("context")
     target = quick_target(folder)
-    with MeasurementStore.open(folder / "m.sqlite") as store, Profiler(target, store) as profiler:
-        yield profiler
+    with MeasurementStore.open(folder / "m.sqlite") as store, measure_context(target, store) as context:
+        yield context
 
 
 def network(name: str, channels: int) -> Network:
@@ -44,78 +45,73 @@ def network(name: str, channels: int) -> Network:
     return Network(about, graph, inputs, split_into_kernels(graph, inputs))
 
 
-def table_of(profiler: Profiler, *networks: Network) -> LatencyTable:
+def table_of(context: MeasureContext, *networks: Network) -> LatencyTable:
     """After all kernels of the networks have got default timings."""
     kernels = dict.fromkeys(kernel for one in networks for kernel in one.kernels)
-    profiler.measure(list(kernels), Effort.alone(0))
-    return LatencyTable.from_store(profiler.store, profiler.target.name, profiler.fingerprint)
+    measure(context, list(kernels), Effort.alone(0))
+    return LatencyTable.from_history(context.history, context.target.name)
 
 
-def timings_of(profiler: Profiler) -> list[BlockTiming]:
-    return list(profiler.store.block_timings(profiler.environment).values())
+def timings_of(context: MeasureContext) -> list[BlockTiming]:
+    return list(context.history.store.block_timings(context.history.environment).values())
 
 
-def names_of(profiler: Profiler, timings: list[BlockTiming]) -> list[str]:
-    blocks = profiler.store.blocks()
+def names_of(context: MeasureContext, timings: list[BlockTiming]) -> list[str]:
+    blocks = context.history.store.blocks()
     return [str(blocks[timing.block]["network"]["blocks"][0]) for timing in timings]
 
 
-def test_networks_are_timed_in_rounds_and_once(shared: Profiler) -> None:
+def test_networks_are_timed_in_rounds_and_once(shared: MeasureContext) -> None:
     networks = [network("small", 8), network("large", 24)]
     table, before = table_of(shared, *networks), len(timings_of(shared))
     time_networks(shared, table, networks)
     timings = timings_of(shared)[before:]
     assert names_of(shared, timings) == ["small", "large"] * ROUNDS
     for timing in timings:
-        assert (timing.error, timing.board, timing.cache) == (None, shared.boards[0].name, "warm")
+        assert (timing.error, timing.board, timing.cache) == (None, shared.fleet.boards()[0].name, "warm")
         assert len(timing.samples_s) == 3
         assert timing.block.startswith("network of a-space 16x32x3 #")
-    for one, wanted in zip(
-        whole_networks(shared.store, shared.environment, table)[-2:], networks, strict=True
-    ):
+    for one, wanted in zip(whole_networks(shared.history, table)[-2:], networks, strict=True):
         assert one.about == wanted.about
         assert len(one.rounds_s) == ROUNDS
-        assert one.sum_s == pytest.approx(sum(table.kernel(kernel).median_s for kernel in wanted.kernels))
+        assert one.sum_s == pytest.approx(sum(table.statistics(kernel).median_s for kernel in wanted.kernels))
     time_networks(shared, table, networks)
     assert len(timings_of(shared)) == before + 2 * ROUNDS
     assert [path.name for path in Path(shared.pool._folder.name).glob("*.so")] == ["reference.so"]
 
 
-def test_a_started_network_gets_the_rounds_that_it_lacks(shared: Profiler) -> None:
+def test_a_started_network_gets_the_rounds_that_it_lacks(shared: MeasureContext) -> None:
     one = network("started", 40)
     table = table_of(shared, one)
     time_networks(shared, table, [one])
     first = timings_of(shared)[-1]
-    with MeasurementStore.open(shared.store.path.with_name("other.sqlite")) as other:
+    with MeasurementStore.open(shared.history.store.path.with_name("other.sqlite")) as other:
         other.add_environment(shared.fingerprint)
-        for key, description in shared.store.blocks().items():
+        for key, description in shared.history.store.blocks().items():
             other.add_block(key, description)
-        other.add_block_timing(shared.environment, first)
-        store, shared.store = shared.store, other
-        try:
-            time_networks(shared, table, [one])
-        finally:
-            shared.store = store
-        assert len(other.block_timings(shared.environment)) == ROUNDS
+        other.add_block_timing(shared.history.environment, first)
+        elsewhere = replace(shared, history=replace(shared.history, store=other))
+        time_networks(elsewhere, table, [one])
+        assert len(other.block_timings(shared.history.environment)) == ROUNDS
 
 
-def test_when_its_kernels_have_become_faster_a_network_is_timed_again(shared: Profiler) -> None:
+def test_when_its_kernels_have_become_faster_a_network_is_timed_again(shared: MeasureContext) -> None:
     one = network("again", 48)
     table = table_of(shared, one)
     time_networks(shared, table, [one])
     timing = Measurement(kernel=one.kernels[1].key, how="default", samples_s=(1e-9,))
-    shared.store.add_measurement(shared.environment, timing)
-    faster = LatencyTable.from_store(shared.store, shared.target.name, shared.fingerprint)
-    known = [found.about for found in whole_networks(shared.store, shared.environment, faster)]
+    shared.history.store.add_measurement(shared.history.environment, timing)
+    faster = LatencyTable.from_history(shared.history, shared.target.name)
+    known = [found.about for found in whole_networks(shared.history, faster)]
     assert one.about not in known
     before = len(timings_of(shared))
     time_networks(shared, faster, [one])
     assert len(timings_of(shared)) == before + ROUNDS
-    assert one.about in [found.about for found in whole_networks(shared.store, shared.environment, faster)]
+    assert one.about in [found.about for found in whole_networks(shared.history, faster)]
 
 
 def test_a_network_that_cannot_be_built_or_run_is_stored_as_failed_and_the_others_go_on(
-    shared: Profiler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shared: MeasureContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad, broken = network("good", 56), network("bad", 64), network("broken", 72)
     table, build_block = table_of(shared, good, bad, broken), network_runs.build_block
@@ -139,7 +135,7 @@ def test_a_network_that_cannot_be_built_or_run_is_stored_as_failed_and_the_other
     assert [name for name, error in errors.items() if error] == ["bad", "broken"]
     assert len(timings) == ROUNDS + 2
     assert "LoweringError: at all" in caplog.text
-    known = [found.about.blocks[0] for found in whole_networks(shared.store, shared.environment, table)]
+    known = [found.about.blocks[0] for found in whole_networks(shared.history, table)]
     assert "good" in known
     assert not {"bad", "broken"} & set(known)
 
@@ -147,27 +143,27 @@ def test_a_network_that_cannot_be_built_or_run_is_stored_as_failed_and_the_other
 def test_building_stops_when_it_is_told_to(tmp_path: Path) -> None:
     target = quick_target(tmp_path)
     one = network("stopped", 80)
-    with MeasurementStore.open(tmp_path / "m.sqlite") as store, Profiler(target, store) as profiler:
-        table = table_of(profiler, one)
+    with MeasurementStore.open(tmp_path / "m.sqlite") as store, measure_context(target, store) as context:
+        table = table_of(context, one)
 
         def interrupted() -> None:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            profiler.apart(lambda: time_networks(profiler, table, [one] * 50), interrupted)
+            context.apart(lambda: time_networks(context, table, [one] * 50), interrupted)
         with pytest.raises(Stopped):
-            time_networks(profiler, table, [replace(one, about=replace(one.about, num_classes=5))])
+            time_networks(context, table, [replace(one, about=replace(one.about, num_classes=5))])
 
 
-def test_kernels_that_are_not_measured_are_refused(shared: Profiler) -> None:
+def test_kernels_that_are_not_measured_are_refused(shared: MeasureContext) -> None:
     with pytest.raises(MissingEntry, match="not measured on quick-cpu"):
         time_networks(shared, table_of(shared), [network("unknown", 88)])
 
 
-def test_what_makes_a_network_again_is_in_the_store(shared: Profiler) -> None:
+def test_what_makes_a_network_again_is_in_the_store(shared: MeasureContext) -> None:
     one = network("described", 96)
     time_networks(shared, table_of(shared, one), [one])
-    description = shared.store.blocks()[timings_of(shared)[-1].block]
+    description = shared.history.store.blocks()[timings_of(shared)[-1].block]
     assert json.loads(json.dumps(description["network"])) == {
         "space": "a-space",
         "blocks": ["described", "skip"],

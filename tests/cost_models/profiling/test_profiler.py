@@ -17,7 +17,8 @@ from cost_models.lowering.best_schedules import kernel_module
 from cost_models.lowering.lower import structural_hash
 from cost_models.profiling import finalists as careful
 from cost_models.profiling import profiler as profiler_module
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.context import MeasureContext, measure_context
+from cost_models.profiling.profiler import measure
 from cost_models.schedules.serialization import Proposal
 from cost_models.tuning.effort import Effort
 from cost_models.tuning.kernel_search import KernelSearch
@@ -49,25 +50,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeasurementStore
 
 
 @pytest.fixture(scope="module")
-def profiler(target: Target, store: MeasurementStore) -> Iterator[Profiler]:
-    with Profiler(target, store) as profiler:
-        yield profiler
+def context(target: Target, store: MeasurementStore) -> Iterator[MeasureContext]:
+    with measure_context(target, store) as context:
+        yield context
 
 
-def disturbed(profiler: Profiler, kernel: Kernel) -> bool:
+def disturbed(context: MeasureContext, kernel: Kernel) -> bool:
     """Whether the machine was so restless that this kernel is to be timed again."""
-    _, timing = profiler.store.fastest(profiler.environment, kernel.key)[kernel.key]
+    _, timing = context.history.store.fastest(context.history.environment, kernel.key)[kernel.key]
     return timing.disturbed
 
 
-def test_a_kernel_gets_its_default_timing_its_trials_and_timings_of_the_best(profiler: Profiler) -> None:
+def test_a_kernel_gets_its_default_timing_its_trials_and_timings_of_the_best(context: MeasureContext) -> None:
     kernel, ticks = kernel_of(16), []
-    profiler.measure([kernel], Effort.alone(3), lambda: ticks.append(profiler.status.phase))
-    trials, timings = trials_of(profiler, kernel), timings_of(profiler, kernel)
-    measurements = list(profiler.store.measurements(profiler.environment, kernel.key).values())
+    measure(context, [kernel], Effort.alone(3), lambda: ticks.append(context.status.phase))
+    trials, timings = trials_of(context, kernel), timings_of(context, kernel)
+    measurements = list(context.history.store.measurements(context.history.environment, kernel.key).values())
     assert len(trials) == len({trial.schedule for trial in trials.values()}) == 3
     assert {trial.error for trial in trials.values()} == {None}
-    assert profiler.store.kernels()[kernel.key] == kernel.description
+    assert context.history.store.kernels()[kernel.key] == kernel.description
     default = measurements[0]
     assert default.how == "default"
     best = sorted(trials, key=lambda id_: trials[id_].median_s)[:2]
@@ -75,7 +76,7 @@ def test_a_kernel_gets_its_default_timing_its_trials_and_timings_of_the_best(pro
     assert timings.keys() == {None, *finalists}
     assert len(timings[None]) >= 1 + bool(finalists)  # beside the finalists, once more
     assert {m.how for id_, found in timings.items() if id_ is not None for m in found} <= {"tuned"}
-    (board,) = profiler.boards
+    (board,) = context.fleet.boards()
     for measurement in measurements:
         assert len(measurement.samples_s) >= 3
         assert len(measurement.reference_s) >= 3
@@ -84,82 +85,82 @@ def test_a_kernel_gets_its_default_timing_its_trials_and_timings_of_the_best(pro
     assert set(ticks) >= {"searching"}
 
 
-def test_the_status_tells_what_was_done(profiler: Profiler) -> None:
+def test_the_status_tells_what_was_done(context: MeasureContext) -> None:
     kernels = [kernel_of(32), kernel_of(48)]
-    profiler.measure(kernels, Effort.alone(2))
-    status = profiler.status
+    measure(context, kernels, Effort.alone(2))
+    status = context.status
     assert (status.done, status.total) == (2, 2)
     assert (status.trials, status.planned) == (4, 4)
     assert status.timed == status.timings >= 2
-    assert profiler.current == ()
+    assert context.engine.current == ()
     for kernel in kernels:
-        work, trials = status.work[kernel], trials_of(profiler, kernel).values()
+        work, trials = status.work[kernel], trials_of(context, kernel).values()
         assert (work.trials, work.valid) == (2, 2)
         assert work.best_s == min(trial.median_s for trial in trials)
         assert work.build_s == pytest.approx(sum(trial.build_s for trial in trials))
         assert min(work.sampling_s, work.build_s, work.upload_s, work.run_s) > 0
 
 
-def test_what_is_stored_is_not_done_again_and_more_trials_are_the_difference(profiler: Profiler) -> None:
+def test_what_is_stored_is_not_done_again_and_more_trials_are_the_difference(context: MeasureContext) -> None:
     kernel = kernel_of(24)
-    profiler.measure([kernel], Effort.alone(2))
+    measure(context, [kernel], Effort.alone(2))
     before, quiet, timed = (
-        contents(profiler.store),
-        not disturbed(profiler, kernel),
-        timings_of(profiler, kernel),
+        contents(context.history.store),
+        not disturbed(context, kernel),
+        timings_of(context, kernel),
     )
     for effort in (Effort.alone(2), DEFAULTS):
-        profiler.measure([kernel], effort)
-        assert profiler.status.trials == 0
-    after = contents(profiler.store)
+        measure(context, [kernel], effort)
+        assert context.status.trials == 0
+    after = contents(context.history.store)
     assert after[0] == before[0]
-    assert timings_of(profiler, kernel).keys() == timed.keys()
+    assert timings_of(context, kernel).keys() == timed.keys()
     assert not quiet or after == before
-    profiler.measure([kernel], Effort.alone(4))
-    assert profiler.status.trials == profiler.status.planned == 2
-    trials = trials_of(profiler, kernel)
+    measure(context, [kernel], Effort.alone(4))
+    assert context.status.trials == context.status.planned == 2
+    trials = trials_of(context, kernel)
     assert len(trials) == len({trial.schedule for trial in trials.values()}) == 4
-    assert is_kept(after, contents(profiler.store))
+    assert is_kept(after, contents(context.history.store))
 
 
-def test_no_trials_is_the_default_schedule_alone(profiler: Profiler) -> None:
+def test_no_trials_is_the_default_schedule_alone(context: MeasureContext) -> None:
     kernel = kernel_of(8)
-    profiler.measure([kernel], DEFAULTS)
-    ((how, timings),) = timings_of(profiler, kernel).items()
+    measure(context, [kernel], DEFAULTS)
+    ((how, timings),) = timings_of(context, kernel).items()
     assert how is None
     assert {(timing.how, timing.error) for timing in timings} == {("default", None)}
-    assert kernel.key not in profiler.store.trial_counts(profiler.environment)
-    _, counts = profiler.store.fastest(profiler.environment, kernel.key)[kernel.key]
-    table = LatencyTable.from_store(profiler.store, "quick-cpu", profiler.fingerprint)
+    assert kernel.key not in context.history.store.trial_counts(context.history.environment)
+    _, counts = context.history.store.fastest(context.history.environment, kernel.key)[kernel.key]
+    table = LatencyTable.from_history(context.history, "quick-cpu")
     assert table.rows[kernel.key].samples_s == counts.samples_s
     assert (table.rows[kernel.key].how, table.rows[kernel.key].trials) == ("default", 0)
 
 
-def test_failed_default_timing_is_tried_again(profiler: Profiler) -> None:
+def test_failed_default_timing_is_tried_again(context: MeasureContext) -> None:
     kernel = kernel_of(56)
     failed = Measurement(kernel=kernel.key, how="default", error="device was gone")
-    profiler.store.add_kernel(kernel.key, kernel.description)
-    profiler.store.add_measurement(profiler.environment, failed)
-    profiler.measure([kernel], DEFAULTS)
-    first, second, *_ = timings_of(profiler, kernel)[None]
+    context.history.store.add_kernel(kernel.key, kernel.description)
+    context.history.store.add_measurement(context.history.environment, failed)
+    measure(context, [kernel], DEFAULTS)
+    first, second, *_ = timings_of(context, kernel)[None]
     assert first == failed
     assert second.error is None
-    before = contents(profiler.store)
-    if not disturbed(profiler, kernel):
-        profiler.measure([kernel], DEFAULTS)
-        assert contents(profiler.store) == before
+    before = contents(context.history.store)
+    if not disturbed(context, kernel):
+        measure(context, [kernel], DEFAULTS)
+        assert contents(context.history.store) == before
 
 
 def test_a_kernel_whose_default_schedule_fails_gets_a_searched_one(
-    profiler: Profiler, monkeypatch: pytest.MonkeyPatch
+    context: MeasureContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel, other = kernel_of(72), kernel_of(80)
-    module = kernel_module(kernel, profiler.tvm_target)
+    module = kernel_module(kernel, context.tvm_target)
     monkeypatch.setattr(careful, "schedule_default", failing_for(module, careful.schedule_default))
-    profiler.measure([kernel, other], Effort.alone(2))
-    assert all("nowhere" in str(found.error) for found in timings_of(profiler, kernel)[None])
-    assert len(trials_of(profiler, kernel)) == 2
-    fastest = profiler.store.fastest(profiler.environment)
+    measure(context, [kernel, other], Effort.alone(2))
+    assert all("nowhere" in str(found.error) for found in timings_of(context, kernel)[None])
+    assert len(trials_of(context, kernel)) == 2
+    fastest = context.history.store.fastest(context.history.environment)
     assert fastest[kernel.key][1].how == "tuned"
     assert other.key in fastest
 
@@ -181,10 +182,10 @@ class Refused:
 
 
 def test_a_kernel_for_which_nothing_works_stays_failed_with_its_reason(
-    profiler: Profiler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    context: MeasureContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     kernel, other = kernel_of(88), kernel_of(96)
-    module = kernel_module(kernel, profiler.tvm_target)
+    module = kernel_module(kernel, context.tvm_target)
     monkeypatch.setattr(careful, "schedule_default", failing_for(module, careful.schedule_default))
     monkeypatch.setattr(
         profiler_module,
@@ -193,20 +194,20 @@ def test_a_kernel_for_which_nothing_works_stays_failed_with_its_reason(
             Refused(mod) if structural_hash(mod) == structural_hash(module) else KernelSearch(mod, *more)
         ),
     )
-    profiler.measure([kernel, other], Effort.alone(3))
-    trials = list(trials_of(profiler, kernel).values())
+    measure(context, [kernel, other], Effort.alone(3))
+    trials = list(trials_of(context, kernel).values())
     assert len(trials) == 3
     assert all("nowhere" in str(trial.error) for trial in trials)
-    (default,) = timings_of(profiler, kernel)[None]
+    (default,) = timings_of(context, kernel)[None]
     assert "nowhere" in str(default.error)
-    assert (profiler.status.work[kernel].trials, profiler.status.work[kernel].valid) == (3, 0)
+    assert (context.status.work[kernel].trials, context.status.work[kernel].valid) == (3, 0)
     assert {record.message for record in caplog.records if record.levelno >= logging.WARNING} == {
         f"{kernel.label}, default schedule: {default.error}"
     }
-    assert other.key in profiler.store.fastest(profiler.environment)
-    assert kernel.key not in profiler.store.fastest(profiler.environment)
-    name, fingerprint = profiler.target.name, profiler.fingerprint
-    table = LatencyTable.from_store(profiler.store, name, fingerprint, lambda key, description: 0.25)
+    assert other.key in context.history.store.fastest(context.history.environment)
+    assert kernel.key not in context.history.store.fastest(context.history.environment)
+    name = context.target.name
+    table = LatencyTable.from_history(context.history, name, lambda key, description: 0.25)
     row = table.rows[kernel.key]
     assert (row.how, row.trials, row.estimate_s, row.reason) == ("estimated", 3, 0.25, default.error)
 
@@ -214,11 +215,11 @@ def test_a_kernel_for_which_nothing_works_stays_failed_with_its_reason(
 def test_another_speed_of_the_machine_is_told(
     target: Target, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with MeasurementStore.open(tmp_path / "m.sqlite") as store, Profiler(target, store) as profiler:
-        store.add_reference(profiler.environment, ReferenceRun(board="earlier", samples_s=(1e-9,)))
-        profiler.measure([], DEFAULTS)
-        (board,) = profiler.boards
-        assert [run.board for run in store.references(profiler.environment).values()] == [
+    with MeasurementStore.open(tmp_path / "m.sqlite") as store, measure_context(target, store) as context:
+        store.add_reference(context.history.environment, ReferenceRun(board="earlier", samples_s=(1e-9,)))
+        measure(context, [], DEFAULTS)
+        (board,) = context.fleet.boards()
+        assert [run.board for run in store.references(context.history.environment).values()] == [
             "earlier",
             board.name,
         ]
@@ -230,11 +231,13 @@ def test_another_speed_of_the_machine_is_told(
 
 def test_dtypes_that_are_not_measured_are_refused(target: Target, store: MeasurementStore) -> None:
     with pytest.raises(CostModelError, match=r"^dtype int8: this release measures float32 and float16 only$"):
-        Profiler(target, store, dtype="int8")
+        measure_context(target, store, dtype="int8").__enter__()
     with pytest.raises(TargetError, match="dtype is 'float61', allowed: float32, float16, int8"):
-        Profiler(target, store, dtype="float61")
+        measure_context(target, store, dtype="float61").__enter__()
 
 
-def test_results_are_stored_under_the_environment_of_the_target(profiler: Profiler, target: Target) -> None:
-    assert profiler.fingerprint == environment(target)
-    assert profiler.store.find_environment(environment(target)) == profiler.environment
+def test_results_are_stored_under_the_environment_of_the_target(
+    context: MeasureContext, target: Target
+) -> None:
+    assert context.fingerprint == environment(target)
+    assert context.history.store.find_environment(environment(target)) == context.history.environment

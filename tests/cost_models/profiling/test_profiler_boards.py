@@ -12,7 +12,8 @@ import pytest
 
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.context import MeasureContext, measure_context
+from cost_models.profiling.profiler import measure
 from cost_models.tuning.effort import Effort
 from targets import BoardState, NoBoardLeft, Target, load_target
 
@@ -51,64 +52,66 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
 
 
 @contextmanager
-def profiler_of(target: Target, store: MeasurementStore, yard: Yard, boards: int) -> Iterator[Profiler]:
-    """A profiler that has so many boards."""
-    with Profiler(target, store, tracker=yard.address, wait_s=WAIT_S) as profiler:
-        assert wait_until(lambda: [board.state for board in profiler.boards] == ["ready"] * boards)
-        yield profiler
+def context_of(target: Target, store: MeasurementStore, yard: Yard, boards: int) -> Iterator[MeasureContext]:
+    """A context that has so many boards."""
+    with measure_context(target, store, tracker=yard.address, wait_s=WAIT_S) as context:
+        assert wait_until(lambda: [board.state for board in context.fleet.boards()] == ["ready"] * boards)
+        yield context
 
 
 def kernels() -> list[Kernel]:
     return [kernel_of(channels) for channels in (8, 16, 24, 32)]
 
 
-def state_of(profiler: Profiler, board: Board) -> BoardState:
-    return next(state for state in profiler.boards if state.name == board.name)
+def state_of(context: MeasureContext, board: Board) -> BoardState:
+    return next(state for state in context.fleet.boards() if state.name == board.name)
 
 
-def in_the_middle(profiler: Profiler, act: Callable[[], None]) -> Callable[[], None]:
+def in_the_middle(context: MeasureContext, act: Callable[[], None]) -> Callable[[], None]:
     """A display that calls ``act`` once, after two trials."""
     acted: list[bool] = []
 
     def tick() -> None:
-        if profiler.status.trials >= 2 and not acted:
+        if context.status.trials >= 2 and not acted:
             acted.append(True)
             act()
 
     return tick
 
 
-def assert_complete(profiler: Profiler) -> None:
+def assert_complete(context: MeasureContext) -> None:
     """Every kernel has all that the effort asks for, and nothing was blamed on it."""
     for kernel in kernels():
-        trials = trials_of(profiler, kernel).values()
+        trials = trials_of(context, kernel).values()
         assert len(trials) == len({trial.schedule for trial in trials}) == EFFORT.trials
         assert {trial.error for trial in trials} == {None}
-        timings = [timing for all_ in timings_of(profiler, kernel).values() for timing in all_]
+        timings = [timing for all_ in timings_of(context, kernel).values() for timing in all_]
         assert {timing.error for timing in timings} == {None}
-        assert kernel.key in profiler.store.fastest(profiler.environment)
+        assert kernel.key in context.history.store.fastest(context.history.environment)
 
 
-def stored_by_board(profiler: Profiler) -> Counter[str]:
-    trials, measurements = contents(profiler.store)
+def stored_by_board(context: MeasureContext) -> Counter[str]:
+    trials, measurements = contents(context.history.store)
     return Counter(
         one.board for of in (*trials.values(), measurements) for one in of.values() if one.error is None
     )
 
 
-def assert_all_is_stored(profiler: Profiler) -> None:
+def assert_all_is_stored(context: MeasureContext) -> None:
     """What a board has done is in the store, every single piece of it."""
-    assert stored_by_board(profiler) == {state.name: state.done for state in profiler.boards if state.done}
+    assert stored_by_board(context) == {
+        state.name: state.done for state in context.fleet.boards() if state.done
+    }
 
 
 def test_boards_share_the_work(target: Target, store: MeasurementStore, yard: Yard) -> None:
     names = {yard.board().name, yard.board().name}
-    with profiler_of(target, store, yard, boards=2) as profiler:
-        profiler.measure(kernels(), EFFORT)
-        assert_complete(profiler)
-        assert_all_is_stored(profiler)
-        assert stored_by_board(profiler).keys() == names
-        assert {run.board for run in store.references(profiler.environment).values()} == names
+    with context_of(target, store, yard, boards=2) as context:
+        measure(context, kernels(), EFFORT)
+        assert_complete(context)
+        assert_all_is_stored(context)
+        assert stored_by_board(context).keys() == names
+        assert {run.board for run in store.references(context.history.environment).values()} == names
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -121,11 +124,11 @@ def test_a_board_that_vanishes_is_survived(
 ) -> None:
     caplog.set_level(logging.INFO)
     good, bad = yard.board(), yard.board()
-    with profiler_of(target, store, yard, boards=2) as profiler:
-        profiler.measure(kernels(), EFFORT, in_the_middle(profiler, lambda: bad.signal(number)))
-        assert_complete(profiler)
-        assert_all_is_stored(profiler)
-        assert (state_of(profiler, bad).state, state_of(profiler, good).state) == ("lost", "ready")
+    with context_of(target, store, yard, boards=2) as context:
+        measure(context, kernels(), EFFORT, in_the_middle(context, lambda: bad.signal(number)))
+        assert_complete(context)
+        assert_all_is_stored(context)
+        assert (state_of(context, bad).state, state_of(context, good).state) == ("lost", "ready")
     blamed = [record.message for record in caplog.records if f"board {bad.name} lost: " in record.message]
     assert blamed
     if number == signal.SIGSTOP:
@@ -141,13 +144,13 @@ def test_without_boards_it_ends_in_order_and_goes_on_when_one_is_back(
         for board in boards:
             board.kill()
 
-    with profiler_of(target, store, yard, boards=2) as profiler:
+    with context_of(target, store, yard, boards=2) as context:
         with pytest.raises(NoBoardLeft) as caught:
-            profiler.measure(kernels(), EFFORT, in_the_middle(profiler, kill_all))
+            measure(context, kernels(), EFFORT, in_the_middle(context, kill_all))
         before = contents(store)
-        assert_all_is_stored(profiler)
+        assert_all_is_stored(context)
         with pytest.raises(NoBoardLeft):  # at once, the fleet is over
-            profiler.measure(kernels(), EFFORT)
+            measure(context, kernels(), EFFORT)
     text = str(caught.value)
     assert text.startswith(f"no board is left under key 'board' at tracker {yard.address}: ")
     assert all(f"{board.name} (" in text for board in boards)
@@ -158,26 +161,26 @@ def test_without_boards_it_ends_in_order_and_goes_on_when_one_is_back(
     assert [one.error for one in before[1].values() if one.error] == []
     yard.clear()
     again = yard.board()
-    with profiler_of(target, store, yard, boards=1) as profiler:
-        profiler.measure(kernels(), EFFORT)
-        assert_complete(profiler)
+    with context_of(target, store, yard, boards=1) as context:
+        measure(context, kernels(), EFFORT)
+        assert_complete(context)
         assert is_kept(before, contents(store))
-        assert stored_by_board(profiler)[again.name] == state_of(profiler, again).done > 0
+        assert stored_by_board(context)[again.name] == state_of(context, again).done > 0
 
 
 def test_a_slow_board_is_set_aside_and_nothing_of_it_is_stored(
     target: Target, store: MeasurementStore, yard: Yard, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = yard.board()
-    with profiler_of(target, store, yard, boards=1) as profiler:
+    with context_of(target, store, yard, boards=1) as context:
         slow = yard.board()
         with slowed(slow, 0.15):
-            assert wait_until(lambda: "set aside" in {state.state for state in profiler.boards})
-            profiler.measure(kernels(), EFFORT)
-            assert_complete(profiler)
-            assert_all_is_stored(profiler)
-            assert stored_by_board(profiler).keys() == {good.name}
-            state = state_of(profiler, slow)
+            assert wait_until(lambda: "set aside" in {state.state for state in context.fleet.boards()})
+            measure(context, kernels(), EFFORT)
+            assert_complete(context)
+            assert_all_is_stored(context)
+            assert stored_by_board(context).keys() == {good.name}
+            state = state_of(context, slow)
             assert (state.state, state.done) == ("set aside", 0)
     told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     (warning,) = [message for message in told if message.startswith(f"board {slow.name} is ")]

@@ -15,7 +15,8 @@ import pytest
 
 from cost_models.database.store import MeasurementStore
 from cost_models.errors import StorageFull
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.context import measure_context
+from cost_models.profiling.profiler import measure
 from cost_models.tuning.effort import Effort
 from cost_models.tuning.kernel_search import SearchSettings
 from targets import Target
@@ -44,7 +45,7 @@ def test_tracker_and_server_are_on_loopback_and_gone_afterwards(target: Target, 
     mine = psutil.Process()
     before = set(mine.children(recursive=True))
     with MeasurementStore.open(tmp_path / "m.sqlite") as store:
-        with Profiler(target, store):
+        with measure_context(target, store):
             started = [child for child in mine.children(recursive=True) if child not in before]
             addresses = listening(started)
         assert len(addresses) >= 2
@@ -60,7 +61,7 @@ def test_error_in_the_block_leaves_no_process(target: Target, tmp_path: Path) ->
     before, started = set(mine.children(recursive=True)), []
 
     def fail() -> None:
-        with MeasurementStore.open(tmp_path / "m.sqlite") as store, Profiler(target, store):
+        with MeasurementStore.open(tmp_path / "m.sqlite") as store, measure_context(target, store):
             started.extend(child for child in mine.children(recursive=True) if child not in before)
             raise ZeroDivisionError
 
@@ -74,22 +75,22 @@ def test_an_interrupted_profile_goes_on_where_it_stopped(target: Target, tmp_pat
     kernels = [kernel_of(8), kernel_of(16)]
 
     def interrupt() -> None:
-        if profiler.status.trials >= 2:
+        if context.status.trials >= 2:
             raise KeyboardInterrupt
 
     with MeasurementStore.open(tmp_path / "m.sqlite") as store:
-        with Profiler(target, store, settings=SMALL) as profiler, pytest.raises(KeyboardInterrupt):
-            profiler.measure(kernels, Effort.alone(20), interrupt)
+        with measure_context(target, store) as context, pytest.raises(KeyboardInterrupt):
+            measure(context, kernels, Effort.alone(20), interrupt, settings=SMALL)
         before = contents(store)
         made = sum(map(len, before[0].values()))
         assert 2 <= made < 40
         wanted = max(map(len, before[0].values())) + 2
-        with Profiler(target, store, settings=SMALL) as profiler:
-            profiler.measure(kernels, Effort.alone(wanted))
+        with measure_context(target, store) as context:
+            measure(context, kernels, Effort.alone(wanted), settings=SMALL)
             for kernel in kernels:
-                trials = trials_of(profiler, kernel).values()
+                trials = trials_of(context, kernel).values()
                 assert len(trials) == len({trial.schedule for trial in trials}) == wanted
-        assert profiler.status.trials == 2 * wanted - made
+        assert context.status.trials == 2 * wanted - made
         assert is_kept(before, contents(store))
 
 
@@ -99,11 +100,11 @@ def test_what_a_display_raises_ends_the_profile(target: Target, tmp_path: Path) 
 
     with (
         MeasurementStore.open(tmp_path / "m.sqlite") as store,
-        Profiler(target, store, settings=SMALL) as profiler,
+        measure_context(target, store) as context,
         pytest.raises(ZeroDivisionError),
     ):
-        profiler.measure([kernel_of(8)], Effort.alone(200), fail)
-    assert profiler.status.trials < 200
+        measure(context, [kernel_of(8)], Effort.alone(200), fail, settings=SMALL)
+    assert context.status.trials < 200
 
 
 def test_a_disk_that_fills_up_costs_nothing_that_was_stored(
@@ -113,14 +114,14 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_stored(
     path, ballast = disk / "m.sqlite", disk / "ballast"
 
     def fill_up() -> None:
-        if profiler.status.trials >= 2 and not ballast.exists():
+        if context.status.trials >= 2 and not ballast.exists():
             with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
                 while True:
                     file.write(bytes(4096))
 
     with MeasurementStore.open(path) as store:
-        with pytest.raises(StorageFull) as caught, Profiler(target, store, settings=SMALL) as profiler:
-            profiler.measure([kernel], Effort.alone(20), fill_up)
+        with pytest.raises(StorageFull) as caught, measure_context(target, store) as context:
+            measure(context, [kernel], Effort.alone(20), fill_up, settings=SMALL)
         before = contents(store)
     text = str(caught.value)
     assert text.startswith(f"{path}: cannot be written (")
@@ -134,9 +135,9 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_stored(
     ballast.unlink()
     with MeasurementStore.open(path, create=False) as store:
         assert contents(store) == before
-        with Profiler(target, store, settings=SMALL) as profiler:
-            profiler.measure([kernel], Effort.alone(made + 2))
-            trials = trials_of(profiler, kernel).values()
+        with measure_context(target, store) as context:
+            measure(context, [kernel], Effort.alone(made + 2), settings=SMALL)
+            trials = trials_of(context, kernel).values()
         assert len(trials) == len({trial.schedule for trial in trials}) == made + 2
         assert is_kept(before, contents(store))
         store.check()
@@ -148,11 +149,12 @@ INTERRUPTED = textwrap.dedent(
     sys.path.insert(0, "{root}")
     import pytest
     from cost_models.tuning.effort import Effort
-    from cost_models.profiling.profiler import Profiler
+    from cost_models.profiling.context import measure_context
+    from cost_models.profiling.profiler import measure
     from cost_models.database.store import MeasurementStore
     from cost_models.tuning.kernel_search import SearchSettings
     from targets import load_target
-    from tests.cost_models.profiling import kernel_of
+    from tests.cost_models.measuring import kernel_of
 
     def functions():
         for thread in threading.enumerate():
@@ -172,9 +174,9 @@ INTERRUPTED = textwrap.dedent(
         early = SearchSettings(population=16, random_trials=4)  # models schedules from then on
         with (
             MeasurementStore.open(sys.argv[2]) as store,
-            Profiler(target, store, settings=early) as profiler,
+            measure_context(target, store) as context,
         ):
-            profiler.measure([kernel_of(32), kernel_of(64)], Effort.alone(40))
+            measure(context, [kernel_of(32), kernel_of(64)], Effort.alone(40), settings=early)
     except KeyboardInterrupt:
         sys.exit(130)
     """

@@ -12,7 +12,8 @@ from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.lowering.lower import structural_hash
 from cost_models.profiling import finalists as careful
-from cost_models.profiling.profiler import Profiler
+from cost_models.profiling.context import MeasureContext, measure_context
+from cost_models.profiling.profiler import measure
 from cost_models.schedules.serialization import Proposal
 from cost_models.tuning import adaptation as adapting
 from cost_models.tuning import transfer
@@ -33,10 +34,10 @@ def _nothing_is_left_to_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def profiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Profiler]:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MeasureContext]:
     target = quick_target(tmp_path)
-    with MeasurementStore.open(tmp_path / "m.sqlite") as store, Profiler(target, store) as profiler:
-        yield profiler
+    with MeasurementStore.open(tmp_path / "m.sqlite") as store, measure_context(target, store) as context:
+        yield context
 
 
 def two_families() -> list[Kernel]:
@@ -44,51 +45,51 @@ def two_families() -> list[Kernel]:
     return [*pointwise, *(depthwise(16 * n, 8, 16) for n in (1, 2, 3, 4))]
 
 
-def origins(profiler: Profiler, kernel: Kernel) -> Counter[str]:
-    return Counter(trial.origin for trial in trials_of(profiler, kernel).values())
+def origins(context: MeasureContext, kernel: Kernel) -> Counter[str]:
+    return Counter(trial.origin for trial in trials_of(context, kernel).values())
 
 
-def test_anchors_are_searched_and_lend_to_their_neighbours_once(profiler: Profiler) -> None:
+def test_anchors_are_searched_and_lend_to_their_neighbours_once(context: MeasureContext) -> None:
     kernels = two_families()
     shares = plan(kernels, EFFORT)
     assert {kernel.kind for kernel in shares.anchors} == {"pointwise", "depthwise"}
     assert (len(shares.anchors), len(shares.neighbours), shares.total, shares.reserve) == (2, 6, 24, 0)
     phases: list[str] = []
-    profiler.measure(kernels, EFFORT, lambda: phases.append(profiler.status.phase))
+    measure(context, kernels, EFFORT, lambda: phases.append(context.status.phase))
     for anchor, wanted in shares.anchors.items():
-        searched = origins(profiler, anchor)
+        searched = origins(context, anchor)
         assert searched.keys() == {"tiles", "evolution"}
         assert searched.total() == wanted == 6
     for neighbour in shares.neighbours:
-        trials = trials_of(profiler, neighbour)
-        assert origins(profiler, neighbour) == {"transfer": 2}
+        trials = trials_of(context, neighbour)
+        assert origins(context, neighbour) == {"transfer": 2}
         assert {trial.error for trial in trials.values()} == {None}
-        timed = timings_of(profiler, neighbour)
+        timed = timings_of(context, neighbour)
         assert timed.keys() == {None, *trials}
         hows = {found.how for id_, all_ in timed.items() if id_ is not None for found in all_}
         assert hows == {"transferred"}
-        _, fastest = profiler.store.fastest(profiler.environment)[neighbour.key]
+        _, fastest = context.history.store.fastest(context.history.environment)[neighbour.key]
         assert fastest.how in ("transferred", "default")
-    assert profiler.status.trials == profiler.status.planned == shares.total
-    assert profiler.status.done == profiler.status.total == len(kernels)
+    assert context.status.trials == context.status.planned == shares.total
+    assert context.status.done == context.status.total == len(kernels)
     assert list(dict.fromkeys(phase for phase in phases if "anchors" in phase or "adapting" in phase)) == [
         "searching anchors",
         "adapting schedules",
     ]
-    trials, timed = contents(profiler.store)[0], {k: timings_of(profiler, k).keys() for k in kernels}
-    profiler.measure(kernels, EFFORT)
-    assert profiler.status.trials == 0
-    assert contents(profiler.store)[0] == trials
-    assert {k: timings_of(profiler, k).keys() for k in kernels} == timed
+    trials, timed = contents(context.history.store)[0], {k: timings_of(context, k).keys() for k in kernels}
+    measure(context, kernels, EFFORT)
+    assert context.status.trials == 0
+    assert contents(context.history.store)[0] == trials
+    assert {k: timings_of(context, k).keys() for k in kernels} == timed
 
 
 def test_what_is_left_goes_to_kernels_for_which_nothing_that_was_lent_works(
-    profiler: Profiler, monkeypatch: pytest.MonkeyPatch
+    context: MeasureContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernels = two_families()
     shares = plan(kernels, EFFORT)
     poor = next(iter(shares.neighbours))
-    module = kernel_module(poor, profiler.tvm_target)
+    module = kernel_module(poor, context.tvm_target)
     adapt = adapting.adapt
 
     def adapt_to_others(mod: Any, target: Any, text: str) -> Proposal | None:
@@ -96,8 +97,8 @@ def test_what_is_left_goes_to_kernels_for_which_nothing_that_was_lent_works(
 
     monkeypatch.setattr(adapting, "adapt", adapt_to_others)
     monkeypatch.setattr(careful, "schedule_default", failing_for(module, careful.schedule_default))
-    profiler.measure(kernels, EFFORT)
-    assert origins(profiler, poor).keys() <= {"tiles", "evolution"}
-    assert origins(profiler, poor).total() == 2  # the transfers that it did not get
-    assert sum(origins(profiler, kernel).total() for kernel in kernels) == shares.total
-    assert profiler.store.fastest(profiler.environment)[poor.key][1].how == "tuned"
+    measure(context, kernels, EFFORT)
+    assert origins(context, poor).keys() <= {"tiles", "evolution"}
+    assert origins(context, poor).total() == 2  # the transfers that it did not get
+    assert sum(origins(context, kernel).total() for kernel in kernels) == shares.total
+    assert context.history.store.fastest(context.history.environment)[poor.key][1].how == "tuned"

@@ -18,8 +18,8 @@ from cost_models.lowering.lower import kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.schedules.conv_template import Tile, find_conv
 from cost_models.schedules.serialization import apply_schedule, apply_tile, tile_text, trace_text
+from cost_models.schedules.tile_model import Cpu, choose_tile
 from cost_models.tuning.adaptation import Adapted, adapt, fit_factors, fit_tile
-from cost_models.tuning.tiles import Cpu, choose_tile
 from cost_models.tvm_import import ms, tvm, tvm_ffi
 
 from ..some_kernels import argmax, convolution, depthwise, relu

@@ -18,7 +18,7 @@ from cost_models.errors import StorageFull
 from cost_models.ir.fusion import Kernel
 from cost_models.runner.runner import RunSettings
 from cost_models.schedules.serialization import Proposal
-from cost_models.tuning.scheduler import Engine, Source, Stopped, Task
+from cost_models.tuning.scheduler import CandidateSource, Engine, Stopped, Task
 from cost_models.tvm_import import tvm
 from targets import Fleet, load_target
 
@@ -67,7 +67,7 @@ class Script:
         self.diary.append((self.name, "learns"))
         self.learned.append(([proposal.schedule for proposal in proposals], list(trials)))
 
-    def open(self) -> Source:
+    def open(self) -> CandidateSource:
         self.diary.append((self.name, "opens"))
         return self
 

@@ -1,9 +1,7 @@
-"""The space of tiles, the model's choice of one, and the search that learns from trials."""
+"""The search among tiles that learns from trials."""
 
 import itertools
-import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +9,15 @@ import pytest
 from cost_models.database.records import Trial
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.schedules.conv_template import Conv, Tile, find_conv, schedule_conv
+from cost_models.schedules.conv_template import Conv, Tile, find_conv
 from cost_models.schedules.serialization import tile_of
-from cost_models.tuning.tiles import Belief, Cpu, Tiles, all_tiles, choose_tile, estimate
+from cost_models.schedules.tile_model import Cpu, all_tiles
+from cost_models.tuning.tiles import Belief, Tiles
 from cost_models.tvm_import import tvm
 
 from ..some_kernels import argmax, convolution, depthwise
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
-WIDE = Cpu(lanes=16, registers=32, cores=2)
-NARROW = Cpu(lanes=4, registers=16, cores=8)
 KERNELS = [
     convolution(8, 24, 8, 32),
     convolution(6, 12, 10, 21, groups=2),
@@ -47,58 +44,6 @@ def proposed(tiles: Tiles, at_most: int) -> list[Tile]:
 
 def trial(schedule: str, seconds: float) -> Trial:
     return Trial(schedule=schedule, samples_s=(seconds,), origin="tiles")
-
-
-@pytest.mark.parametrize("cpu", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.label)
-def test_the_default_tile_is_one_of_many_that_fit_in_registers(kernel: Kernel, cpu: Cpu) -> None:
-    conv = conv_of(kernel)
-    tiles = [tile for tile, _ in all_tiles(conv, cpu)]
-    assert choose_tile(conv, cpu) in tiles
-    assert len(tiles) == len(set(tiles)) > 50
-    assert max((t.channels + 1) * t.rows * t.vectors for t in tiles) < cpu.registers
-    assert {t.lanes for t in tiles} == ({4, 8, 16} if cpu is WIDE else {4})
-
-
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.label)
-def test_every_tile_can_be_scheduled(kernel: Kernel) -> None:
-    conv = conv_of(kernel)
-    tiles = [tile for tile, _ in all_tiles(conv, WIDE)]
-    for tile in tiles[:: math.ceil(len(tiles) / 40)]:
-        schedule_conv(conv, tile)
-
-
-def test_the_model_knows_padding_caches_halos_cores_and_packing() -> None:
-    conv = conv_of(convolution(64, 24, 32, 64))
-    tile = Tile(channels=8, rows=1, vectors=2, lanes=16, down=1, across=2)
-
-    def cost(**changes: Any) -> Any:
-        return estimate(conv, WIDE, Tile(**{**{n: getattr(tile, n) for n in tile.__slots__}, **changes}))
-
-    assert cost().cycles == 1
-    assert cost(channels=1).cycles > 2  # two sums wait for each other
-    assert cost(vectors=3, across=2).cycles == 1.5  # 96 columns for 64
-    assert cost(lanes=8, across=4).cycles == 2
-    assert cost(down=32).over > 0
-    assert cost(down=32).idle > cost().idle == 0
-    assert cost(direct=True).access > cost().access  # 64 channels are many
-    depth = conv_of(depthwise(12, 32, 64))
-    flat, tall = (
-        estimate(depth, WIDE, Tile(channels=1, rows=1, vectors=1, lanes=16, down=d, across=4)) for d in (1, 8)
-    )
-    assert flat.fetched > tall.fetched
-
-
-def test_only_what_packing_does_not_change_is_read_directly() -> None:
-    def direct(kernel: Kernel) -> bool:
-        return any(tile.direct for tile, _ in all_tiles(conv_of(kernel), WIDE))
-
-    assert direct(convolution(8, 24, 8, 32))
-    assert choose_tile(conv_of(convolution(8, 24, 8, 32)), WIDE).direct
-    assert not choose_tile(conv_of(convolution(48, 24, 8, 32)), WIDE).direct
-    assert not direct(convolution(8, 24, 8, 31))
-    assert not direct(convolution(8, 24, 8, 32, 3))
-    assert not direct(convolution(8, 24, 16, 64, stride=2))
 
 
 def test_the_first_proposals_are_good_and_far_apart() -> None:

@@ -128,7 +128,7 @@ def test_what_is_beyond_the_sum_of_kernels_is_told_of_all_networks_at_once() -> 
         width=0.05,
         range_s=(1e-3, 1.2e-3),  # some are longer: wider intervals
     )
-    model = replace(model_of(SMALL), network_model=between)
+    model = replace(model_of(SMALL), calibration=between)
     costs, networks = ChainCosts.of(model, SMALL, SIZE, HEAD), networks_of(SMALL, 10)
     totals = costs.total(costs.choices(networks))
     for index, blocks in enumerate(networks):

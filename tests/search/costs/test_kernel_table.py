@@ -2,9 +2,11 @@
 
 import pytest
 
-from cost_models.cost_model import CostModel, Total
-from cost_models.database.table import Latency, LatencyTable, Row
+from cost_models.cost_model import CostModel
+from cost_models.database.rows import Row, SampleStatistics
+from cost_models.database.table import LatencyTable
 from cost_models.errors import MissingEntry
+from cost_models.estimate import NetworkEstimate
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs.kernel_table import (
@@ -44,7 +46,7 @@ def table_of(
     return LatencyTable("local-cpu", {}, rows)
 
 
-def estimate(architecture: Architecture, table: LatencyTable, size: Resolution) -> Total:
+def estimate(architecture: Architecture, table: LatencyTable, size: Resolution) -> NetworkEstimate:
     return CostModel("local-cpu", table).network(network_graph(architecture, size))
 
 
@@ -62,7 +64,7 @@ def test_table_has_every_position_and_every_candidate(costs: CostTable) -> None:
     assert [list(row) for row in costs.blocks] == [list(position.candidates) for position in SMALL.positions]
     assert list(costs.fixed) == ["frame", "stem", "head", "decoder", "classes"]
     entries = [entry for row in (*costs.blocks, costs.fixed) for entry in row.values()]
-    assert all(entry is not None and entry.low_s <= entry.median_s <= entry.high_s for entry in entries)
+    assert all(entry is not None and entry.p10_s <= entry.median_s <= entry.p90_s for entry in entries)
 
 
 def test_entry_is_the_sum_of_the_kernels_of_the_block(costs: CostTable) -> None:
@@ -80,7 +82,7 @@ def test_skip_costs_nothing_where_it_is_the_identity_and_something_elsewhere(cos
         skip = row["skip"]
         assert skip is not None
         if position.stride == 1 and position.in_channels == position.out_channels:
-            assert skip == Latency()
+            assert skip == SampleStatistics()
         else:
             assert skip.median_s > 0
             assert skip.samples == 3
@@ -105,7 +107,7 @@ def test_a_networks_kernels_are_those_of_its_entries(name: str) -> None:
     chosen = [row[block] for row, block in zip(costs.blocks, architecture.blocks, strict=True)]
     entries = [entry for entry in (*chosen, *costs.fixed.values()) if entry is not None]
     assert len(entries) == len(space.positions) + len(costs.fixed)
-    for field in ("median_s", "low_s", "high_s", "kernels"):
+    for field in ("median_s", "kernels"):
         expected = sum(getattr(entry, field) for entry in entries)
         assert getattr(latency, field) == pytest.approx(expected), field
     # Cut as a whole, fusion reaches from one part into the next in one case only: the ReLU that begins a

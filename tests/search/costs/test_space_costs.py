@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from cost_models.cost_model import CostModel
-from cost_models.database.table import LatencyTable, Row
-from cost_models.device_models.prior import find_prior
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
 from cost_models.ir.fusion import Kernel
+from cost_models.lookup import find_prior
 from cost_models.network_models.network_model import NetworkModel
 from search.architecture import architecture_of
 from search.costs.chain_costs import ChainCosts, space_costs
@@ -53,7 +54,7 @@ def measured_model(space: SearchSpace, network_model: NetworkModel | None = None
         for s in (_seconds(kernel),)
     }
     model = CostModel("board", LatencyTable("board", {}, rows))
-    return replace(model, network_model=network_model) if network_model else model
+    return replace(model, calibration=network_model) if network_model else model
 
 
 def _seconds(kernel: Kernel) -> float:

@@ -1,10 +1,12 @@
 """Tiny data sets in the folder layouts of the real ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 from PIL import Image
 
 from search.data.camvid import split_names
@@ -78,3 +80,72 @@ def cityscapes(
             )
             write(folder / kind / split / city / f"{name}_{kind}_{label}.png", labels)
     return folder
+
+
+THREE = {"ground": (150, 110, 70), "tree": (20, 120, 40), "fruit": (220, 40, 30)}
+UNSURE = (255, 255, 255)
+
+
+def three_classes(
+    folder: Path,
+    *,
+    labels: str = "index",
+    counts: Mapping[str, int] = COUNTS,
+    sizes: Sequence[tuple[int, int]] = ((64, 96),),
+) -> Path:
+    """A set of a user's own, easily learned: trees on the ground and fruit on the trees, in noisy colours.
+
+    Labels are in ``index`` or ``color``; a line of each frame does not count. Frames take the sizes in turn.
+    """
+    describe(
+        folder,
+        labels=labels,
+        ignore=[255 if labels == "index" else list(UNSURE)],
+        splits={split: {"images": f"images/{split}", "labels": f"labels/{split}"} for split in counts},
+    )
+    for place, (split, count) in enumerate(counts.items()):
+        for index in range(count):
+            image, marks = orchard(100 * place + index, sizes[index % len(sizes)])
+            write(folder / "images" / split / f"{index:03}.png", image)
+            coded = marks if labels == "index" else painted(marks)
+            write(folder / "labels" / split / f"{index:03}.png", coded)
+    return folder
+
+
+def describe(folder: Path, **changes: Any) -> Path:
+    """Write ``dataset.yaml``; ``changes`` take the place of what it says or, where None, leave it out."""
+    described = {
+        "schema_version": 1,
+        "name": "orchard",
+        "classes": [{"name": name, "color": list(color)} for name, color in THREE.items()],
+        "labels": "index",
+        "ignore": [255],
+        "splits": {split: {"images": f"images/{split}", "labels": f"labels/{split}"} for split in COUNTS},
+    }
+    kept = {key: value for key, value in {**described, **changes}.items() if value is not None}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+def orchard(seed: int, size: tuple[int, int]) -> tuple[UInt8, UInt8]:
+    """Image (H, W, 3) and class indices (H, W), 255 along the uppermost row."""
+    random = np.random.default_rng(seed)
+    height, width = size
+    marks = np.zeros(size, np.uint8)
+    rows, columns = np.mgrid[:height, :width]
+    for _ in range(3):
+        row, column = random.integers(0, height), random.integers(0, width)
+        distance = np.hypot(rows - row, columns - column)
+        marks[distance < height / 4] = 1
+        marks[distance < height / 8] = 2
+    colours = np.array(list(THREE.values()))[marks] + random.normal(0, 12, (*size, 3))
+    marks[0] = 255
+    return colours.clip(0, 255).astype(np.uint8), marks
+
+
+def painted(marks: UInt8) -> UInt8:
+    """Class indices in the colours of the classes, (H, W, 3)."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(THREE)], palette[255] = list(THREE.values()), UNSURE
+    return palette[marks]

@@ -99,9 +99,17 @@ def test_what_has_no_partner_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "pixels", "text"),
     [
-        ("labelIds", np.full((2, 2), 34, np.uint8), r"labels out of range: value 34; allowed are 0 to 33$"),
-        ("labelTrainIds", np.full((2, 2), 19, np.uint8), r"value 19; allowed are 0 to 18, 255$"),
-        ("color", np.full((2, 2, 3), 7, np.uint8), r"colour \(7, 7, 7\) is none of the data set's 29$"),
+        (
+            "labelIds",
+            np.full((2, 2), 34, np.uint8),
+            r"out of range: value 34 in 4 pixels; allowed are 0 to 33$",
+        ),
+        ("labelTrainIds", np.full((2, 2), 19, np.uint8), r"value 19 in 4 pixels; allowed are 0 to 18, 255$"),
+        (
+            "color",
+            np.full((2, 2, 3), 7, np.uint8),
+            r"\(7, 7, 7\) in 4 pixels is none of the data set's 29$",
+        ),
         ("labelIds", np.full((2, 2), 7, np.uint16), r"pixels of mode I;16; labels are 8-bit values or RGB"),
     ],
 )

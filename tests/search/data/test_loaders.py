@@ -136,7 +136,7 @@ def test_workers_stay_between_epochs_and_end_with_the_loader() -> None:
 def test_a_frame_that_went_bad_is_named(tmp_path: Path, workers: int) -> None:
     frames = open_data(f"camvid:{camvid_tutorial(tmp_path)}").frames("train")
     write(tmp_path / "trainannot" / "train_1.png", np.full((12, 16), 12, np.uint8))
-    text = r"^/.*/trainannot/train_1\.png: labels out of range: value 12; allowed are 0 to 11$"
+    text = r"^/.*/trainannot/train_1\.png: labels out of range: value 12 in 192 pixels; allowed are 0 to 11$"
     with pytest.raises(InvalidData, match=text):
         list(train_loader(frames, VARIED, batch_size=1, workers=workers, seed=0).epoch(0))
     with pytest.raises(InvalidData, match=text):

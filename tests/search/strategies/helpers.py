@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from cost_models.cost_model import CostModel
-from cost_models.device_models.prior import find_prior
+from cost_models.lookup import find_prior
 from search.costs.chain_costs import space_costs
 from search.costs.space_costs import SpaceCosts
 from search.data import open_data

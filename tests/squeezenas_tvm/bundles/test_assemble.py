@@ -7,7 +7,8 @@ from unittest.mock import ANY
 
 import pytest
 
-from squeezenas_tvm.bundles.assemble import CLASSES, FILES, assemble, label_entries, runs_on, seal
+from search.data.classes import CLASSES, unnamed
+from squeezenas_tvm.bundles.assemble import FILES, assemble, label_entries, runs_on, seal
 from squeezenas_tvm.bundles.runner import REQUIRED, Bundle, BundleError, file_sum, processor, read_manifest
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, load_target
@@ -48,15 +49,21 @@ def test_bundle_holds_its_files_and_nothing_else(sealed_bundle: Path) -> None:
 
 @pytest.mark.parametrize(("dataset", "count"), [("cityscapes", 19), ("camvid", 11)])
 def test_classes_are_told_apart(dataset: str, count: int) -> None:
-    entries = label_entries(dataset)
+    entries = label_entries(CLASSES[dataset])
     assert [entry["index"] for entry in entries] == list(range(count))
     for key in ("id", "name", "color"):
         assert len({str(entry[key]) for entry in entries}) == count
 
 
-def test_unknown_dataset_names_the_known() -> None:
-    with pytest.raises(UsageError, match="no class list for data set 'kitti'; there are cityscapes, camvid"):
-        label_entries("kitti")
+@pytest.mark.parametrize(("count", "dataset"), [(2, "orchard"), (255, None)])
+def test_labels_are_those_of_the_network(count: int, dataset: str | None, tmp_path: Path) -> None:
+    with assemble(tmp_path / "bundle") as folder:
+        fill(folder)
+        seal(folder, tiny_manifest(), classes=unnamed(count), dataset=dataset)
+    labels = json.loads((tmp_path / "bundle" / "labels.json").read_text(encoding="utf-8"))
+    assert labels["dataset"] == dataset
+    assert len(labels["classes"]) == count
+    assert labels["classes"][1] == {"index": 1, "id": 1, "name": "class 1", "color": [0, 128, 0]}
 
 
 def test_error_while_assembling_leaves_nothing(tmp_path: Path) -> None:
@@ -81,7 +88,7 @@ def test_second_deploy_replaces_the_bundle_and_failed_one_does_not(tmp_path: Pat
     for content in (b"first", b"second"):
         with assemble(out) as folder:
             fill(folder, content)
-            seal(folder, tiny_manifest(), dataset="camvid")
+            seal(folder, tiny_manifest(), classes=CLASSES["camvid"], dataset="camvid")
     assert (out / "model.so").read_bytes() == b"second"
     with pytest.raises(BundleError), assemble(out) as folder:
         fill(folder, b"third")

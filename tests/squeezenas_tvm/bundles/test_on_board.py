@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import seal
 from squeezenas_tvm.bundles.on_board import open_bundle
 from squeezenas_tvm.bundles.runner import dataset_ids
@@ -80,6 +81,6 @@ def test_a_module_that_does_not_load_there_is_one_line(
     bundle_copy: Path, tracker: str, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (bundle_copy / "model.so").write_bytes(b"no library")
-    seal(bundle_copy, tiny_manifest(), dataset="cityscapes")
+    seal(bundle_copy, tiny_manifest(), classes=CLASSES["cityscapes"], dataset="cityscapes")
     given = [str(bundle_copy), image, "--out", str(tmp_path / "seen"), "--tracker", tracker]
     refused_by(main, given, "does not load on board 127.0.0.1:", capsys, exit_code=1)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.data.classes import CLASSES as KNOWN
+from search.data.classes import unnamed
 from squeezenas_tvm.bundles.assemble import label_entries
 from squeezenas_tvm.bundles.overlay import OPACITY, PANEL, draw_overlay
 
-CLASSES = label_entries("cityscapes")
+CLASSES = label_entries(KNOWN["cityscapes"])
 
 
 def halves(height: int, width: int) -> np.ndarray:
@@ -54,6 +56,17 @@ def test_all_classes_fit_at_every_size(size: tuple[int, int]) -> None:
     assert max(picture.size) >= 512
     assert {tuple(pixel) for pixel in pixels[-4:, -4:].reshape(-1, 3)} == {PANEL}  # nothing runs over the end
     assert all((pixels == entry["color"]).all(-1).sum() > 60 for entry in CLASSES)
+
+
+@pytest.mark.parametrize("count", [2, 255])
+def test_any_number_of_classes(count: int) -> None:
+    labels = (np.arange(256 * 512).reshape(256, 512) // 512).astype(np.uint8)  # 255, too, which is none
+    pixels = np.asarray(
+        draw_overlay(np.zeros((256, 512, 3), np.uint8), labels, label_entries(unnamed(count)))
+    )
+    panel = {tuple(pixel) for pixel in pixels[:, 512:].reshape(-1, 3)}
+    assert {entry.color for entry in unnamed(count)} <= panel
+    assert unnamed(count + 1)[-1].color not in panel
 
 
 def test_warning_is_in_the_picture() -> None:

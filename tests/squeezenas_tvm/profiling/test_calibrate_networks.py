@@ -5,17 +5,17 @@ import math
 import random
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 import squeezenas_tvm as st
 from cost_models.database.environment import environment
+from cost_models.database.history import History
 from cost_models.database.records import BlockTiming, Measurement
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.errors import IncompatibleNetworkModel
+from cost_models.lookup import cost_model
 from cost_models.network_models.network_model import MODEL, NETWORKS, NetworkModel, load_networks
 from cost_models.profiling.blocks import describe
 from cost_models.profiling.networks import ROUNDS, Network
@@ -24,10 +24,9 @@ from search.architecture import load_architecture
 from search.costs.kernel_table import network_graph
 from search.spaces.registry import get_space
 from squeezenas_tvm.networks import main as networks_main
-from squeezenas_tvm.options import cost_model
 from squeezenas_tvm.predict import main as predict_main
 from squeezenas_tvm.profiling.calibrate_networks import calibrate, draw_networks, fit_network_model, graph_of
-from squeezenas_tvm.profiling.measure import Measured, measure_kernels
+from squeezenas_tvm.profiling.measure import Measured, Wanted, measure_kernels
 from targets import load_target
 
 from ..helpers import NAME, SIZE, fill, kernels_of, quick_target, seconds
@@ -46,8 +45,7 @@ def store_timings(store: MeasurementStore, where: str, networks: list[Network]) 
     draw = random.Random(0)
     for network in networks:
         more = {"network": network.about.description}
-        owner: Any = SimpleNamespace(store=store)
-        key = describe(owner, f"network of {network.about.space}", network.inputs, network.kernels, more)
+        key = describe(store, f"network of {network.about.space}", network.inputs, network.kernels, more)
         sum_s = sum(map(seconds, network.kernels))
         for _ in range(ROUNDS):
             samples_s = tuple(hidden_s(network) * math.exp(draw.gauss(0, 0.01)) for _ in range(3))
@@ -63,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = load_target("local-cpu")
     with MeasurementStore.open(fill(folder, target, kernels_of())) as store:
         store_timings(store, store.find_environment(environment(target)), draw_networks(SMALL, SIZE, COUNT))
-    measure_kernels(target, [], folder, effort=Effort.alone(0))
+    measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0)), folder)
     return folder
 
 
@@ -124,7 +122,9 @@ def test_real_networks_are_built_timed_and_added(tmp_path: Path) -> None:
     networks = draw_networks(SMALL, SIZE, 5)
     with MeasurementStore.open(fill(tmp_path, target, kernels_of())) as store:
         store_timings(store, store.find_environment(environment(target)), networks[1:])
-    done: Measured = measure_kernels(target, [], tmp_path, effort=Effort.alone(0), networks=networks)
+    done: Measured = measure_kernels(
+        target, Wanted(kernels=[], effort=Effort.alone(0), networks=networks), tmp_path
+    )
     assert done.network_model == model_of(tmp_path)
     assert {network.about for network in load_networks(tmp_path)} == {network.about for network in networks}
     (real,) = [network for network in load_networks(tmp_path) if network.about == networks[0].about]
@@ -139,7 +139,7 @@ def test_networks_with_kernels_that_are_not_measured_are_left_out_with_a_word(
     networks = draw_networks(SMALL, SIZE, 2)
     missing = networks[1].kernels[0].key
     fill(tmp_path, target, [kernel for kernel in kernels_of() if kernel.key != missing])
-    done = measure_kernels(target, [], tmp_path, effort=Effort.alone(0), networks=networks)
+    done = measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0), networks=networks), tmp_path)
     assert done.network_model is None
     assert "2 networks are not timed: kernels of theirs have no timing" in caplog.text
 
@@ -151,14 +151,14 @@ def test_a_calibration_that_no_longer_holds_goes(tmp_path: Path, caplog: pytest.
         fingerprint = environment(target)
         where = store.find_environment(fingerprint)
         store_timings(store, where, networks)
-        table = LatencyTable.from_store(store, target.name, fingerprint)
-        model = fit_network_model(table, store, where, tmp_path, "a test")
+        table = LatencyTable.from_history(History.of(store, fingerprint), target.name)
+        model = fit_network_model(table, History(store, where), tmp_path, "a test")
         assert model == NetworkModel.load(tmp_path, fingerprint=fingerprint)
         for kernel in kernels_of():
             faster = Measurement(kernel=kernel.key, how="default", samples_s=(seconds(kernel) / 2,))
             store.add_measurement(where, faster)
-        table = LatencyTable.from_store(store, target.name, fingerprint)
-        assert fit_network_model(table, store, where, tmp_path, "a test") is None
+        table = LatencyTable.from_history(History.of(store, fingerprint), target.name)
+        assert fit_network_model(table, History(store, where), tmp_path, "a test") is None
     assert not (tmp_path / MODEL).exists()
     assert "kernels run on other schedules now, so it no longer holds; removed" in caplog.text
 
@@ -175,8 +175,8 @@ def test_every_command_estimates_with_it(folder: Path, capfd: pytest.CaptureFixt
     assert total.low_s < truth < total.high_s
     assert total.median_s == pytest.approx(truth, rel=0.1)
     estimate = st.estimate_latency(architecture, target, SIZE, table=folder)
-    assert (estimate.median, estimate.low, estimate.high) == (total.median_s, total.low_s, total.high_s)
-    assert (estimate.sources, estimate.calibrated) == ({"measured": pytest.approx(1)}, True)
+    assert (estimate.median_s, estimate.low_s, estimate.high_s) == (total.median_s, total.low_s, total.high_s)
+    assert (estimate.shares, estimate.calibrated) == ({"measured": pytest.approx(1)}, True)
     given = [NAME, "--target", "local-cpu", "--table", str(folder), "--resolution", str(SIZE)]
     assert predict_main([*given, "--json"]) == 0
     (network,) = json.loads(capfd.readouterr().out)["networks"]

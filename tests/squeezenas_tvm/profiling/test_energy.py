@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cost_models.database.table import LatencyTable
+from cost_models.lookup import shipped_table
 from cost_models.network_models.energy import (
     EnergyReading,
     StoredReading,
@@ -16,7 +17,6 @@ from cost_models.network_models.energy import (
     measure_energy,
     read_energy,
 )
-from cost_models.shipped import shipped_table
 from squeezenas_tvm.predict import main as predict
 from squeezenas_tvm.run import main as run
 from targets.sensors.power import power_sensor
@@ -123,4 +123,4 @@ def test_predict_takes_the_power_of_networks_measured_there(
     assert "mJ: at 10 W, which networks measured there draw" in capfd.readouterr().out
     (results / "energy.json").write_text("{", encoding="utf-8")
     assert predict(given) == 2
-    assert "energy.json: not energy readings of schema 1, or damaged" in capfd.readouterr().err
+    assert "energy.json: damaged, not JSON (" in capfd.readouterr().err

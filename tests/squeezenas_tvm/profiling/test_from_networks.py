@@ -19,13 +19,12 @@ from cost_models.device_models.fitted_device import FILE, FittedDevice
 from cost_models.device_models.prior import Prior
 from cost_models.errors import IncompatiblePrior
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.hold_outs import spearman
+from cost_models.kernel_models.accuracy import spearman
+from cost_models.lookup import cost_model, other_devices
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs.kernel_table import network_kernels
 from search.resolution import Resolution
 from search.spaces.registry import get_space
-from squeezenas_tvm.options import cost_model
-from squeezenas_tvm.other_devices import other_devices
 from squeezenas_tvm.predict import main as predict
 from squeezenas_tvm.profile import main as profile
 from squeezenas_tvm.profiling.choose_networks import choose_architectures, draw
@@ -95,8 +94,8 @@ def test_ten_networks_of_a_simulated_device_tell_two_hundred_others(
     inside = [total.low_s <= s <= total.high_s for total, s in zip(totals, measured, strict=True)]
     assert np.mean(inside) >= 0.85
     estimate = st.estimate_latency(architectures[0], target, SIZE, table=model)
-    assert estimate.median == pytest.approx(told[0])
-    assert estimate.sources == {"prior": pytest.approx(1)}
+    assert estimate.median_s == pytest.approx(told[0])
+    assert estimate.shares == {"prior": pytest.approx(1)}
 
 
 def fill_in(path: Path, device: Device, random: np.random.Generator) -> None:
@@ -205,7 +204,7 @@ def test_a_changed_table_of_another_device_asks_for_a_new_fit(
     fitted.save(path, made_by="a command")
     architecture = st.load_architecture("squeezenas-lat-small")
     estimate = st.estimate_latency(architecture, target, SMALL)
-    assert estimate.median == pytest.approx(
+    assert estimate.median_s == pytest.approx(
         3 * board.network(network_kernels(architecture, SMALL)).median_s, rel=0.05
     )
     table = st.LatencyTable.load("results/my-board")
@@ -285,6 +284,4 @@ def test_a_damaged_fit_is_one_line(
     folder = tmp_path / "results" / TARGET
     folder.mkdir(parents=True)
     (folder / FILE).write_text("{}")
-    refused_by(
-        predict, ["squeezenas-lat-small", "--target", TARGET], "not a fitted device, or damaged", capfd
-    )
+    refused_by(predict, ["squeezenas-lat-small", "--target", TARGET], "target: missing; ", capfd)

@@ -5,18 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from cost_models.database.table import LatencyTable, Row
-from cost_models.kernel_models.hold_outs import Errors, HoldOut
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
+from cost_models.kernel_models.accuracy import Errors
+from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
 from search.spaces.registry import get_space
 from squeezenas_tvm.profiling.measure import Measured
-from squeezenas_tvm.profiling.summary import report
+from squeezenas_tvm.profiling.summary import summarize
 
 from ..helpers import SIZE, kernels_of, seconds
 
 GPU = {"device": "board", "dtype": "float32", "tvm_target": '{"kind":"cuda","arch":"sm_72"}'}
-TUNING = {"trials": 0, "kernels": {}}
+TUNING = {"trials": 0, "valid": 0, "wall_s": 0.0, "kernels": {}}
 ERRORS = Errors(161, 0.0412, 0.03, 0.661, 0.873, 0.9912, 0.91, 0.02)
 RARE = replace(ERRORS, count=7, mape=0.2)
 
@@ -34,7 +36,7 @@ def measured() -> Measured:
 
 
 def text(measured: Measured, folder: Path) -> str:
-    return report(measured, kernels_of(), get_space("small"), SIZE, 19, folder).text
+    return summarize(measured, kernels_of(), get_space("small"), SIZE, 19, folder).text()
 
 
 def test_errors_stand_in_a_table_by_what_was_left_out(measured: Measured, tmp_path: Path) -> None:
@@ -68,13 +70,13 @@ def test_networks_timed_whole_stand_beside_plain_sums(measured: Measured, tmp_pa
         errors=replace(ERRORS, count=24),
         plain_errors=replace(ERRORS, count=24, mape=0.3),
     )
-    told = report(
+    told = summarize(
         replace(measured, network_model=model), kernels_of(), get_space("small"), SIZE, 19, tmp_path
     )
-    lines = told.text.splitlines()
+    lines = told.text().splitlines()
     start = lines.index("Networks (24 networks timed whole on a board):")
     assert " ".join(lines[start + 4].split()) == "estimates, each left out 24 4.1 66.1 87.3 0.991 91"
     assert " ".join(lines[start + 5].split()) == "plain sums of kernels 24 30.0 66.1 87.3 0.991 91"
-    document = dict(told.document)  # type: ignore[arg-type]
+    document = told.document()
     assert document["networks"]["left_out"]["spearman"] == 0.9912
     assert document["networks"]["plain_sums"]["mape"] == 0.3

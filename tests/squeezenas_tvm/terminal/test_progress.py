@@ -189,7 +189,8 @@ def test_progress_without_a_terminal_is_a_few_lines(lines: list[str]) -> None:
 
 def test_plain_lines_reach_a_log_file_among_others(tmp_path: Path) -> None:
     script = (
-        "import logging, sys\nfrom squeezenas_tvm import cli, progress\n"
+        "import logging, sys\nfrom squeezenas_tvm import cli\n"
+        "from squeezenas_tvm.terminal import progress\n"
         "def work(args):\n"
         "    with progress.show('profile', 2) as display:\n"
         "        logging.getLogger('targets.fleet.fleet').warning('from the fleet')\n"
@@ -351,8 +352,19 @@ def test_progress_on_a_terminal_is_a_bar() -> None:
 
 def test_a_dumb_terminal_gets_lines() -> None:
     script = (
-        "import os\nos.environ['TERM'] = 'dumb'\nfrom squeezenas_tvm import cli, progress\n"
+        "import os\nos.environ['TERM'] = 'dumb'\nfrom squeezenas_tvm import cli\n"
+        "from squeezenas_tvm.terminal import progress\n"
         "cli._set_up_logging(verbose=False)\n"
         "with progress.progress('run', 1) as step:\n    step('one')"
     )
     assert "\x1b" not in on_terminal(script, 60)
+
+
+def test_nothing_is_shown_unasked(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="squeezenas_tvm"):
+        with progress("run", 2, shown=False) as step:
+            step("a")
+        assert caplog.messages == []
+        with progress("run", 1) as step:
+            step("a")
+        assert len(caplog.messages) == 2

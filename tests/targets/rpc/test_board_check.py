@@ -4,11 +4,11 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from targets import (
+    BoardReading,
     DeviceUnavailable,
     Fleet,
     LocalServer,
@@ -31,12 +31,10 @@ ADVICE = (
 )
 
 
-class Gpu(Session):
-    """A session whose board has a GPU of compute capability 8.7; all else of it is real."""
-
-    @property
-    def device(self) -> Any:
-        return SimpleNamespace(exist=True, compute_version="8.7")
+def check(session: Session, target: Target) -> tuple[str | None, BoardReading | None]:
+    """Of a board that has a GPU of compute capability 8.7; all else of it is real."""
+    gpu = SimpleNamespace(exist=True, compute_version="8.7")
+    return check_board(target, session.board, session.remote, gpu)
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +169,9 @@ def test_a_board_without_cuda_is_reached_and_refused(server: LocalServer, name: 
 
 def test_another_gpu_is_refused(target: Target, server: LocalServer, name: str) -> None:
     with open_session(target, server.address, wait_s=LONG_S) as session:
-        session.__class__ = Gpu
-        session.target = load_target("jetson-xavier")
         with pytest.raises(WrongDevice) as caught:
-            check_board(session)
-        session.target = load_target("jetson-orin")  # this GPU; the power mode is also Orin's
-        _, reading = check_board(session)
+            check(session, load_target("jetson-xavier"))
+        _, reading = check(session, load_target("jetson-orin"))  # this GPU; the power mode is also Orin's
     assert str(caught.value) == (
         f"board {name} has a GPU of architecture sm_87, allowed for jetson-xavier: sm_72; give the target of "
         "that board, or register it under another key"
@@ -191,6 +186,5 @@ def test_features_of_one_architecture_do_not_make_it_another(
     host = {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}
     own = target.model_copy(update={"tvm": {"kind": "cuda", "arch": "sm_87a", "host": host}})
     with open_session(target, server.address, wait_s=LONG_S) as session:
-        session.__class__, session.target = Gpu, own
-        version, _ = check_board(session)
+        version, _ = check(session, own)
     assert version == session.tvm_version

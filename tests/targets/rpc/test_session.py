@@ -21,7 +21,7 @@ from targets import (
     load_target,
     open_session,
 )
-from targets.rpc.session import NoAnswer, brief, call_within
+from targets.rpc.session import NoAnswer, call_within, reason_of
 
 from ..conftest import LONG_S, Yard, wait_until
 
@@ -313,4 +313,4 @@ def test_a_call_in_time_gives_what_the_function_gives() -> None:
     ],
 )
 def test_errors_become_one_line(error: Exception, text: str) -> None:
-    assert brief(error).strip() == text
+    assert reason_of(error).strip() == text

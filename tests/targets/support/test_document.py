@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from targets.support.document import Document
+from targets.support.document import Document, DocumentWithFiles
 
 
 class Refused(Exception):
@@ -69,3 +69,33 @@ def test_none_there_and_no_text(tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_bytes(b"\xff\xfe")
     with pytest.raises(Refused, match="damaged, no text in UTF-8"):
         Notes.load(tmp_path / "notes.json")
+
+
+class Album(DocumentWithFiles):
+    WHAT: ClassVar[str] = "an album"
+    SCHEMA: ClassVar[int] = 1
+    REFUSAL = Refused
+    AGAIN: ClassVar[str] = "make it again"
+    FILE: ClassVar[str] = "album.json"
+
+    title: str
+
+
+def test_files_beside_a_document_are_those_that_it_was_saved_with(tmp_path: Path) -> None:
+    files = {"a.csv": "1,2\n"}
+    Album(schema_version=1, title="x", sha256=Album.sums(files)).save_with(tmp_path / "new", files)
+    album = Album.load(tmp_path / "new" / Album.FILE)
+    assert album.content(tmp_path / "new", "a.csv") == b"1,2\n"
+    (tmp_path / "new" / "a.csv").write_text("1,3\n")
+    with pytest.raises(Refused, match=r"a\.csv: differs from its checksum in album\.json; make it again"):
+        album.content(tmp_path / "new", "a.csv")
+    with pytest.raises(Refused, match=r"b\.csv: cannot be read \(No such file or directory\); make it again"):
+        album.content(tmp_path / "new", "b.csv")
+
+
+def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
+    class Weights(Notes):
+        weights: dict[str, float]
+
+    with pytest.raises(Refused, match=r"weights\.a: found nan"):
+        Weights.parse('{"schema_version": 2, "notes": [], "weights": {"a": NaN}}', "w.json")

@@ -1,17 +1,52 @@
-"""Which other devices a fit learns from."""
+"""What is known of a target and where it lies; which other devices a fit learns from."""
 
 import logging
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from cost_models.database.records import How
+from cost_models.database.rows import Row
+from cost_models.database.table import LatencyTable
 from cost_models.device_models.prior import Prior
-from squeezenas_tvm.other_devices import data_sheet, find_other, other_devices
+from cost_models.estimate import Source
+from cost_models.kernel_models.predictor import Predictor
+from cost_models.lookup import (
+    cost_model,
+    data_sheet,
+    find_other,
+    find_prior,
+    latency_table,
+    other_devices,
+    results_folder,
+    shipped_table,
+)
 from targets import Target, load_target
 
-from .profiled import BOARD, profiled
+from .some_kernels import space
 
 ORIN = load_target("jetson-orin")
+BOARD = {"device": "some board", "dtype": "float32", "tvm_target": '{"kind":"cuda","arch":"sm_72"}'}
+
+
+@cache
+def _made() -> tuple[LatencyTable, Predictor]:
+    kernels = space()
+    seconds = [2e-6 + kernel.macs / 50e9 + kernel.bytes_moved / 40e9 for kernel in kernels]
+    rows = {k.key: Row(How.DEFAULT, 1, (0.9 * s, s, 1.2 * s)) for k, s in zip(kernels, seconds, strict=True)}
+    return LatencyTable("any", BOARD, rows), Predictor.fit(kernels, seconds, BOARD)
+
+
+def profiled(folder: Path, target: str, *, dtype: str = "float32", predictor: bool = True) -> Path:
+    """The folder of a table of some kernels, by a formula."""
+    table, fitted = _made()
+    fingerprint = {**BOARD, "dtype": dtype}
+    replace(table, target=target, fingerprint=fingerprint).save(folder, made_by="a test")
+    if predictor:
+        replace(fitted, fingerprint=fingerprint).save(folder, made_by="a test")
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +106,7 @@ def test_tables_of_another_dtype_are_left_out(project: Path) -> None:
 def test_a_damaged_table_is_left_out_and_named(
     project: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("squeezenas_tvm"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("cost_models"), "propagate", True)
     (profiled(project / "my-board", "my-board") / "kernels.csv").write_text("nothing")
     assert "my-board" not in known()
     said = "my-board is left out of the fit: results/my-board/kernels.csv: differs from its checksum"
@@ -86,3 +121,32 @@ def test_a_prior_that_was_calibrated_on_these_latencies_is_left_out() -> None:
 
 def test_an_unknown_name_is_none() -> None:
     assert find_other(ORIN, "nobody", "float32") is None
+
+
+def test_the_shipped_calibration_is_found_and_says_where_it_is_from() -> None:
+    prior = find_prior(load_target("jetson-xavier"))
+    assert len(prior.networks) == 8
+    assert "arXiv:1908.01748" in prior.origin
+    assert "cuDNN 7.3.1" in prior.conditions
+    assert find_prior(load_target("jetson-orin")).networks == ()
+
+
+def test_results_lie_by_target_and_dtype() -> None:
+    assert results_folder("jetson-orin") == Path("results/jetson-orin")
+    assert results_folder("my/board.yaml", dtype="float16") == Path("results/board-float16")
+    assert results_folder("jetson-orin", Path("mine"), "float16") == Path("mine")
+
+
+def test_a_table_of_ones_own_comes_before_the_shipped_one(project: Path) -> None:
+    xavier = load_target("jetson-xavier")
+    assert shipped_table("local-cpu") is not None
+    assert shipped_table("jetson-xavier") is None
+    alone = cost_model(xavier)
+    assert (alone.table, alone.predictor, alone.prior) == (None, None, find_prior(xavier))
+    profiled(project / "jetson-xavier", "jetson-xavier")
+    assert latency_table(xavier).fingerprint == BOARD
+    model = cost_model(xavier)
+    (known,) = model.estimates(space()[:1])
+    assert known.source is Source.MEASURED
+    assert model.predictor is not None
+    assert not model.network_model.calibrated

@@ -1,0 +1,51 @@
+"""The public Python API, re-exported by ``squeezenas_tvm``; nothing here imports TVM or PyTorch by itself.
+
+What a command does is a function here: typed, without the command line. All of them log through ``logging``,
+draw no progress unless asked to, and raise the project's exceptions: ``UsageError`` and ``FailedWork`` of
+``squeezenas_tvm.errors``, ``TargetError``, ``CostModelError`` and ``SearchError`` of the packages' own
+``errors``, ``BundleError`` of ``squeezenas_tvm.bundles.runner``.
+
+Names are VERB_NOUN: a bare verb would be taken by the command's module of that name once it is imported.
+"""
+
+from cost_models.database.table import LatencyTable
+from cost_models.estimate import NetworkEstimate
+from search.architecture import Architecture, list_architectures, load_architecture
+from search.resolution import Resolution
+from search.spaces.registry import get_space
+from squeezenas_tvm.api.bundles import deploy_architecture, evaluate_bundle, run_bundle
+from squeezenas_tvm.api.latencies import (
+    choose_architectures,
+    estimate_latency,
+    fit_device,
+    predict_network,
+    profile_space,
+)
+from squeezenas_tvm.api.networks import evaluate_architecture, search_space, train_architecture
+from squeezenas_tvm.api.reports import write_report
+from targets import Target, list_targets, load_target
+
+__all__: list[str] = [
+    "Architecture",
+    "LatencyTable",
+    "NetworkEstimate",
+    "Resolution",
+    "Target",
+    "choose_architectures",
+    "deploy_architecture",
+    "estimate_latency",
+    "evaluate_architecture",
+    "evaluate_bundle",
+    "fit_device",
+    "get_space",
+    "list_architectures",
+    "list_targets",
+    "load_architecture",
+    "load_target",
+    "predict_network",
+    "profile_space",
+    "run_bundle",
+    "search_space",
+    "train_architecture",
+    "write_report",
+]

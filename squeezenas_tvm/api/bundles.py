@@ -1,0 +1,127 @@
+"""What ships: made, run, and judged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.architecture import Architecture
+from search.resolution import Resolution
+from targets import Target
+
+if TYPE_CHECKING:
+    from squeezenas_tvm.bundles.deploy import Deployed
+    from squeezenas_tvm.bundles.run_images import BundleRun
+    from squeezenas_tvm.evaluation.scores import Evaluation
+
+
+def deploy_architecture(
+    architecture: Architecture,
+    target: Target,
+    out: str | Path,
+    resolution: tuple[int, int] = (1024, 2048),
+    *,
+    weights: str | Path | None = None,
+    trials: int = 0,
+    measurements: str | Path | None = None,
+    dtype: str = "float32",
+    tracker: str | None = None,
+    progress: bool = False,
+) -> "Deployed":
+    """Compile an architecture for a target into a bundle, with the fastest schedules on record.
+
+    Args:
+        out: folder of the bundle; an older bundle there is replaced.
+        resolution: height and width, pixels.
+        weights: .safetensors or .pth; the architecture's own when None, random ones where it has none.
+        trials: schedules tried for each kernel first; 0 tunes nothing.
+        measurements: folder of the records, such as that of ``profile_space``; ``results/TARGET`` when None.
+        tracker: HOST:PORT of the target's boards, for ``trials``.
+
+    Raises:
+        InvalidWeights, TargetError, UsageError: before anything long is started.
+        FailedWork: no kernel could be measured, or the disk is full; no bundle was made.
+    """
+    from squeezenas_tvm.bundles import deploy
+
+    return deploy.deploy_architecture(
+        architecture,
+        target,
+        Resolution(*resolution).checked(),
+        Path(out),
+        weights=Path(weights) if weights else None,
+        trials=trials,
+        measurements=Path(measurements) if measurements else None,
+        dtype=dtype,
+        tracker=tracker,
+        shown=progress,
+    )
+
+
+def run_bundle(
+    folder: str | Path,
+    images: Sequence[str | Path],
+    out: str | Path,
+    *,
+    repeats: int = 20,
+    warmup: int = 3,
+    tracker: str | None = None,
+    target: str | None = None,
+    energy: bool = False,
+    progress: bool = False,
+) -> "BundleRun":
+    """What the network of a bundle sees, and how long it takes; writes an overlay and a label PNG an image.
+
+    Args:
+        folder: of the bundle.
+        images: PNG, JPEG, PPM or .npy.
+        out: folder of the pictures.
+        repeats, warmup: timed runs an image, and untimed ones before them.
+        tracker, target: as in ``evaluate_bundle``.
+        energy: also measure a frame's by this machine's power sensor, and keep it for ``predict_network``.
+
+    Raises:
+        UsageError, BundleError, ImageError: a bundle, an image or a folder that cannot be used.
+        TargetError, FailedWork: no board, or one that does not run the bundle; no power sensor.
+    """
+    from squeezenas_tvm.bundles import run_images
+
+    return run_images.run_bundle(
+        Path(folder),
+        [Path(image) for image in images],
+        Path(out),
+        repeats=repeats,
+        warmup=warmup,
+        tracker=tracker,
+        target=target,
+        energy=energy,
+        shown=progress,
+    )
+
+
+def evaluate_bundle(
+    folder: str | Path,
+    data: str,
+    split: str = "val",
+    *,
+    tracker: str | None = None,
+    target: str | None = None,
+    progress: bool = False,
+) -> "Evaluation":
+    """How right the very module that ships is on labelled frames.
+
+    Args:
+        folder: of the bundle.
+        data, split: as in ``evaluate_architecture``; the bundle's classes must be the data's.
+        tracker: HOST:PORT, to run it on a board there.
+        target: name or YAML file of the board's target; the bundle's when None.
+
+    Raises:
+        UsageError, SearchError, BundleError: bundle and data that do not fit each other, or are not there.
+        TargetError, FailedWork: no board, or one that does not run the bundle.
+    """
+    from search.data import open_data
+    from squeezenas_tvm.evaluation import bundle as work
+
+    return work.evaluate_bundle(
+        Path(folder), open_data(data), split, tracker=tracker, target=target, shown=progress
+    )

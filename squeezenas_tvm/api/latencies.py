@@ -1,0 +1,201 @@
+"""What a network costs on a target: measured, estimated, predicted."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cost_models.database.table import LatencyTable
+from cost_models.estimate import NetworkEstimate
+from cost_models.lookup import cost_model
+from search.architecture import Architecture
+from search.costs.kernel_table import network_graph, network_kernels
+from search.resolution import Resolution
+from search.spaces.space import SearchSpace
+from squeezenas_tvm.errors import UsageError
+from targets import Target
+
+if TYPE_CHECKING:
+    from cost_models.cost_model import CostModel
+    from squeezenas_tvm.predicting.predict import PredictedNetwork
+    from squeezenas_tvm.profiling.summary import Profile
+
+
+def fit_device(
+    target: Target,
+    networks: Sequence[tuple[Architecture, tuple[int, int], float]],
+    others: "Mapping[str, CostModel] | None" = None,
+) -> "CostModel":
+    """A cost model of a target on which only whole networks were measured; ten of them tell much.
+
+    Args:
+        networks: architecture, height and width, and seconds of the deployed network (camera frame to class
+            indices); at least four.
+        others: name -> cost model of other devices, which the target may be like; when None all that are
+            known: tables in ``results/``, shipped ones, priors. The target's data sheet is used in any case.
+
+    Returns:
+        For ``estimate_latency(architecture, target, table=...)``; its source is ``prior``, its interval that
+        of networks which the others of ``networks`` told.
+
+    Raises:
+        CostModelError: too few networks, or a latency that is not above 0 and finite.
+        InvalidResolution: a size that no network takes.
+    """
+    from cost_models.cost_model import CostModel
+    from cost_models.device_models.fitted_device import FittedDevice, MeasuredNetwork
+    from cost_models.lookup import data_sheet, other_devices
+
+    measured = [
+        MeasuredNetwork(
+            architecture.name, tuple(network_kernels(architecture, Resolution(*size).checked())), seconds
+        )
+        for architecture, size, seconds in networks
+    ]
+    seconds = [network.seconds for network in measured]
+    fitted = FittedDevice.fit(
+        target.name,
+        measured,
+        other_devices(target, "float32", seconds) if others is None else others,
+        measured=f"given on {date.today().isoformat()}",
+        start=data_sheet(target, "float32"),
+    )
+    return CostModel(target.name, prior=fitted)
+
+
+def estimate_latency(
+    architecture: Architecture,
+    target: Target,
+    resolution: tuple[int, int] = (1024, 2048),
+    *,
+    table: "CostModel | LatencyTable | str | Path | None" = None,
+) -> NetworkEstimate:
+    """Latency of the deployed network (camera frame to class indices), without the device.
+
+    Every kernel is told by the best source that knows it: measured, else predicted, else a prior.
+
+    Args:
+        resolution: height and width, pixels.
+        table: a cost model (``fit_device`` makes one), a table, which is then asked alone, or the folder of a
+            profile; when None ``results/TARGET`` in the current folder, or else what is shipped.
+
+    Raises:
+        IncompatibleTable, IncompatiblePredictor, IncompatibleNetworkModel: no table there, or one of another
+            target or machine.
+        MissingEntry: a kernel of the network was not measured, and nothing else tells it.
+        InvalidResolution: a size that no network takes.
+    """
+    size = Resolution(*resolution).checked()
+    return _cost_model(target, table).network(network_graph(architecture, size))
+
+
+def predict_network(
+    network: Architecture | str | Path,
+    target: Target,
+    resolution: tuple[int, int] | None = None,
+    *,
+    table: "CostModel | LatencyTable | str | Path | None" = None,
+) -> "PredictedNetwork":
+    """All that is known of a network on a target that it never ran on: ``estimate_latency``, and more.
+
+    Args:
+        network: an architecture, or an ONNX file of any network.
+        resolution: height and width, pixels; 1024x2048 when None, or what the ONNX file says.
+        table: see ``estimate_latency``.
+
+    Raises:
+        InvalidGraph: an ONNX file that latencies cannot be told for.
+        As ``estimate_latency``.
+    """
+    from squeezenas_tvm.predicting import predict
+    from squeezenas_tvm.profiling.energy import usual_power
+
+    size = None if resolution is None else Resolution(*resolution).checked()
+    if isinstance(network, Architecture):
+        asked = predict.network_of(network, size)
+    else:
+        asked = predict.read_network(Path(network), size)
+    model = _cost_model(target, table)
+    folder = Path(table) if isinstance(table, str | Path) else None
+    return predict.predict_network(asked, model, usual_power(model, folder))
+
+
+def choose_architectures(
+    space: SearchSpace, count: int, resolution: tuple[int, int] = (1024, 2048), *, seed: int = 0
+) -> list[Architecture]:
+    """The networks of a space whose latencies tell most about all others: measure them for ``fit_device``.
+
+    Raises:
+        UsageError: the space has fewer networks.
+        InvalidResolution: a size that no network takes.
+    """
+    from squeezenas_tvm.profiling import choose_networks
+
+    size = Resolution(*resolution).checked()
+    return choose_networks.choose_architectures(space, size, count, seed=seed)
+
+
+def profile_space(
+    space: SearchSpace,
+    target: Target,
+    resolution: tuple[int, int] = (1024, 2048),
+    *,
+    effort: str = "standard",
+    trials: int | None = None,
+    folder: str | Path | None = None,
+    classes: int = 19,
+    dtype: str = "float32",
+    tracker: str | None = None,
+    networks: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> "Profile":
+    """Tune and time the kernels of a space on a target, as far as that is not stored yet.
+
+    Args:
+        resolution: height and width, pixels.
+        effort: how long to look for fast schedules: quick, standard or thorough.
+        trials: instead of it: schedules tried for each kernel; 0 times the default schedules only.
+        folder: of the measurements; ``results/TARGET`` when None.
+        classes: of the decoder.
+        tracker: HOST:PORT of the target's boards.
+        networks: random networks that are also timed whole, to calibrate the estimates of all others.
+        seed: of the schedule search and of those networks.
+
+    Returns:
+        Its ``table`` is what ``estimate_latency`` takes; ``holes`` names what could not be measured.
+
+    Raises:
+        UsageError: no such effort.
+        TargetError, CostModelError: no board, a tool is missing, or measurements that cannot be used.
+        FailedWork: not one kernel could be measured.
+    """
+    from cost_models.tuning.effort import EFFORTS, Effort
+    from squeezenas_tvm.profiling import profile_space as work
+
+    if effort not in EFFORTS:
+        raise UsageError(f"effort {effort!r}: allowed: {', '.join(EFFORTS)}")
+    return work.profile_space(
+        space,
+        target,
+        Resolution(*resolution).checked(),
+        effort=EFFORTS[effort] if trials is None else Effort.alone(trials),
+        out=Path(folder) if folder else None,
+        classes=classes,
+        dtype=dtype,
+        tracker=tracker,
+        networks=networks,
+        seed=seed,
+        shown=progress,
+    )
+
+
+def _cost_model(target: Target, table: "CostModel | LatencyTable | str | Path | None") -> "CostModel":
+    """What ``estimate_latency`` takes as its table."""
+    from cost_models.cost_model import CostModel
+
+    if isinstance(table, LatencyTable):
+        return CostModel(table.target, table)
+    if isinstance(table, CostModel):
+        return table
+    return cost_model(target, Path(table) if table else None)

@@ -1,0 +1,1 @@
+"""How right a network is on labelled frames: trained weights, or the module that ships."""

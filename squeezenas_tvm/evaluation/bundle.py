@@ -1,0 +1,63 @@
+"""Evaluates the very module that ships. Neither this nor data sets load PyTorch, which TVM must not meet."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.data import Data
+from squeezenas_tvm.bundles.opened import opened_bundle
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.evaluation.scores import Evaluation, check_split, evaluate_frames
+
+
+def evaluate_bundle(
+    folder: Path,
+    data: Data,
+    split: str = "val",
+    *,
+    tracker: str | None = None,
+    target: str | None = None,
+    shown: bool = True,
+) -> Evaluation:
+    """How right a bundle is on a split, here or on its board.
+
+    Args:
+        split: train, val, trainval or test.
+        tracker, target: of a board that runs it, see ``opened_bundle``.
+        shown: draw how far it is.
+
+    Raises:
+        UsageError, SearchError, BundleError: bundle and data that do not fit each other or are not there.
+        TargetError, FailedWork: no board, or one that does not run the bundle.
+    """
+    timeout_s = 3600 + 60 * check_split(data, split)
+    with opened_bundle(folder, tracker=tracker, target=target, timeout_s=timeout_s) as bundle:
+        runs = f"bundle {folder}" + (f" on a board at {tracker}" if tracker else "")
+        names = [entry["name"] for entry in bundle.classes]
+        if names != data.class_names:
+            raise UsageError(
+                f"{runs} tells {len(names)} classes apart ({_first(names)}), and {data.name} has "
+                f"{data.num_classes} ({_first(data.class_names)}){_difference(names, data.class_names)}; "
+                "deploy weights that were trained on that data"
+            )
+        return evaluate_frames(
+            bundle.segment,
+            data,
+            split,
+            network=bundle.manifest["name"],
+            weights=bundle.manifest["weights"]["source"],
+            resolution=f"{bundle.height}x{bundle.width}",
+            runs=runs,
+            shown=shown,
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join([*names[:2], *["..."] * (len(names) > 2)])
+
+
+def _difference(names: Sequence[str], others: Sequence[str]) -> str:
+    """Where two lists of as many classes part, if those that are shown do not tell."""
+    if len(names) != len(others) or names[:2] != others[:2]:
+        return ""
+    index = next(index for index, pair in enumerate(zip(names, others, strict=True)) if len(set(pair)) > 1)
+    return f": class {index} is {names[index]} in the one and {others[index]} in the other"

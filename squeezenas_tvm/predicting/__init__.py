@@ -1,0 +1,1 @@
+"""What ``predict`` does, without its arguments."""

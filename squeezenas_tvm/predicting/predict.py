@@ -1,0 +1,200 @@
+"""A network on a target without the device: its latency, where each number comes from, what else it takes."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cost_models.cost_model import CostModel
+from cost_models.device_models.prior import Prior
+from cost_models.estimate import Estimate
+from cost_models.ir.fusion import Kernel, kernel_calls
+from cost_models.ir.graph import Graph
+from cost_models.ir.kernel_graph import KernelGraph
+from cost_models.ir.memory import planned_bytes
+from cost_models.ir.ops import Foreign, Shape
+from cost_models.onnx_io.importer import read_onnx
+from search.architecture import Architecture
+from search.costs.kernel_table import network_graph
+from search.costs.objectives import count
+from search.resolution import Resolution
+
+USUAL = Resolution(1024, 2048)  # of an architecture; an ONNX file has its own
+_NAMED = 5  # kernels of each network that are named when they are unsure
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is asked about: layers and kernels at a resolution.
+
+    Attributes:
+        foreign: read from an ONNX file, as it is; else of a space, from camera frame to class indices.
+    """
+
+    name: str
+    resolution: str
+    graph: Graph
+    inputs: Mapping[str, Shape]
+    kernels: KernelGraph
+    foreign: bool
+
+
+@dataclass(frozen=True)
+class PredictedKernel:
+    """A kernel of a network: its own latency, and how often the network calls it."""
+
+    kernel: str
+    calls: int
+    median_s: float
+    low_s: float
+    high_s: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Outside:
+    """An operation that no table knows.
+
+    Attributes:
+        names: where it stands.
+        kernels: of it.
+        share: of the time of all kernels.
+    """
+
+    operation: str
+    names: tuple[str, ...]
+    kernels: int
+    share: float
+
+
+@dataclass(frozen=True)
+class PredictedNetwork:
+    """What is known of a network on a target that it never ran on.
+
+    Attributes:
+        median_s, low_s, high_s: latency; nine of ten networks are meant to lie between low and high.
+        sources: share of the median by where it comes from: ``measured``, ``predicted``, ``prior``.
+        calibrated: on whole networks timed on the target.
+        energy_j: None where no power was ever measured there.
+        unsure: kernels far from all that was measured.
+        outside: operations that only a prior tells, the longest first.
+    """
+
+    name: str
+    resolution: str
+    median_s: float
+    low_s: float
+    high_s: float
+    sources: Mapping[str, float]
+    calibrated: bool
+    macs: int
+    params: int
+    bytes_moved: int
+    peak_memory_bytes: int
+    planned_memory_bytes: int
+    energy_j: float | None
+    unsure: tuple[str, ...]
+    outside: tuple[Outside, ...]
+    kernels: tuple[PredictedKernel, ...]
+
+
+def is_onnx(name: str | Path) -> bool:
+    """Whether an argument names an ONNX file."""
+    return Path(name).suffix.lower() == ".onnx"
+
+
+def network_of(architecture: Architecture, resolution: Resolution | None = None) -> Network:
+    """A network of a space, from camera frame to class indices."""
+    size = resolution or USUAL
+    graph, inputs = architecture.camera_network(), {"frame": (1, *size, 3)}
+    kernels = network_graph(architecture, size)
+    return Network(architecture.name, str(size), graph, inputs, kernels, foreign=False)
+
+
+def read_network(path: Path, resolution: Resolution | None = None) -> Network:
+    """The network in an ONNX file, at this resolution or at its own.
+
+    Raises InvalidGraph saying why latencies cannot be told for it.
+    """
+    imported = read_onnx(path, resolution)
+    kernels = KernelGraph.of(imported.graph, imported.inputs)
+    size = "x".join(map(str, imported.size))
+    return Network(path.name, size, imported.graph, imported.inputs, kernels, foreign=True)
+
+
+def predict_network(network: Network, model: CostModel, power_w: float | None = None) -> PredictedNetwork:
+    """Add up what the kernels cost: measured, else predicted, else by the target's prior.
+
+    Args:
+        power_w: that networks draw on the target; None where that is not known.
+
+    Raises:
+        MissingEntry: a kernel was not measured, and nothing else tells it.
+    """
+    kernels = network.kernels.kernels
+    total = model.network(network.kernels)
+    calls = Counter(kernel.key for kernel in kernels)
+    costs = dict(zip(kernels, model.estimates(kernels), strict=True))
+    counted = count(network.graph, network.inputs)
+    predicted = PredictedNetwork(
+        name=network.name,
+        resolution=network.resolution,
+        median_s=total.median_s,
+        low_s=total.low_s,
+        high_s=total.high_s,
+        sources={str(source): share for source, share in total.shares.items()},
+        calibrated=total.calibrated,
+        macs=counted["macs"],
+        params=counted["params"],
+        bytes_moved=counted["bytes"],
+        peak_memory_bytes=counted["memory"],
+        planned_memory_bytes=planned_bytes(network.graph, network.inputs),
+        energy_j=None if power_w is None else total.median_s * power_w,
+        unsure=tuple(kernel.key for kernel in total.unsure if not kernel.is_foreign),
+        outside=tuple(_outside(network, costs)) if network.foreign else (),
+        kernels=tuple(
+            PredictedKernel(key, calls[key], cost.median_s, cost.low_s, cost.high_s, cost.source)
+            for key, cost in {kernel.key: cost for kernel, cost in costs.items()}.items()
+        ),
+    )
+    _warn_of_unsure(predicted, network, model)
+    return predicted
+
+
+def _outside(network: Network, costs: Mapping[Kernel, Estimate]) -> Sequence[Outside]:
+    """Operations that no table knows, by kind; ``costs``: of every kernel of the network."""
+    operations = {node.name: node.op for node in network.graph.nodes}
+    calls = kernel_calls(network.graph, network.inputs)
+    total_s = sum(costs[call.kernel].median_s for call in calls)
+    found: dict[str, list[tuple[str, float]]] = {}
+    for call in calls:
+        if not call.kernel.is_foreign:
+            continue
+        strange = [(name, operations[name]) for name in call.nodes]
+        where, op = next((n, o) for n, o in strange if isinstance(o, Foreign) and o.fusion != "elementwise")
+        share = costs[call.kernel].median_s / total_s
+        found.setdefault(op.operation, []).append((where, share))
+    outside = []
+    for operation, places in found.items():
+        names, shares = zip(*places, strict=True)
+        outside.append(Outside(operation, names, len(names), sum(shares)))
+    return sorted(outside, key=lambda entry: -entry.share)
+
+
+def _warn_of_unsure(predicted: PredictedNetwork, network: Network, model: CostModel) -> None:
+    """Names kernels far from all that was measured; where nothing was, the prior's origin says so."""
+    unsure = predicted.unsure
+    if not unsure or (model.table is None and isinstance(model.prior, Prior)):
+        return
+    more = f" and {len(unsure) - _NAMED} more" if len(unsure) > _NAMED else ""
+    if network.foreign:
+        remedy = "their intervals are guesses"
+    elif model.table is None:
+        remedy = "measure networks with such kernels too, and fit again: profile --from-networks"
+    else:
+        remedy = "measure them: profile its space at this resolution"
+    named = ", ".join(unsure[:_NAMED])
+    log.warning("%s: far from all that was measured: %s%s; %s", network.name, named, more, remedy)

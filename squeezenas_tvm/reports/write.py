@@ -1,0 +1,90 @@
+"""What ``report`` does: one HTML page of a folder, with nothing outside itself."""
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from squeezenas_tvm.about import __version__
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.reports.page import Report, page
+from squeezenas_tvm.reports.search import search_report
+from squeezenas_tvm.reports.training import training_report
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A page that was written.
+
+    Attributes:
+        kind: ``profile``, ``search`` or ``training``.
+        page: the file.
+        report: what it says.
+    """
+
+    kind: str
+    page: Path
+    report: Report
+
+
+def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
+    """Read the folder, write the page.
+
+    Args:
+        folder: what profile, search or train wrote.
+        out: the page, an .html file; ``report.html`` in the folder when None.
+
+    Raises:
+        UsageError: no such folder, or the page cannot be written.
+        CostModelError, SearchError: a file in the folder that cannot be read.
+    """
+    out = out or folder / PAGE
+    if out.suffix not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: must end in .html")
+    kind = _kind(folder)
+    report = _report(kind, folder)
+    now = datetime.now(timezone.utc).isoformat(timespec="minutes")
+    text = page(report, f"squeezenas_tvm {__version__}, from {folder}, {now}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{out}: cannot be written ({error.strerror}); name another place with --out"
+        ) from None
+    return WrittenReport(kind, out, report)
+
+
+def _kind(folder: Path) -> str:
+    """``profile``, ``search`` or ``training``. Raises UsageError for any other folder."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; give the one that profile, search or train wrote into")
+    curves, columns = folder / "curves.csv", ""
+    if curves.is_file():
+        columns = curves.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    if (folder / "table.json").exists():
+        return "profile"
+    if (folder / "search.json").exists() or "temperature" in columns:
+        return "search"
+    if (folder / "best.json").exists() or "learning_rate" in columns:
+        return "training"
+    if (folder / "measurements.sqlite").exists():
+        raise UsageError(
+            f"{folder}: a profile that has not ended, without a table; the same profile command goes on and "
+            "writes it"
+        )
+    raise UsageError(
+        f"{folder}: neither a profile (table.json, kernels.csv) nor a search (search.json, curves.csv) nor a "
+        "training (best.json, curves.csv); give the folder that one of these commands wrote into"
+    )
+
+
+def _report(kind: str, folder: Path) -> Report:
+    if kind == "profile":
+        from squeezenas_tvm.reports.profile import profile_report  # loads TVM, which the others do without
+
+        return profile_report(folder)
+    if kind == "search":
+        return search_report(folder)
+    return training_report(folder)

@@ -1,0 +1,1 @@
+"""Finds an architecture for a target and a budget."""

@@ -1,0 +1,1 @@
+"""What ``train`` does, without its arguments."""

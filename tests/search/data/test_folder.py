@@ -1,0 +1,443 @@
+"""Data sets of the user's own: every way to write one, and what is said of each fault."""
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search.data import Augmentation, Data, open_data
+from search.data.classes import IGNORE, unnamed
+from search.data.dataset_file import MOST_BYTES
+from search.data.loaders import eval_loader, train_loader
+from search.errors import InvalidData
+
+from .packagings import THREE, UNSURE, describe, noise, orchard, painted, three_classes, write
+
+NAMES = list(THREE)
+CLASSES = [{"name": name, "color": list(color)} for name, color in THREE.items()]
+ONE = {"train": {"images": "images", "labels": "labels"}}
+
+
+def opened(folder: Path) -> Data:
+    return open_data(f"folder:{folder}")
+
+
+def one_frame(folder: Path, pixels: np.ndarray, **changes: Any) -> Path:
+    """A set of one frame with these pixels for labels."""
+    write(folder / "images" / "a.png", noise(0, pixels.shape[:2]))
+    write(folder / "labels" / "a.png", pixels)
+    return describe(folder, **{"splits": ONE, **changes})
+
+
+def refusal(folder: Path) -> str:
+    """What is said of a set by the time that it is checked, which is one line."""
+    with pytest.raises(InvalidData) as caught:
+        opened(folder).check()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("labels", ["index", "color"])
+def test_index_and_colour_are_the_same_labels(labels: str, tmp_path: Path) -> None:
+    data = opened(three_classes(tmp_path, labels=labels))
+    data.check()
+    assert (data.name, data.class_names, data.num_classes) == ("orchard", NAMES, 3)
+    assert (data.colours, data.categories, data.frame_size) == (list(THREE.values()), [], (64, 96))
+    assert {split: len(frames) for split, frames in data.splits.items()} == {"train": 3, "val": 2, "test": 2}
+    assert data.frames("val").names == ["images/val/000", "images/val/001"]
+    for index, (image, marks) in enumerate(data.frames("val")):
+        expected = orchard(100 + index, (64, 96))
+        assert np.array_equal(image, expected[0])
+        assert np.array_equal(marks, expected[1])
+        assert set(marks[0]) == {IGNORE}
+
+
+def test_a_frame_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    data = opened(three_classes(tmp_path))
+    shutil.rmtree(tmp_path / "labels")
+    with pytest.raises(InvalidData, match=r"labels/train/001\.png: no such file$"):
+        data.frames("train")[1]
+
+
+def test_frames_can_be_sent_to_workers(tmp_path: Path) -> None:
+    frames = opened(three_classes(tmp_path, labels="color")).frames("val")
+    assert np.array_equal(pickle.loads(pickle.dumps(frames))[1][1], frames[1][1])
+
+
+def test_values_of_classes_and_values_that_do_not_count(tmp_path: Path) -> None:
+    labels = np.array([[0, 7, 8], [200, 9, 254]], np.uint8)
+    values = {0: "tree", 7: "ground", 8: "ground", 200: "fruit"}
+    data = opened(one_frame(tmp_path, labels, values=values, ignore=[254, 9]))
+    data.check()
+    assert data.frames("train")[0][1].tolist() == [[1, 0, 0], [2, IGNORE, IGNORE]]
+    assert [entry.id for entry in data.classes] == [7, 0, 200]  # what ``run`` writes into label images
+
+
+def test_palettes(tmp_path: Path) -> None:
+    """The palette's index is the value; its colours are what a set in colour goes by."""
+    _, marks = orchard(1, (64, 96))
+    marks = np.where(marks == 255, 3, marks).astype(np.uint8)
+    picture = Image.fromarray(marks)
+    picture.putpalette([channel for color in (*THREE.values(), UNSURE) for channel in color])
+    for kind, ignored in (("index", 3), ("color", list(UNSURE))):
+        folder = one_frame(tmp_path / kind, marks, labels=kind, ignore=[ignored])
+        picture.save(folder / "labels" / "a.png", bits=2)
+        data = opened(folder)
+        data.check()
+        assert np.array_equal(data.frames("train")[0][1], np.where(marks == 3, IGNORE, marks))
+
+
+def test_one_bit_masks_and_gray_ones_in_colour(tmp_path: Path) -> None:
+    mask = np.arange(12).reshape(3, 4) % 3 == 0
+    two = [{"name": "rest", "color": [0, 0, 0]}, {"name": "road", "color": [255, 255, 255]}]
+    for kind, gray in (("index", False), ("color", False), ("color", True)):
+        folder = tmp_path / f"{kind}-{gray}"
+        pixels = mask.astype(np.uint8) * 255 if gray else mask
+        data = opened(one_frame(folder, pixels, classes=two, labels=kind, ignore=None))
+        data.check()
+        assert data.num_classes == 2
+        assert np.array_equal(data.frames("train")[0][1], mask)
+
+
+@pytest.mark.parametrize("kind", ["index", "color"])
+def test_as_many_classes_as_a_byte_tells_apart(kind: str, tmp_path: Path) -> None:
+    classes = unnamed(255)
+    marks = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    coded = marks if kind == "index" else np.array([*(c.color for c in classes), (0, 0, 0)], np.uint8)[marks]
+    data = opened(
+        one_frame(
+            tmp_path,
+            coded,
+            classes=[{"name": entry.name, "color": list(entry.color)} for entry in classes],
+            labels=kind,
+            ignore=[255 if kind == "index" else [0, 0, 0]],
+        )
+    )
+    data.check()
+    assert data.classes == classes
+    assert np.array_equal(data.frames("train")[0][1], marks)  # the last one is IGNORE
+    ((_, labels),) = eval_loader(data.frames("train"), batch_size=1, workers=0)
+    assert np.array_equal(labels[0], marks)
+
+
+def test_jpeg_images_and_other_files_beside_them(tmp_path: Path) -> None:
+    one_frame(tmp_path, np.zeros((8, 8), np.uint8))
+    write(tmp_path / "images" / "B.JPG", noise(1, (8, 8)))
+    write(tmp_path / "labels" / "B.png", np.ones((8, 8), np.uint8))
+    for name in ("notes.txt", "._a.png", "a.tif"):
+        (tmp_path / "images" / name).write_bytes(b"?")
+    data = opened(tmp_path)
+    data.check()
+    assert data.frames("train").names == ["images/B", "images/a"]
+
+
+@pytest.mark.parametrize(
+    ("split", "lines"),
+    [
+        ({"list": "t.txt"}, "# mine\n\n images/a.png labels/a.png\r\nimages/b c.png\tlabels/b c.png\n"),
+        ({"list": "t.txt", "images": "images", "labels": "labels"}, "a.png\nb c\n"),
+        ({"list": "t.txt", "labels": "labels/{name}.png", "images": "images/"}, "\ufeffa\nb c.png"),
+        ({"images": "images", "labels": "labels/{name}.png"}, ""),
+    ],
+)
+def test_lists_and_rules(split: dict[str, str], lines: str, tmp_path: Path) -> None:
+    one_frame(tmp_path, np.zeros((4, 6), np.uint8), splits={"val": split})
+    write(tmp_path / "images" / "b c.png", noise(1, (4, 6)))
+    write(tmp_path / "labels" / "b c.png", np.ones((4, 6), np.uint8))
+    (tmp_path / "t.txt").write_text(lines, encoding="utf-8")
+    data = opened(tmp_path)
+    data.check()
+    assert data.frames("val").names == ["images/a", "images/b c"]
+    assert [int(marks[0, 0]) for _, marks in data.frames("val")] == [0, 1]
+
+
+def test_a_list_may_go_into_folders_below(tmp_path: Path) -> None:
+    split = {"list": "t.txt", "images": "images", "labels": "masks/{name}_mask.png"}
+    describe(tmp_path, splits={"train": split})
+    write(tmp_path / "images" / "one" / "1.png", noise(0))
+    write(tmp_path / "masks" / "one" / "1_mask.png", np.zeros((12, 16), np.uint8))
+    (tmp_path / "t.txt").write_text("one/1\n", encoding="utf-8")
+    opened(tmp_path).check()
+
+
+def test_frames_of_several_sizes(tmp_path: Path) -> None:
+    data = opened(three_classes(tmp_path, sizes=[(64, 96), (70, 65)]))
+    data.check()
+    assert data.frame_size is None
+    frames = data.frames("train")
+    loader = train_loader(frames, Augmentation((32, 32), (0.5, 2.0)), batch_size=3, workers=0, seed=0)
+    assert [tuple(images.shape) for images, _ in loader.epoch(0)] == [(3, 3, 32, 32)]
+    shapes = [tuple(labels.shape) for _, labels in eval_loader(frames, batch_size=1, workers=0)]
+    assert shapes == [(1, 64, 96), (1, 70, 65), (1, 64, 96)]
+    with pytest.raises(InvalidData, match=r"^frames that differ in size cannot stand in one batch; allowed"):
+        list(eval_loader(frames, batch_size=2, workers=0))
+    write(tmp_path / "labels" / "val" / "001.png", np.zeros((65, 70), np.uint8))
+    assert refusal(tmp_path).endswith("labels/val/001.png: 65x70 pixels, its image 001.png has 70x65")
+
+
+def test_categories(tmp_path: Path) -> None:
+    classes = [
+        {**entry, "category": "soil" if index == 0 else "plant"} for index, entry in enumerate(CLASSES)
+    ]
+    data = opened(one_frame(tmp_path, np.zeros((4, 4), np.uint8), classes=classes))
+    assert data.categories == ["soil", "plant", "plant"]
+
+
+def test_sets_are_joined_by_the_names_of_their_classes(tmp_path: Path) -> None:
+    first = three_classes(tmp_path / "a")
+    describe(tmp_path / "b", name="more", classes=CLASSES[::-1], splits={"train": ONE["train"]})
+    image, marks = orchard(7, (64, 96))
+    write(tmp_path / "b" / "images" / "x.png", image)
+    write(tmp_path / "b" / "labels" / "x.png", np.where(marks == 255, 255, 2 - marks).astype(np.uint8))
+    both = open_data(f"folder:{first}+folder:{tmp_path / 'b'}")
+    both.check()
+    assert (both.name, both.class_names) == ("orchard+more", NAMES)
+    assert np.array_equal(both.frames("train")[3][1], marks)
+    with pytest.raises(InvalidData, match=r"joined to orchard: its classes are others; .*: road, sidewalk"):
+        open_data(f"folder:{first}+synthetic:3:64x96")
+    write(tmp_path / "b" / "images" / "x.png", noise(0, (32, 32)))
+    with pytest.raises(InvalidData, match="frames of more have 32x32 pixels, those of orchard 64x96"):
+        open_data(f"folder:{first}+folder:{tmp_path / 'b'}")
+
+
+# What is changed in dataset.yaml, and what is said of it.
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "schema": ({"schema_version": 2}, "schema_version: found 2; allowed: 1"),
+    "key": ({"class": []}, "class: unknown key, did you mean classes?; allowed: schema_version, name"),
+    "missing": ({"labels": None}, "labels: missing"),
+    "name": ({"name": "a+b"}, "name: found 'a+b'; allowed: text that matches"),
+    "taken": ({"name": "camvid"}, "name: found 'camvid', which another data set is called; allowed: a name"),
+    "kind": (
+        {"labels": "colour"},
+        "labels: found 'colour', did you mean color?; allowed: 'index' or 'color'",
+    ),
+    "one": ({"classes": CLASSES[:1]}, "classes: found 1; allowed: 2 to 255 classes"),
+    "two names": (
+        {"classes": [*CLASSES, {**CLASSES[0], "color": [1, 2, 3]}]},
+        "name 'ground' is given twice",
+    ),
+    "two colours": (
+        {"classes": [*CLASSES, {"name": "x", "color": [20, 120, 40]}]},
+        "classes: the color [20, 120, 40] is given twice",
+    ),
+    "colour": (
+        {"classes": [*CLASSES, {"name": "x", "color": [1, 2, 256]}]},
+        "classes[3].color[2]: found 256",
+    ),
+    "yes": ({"classes": [*CLASSES, {"name": True, "color": [1, 2, 3]}]}, "classes[3].name: found True"),
+    "spaces": (
+        {"classes": [*CLASSES, {"name": "x ", "color": [1, 2, 3]}]},
+        "classes[3].name: found 'x '; all",
+    ),
+    "category": (
+        {"classes": [{**CLASSES[0], "category": "soil"}, *CLASSES[1:]]},
+        "'tree' has no category; all",
+    ),
+    "value": (
+        {"values": {0: "ground", 1: "three", 2: "fruit"}},
+        "values.1: found 'three', did you mean tree?",
+    ),
+    "no value": ({"values": {0: "ground", 1: "tree"}}, "values: no value is the class 'fruit'"),
+    "values": (
+        {"labels": "color", "ignore": [], "values": {0: "ground", 1: "tree", 2: "fruit"}},
+        "values: only where labels are index",
+    ),
+    "large": ({"values": {256: "ground"}}, "values[256]: found 256"),
+    "ignore": ({"ignore": [255, 300]}, "ignore[1]: found 300; allowed: a value, 0 to 255"),
+    "ignored class": ({"ignore": [2]}, "ignore[0]: 2 is the class 'fruit'"),
+    "ignored colour": (
+        {"labels": "color", "ignore": [255, [20, 120, 40]]},
+        "ignore[0]: found 255; allowed: a colour [red, green, blue], each 0 to 255; "
+        "ignore[1]: [20, 120, 40] is the class 'tree'",
+    ),
+    "split": ({"splits": {"training": {}}}, "splits.training: unknown key, did you mean train?; allowed: tr"),
+    "no split": ({"splits": {}}, "splits: none is there; allowed: train, val, test, one of them at least"),
+    "nothing": ({"splits": {"train": {}}}, "splits.train: allowed: images and labels, or a list"),
+    "no labels": ({"splits": {"train": {"images": "images"}}}, "splits.train: labels: missing; where the im"),
+    "rule": (
+        {"splits": {"train": {"images": "images", "labels": "{name}.jpg"}}},
+        "splits.train: labels: found '{name}.jpg'; allowed: a rule that ends in .png",
+    ),
+    "absolute": (
+        {"splits": {"train": {"list": "/etc/passwd"}}},
+        "splits.train.list: found '/etc/passwd'; all",
+    ),
+    "above": (
+        {"splits": {"val": {"images": "a/../../b", "labels": "labels"}}},
+        "splits.val.images: found 'a/../../b'; allowed: a path below the data set's folder, without ..",
+    ),
+    "folders": (
+        {"splits": {"train": ONE["train"], "val": {"images": "imges", "labels": "lables"}}},
+        "splits.val.images: no folder imges in ",
+    ),
+    "no list": ({"splits": {"train": {"list": "none.txt"}}}, "splits.train.list: "),
+    "empty": (
+        {"splits": {"train": {"images": "labels/none", "labels": "labels"}}},
+        "no .png, .jpg, .jpeg files",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_what_dataset_yaml_says_wrongly(fault: str, tmp_path: Path) -> None:
+    changes, text = WRONG[fault]
+    one_frame(tmp_path, np.zeros((4, 4), np.uint8), **changes)
+    (tmp_path / "labels" / "none").mkdir()
+    said = refusal(tmp_path)
+    assert said.startswith(f"{tmp_path}/dataset.yaml: ")
+    assert text in said
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    splits = {"train": {"images": "/a", "labels": ".."}, "vall": {}}
+    said = refusal(one_frame(tmp_path, np.zeros((4, 4), np.uint8), name="?", splits=splits, clases=[]))
+    for key in (
+        "name: found '?'",
+        "splits.train.images: ",
+        "splits.train.labels: ",
+        "splits.vall: ",
+        "clases",
+    ):
+        assert key in said
+    splits = {split: {"images": split, "labels": split} for split in ("train", "val")}
+    said = refusal(describe(tmp_path, splits=splits))
+    assert said.count("no folder") == 4
+
+
+# Lines of a list, and what is said of them.
+LINES = {
+    "images/a.png": "t.txt, line 1: found 1 words; allowed: IMAGE LABELS, with a tab between them where",
+    "a b c": "line 1: found 3 words",
+    "\nimages/a.png labels/a.jpg": "line 2: found the labels labels/a.jpg; allowed: .png",
+    "images/a.tif labels/a.png": "line 1: found the image images/a.tif; allowed: .png, .jpg, .jpeg",
+    "/a.png labels/a.png": "line 1: found '/a.png'; allowed: a path below the data set's folder, without ..",
+    "images/a.png ../a.png": "line 1: found '../a.png'; allowed: a path below",
+    "images/a.png labels/a.png\nimages/a.png labels/b.png": "images/a.png and images/a.png are one frame",
+    "# nothing": "splits.train.list: t.txt names no frame",
+}
+
+
+@pytest.mark.parametrize("lines", LINES)
+def test_lines_of_a_list(lines: str, tmp_path: Path) -> None:
+    one_frame(tmp_path, np.zeros((4, 4), np.uint8), splits={"train": {"list": "t.txt"}})
+    (tmp_path / "t.txt").write_text(lines, encoding="utf-8")
+    said = refusal(tmp_path)
+    assert said.startswith(f"{tmp_path}/dataset.yaml: splits.train.list: ")
+    assert LINES[lines] in said
+
+
+def test_of_many_lines_ten_are_named(tmp_path: Path) -> None:
+    one_frame(tmp_path, np.zeros((4, 4), np.uint8), splits={"train": {"list": "t.txt", "labels": "labels"}})
+    (tmp_path / "t.txt").write_text("".join(f"gone{index}\n" for index in range(40)), encoding="utf-8")
+    said = refusal(tmp_path)
+    assert "line 1: no image gone0 with .png, .jpg, .jpeg" in said
+    assert said.endswith("; and 30 more")
+
+
+# What is done to the files of a set, and what is said of it.
+Damage = Callable[[Path], object]
+DAMAGED: dict[str, tuple[Damage, str]] = {
+    "no file": (
+        lambda f: (f / "dataset.yaml").unlink(),
+        ": no dataset.yaml in it, which says what the classes",
+    ),
+    "no text": (lambda f: (f / "dataset.yaml").write_bytes(b"\xff\xfe"), "dataset.yaml: no text in UTF-8"),
+    "no YAML": (lambda f: (f / "dataset.yaml").write_text("a: [1"), "dataset.yaml: not YAML: line 1: "),
+    "no mapping": (
+        lambda f: (f / "dataset.yaml").write_text("- 1"),
+        "dataset.yaml: found list; allowed: a map",
+    ),
+    "huge": (
+        lambda f: (f / "dataset.yaml").write_text("#" * (MOST_BYTES + 1)),
+        "dataset.yaml: larger than 256 KiB, the most that is read",
+    ),
+    "nested": (
+        lambda f: (f / "dataset.yaml").write_text("[" * 100_000),
+        "dataset.yaml: line 1: nested more than 16 deep",
+    ),
+    "bomb": (
+        lambda f: (f / "dataset.yaml").write_text(
+            "a0: &a0 [1, 1]\n"
+            + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9))
+        ),
+        "dataset.yaml: line 2: an alias; allowed: what it stands for, written out",
+    ),
+    "without labels": (lambda f: (f / "labels/a.png").unlink(), "labels/a.png: no such file"),
+    "sizes": (
+        lambda f: write(f / "labels/a.png", np.zeros((4, 8), np.uint8)),
+        "labels/a.png: 4x8 pixels, the data set has 8x4",
+    ),
+    "value": (
+        lambda f: write(f / "labels/a.png", np.full((8, 4), 77, np.uint8)),
+        "labels/a.png: labels out of range: value 77 in 32 pixels; allowed are 0 to 2, 255; or list it under "
+        "ignore in dataset.yaml",
+    ),
+    "colour": (
+        lambda f: write(f / "labels/a.png", painted(np.zeros((8, 4), np.uint8))),
+        "labels/a.png: pixels of mode RGB; labels are 8-bit values",
+    ),
+    "deep": (
+        lambda f: write(f / "labels/a.png", np.zeros((8, 4), np.uint16)),
+        "labels/a.png: pixels of mode I;16; labels are 8-bit values",
+    ),
+    "cut": (
+        lambda f: (f / "images/a.png").write_bytes((f / "images/a.png").read_bytes()[:-60]),
+        "images/a.png: damaged",
+    ),
+    "no image": (
+        lambda f: (f / "images/a.png").write_text("%!PS"),
+        "images/a.png: damaged, or no PNG or JPEG",
+    ),
+    "other format": (
+        lambda f: Image.fromarray(noise(0, (8, 4))).save(f / "images/a.png", format="BMP"),
+        "images/a.png: damaged, or no PNG or JPEG image",
+    ),
+    "JPEG labels": (
+        lambda f: Image.new("L", (4, 8)).save(f / "labels/a.png", format="JPEG"),
+        "labels/a.png: damaged, or no PNG image",
+    ),
+    "twice": (
+        lambda f: write(f / "images" / "a.jpg", noise(0, (8, 4))),
+        "splits.train.images: images/a.jpg and images/a.png are one frame; allowed: each once",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DAMAGED)
+def test_damaged_sets(fault: str, tmp_path: Path) -> None:
+    one_frame(tmp_path, np.zeros((8, 4), np.uint8))
+    opened(tmp_path).check()
+    damage, text = DAMAGED[fault]
+    damage(tmp_path)
+    said = refusal(tmp_path)
+    assert str(tmp_path) in said
+    assert text in said
+
+
+def test_a_colour_that_no_class_has(tmp_path: Path) -> None:
+    folder = three_classes(tmp_path, labels="color")
+    pixels = painted(np.zeros((64, 96), np.uint8))
+    pixels[3, :5] = (1, 2, 3)
+    write(folder / "labels" / "train" / "002.png", pixels)
+    assert refusal(folder).endswith(
+        "1 fault, replace these files: "
+        f"{folder}/labels/train/002.png: labels out of range: colour (1, 2, 3) in 5 pixels is none of the "
+        "data set's 4; or list it under ignore in dataset.yaml"
+    )
+    opened(folder).check("val", "test")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
+    one_frame(tmp_path, np.zeros((4, 4), np.uint8))
+    (tmp_path / "images").chmod(0)
+    try:
+        assert "images: images cannot be read: Permission denied" in refusal(tmp_path)
+    finally:
+        (tmp_path / "images").chmod(0o755)

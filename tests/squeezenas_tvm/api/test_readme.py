@@ -1,0 +1,89 @@
+"""What the README shows of Python runs: its own lines, with tiny sizes and a fast target in their place."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import squeezenas_tvm as st
+from search.architecture import dump_architecture
+
+from ..helpers import ROOT, command, finish
+from ..test_train import ARCHITECTURE, SCENES, recipe
+
+SECTION = re.search(r"^## In Python\n(.*?)^## ", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+assert SECTION is not None
+MEASURING, TRAINING, FITTING = re.findall(r"^```python\n(.*?)^```", SECTION[1], re.M | re.S)
+
+
+def run(block: str, cwd: Path, instead: dict[str, str], before: str = "", after: str = "") -> str:
+    """Execute a block as a program of its own; what it prints."""
+    for shown, tiny in instead.items():
+        assert shown in block
+        block = block.replace(shown, tiny)
+    code, out, err = finish(command(program=("-c", f"{before}\n{block}\n{after}"), cwd=cwd), 600)
+    assert code == 0, err
+    assert "Traceback" not in err
+    return out
+
+
+def test_every_function_that_does_a_commands_work_is_shown() -> None:
+    shown = set(re.findall(r"st\.(\w+)\(", MEASURING + TRAINING + FITTING))
+    assert set(st.__all__) - shown == {
+        *("Architecture", "Estimate", "LatencyTable", "Resolution", "Target"),
+        *("list_architectures", "list_targets"),
+    }
+
+
+def test_measuring_and_deploying(almost_all: Path, quick: Path, tmp_path: Path) -> None:
+    (tmp_path / "results/quick-cpu").mkdir(parents=True)
+    shutil.copy(almost_all, tmp_path / "results/quick-cpu")
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 128, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "street.png")
+    said = run(
+        MEASURING,
+        tmp_path,
+        {
+            "local-cpu": str(quick),
+            "squeezenas-lat-small-camvid": "squeezenas-lat-small",
+            "(256, 512)": "(64, 128)",
+            'effort="quick"': "trials=0",
+            "camvid:CamVid": SCENES,
+        },
+        before="import squeezenas_tvm.profiling.measure as measure\nmeasure.try_predictor = lambda *_: {}",
+        after="import sys\nassert 'torch' not in sys.modules\nassert profile.holes == []",
+    )
+    estimate, page, seen, miou, predicted = said.splitlines()
+    median, low, high = map(float, estimate.split())
+    assert 0 < low < median < high < 1
+    assert Path(page) == Path("results/quick-cpu/report.html")
+    assert (tmp_path / page).is_file()
+    assert (tmp_path / seen.split()[0]).is_file()
+    assert float(seen.split()[1]) > 0
+    assert 0 <= float(miou) <= 100
+    assert "'measured': " in predicted
+
+
+def test_training(tmp_path: Path) -> None:
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found/chosen.yaml").write_text(dump_architecture(ARCHITECTURE), encoding="utf-8")
+    instead = {"camvid:CamVid": SCENES, '"camvid"': repr(recipe(tmp_path))}
+    said = run(TRAINING, tmp_path, instead, after="print(type(network).__name__)")
+    miou, kind = said.splitlines()
+    assert 0 <= float(miou) <= 100
+    assert kind == "SegmentationNetwork"
+    assert (tmp_path / "trained/best.safetensors").is_file()
+
+
+def test_fitting_a_device(tmp_path: Path) -> None:
+    before = "def my_measurement_s(a): return 1e-3 + 1e-11 * a.network().macs({'x': (1, 3, 64, 128)})"
+    said = run(FITTING, tmp_path, {"(512, 1024)": "(64, 128)", ", 10,": ", 5,"}, before=before)
+    assert re.fullmatch(r"Estimate\(median=0\.00.*sources=\{'prior': 1\.0.*\)\n", said)
+
+
+@pytest.mark.parametrize("block", [MEASURING, TRAINING, FITTING])
+def test_blocks_are_whole(block: str) -> None:
+    assert block.startswith("import squeezenas_tvm as st\n")
