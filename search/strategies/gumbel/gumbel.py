@@ -58,8 +58,8 @@ class GumbelSearch:
     Args:
         supernet: on its device.
         loaders: of the training frames; with ``update: alternately`` two, of one half each: weights, logits.
-        resource: what architectures cost.
-        costs: the same costs, to be told after every step.
+        penalty: what architectures are paid for.
+        costs: what they cost, to be told after every step.
         judge: makes what judges paths once the steps are done; called when first needed.
     """
 

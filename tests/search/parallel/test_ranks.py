@@ -31,8 +31,7 @@ from search.parallel.ranks import Ranks
 from search.tasks.segmentation_losses import segmentation_loss
 from search.training.run import TrainingRun
 from search.training.trainer import Trainer
-sys.path.insert(0, sys.argv[1])
-from helpers_of_training import ARCHITECTURE, SCENES, recipe, stage
+from tests.search.training.helpers import ARCHITECTURE, recipe, stage
 
 def in_double_precision(ranks, out):
     torch.manual_seed(0)
@@ -48,7 +47,7 @@ def in_double_precision(ranks, out):
     if ranks.first:
         torch.save(trainer.evaluated.state_dict(), out / "double.pt")
 
-out, epochs, resume = Path(sys.argv[2]), int(sys.argv[3]), "resume" in sys.argv
+out, epochs, resume = Path(sys.argv[1]), int(sys.argv[2]), "resume" in sys.argv
 ranks = Ranks.start()
 if epochs == 1:
     in_double_precision(ranks, out)
@@ -70,9 +69,6 @@ finally:
 
 @pytest.fixture
 def program(tmp_path: Path) -> str:
-    helpers = (Path(__file__).parent / "helpers.py").read_text(encoding="utf-8")
-    helpers = helpers.replace("parents[3]", "parent")
-    (tmp_path / "helpers_of_training.py").write_text(helpers, encoding="utf-8")
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     return str(tmp_path / "program.py")
 
@@ -81,7 +77,7 @@ def test_two_processes_are_one_with_the_doubled_batch(program: str, tmp_path: Pa
     outs = [tmp_path / "one", tmp_path / "two"]
     for count, out in enumerate(outs, start=1):
         out.mkdir()
-        code, _, said = finished(torchrun(count, program, str(tmp_path), str(out), "1", cwd=tmp_path))
+        code, _, said = finished(torchrun(count, program, str(out), "1", cwd=tmp_path))
         assert code == 0, said
     one, two = (_curves(out) for out in outs)
     for alone, together in zip(one, two, strict=True):
@@ -96,7 +92,7 @@ def test_two_processes_are_one_with_the_doubled_batch(program: str, tmp_path: Pa
 def test_a_killed_process_ends_the_job_with_a_clear_message(program: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    job = torchrun(2, program, str(tmp_path), str(out), "100000", cwd=tmp_path)
+    job = torchrun(2, program, str(out), "100000", cwd=tmp_path)
     try:
         _wait_for(out / "last.ckpt", job)
         victim = next(p for p in psutil.Process(job.pid).children() if _rank(p) == "1")
@@ -108,7 +104,7 @@ def test_a_killed_process_ends_the_job_with_a_clear_message(program: str, tmp_pa
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "process 0 of 2 lost contact with the others" in line or "told to end (SIGTERM)" in line
     assert line.endswith("the last checkpoint is kept; start the same command again with --resume")
-    again = torchrun(2, program, str(tmp_path), str(out), "100000", "resume", cwd=tmp_path)
+    again = torchrun(2, program, str(out), "100000", "resume", cwd=tmp_path)
     try:
         assert again.stderr is not None
         first = next(line for line in again.stderr if line.startswith("only, epoch "))
