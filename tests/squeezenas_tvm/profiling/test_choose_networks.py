@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from cost_models.device_models.fewshot import TERMS, choose_networks, work_of_networks
-from search.architecture import Architecture, load_architecture
+from search.architecture import architecture_of, load_architecture
 from search.costs.kernel_table import network_kernels
+from search.data.classes import unnamed
+from search.spaces import sampling
 from search.spaces.registry import get_space
 from squeezenas_tvm.profile import main
-from squeezenas_tvm.profiling.choose_networks import choose_architectures, draw, work_of_choices
+from squeezenas_tvm.profiling.choose_networks import choose_architectures, draw, work_of_genotypes
 
 from ..helpers import SIZE, refused_by
 
@@ -78,29 +80,26 @@ def test_wrong_numbers_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[
 
 
 def test_work_of_many_networks_is_that_of_each() -> None:
-    choices = draw(SPACE, 6, seed=3)
-    architectures = [
-        Architecture(
-            space=SPACE.name, blocks=[p.candidates[i] for p, i in zip(SPACE.positions, row, strict=True)]
-        )
-        for row in choices
-    ]
+    drawn = draw(SPACE, 6, seed=3)
+    architectures = [architecture_of(SPACE, genotype, unnamed(19)) for genotype in drawn]
     each = work_of_networks(network_kernels(architecture, SIZE) for architecture in architectures)
-    np.testing.assert_allclose(work_of_choices(SPACE, SIZE, choices, 19), each)
+    np.testing.assert_allclose(work_of_genotypes(SPACE, SIZE, drawn, 19), each)
 
 
 def test_draws_differ_in_size_more_than_those_that_like_all_blocks_alike() -> None:
     macs = TERMS.index("MACs")
-    own = work_of_choices(SPACE, SIZE, draw(SPACE, 300, 0), 19)[:, macs]
-    random = np.random.default_rng(0).integers(0, 13, (300, len(SPACE.positions)))
-    alike = work_of_choices(SPACE, SIZE, random, 19)[:, macs]
+    drawn = draw(SPACE, 300, 0)
+    own = work_of_genotypes(SPACE, SIZE, drawn, 19)[:, macs]
+    generator, candidates = np.random.default_rng(0), sampling.candidates_of(SPACE)
+    random = sampling.genotypes(SPACE, sampling.draw(candidates, 300, generator))
+    alike = work_of_genotypes(SPACE, SIZE, list(random), 19)[:, macs]
     assert own.std() / own.mean() > 1.25 * alike.std() / alike.mean()
-    assert len(np.unique(draw(SPACE, 300, 0), axis=0)) == 300
+    assert len({json.dumps(genotype) for genotype in drawn}) == 300
 
 
 def test_the_same_seed_chooses_the_same_networks() -> None:
     first, again, other = (choose_architectures(SPACE, SIZE, 6, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
     drawn = draw(SPACE, 2000, 0)
-    rows = choose_networks(work_of_choices(SPACE, SIZE, drawn, 19), 6)
-    assert first[0].blocks == [p.candidates[i] for p, i in zip(SPACE.positions, drawn[rows[0]], strict=True)]
+    rows = choose_networks(work_of_genotypes(SPACE, SIZE, drawn, 19), 6)
+    assert first[0].blocks == architecture_of(SPACE, drawn[rows[0]], unnamed(19)).blocks
