@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--target", required=True, help="device to search for: a name, or a YAML file")
     parser.add_argument("--space", default="small", help="search space (default %(default)s)")
+    parser.add_argument("--task", default="segmentation", help="what it is for (default %(default)s)")
     parser.add_argument(
         "--data",
         required=True,
@@ -106,6 +107,7 @@ def execute(args: argparse.Namespace) -> Result:
     found = search_space(
         target=load_target(args.target),
         space=args.space,
+        task=args.task,
         data=args.data,
         budget=args.budget,
         objective=args.objective,

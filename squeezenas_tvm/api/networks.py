@@ -19,6 +19,7 @@ def search_space(
     data: str,
     *,
     space: str = "small",
+    task: str = "segmentation",
     budget: str | None = None,
     objective: str | None = None,
     strategy: str = "gumbel",
@@ -34,6 +35,7 @@ def search_space(
 
     Args:
         data: ``folder:PATH``, ``camvid:PATH``, ``synthetic``, ...; says which classes there are.
+        task: what the network is for.
         budget: such as ``30ms`` or ``2GMACs``; none when None.
         objective: what is paid for, such as ``latency`` or ``latency:3,memory:1``; when None what the budget
             limits, else latency.
@@ -57,6 +59,7 @@ def search_space(
         target=target,
         data=data,
         space=space,
+        task=task,
         budget=budget,
         objective=objective,
         strategy=strategy,

@@ -1,7 +1,7 @@
 """What ``search`` does: a problem from names, and the search of it with its progress."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def search_space(
     target: Target,
     data: str,
     space: str = "small",
+    task: str = "segmentation",
     budget: str | None = None,
     objective: str | None = None,
     strategy: str = "gumbel",
@@ -57,20 +58,17 @@ def search_space(
     changes: Mapping[str, Any] | None = None,
 ) -> Searched:
     """See ``squeezenas_tvm.search_space``. Under ``torchrun`` every process calls this."""
-    if strategy not in STRATEGIES:
-        raise UsageError(
-            f"unknown strategy {strategy!r}{near_miss(strategy, STRATEGIES)}; "
-            f"allowed: {', '.join(STRATEGIES)}"
-        )
+    _check_known("strategy", strategy, STRATEGIES)
+    _check_known("task", task, TASKS)
     loaded = STRATEGIES[strategy].load_recipe(recipe, changes or {})
     limit = Budget.parse(budget) if budget else None
     mix = Mix.parse(objective or (limit.name if limit else "latency"))
-    searched, opened, task = get_space(space), open_data(data), TASKS["segmentation"]
+    searched, opened, solved = get_space(space), open_data(data), TASKS[task]
     problem = SearchProblem(
         space=searched,
-        task=task,
+        task=solved,
         data=opened,
-        costs=space_costs(cost_model(target, table), searched, resolution, task.head(opened)),
+        costs=space_costs(cost_model(target, table), searched, resolution, solved.head(opened)),
         target=target.name,
         mix=mix,
         budget=limit,
@@ -81,6 +79,11 @@ def search_space(
     )
     folder = out or Path("results") / f"search-{target.name}"
     return Searched(problem, _run(problem, folder, resume=resume, shown=shown), folder)
+
+
+def _check_known(noun: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise UsageError(f"unknown {noun} {name!r}{near_miss(name, known)}; allowed: {', '.join(known)}")
 
 
 def _run(problem: SearchProblem, folder: Path, *, resume: bool, shown: bool) -> SearchResult:
