@@ -54,6 +54,12 @@ class SearchSpaceContract:
         names = [part.name for part in space.parts(SIZE, HEAD)]
         assert len(names) == len(set(names))
 
+    def test_slots_have_labels_for_people_that_differ(self, space: SearchSpace) -> None:
+        slots = dict.fromkeys(part.slot for part in space.parts(SIZE, HEAD) if part.slot)
+        labels = [space.slot_label(slot) for slot in slots]
+        assert len(set(labels)) == len(slots)
+        assert all(label and "\n" not in label for label in labels)
+
     def test_a_certain_network_runs_its_parts_each_once(
         self, space: SearchSpace, genotypes: list[dict[str, str]]
     ) -> None:

@@ -84,6 +84,9 @@ class ToySpace:
             found[f"branch.deep.{name}"] = branch[..., 1] * kernel[..., place]
         return found | {f"tail.{name}": tail[..., i] for i, name in enumerate(self.decisions[2].options)}
 
+    def slot_label(self, slot: str) -> str:
+        return slot
+
     def peak_bytes(self, resolution: Resolution, head: Head) -> dict[str, float]:
         peaks = {part.name: 0.0 for part in self.parts(resolution, head)}
         for options in product(*(decision.options for decision in self.decisions)):
