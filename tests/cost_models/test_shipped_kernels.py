@@ -12,6 +12,7 @@ from cost_models.ir.ops import Foreign
 from cost_models.kernel_models.features import Machine, features
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
+from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES
 
 from .some_kernels import foreign
@@ -42,7 +43,7 @@ def kernels() -> dict[str, Kernel]:
     return {
         kernel.key: kernel
         for size, classes in profiled
-        for kernel in space_kernels(space, Resolution(*size), classes)
+        for kernel in space_kernels(space, Resolution(*size), segmentation_head(classes))
     }
 
 

@@ -76,7 +76,7 @@ def test_what_is_made_and_said(given: list[str], tmp_path: Path, capsys: pytest.
         "recipe.yaml",
     }
     trained = load_architecture(out / "architecture.yaml")
-    assert (trained.num_classes, trained.blocks) == (19, ARCHITECTURE.blocks)
+    assert (trained.known_classes, trained.blocks) == ("cityscapes", ARCHITECTURE.blocks)
     assert trained.weights == str(out / "best.safetensors")
     assert load_weights(trained, out / "best.safetensors")
     report = json.loads((out / "best.json").read_text(encoding="utf-8"))
@@ -171,7 +171,7 @@ def test_initial_weights_of_other_classes(
 ) -> None:
     eleven = ARCHITECTURE.model_copy(update={"num_classes": 11})
     first = weights(tmp_path / "eleven.safetensors", eleven)
-    tensors, left_out = initial_weights(ARCHITECTURE, first, other_classes=11)
+    tensors, left_out = initial_weights(ARCHITECTURE, first, declared=eleven)
     names = [f"decoder.classify_{which}.{kind}" for which in ("high", "low") for kind in ("bias", "weight")]
     assert left_out == names
     assert np.array_equal(tensors["stem.conv.weight"], load_weights(eleven, first)["stem.conv.weight"])
@@ -179,7 +179,7 @@ def test_initial_weights_of_other_classes(
     assert main([str(tmp_path / "eleven.yaml"), *given[1:], "--init", str(first)]) == 0
     said = capsys.readouterr().err
     assert f"{first} is of 11 classes, the data has 19; freshly initialised: {', '.join(names)}" in said
-    assert load_architecture(tmp_path / "out" / "architecture.yaml").num_classes == 19
+    assert load_architecture(tmp_path / "out" / "architecture.yaml").known_classes == "cityscapes"
 
 
 def test_initial_weights_of_another_network(

@@ -111,8 +111,8 @@ def test_predicting_says_the_same_and_more(folder: Path, monkeypatch: pytest.Mon
     target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
     estimate = st.estimate_latency(architecture, target, SIZE)
     predicted = st.predict_network(architecture, target, (64, 128))
-    assert (predicted.name, predicted.resolution, predicted.sources) == (NAME, "64x128", estimate.sources)
-    assert (predicted.median_s, predicted.low_s) == (estimate.median, estimate.low)
+    assert (predicted.name, predicted.resolution, predicted.sources) == (NAME, "64x128", estimate.shares)
+    assert (predicted.median_s, predicted.low_s) == (estimate.median_s, estimate.low_s)
     macs = architecture.network().macs({"x": (1, 3, *SIZE)})
     assert (predicted.macs, predicted.energy_j, predicted.outside) == (macs, None, ())
     with pytest.raises(InvalidGraph, match=r"no\.onnx"):
@@ -126,5 +126,5 @@ def test_a_device_is_fitted_to_the_networks_chosen_for_it() -> None:
     seconds = [1e-3 + 1e-11 * a.network().macs({"x": (1, 3, *size)}) for a in few]
     fitted = st.fit_device(target, [(a, size, s) for a, s in zip(few, seconds, strict=True)], others={})
     estimate = st.estimate_latency(few[0], target, size, table=fitted)
-    assert estimate.sources == {"prior": pytest.approx(1)}
-    assert estimate.median == pytest.approx(seconds[0], rel=0.5)
+    assert estimate.shares == {"prior": pytest.approx(1)}
+    assert estimate.median_s == pytest.approx(seconds[0], rel=0.5)

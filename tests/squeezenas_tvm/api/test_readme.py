@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 import squeezenas_tvm as st
-from search.architecture import dump_architecture
 
 from ..helpers import ROOT, command, finish
-from ..test_train import ARCHITECTURE, SCENES, recipe
+from ..test_add_a_space import SEARCH as EVOLUTION
+from ..test_train import SCENES, recipe
 
 SECTION = re.search(r"^## In Python\n(.*?)^## ", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
 assert SECTION is not None
@@ -33,7 +33,7 @@ def run(block: str, cwd: Path, instead: dict[str, str], before: str = "", after:
 def test_every_function_that_does_a_commands_work_is_shown() -> None:
     shown = set(re.findall(r"st\.(\w+)\(", MEASURING + TRAINING + FITTING))
     assert set(st.__all__) - shown == {
-        *("Architecture", "Estimate", "LatencyTable", "Resolution", "Target"),
+        *("Architecture", "LatencyTable", "NetworkEstimate", "Resolution", "Target"),
         *("list_architectures", "list_targets"),
     }
 
@@ -68,11 +68,18 @@ def test_measuring_and_deploying(almost_all: Path, quick: Path, tmp_path: Path) 
 
 
 def test_training(tmp_path: Path) -> None:
-    (tmp_path / "found").mkdir()
-    (tmp_path / "found/chosen.yaml").write_text(dump_architecture(ARCHITECTURE), encoding="utf-8")
-    instead = {"camvid:CamVid": SCENES, '"camvid"': repr(recipe(tmp_path))}
+    (tmp_path / "evolution.yaml").write_text(EVOLUTION, encoding="utf-8")
+    instead = {
+        "camvid:CamVid": SCENES,
+        'recipe="camvid"': f'recipe="{tmp_path}/evolution.yaml"',
+        "(360, 480)": "(64, 128)",
+        "7ms": "1ms",
+        '"camvid", "trained"': f'{recipe(tmp_path)!r}, "trained"',
+    }
     said = run(TRAINING, tmp_path, instead, after="print(type(network).__name__)")
-    miou, kind = said.splitlines()
+    found, miou, kind = said.splitlines()
+    assert 0 < float(found.split()[0]) <= 1e-3
+    assert found.split()[1] == "results/search-local-cpu"
     assert 0 <= float(miou) <= 100
     assert kind == "SegmentationNetwork"
     assert (tmp_path / "trained/best.safetensors").is_file()
@@ -81,7 +88,7 @@ def test_training(tmp_path: Path) -> None:
 def test_fitting_a_device(tmp_path: Path) -> None:
     before = "def my_measurement_s(a): return 1e-3 + 1e-11 * a.network().macs({'x': (1, 3, 64, 128)})"
     said = run(FITTING, tmp_path, {"(512, 1024)": "(64, 128)", ", 10,": ", 5,"}, before=before)
-    assert re.fullmatch(r"Estimate\(median=0\.00.*sources=\{'prior': 1\.0.*\)\n", said)
+    assert re.fullmatch(r"NetworkEstimate\(median_s=0\.00.*shares=\{'prior': 1\.0.*\)\n", said)
 
 
 @pytest.mark.parametrize("block", [MEASURING, TRAINING, FITTING])
