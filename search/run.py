@@ -19,7 +19,7 @@ from search.results import document
 from search.results.described import describe
 from search.results.front import genotype_of, write_front
 from search.results.judging import judge
-from search.strategies.making import make_strategy, out_of_memory, upgraded
+from search.strategies.making import make_strategy, upgraded
 from search.strategies.registry import STRATEGIES
 from search.training.checkpoint import load_checkpoint, save_checkpoint
 from search.training.failures import damage_explained, failures_explained
@@ -51,8 +51,8 @@ def run_search(
     problem.check()
     torch.manual_seed(problem.recipe.seed)
     state = _saved(problem, out, resume)
-    with failures_explained(memory=out_of_memory(problem), workers="workers in the recipe"):
-        strategy = make_strategy(problem, ranks, state)
+    with failures_explained(memory=problem.recipe.out_of_memory, workers="workers in the recipe"):
+        strategy = make_strategy(problem, ranks, state["search"] if state else None)
         curves = _Curves(problem, strategy, out, ranks, state)
         if ranks.first and not (resume and (out / document.FILE).exists()):
             describe(problem).save(out / document.FILE)
@@ -117,7 +117,7 @@ class _Curves:
 
     def add(self, now: Progress) -> None:
         """A step; at the end of an epoch, and every few minutes, all is saved."""
-        if math.isfinite(loss := now.values["loss"]):
+        if math.isfinite(loss := now.values.get("loss", math.nan)):
             self._losses.append(loss)
         if self._records is None:
             return
@@ -135,7 +135,7 @@ class _Curves:
         """A checkpoint."""
         if self._records is not None:
             own = {"rows": self._rows, "losses": self._losses, "fingerprint": self._fingerprint}
-            save_checkpoint(self._out / CHECKPOINT, self._strategy.state() | own)
+            save_checkpoint(self._out / CHECKPOINT, {**own, "search": self._strategy.state()})
             self._saved_s = time.monotonic()
 
     def close(self) -> None:
@@ -148,7 +148,9 @@ def _row(last: Progress, losses: Sequence[float]) -> dict[str, float | None]:
     """An epoch of curves.csv: its mean loss, and how it left the rest; None where nothing is known."""
     expected = {f"expected_{name}": value for name, value in last.expected.items()}
     own = {name: value if math.isfinite(value) else None for name, value in last.values.items()}
-    return {"epoch": last.epoch, **own, "loss": sum(losses) / len(losses) if losses else None, **expected}
+    if "loss" in own:
+        own["loss"] = sum(losses) / len(losses) if losses else None
+    return {"epoch": last.epoch, **own, **expected}
 
 
 def _finish(

@@ -20,6 +20,10 @@ class SearchRecipe(Protocol):
     def networks(self) -> int:
         """How many networks are judged after the last step."""
 
+    @property
+    def out_of_memory(self) -> str:
+        """What there was too little memory for if that happens, and what to do."""
+
     def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
         """All of it."""
 
@@ -31,7 +35,8 @@ class Progress:
     Attributes:
         step: done so far, this one included; ``epoch`` from 0, and whether this step ended it.
         values: curves, by name; the same names after every step, nan where there is nothing to tell yet.
-        expected: cost of what the strategy would give now, by objective.
+            ``loss`` is kept as its mean over the epoch, all others as the epoch left them.
+        expected: cost of what the strategy would give now, by objective: ``goal.SEARCHED``.
         said: a phrase for people.
     """
 

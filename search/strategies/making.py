@@ -7,34 +7,27 @@ from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.problem.strategy import SearchStrategy
 from search.strategies.gumbel import making as gumbel
-from search.strategies.gumbel.recipe import GumbelRecipe
 from search.strategies.sampling.recipe import EvolutionRecipe, SampledRecipe
 from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch
 from search.strategies.sampling.scorers import make_scorer
 
 State = Mapping[str, Any]
 
+_AROUND = ("schema_version", "fingerprint", "rows", "losses")  # what is not the strategy's of a checkpoint
+
 
 def make_strategy(problem: SearchProblem, ranks: Ranks, state: State | None) -> SearchStrategy:
     """By ``problem.strategy``. Raises InvalidSearch where it does not go with the space."""
-    return _MAKERS[problem.strategy](problem, ranks, state)
+    return MAKERS[problem.strategy](problem, ranks, state)
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint of an older release as it would be written now."""
-    return gumbel.upgraded(state)  # there was no other strategy
-
-
-def out_of_memory(problem: SearchProblem) -> str:
-    """What there was too little memory for, and what to do."""
-    if problem.strategy == "gumbel":
-        return gumbel.out_of_memory(cast(GumbelRecipe, problem.recipe))
-    recipe = cast(SampledRecipe, problem.recipe)
-    height, width = recipe.crop
-    return (
-        f"out of memory with {recipe.batch_size} images of {height}x{width}: lower batch_size or crop in the "
-        "recipe, and start anew in another --out"
-    )
+    if "search" in state:
+        return state
+    flat = gumbel.upgraded(state)  # there was no other strategy
+    around = {name: flat.pop(name) for name in _AROUND if name in flat}
+    return {**around, "search": flat}
 
 
 def _make_sampled(problem: SearchProblem, ranks: Ranks, state: State | None) -> SampledSearch:
@@ -49,7 +42,7 @@ def _make_sampled(problem: SearchProblem, ranks: Ranks, state: State | None) -> 
     return search
 
 
-_MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrategy]] = {
+MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrategy]] = {
     "gumbel": gumbel.make_gumbel,
     "random": _make_sampled,
     "evolution": _make_sampled,

@@ -84,11 +84,11 @@ def _loaders(problem: SearchProblem, recipe: GumbelRecipe, ranks: Ranks) -> list
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of 0.1 as it would be written now; a newer one as it is."""
+    """A checkpoint of 0.1, all keys beside each other, with the names of now; another work's as it is."""
     recipe = state.get("fingerprint", {}).get("recipe", {})
+    state = dict(state)
     if "theta" not in state or "theta" not in recipe:
         return state
-    state = dict(state)
     state["logits"], state["resource_weight"] = state.pop("theta"), state.pop("alpha")
     state["supernet"] = {
         f"logits.{name.removeprefix('theta.')}" if name.startswith("theta.") else name: value
@@ -99,14 +99,3 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     state["fingerprint"] = {**state["fingerprint"], "recipe": recipe, "strategy": "gumbel"}
     state["rows"] = [{renamed.get(name, name): v for name, v in row.items()} for row in state["rows"]]
     return state
-
-
-def out_of_memory(recipe: GumbelRecipe) -> str:
-    """What there was too little memory for, and what to do."""
-    height, width = recipe.crop
-    again = "" if recipe.checkpointing else "set checkpointing: true in the recipe (--resume takes it); or "
-    fewer = "" if recipe.paths == 1 else ", or train fewer paths (--paths 2)"
-    return (
-        f"out of memory with {recipe.batch_size} images of {height}x{width}: {again}lower batch_size or crop "
-        f"in the recipe{fewer}, and start anew in another --out"
-    )

@@ -129,6 +129,17 @@ class GumbelRecipe(Section):
         return self.judging.networks
 
     @property
+    def out_of_memory(self) -> str:
+        """What there was too little memory for, and what to do."""
+        height, width = self.crop
+        again = "" if self.checkpointing else "set checkpointing: true in the recipe (--resume takes it); or "
+        fewer = "" if self.paths == 1 else ", or train fewer paths (--paths 2)"
+        return (
+            f"out of memory with {self.batch_size} images of {height}x{width}: {again}lower batch_size or "
+            f"crop in the recipe{fewer}, and start anew in another --out"
+        )
+
+    @property
     def all_epochs(self) -> int:
         """Those of the search, and those of paths after it."""
         return self.epochs + self.path_training.epochs

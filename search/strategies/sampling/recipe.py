@@ -89,6 +89,15 @@ class SampledRecipe(Section):
         """All that were tried out are judged: their scores are known."""
         return self.candidates
 
+    @property
+    def out_of_memory(self) -> str:
+        """What there was too little memory for, and what to do."""
+        height, width = self.crop
+        return (
+            f"out of memory with {self.batch_size} images of {height}x{width}: lower batch_size or crop in "
+            "the recipe, and start anew in another --out"
+        )
+
     def changed(self: Own, changes: Mapping[str, Any]) -> Own:
         """With other epochs (of the scoring), seed, or networks (candidates).
 

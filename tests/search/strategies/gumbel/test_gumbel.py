@@ -33,7 +33,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop_after
     result = run_search(wanted, parts, ALONE, resume=True, watch=third)
     assert second.steps + third.steps == first.steps
     assert result == expected
-    ends = [load_checkpoint(out / CHECKPOINT, wanted.fingerprint())["supernet"] for out in (whole, parts)]
+    ends = [
+        load_checkpoint(out / CHECKPOINT, wanted.fingerprint())["search"]["supernet"]
+        for out in (whole, parts)
+    ]
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
 
@@ -79,12 +82,11 @@ def test_a_step_of_a_path_changes_one_candidate_a_position(tmp_path: Path) -> No
     """And momentum of earlier steps moves no other."""
     run_search(problem(), tmp_path, ALONE, resume=False, watch=Log())
     wanted = problem(path_training={"epochs": 1})
-    before = load_checkpoint(tmp_path / CHECKPOINT, wanted.fingerprint(), free=STRATEGIES["gumbel"].free)[
-        "supernet"
-    ]
+    before = load_checkpoint(tmp_path / CHECKPOINT, wanted.fingerprint(), free=STRATEGIES["gumbel"].free)
+    before = before["search"]["supernet"]
     with pytest.raises(KeyboardInterrupt):
         run_search(wanted, tmp_path, ALONE, resume=True, watch=Log(1))
-    after = load_checkpoint(tmp_path / CHECKPOINT, wanted.fingerprint())["supernet"]
+    after = load_checkpoint(tmp_path / CHECKPOINT, wanted.fingerprint())["search"]["supernet"]
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     for position in range(len(wanted.space.positions)):
         candidates = {name.split(".")[2] for name in moved if name.startswith(f"blocks.{position}.")}

@@ -8,8 +8,7 @@ import torch
 
 from search.errors import InvalidCheckpoint
 from search.run import CHECKPOINT, run_search
-from search.strategies.gumbel.making import upgraded
-from search.strategies.making import make_strategy
+from search.strategies.making import make_strategy, upgraded
 from search.training.checkpoint import load_checkpoint, save_checkpoint
 
 from ..helpers import ALONE, Log, problem, same, with_budget
@@ -19,11 +18,14 @@ OLD = {"logits": "theta", "resource_weight": "alpha"}
 
 def as_of_the_first_release(state: dict[str, Any]) -> dict[str, Any]:
     """The logits were called theta, the weight alpha, and there was one strategy."""
-    old = {name: value for name, value in state.items() if name not in (*OLD, "schema_version")}
-    old |= {OLD[name]: state[name] for name in OLD}
+    own = state["search"]
+    old = {
+        name: value for name, value in (state | own).items() if name not in (*OLD, "schema_version", "search")
+    }
+    old |= {OLD[name]: own[name] for name in OLD}
     old["supernet"] = {
         f"theta.{name.removeprefix('logits.')}" if name.startswith("logits.") else name: value
-        for name, value in state["supernet"].items()
+        for name, value in own["supernet"].items()
     }
     fingerprint = {name: value for name, value in state["fingerprint"].items() if name != "strategy"}
     recipe = {OLD.get(name, name): value for name, value in fingerprint["recipe"].items()}
@@ -57,10 +59,14 @@ def test_what_is_upgraded_is_what_would_be_written_now(tmp_path: Path) -> None:
     del state["schema_version"]
     again = upgraded(as_of_the_first_release(state))
     assert again.keys() == state.keys()
-    for name in ("fingerprint", "rows", "resource_weight", "candidates", "removed", "epoch", "batch"):
+    for name in ("fingerprint", "rows"):
         assert same(again[name], state[name]), name
-    assert again["supernet"].keys() == state["supernet"].keys()
-    assert all(torch.equal(value, again["supernet"][name]) for name, value in state["supernet"].items())
+    one, other = again["search"], state["search"]
+    assert one.keys() == other.keys()
+    for name in ("resource_weight", "candidates", "removed", "epoch", "batch"):
+        assert same(one[name], other[name]), name
+    assert one["supernet"].keys() == other["supernet"].keys()
+    assert all(torch.equal(value, one["supernet"][name]) for name, value in other["supernet"].items())
     assert upgraded(state) is state
 
 
@@ -70,7 +76,7 @@ def test_a_checkpoint_of_another_strategy_is_left_alone(tmp_path: Path) -> None:
         run_search(wanted, tmp_path, ALONE, resume=False, watch=Log(1))
     state = load_checkpoint(tmp_path / CHECKPOINT, wanted.fingerprint())
     assert upgraded(state) is state
-    assert make_strategy(wanted, ALONE, state).step == 1
+    assert make_strategy(wanted, ALONE, state["search"]).step == 1
 
 
 def test_another_search_of_the_first_release_is_told_with_what_differs(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from search.errors import FailedTraining, InvalidSearch
-from search.strategies.making import make_strategy, out_of_memory
+from search.strategies.making import make_strategy
 from search.strategies.sampling.scorers import PathScorer, TrainingScorer, make_scorer
 
 from ...spaces.toy_space import TOY
@@ -93,7 +93,7 @@ def test_each_network_is_trained_for_itself() -> None:
 
 
 def test_too_little_memory_is_told_with_what_to_lower() -> None:
-    assert out_of_memory(problem(strategy="evolution")) == (
+    assert problem(strategy="evolution").recipe.out_of_memory == (
         "out of memory with 2 images of 64x64: lower batch_size or crop in the recipe, and start anew in "
         "another --out"
     )
