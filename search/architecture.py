@@ -8,18 +8,17 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from cost_models.ir.graph import Graph
+from search.data.class_entry import ClassEntry, class_entries
 from search.data.classes import CLASSES, LabelClass, unnamed
 from search.errors import InvalidArchitecture, SearchError
 from search.spaces.camera import HEADS, camera_network
 from search.spaces.registry import get_space
 from search.spaces.space import Genotype, Head, SearchSpace
-from targets.support.strict_yaml import YAML_SUFFIXES, Section, Text, named_yaml, parse_yaml, yaml_names
+from targets.support.strict_yaml import YAML_SUFFIXES, Section, named_yaml, parse_yaml, yaml_names
 from targets.support.text import near_miss
 
 _FILES = resources.files("search") / "architectures"
 _USUAL_CLASSES = 19  # of files that say nothing of classes: those of 0.1
-
-Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class Published(Section):
@@ -32,14 +31,6 @@ class Published(Section):
     gmacs: float | None = Field(default=None, gt=0)
     params_m: float | None = Field(default=None, gt=0)
     search_gpu_days: float | None = Field(default=None, gt=0)
-
-
-class ClassEntry(Section):
-    """A class by its name and colour (red, green, blue), in the order of the network's outputs."""
-
-    name: Text
-    color: Annotated[tuple[Channel, Channel, Channel], Field(strict=False)]
-    category: str = ""
 
 
 class Architecture(Section):
@@ -77,7 +68,7 @@ class Architecture(Section):
                 f"unknown list of classes {classes!r}{near_miss(classes, CLASSES)}; "
                 f"allowed: {', '.join(CLASSES)}, or a list of names and colours"
             )
-        return _entries(CLASSES[classes])
+        return class_entries(CLASSES[classes])
 
     @field_validator("task")
     @classmethod
@@ -121,7 +112,7 @@ class Architecture(Section):
         if known := self.known_classes:
             return CLASSES[known]
         return tuple(
-            LabelClass(id=index, name=entry.name, color=entry.color, category=entry.category)
+            LabelClass(id=index, name=entry.name, color=entry.color, category=entry.category or "")
             for index, entry in enumerate(self.classes)
         )
 
@@ -150,7 +141,7 @@ class Architecture(Section):
 
     def for_classes(self, labels: tuple[LabelClass, ...]) -> "Architecture":
         """The same network for other classes."""
-        return self.model_copy(update={"classes": _entries(labels), "num_classes": None})
+        return self.model_copy(update={"classes": class_entries(labels), "num_classes": None})
 
 
 def architecture_of(
@@ -163,7 +154,7 @@ def architecture_of(
     """
     short = space.short_form(space.check(genotype))
     chosen: dict[str, Any] = {"choices": dict(genotype)} if short is None else {"blocks": short}
-    return Architecture(space=space.name, classes=_entries(labels), **chosen, **more)
+    return Architecture(space=space.name, classes=class_entries(labels), **chosen, **more)
 
 
 def list_architectures() -> list[str]:
@@ -209,10 +200,6 @@ def dump_architecture(architecture: Architecture) -> str:
     return yaml.safe_dump(document, sort_keys=False, width=110)
 
 
-def _entries(labels: tuple[LabelClass, ...]) -> list[ClassEntry]:
-    return [ClassEntry(name=label.name, color=label.color, category=label.category) for label in labels]
-
-
 def _known_list(classes: list[ClassEntry]) -> str | None:
     """The name of the list that these are."""
-    return next((name for name, labels in CLASSES.items() if _entries(labels) == classes), None)
+    return next((name for name, labels in CLASSES.items() if class_entries(labels) == classes), None)

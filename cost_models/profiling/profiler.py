@@ -21,7 +21,7 @@ from cost_models.profiling.finalists import BATCH, time_defaults, time_disturbed
 from cost_models.tuning.adaptation import Adapted
 from cost_models.tuning.effort import Effort
 from cost_models.tuning.kernel_search import KernelSearch, SearchSettings
-from cost_models.tuning.scheduler import Task
+from cost_models.tuning.scheduler import TuningTask
 from cost_models.tuning.transfer import Plan, fallbacks, lent, plan
 
 _log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class _Run:
             new = trials - history.tried(kernel)
             if new > 0:
                 search = partial(self._open_search, kernel, trials)
-                tasks.append(Task(kernel, search, new, history.fastest_s(kernel)))
+                tasks.append(TuningTask(kernel, search, new, history.fastest_s(kernel)))
         self._carry_out(phase, tasks)
 
     def _open_search(self, kernel: Kernel, trials: int) -> KernelSearch:
@@ -134,7 +134,7 @@ class _Run:
             if new > 0 and schedules:
                 known = {trial.schedule for trial in tried}
                 adapted = partial(self._open_adapted, kernel, schedules, known)
-                tasks.append(Task(kernel, adapted, new, history.fastest_s(kernel)))
+                tasks.append(TuningTask(kernel, adapted, new, history.fastest_s(kernel)))
         self._carry_out("adapting schedules", tasks)
 
     def _open_adapted(self, kernel: Kernel, schedules: Sequence[str], known: set[str]) -> Adapted:
@@ -142,14 +142,14 @@ class _Run:
         mod = kernel_module(kernel, tvm_target, self.context.dtype)
         return Adapted(mod, tvm_target, schedules, known)
 
-    def _carry_out(self, phase: str, tasks: Sequence[Task]) -> None:
+    def _carry_out(self, phase: str, tasks: Sequence[TuningTask]) -> None:
         """Run tasks; the best schedules of kernels that are through are timed now and then."""
         status = self.context.status
         status.phase = phase
         status.planned += sum(task.wanted for task in tasks)
         finished: list[Kernel] = []
 
-        def finish(task: Task) -> None:
+        def finish(task: TuningTask) -> None:
             status.planned -= task.wanted - len(task.trials)  # it may have had fewer schedules
             work = status.work[task.kernel]
             work.sampling_s += task.sampling_s

@@ -54,7 +54,7 @@ class Stopped(CostModelError):
 
 
 @dataclass(eq=False)
-class Task:
+class TuningTask:
     """A kernel and the trials it is to get.
 
     Attributes:
@@ -138,24 +138,26 @@ class Engine:
         self._pool, self._fleet, self._target, self._keep = pool, fleet, tvm_target, keep
         self._settings, self._round_size, self._active = settings, round_size, active
         self._in_turns = in_turns
-        self._arrivals: queue.SimpleQueue[tuple[Task, int, Trial] | _Built | BaseException]
+        self._arrivals: queue.SimpleQueue[tuple[TuningTask, int, Trial] | _Built | BaseException]
         self._arrivals = queue.SimpleQueue()
         self._built_now: list[_Built] = []
         self._stopping = threading.Event()
-        self.current: tuple[Task, ...] = ()
+        self.current: tuple[TuningTask, ...] = ()
 
     def stop(self) -> None:
         """Make ``run`` raise Stopped."""
         self._stopping.set()
 
-    def run(self, tasks: Iterable[Task], finished: Callable[[Task], None] = lambda task: None) -> None:
+    def run(
+        self, tasks: Iterable[TuningTask], finished: Callable[[TuningTask], None] = lambda task: None
+    ) -> None:
         """Carry out all tasks, ``finished`` is called after each.
 
         Raises:
             Stopped: see ``stop``.
             NoBoardLeft: as ``Fleet`` gives it.
         """
-        waiting, active = deque(tasks), list[Task]()
+        waiting, active = deque(tasks), list[TuningTask]()
         while waiting or active:
             while waiting and len(active) < self._active:
                 active.append(waiting.popleft())
@@ -178,7 +180,7 @@ class Engine:
         if self._stopping.is_set():
             raise Stopped("stopped; all that was measured is stored, the same command goes on from there")
 
-    def _start_round(self, task: Task) -> bool:
+    def _start_round(self, task: TuningTask) -> bool:
         self.check()
         proposals = task.propose(self._round_size)
         args_info = arguments_of(proposals[0].mod) if proposals else []
@@ -188,7 +190,7 @@ class Engine:
         return bool(proposals)
 
     def _built(
-        self, task: Task, index: int, args_info: Sequence[Any], building: "Future[BuildResult]"
+        self, task: TuningTask, index: int, args_info: Sequence[Any], building: "Future[BuildResult]"
     ) -> None:
         """In the pool's thread."""
         if building.cancelled():
@@ -233,7 +235,9 @@ class Engine:
         else:
             future.add_done_callback(partial(self._ran, task, built.index, built.build))
 
-    def _ran(self, task: Task, index: int, build: BuildResult, future: "Future[Done[RunResult]]") -> None:
+    def _ran(
+        self, task: TuningTask, index: int, build: BuildResult, future: "Future[Done[RunResult]]"
+    ) -> None:
         """In the board's thread."""
         proposal = task.round[index]
         remove(build.path)
@@ -254,7 +258,7 @@ class Engine:
         )
         self._arrived(task, index, trial)
 
-    def _arrived(self, task: Task, index: int, trial: Trial) -> None:
+    def _arrived(self, task: TuningTask, index: int, trial: Trial) -> None:
         try:
             self._keep(task.kernel, trial)
         except BaseException as error:
@@ -286,7 +290,7 @@ class Engine:
 class _Built:
     """A candidate that is ready to run."""
 
-    task: Task
+    task: TuningTask
     index: int
     args_info: Sequence[Any]
     build: BuildResult

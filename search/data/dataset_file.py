@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from search.data.class_entry import MOST_CHARS, ClassEntry, Value
 from search.data.classes import CLASSES, IGNORE, MOST_CLASSES, Colour, LabelClass
 from search.data.files import LabelCode
 from search.errors import InvalidData
@@ -17,7 +18,6 @@ from targets.support.text import near_miss
 
 NAME = "dataset.yaml"
 MOST_BYTES = 1 << 18  # 255 classes take a tenth of it
-MOST_CHARS = 64  # of a class's name: it stands in tables and legends
 PLACE = "{name}"  # in a rule for labels: the image's name without its ending
 MOST_DEEP = 16  # mappings and lists in each other
 _OPENING = (
@@ -36,32 +36,7 @@ def below(path: str) -> str:
     return path
 
 
-def _shown(name: str) -> str:
-    if name != name.strip() or not name.isprintable() or len(name) > MOST_CHARS:
-        raise ValueError(
-            f"found {spelled_short(name)}; allowed: printable text of at most {MOST_CHARS} characters, "
-            "without spaces at its ends"
-        )
-    return name
-
-
-Value = Annotated[int, Field(ge=0, le=255)]
-Rgb = Annotated[tuple[Value, Value, Value], Field(strict=False)]
 Below = Annotated[Text, AfterValidator(below)]
-Shown = Annotated[Text, AfterValidator(_shown)]
-
-
-class ClassEntry(Section):
-    """A class; its place in the list is the class index.
-
-    Attributes:
-        color: red, green, blue: in overlays, and in label files in colour.
-        category: the coarser class it belongs to; all classes have one, or none has.
-    """
-
-    name: Shown
-    color: Rgb
-    category: Shown | None = None
 
 
 class Split(Section):

@@ -42,7 +42,7 @@ class BlockLatency(_Part):
     around: float
 
 
-class Tried(_Part):
+class TriedNetwork(_Part):
     """A network that the strategy tried out on its way, and its score."""
 
     options: list[str]
@@ -94,7 +94,7 @@ class SearchDocument(Document):
     expected: dict[str, float] = Field(default_factory=dict)
     choices: list[dict[str, float]] = Field(default_factory=list)
     removed: list[Removal] = Field(default_factory=list)
-    tried: list[Tried] = Field(default_factory=list)
+    tried: list[TriedNetwork] = Field(default_factory=list)
     chosen: Judged | None = None
     front: list[Judged] = Field(default_factory=list)
     judged: int = 0

@@ -51,7 +51,7 @@ class Predictions(_Part):
     seed: int
 
 
-class Networks(_Part):
+class HeldOutNetworks(_Part):
     """Networks timed whole: errors of their estimates by the others, and of plain sums."""
 
     left_out: Errors
@@ -88,5 +88,5 @@ class ProfileDocument(Document):
     additivity: Whole | None
     boards: tuple[dict[str, Any], ...] = ()
     predictor: Predictions | None = None
-    networks: Networks | None = None
+    networks: HeldOutNetworks | None = None
     folder: str

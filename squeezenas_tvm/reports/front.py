@@ -29,7 +29,7 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Networks:
+class FoundNetworks:
     """What was judged.
 
     Attributes:
@@ -52,17 +52,17 @@ class Networks:
         return None
 
 
-def read_networks(folder: Path, told: SearchDocument | None) -> Networks:
+def read_networks(folder: Path, told: SearchDocument | None) -> FoundNetworks:
     """Raises UsageError where a file is damaged."""
     ended = (folder / NETWORKS).exists() if told is None else told.finished
     if not ended:
-        return Networks((), sum(1 for _ in _record(folder / RECORD)))
+        return FoundNetworks((), sum(1 for _ in _record(folder / RECORD)))
     path = folder / NETWORKS
     columns = dict.fromkeys((*_NUMBERS, _cost_column(told)[1]))
     judged = read_csv(path, list(columns), ("blocks",), again=_AGAIN)
     if sum(one.numbers["chosen"] == 1 for one in judged) != 1:
         raise UsageError(f"{path}: one line must be of the chosen network; {_AGAIN}")
-    return Networks(judged)
+    return FoundNetworks(judged)
 
 
 def _record(path: Path) -> list[tuple[tuple[str, ...], float]]:
@@ -72,7 +72,7 @@ def _record(path: Path) -> list[tuple[tuple[str, ...], float]]:
         raise UsageError(f"{path}: not the record of judged networks ({error!r}); {_AGAIN}") from None
 
 
-def front_section(networks: Networks, told: SearchDocument | None) -> list[PageSection]:
+def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[PageSection]:
     """All that were judged, by cost and accuracy; nothing before the end."""
     if not networks.finished:
         return []

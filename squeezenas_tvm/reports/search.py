@@ -11,7 +11,7 @@ from search.results import document as search_document
 from search.results.document import SearchDocument
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.files import CsvRow, header, read_csv
-from squeezenas_tvm.reports.front import Networks, front_section, read_networks
+from squeezenas_tvm.reports.front import FoundNetworks, front_section, read_networks
 from squeezenas_tvm.reports.page import (
     NONE,
     Heat,
@@ -83,7 +83,7 @@ def search_report(folder: Path) -> Report:
     return Report(f"Search for {target}", state, sections, document)
 
 
-def _state(told: SearchDocument | None, rows: Sequence[CsvRow], networks: Networks) -> str:
+def _state(told: SearchDocument | None, rows: Sequence[CsvRow], networks: FoundNetworks) -> str:
     """How far it is, one line."""
     if networks.finished:
         (chosen,) = [one.numbers for one in networks.judged if one.numbers["chosen"] == 1]

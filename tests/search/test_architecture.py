@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -153,6 +154,14 @@ def test_all_faults_are_told_at_once() -> None:
         "spac: unknown key, did you mean space?",
         f"allowed: {KEYS}",
     ]
+
+
+@pytest.mark.parametrize("name", [" road", "ro\nad", "r" * 65])
+def test_a_class_has_a_name_that_can_be_shown(name: str) -> None:
+    classes = [{"name": name, "color": [0, 0, 0]}, {"name": "sky", "color": [1, 1, 1]}]
+    message = refusal(MINIMAL + f"classes: {json.dumps(classes)}\n")
+    assert message.startswith("classes[0].name: found")
+    assert "printable text of at most 64 characters, without spaces at its ends" in message
 
 
 def test_numbers_are_not_guessed_from_text() -> None:

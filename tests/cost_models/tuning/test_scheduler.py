@@ -18,7 +18,7 @@ from cost_models.errors import StorageFull
 from cost_models.ir.fusion import Kernel
 from cost_models.runner.runner import RunSettings
 from cost_models.schedules.serialization import Proposal
-from cost_models.tuning.scheduler import CandidateSource, Engine, Stopped, Task
+from cost_models.tuning.scheduler import CandidateSource, Engine, Stopped, TuningTask
 from cost_models.tvm_import import tvm
 from targets import Fleet, load_target
 
@@ -119,10 +119,10 @@ def engine_of(pool: BuildPool, fleet: Fleet, keep: Shelf, **more: Any) -> Engine
 
 def run_one(
     pool: BuildPool, fleet: Fleet, modules: Sequence[Any], wanted: int = 99, **more: Any
-) -> tuple[Task, Script, Shelf]:
+) -> tuple[TuningTask, Script, Shelf]:
     """One kernel whose candidates are ``modules``."""
     script, shelf = Script("a", modules, []), Shelf()
-    task = Task(kernel(), script.open, wanted, more.pop("known_s", 1e9))
+    task = TuningTask(kernel(), script.open, wanted, more.pop("known_s", 1e9))
     engine_of(pool, fleet, shelf, **more).run([task])
     return task, script, shelf
 
@@ -142,11 +142,11 @@ def test_kernels_propose_while_the_candidates_of_others_are_measured(pool: Build
 
     kinds = {"a": Script, "b": Script, "c": Last, "d": Script}
     scripts = [kind(name, several(3), diary) for name, kind in kinds.items()]
-    tasks = [Task(kernel(i), script.open, 3, 1e9) for i, script in enumerate(scripts)]
+    tasks = [TuningTask(kernel(i), script.open, 3, 1e9) for i, script in enumerate(scripts)]
     shelf, finished = Shelf(board_is_busy), []
     engine = engine_of(pool, fleet, shelf, round_size=2, active=3)
 
-    def finish(task: Task) -> None:
+    def finish(task: TuningTask) -> None:
         assert task in tasks
         finished.append(task)
         diary.append((scripts[tasks.index(task)].name, "is finished"))
@@ -174,7 +174,7 @@ def test_in_turns_nothing_is_built_while_a_candidate_runs(pool: BuildPool, fleet
     assert len(workers) == pool.workers
     diary: list[tuple[str, str]] = []
     scripts = [Script(name, several(20), diary) for name in "ab"]
-    tasks = [Task(kernel(i), script.open, 20, 1e9) for i, script in enumerate(scripts)]
+    tasks = [TuningTask(kernel(i), script.open, 20, 1e9) for i, script in enumerate(scripts)]
     shelf = Shelf(look)
     engine_of(pool, fleet, shelf, in_turns=True).run(tasks)
     assert len(seen) == len(shelf.kept) == 40
@@ -256,7 +256,7 @@ def test_a_full_disk_ends_the_run_and_what_was_kept_stays(pool: BuildPool, fleet
     diary: list[tuple[str, str]] = []
     script, shelf = Script("a", several(8), diary), Shelf(full)
     with pytest.raises(StorageFull, match="no room"):
-        engine_of(pool, fleet, shelf, round_size=4).run([Task(kernel(), script.open, 8, 1e9)])
+        engine_of(pool, fleet, shelf, round_size=4).run([TuningTask(kernel(), script.open, 8, 1e9)])
     assert diary == [("a", "opens"), ("a", "proposes")]  # the round was not brought to an end
     assert len(shelf.kept) == 2
     assert all(trial.error is None for trial in shelf.kept)
@@ -272,14 +272,14 @@ def test_stop_ends_the_run_while_a_board_is_busy(pool: BuildPool, fleet: Fleet) 
 
     script, shelf = Script("a", several(4), []), Shelf(stop)
     engine = engine_of(pool, fleet, shelf, round_size=2)
-    task = Task(kernel(), script.open, 4, 1e9)
+    task = TuningTask(kernel(), script.open, 4, 1e9)
     with pytest.raises(Stopped, match="stopped; all that was measured is stored, the same command goes on"):
         engine.run([task])
     assert engine.current == (task,)
     ended.set()
     until(lambda: len(shelf.kept) == 2)  # also what was on its way
     with pytest.raises(Stopped):
-        engine.run([Task(kernel(), script.open, 4, 1e9)])
+        engine.run([TuningTask(kernel(), script.open, 4, 1e9)])
     assert script.asked == [2]
 
 
@@ -289,7 +289,7 @@ def test_what_a_source_raises_ends_the_run(pool: BuildPool, fleet: Fleet) -> Non
             raise ZeroDivisionError("a fault")
 
     with pytest.raises(ZeroDivisionError, match="a fault"):
-        engine_of(pool, fleet, Shelf()).run([Task(kernel(), Faulty("a", [], []).open, 4, 1e9)])
+        engine_of(pool, fleet, Shelf()).run([TuningTask(kernel(), Faulty("a", [], []).open, 4, 1e9)])
 
 
 def test_a_pool_that_can_build_no_more_ends_the_run(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ def test_a_pool_that_can_build_no_more_ends_the_run(fleet: Fleet, monkeypatch: p
         os.kill(worker, signal.SIGKILL)
         until(lambda: not psutil.pid_exists(worker))
         with pytest.raises(Exception, match="/no/such/python"):
-            engine_of(pool, fleet, shelf).run([Task(kernel(), script.open, 3, 1e9)])
+            engine_of(pool, fleet, shelf).run([TuningTask(kernel(), script.open, 3, 1e9)])
     assert shelf.kept == []
 
 
