@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo board test test-slow test-gpu lint clean compiler
@@ -8,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 help:
 	@echo "make demo       install, then deploy a published network on this machine and run it on an image"
 	@echo "                IMAGE=street.png  your own image     WEIGHTS=lat_small.pth  published weights"
-	@echo "make test       install with the tools for development, run the tests; ARGS='-k store -x' for pytest"
+	@echo "make test       install with the tools for development, run the tests; ARGS='-k store -x' for pytest, JOBS=2 processes"
 	@echo "make test-slow  all tests, full resolutions and long runs too"
 	@echo "make test-gpu   the tests that need an NVIDIA GPU in this machine"
 	@echo "make board      make the emulated arm64 board (Debian with qemu-user-static)"
@@ -20,7 +21,7 @@ demo: compiler $(VENV)/installed
 	$(BIN)/python -m squeezenas_tvm.demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: compiler $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: compiler $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
