@@ -8,12 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, model_validator
 
 from search.errors import InvalidRecipe
-from search.tasks.segmentation_recipe import CrossEntropy, LossSettings
+from search.strategies.learning_recipe import LearningRecipe
 from targets.support.strict_yaml import (
     Positive,
     Section,
-    Side,
-    Text,
     named_yaml,
     parse_document,
     parse_yaml,
@@ -66,13 +64,11 @@ class Judging(Section):
     calibration_batches: int = Field(default=4, ge=0)
 
 
-class GumbelRecipe(Section):
+class GumbelRecipe(LearningRecipe):
     """Of a Gumbel-softmax search.
 
     Attributes:
         kind: tells it from a recipe of training.
-        crop, scale, flip, colour: see ``search.data.loaders.Augmentation``.
-        batch_size: over all processes.
         epochs: of which the first ``warmup_epochs`` train weights alone, the logits staying as they are.
         update: weights and logits ``together`` from the same batch (the paper), or ``alternately`` from the
             two halves of the training frames (FBNet, DARTS).
@@ -84,28 +80,16 @@ class GumbelRecipe(Section):
         paths: candidates of a position that are evaluated in a step; all when null.
         logits, resource_weight: in files also ``theta`` and ``alpha``, as the paper calls them; the weight is
             that of the resource loss, at first where a budget is given.
-        loss: as in training.
         form, checkpointing, precision: how the supernet is computed, see ``search.supernet``.
         compile: whether PyTorch's compiler makes the passes over the fused form's hidden maps. On one core of
             a Xeon a step took 3 % less time with it in bfloat16 and 3 % more in float32 (192x192, batches of
             4); GPUs, whose time goes into such passes much more, were not at hand.
     """
 
-    schema_version: Literal[1]
     kind: Literal["supernet-search"]
-    name: Text
-    summary: Text
-    seed: Annotated[int, Field(ge=0)] = 0
-    crop: Annotated[tuple[Side, Side], Field(strict=False)]
-    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.5, 2.0)
-    flip: bool = True
-    colour: float = Field(default=0.2, ge=0, le=1)
-    batch_size: int = Field(ge=2)
-    workers: int = Field(default=2, ge=0)
     epochs: int = Field(ge=1)
     warmup_epochs: int = Field(default=0, ge=0)
     update: Literal["together", "alternately"] = "together"
-    loss: LossSettings = CrossEntropy(kind="cross_entropy")
     weights: WeightsOptimizer = WeightsOptimizer()
     logits: Annotated[LogitsOptimizer, Field(validation_alias=AliasChoices("logits", "theta"))] = (
         LogitsOptimizer()
@@ -163,8 +147,6 @@ class GumbelRecipe(Section):
             )
         if self.compile and self.form == "plain":
             raise ValueError("compile is of the fused form; allowed: form: fused, or compile: false")
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale is {list(self.scale)}: smallest first")
         return self
 
 

@@ -8,13 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from search.errors import InvalidRecipe
-from search.tasks.segmentation_recipe import CrossEntropy, LossSettings
+from search.strategies.learning_recipe import LearningRecipe
 from targets.support.strict_yaml import (
     YAML_SUFFIXES,
     Positive,
     Section,
-    Side,
-    Text,
     named_yaml,
     parse_document,
     parse_yaml,
@@ -57,29 +55,15 @@ class TrainingScoring(Section):
 Scoring = Annotated[PathScoring | TrainingScoring, Field(discriminator="kind")]
 
 
-class SampledRecipe(Section):
+class SampledRecipe(LearningRecipe):
     """Of a search that tries networks out.
 
     Attributes:
-        crop, scale, flip, colour: see ``search.data.loaders.Augmentation``.
-        batch_size: over all processes.
-        loss: as in training.
         scoring: how accurate a network is.
         candidates: networks that are tried out.
         frames: of the validation split that they are scored on, evenly spread; all when null.
     """
 
-    schema_version: Literal[1]
-    name: Text
-    summary: Text
-    seed: Annotated[int, Field(ge=0)] = 0
-    crop: Annotated[tuple[Side, Side], Field(strict=False)]
-    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.5, 2.0)
-    flip: bool = True
-    colour: float = Field(default=0.2, ge=0, le=1)
-    batch_size: int = Field(ge=2)
-    workers: int = Field(default=2, ge=0)
-    loss: LossSettings = CrossEntropy(kind="cross_entropy")
     scoring: Scoring
     candidates: int = Field(ge=1)
     frames: int | None = Field(default=None, ge=1)
@@ -110,12 +94,6 @@ class SampledRecipe(Section):
             document["scoring"] = document["scoring"] | {"epochs": changes["epochs"]}
         where = f"recipe {self.name}, with the options given"
         return parse_document(document, where, type(self), InvalidRecipe)
-
-    @model_validator(mode="after")
-    def _ordered(self: Own) -> Own:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale is {list(self.scale)}: smallest first")
-        return self
 
 
 class RandomRecipe(SampledRecipe):
