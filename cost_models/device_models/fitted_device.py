@@ -66,6 +66,7 @@ class FittedDevice:
 
     Attributes:
         basis: what was measured there, for people.
+        remedy: what to do about kernels that are far from all that was measured.
         dtype: of weights and feature maps in the networks.
         origin: to what it was fitted, and how well the networks tell each other.
         model: the costs; its ``shares`` are of ``others``, in their order.
@@ -76,6 +77,7 @@ class FittedDevice:
     """
 
     basis: ClassVar[str] = "whole networks measured there, no kernel"
+    remedy: ClassVar[str] = "measure networks with such kernels too, and fit again: profile --from-networks"
 
     target: str
     dtype: str

@@ -67,6 +67,7 @@ class Prior:
 
     Attributes:
         basis: what was measured there, for people.
+        remedy: what to do about kernels that are far from all that was measured; nothing here, where all are.
         macs_per_s: multiply-accumulates a second, by class: ``dense``, ``depthwise``, ``grouped``.
         bytes_per_s: of traffic, bytes counted as in float32.
         overhead_s: of every kernel.
@@ -77,6 +78,7 @@ class Prior:
     """
 
     basis: ClassVar[str] = "nothing measured there by us"
+    remedy: ClassVar[str] = ""
 
     target: str
     macs_per_s: Mapping[str, float]

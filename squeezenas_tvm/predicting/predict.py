@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cost_models.cost_model import CostModel
-from cost_models.device_models.prior import Prior
 from cost_models.estimate import Estimate
 from cost_models.ir.fusion import Kernel, kernel_calls
 from cost_models.ir.graph import Graph
@@ -187,13 +186,14 @@ def _outside(network: Network, costs: Mapping[Kernel, Estimate]) -> Sequence[Out
 def _warn_of_unsure(predicted: PredictedNetwork, network: Network, model: CostModel) -> None:
     """Names kernels far from all that was measured; where nothing was, the prior's origin says so."""
     unsure = predicted.unsure
-    if not unsure or (model.table is None and isinstance(model.prior, Prior)):
+    by_prior_alone = model.prior if model.table is None else None
+    if not unsure or (by_prior_alone and not by_prior_alone.remedy):
         return
     more = f" and {len(unsure) - _NAMED} more" if len(unsure) > _NAMED else ""
     if network.foreign:
         remedy = "their intervals are guesses"
-    elif model.table is None:
-        remedy = "measure networks with such kernels too, and fit again: profile --from-networks"
+    elif by_prior_alone:
+        remedy = by_prior_alone.remedy
     else:
         remedy = "measure them: profile its space at this resolution"
     named = ", ".join(unsure[:_NAMED])

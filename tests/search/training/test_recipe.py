@@ -57,6 +57,13 @@ def test_a_file_of_the_users(description: dict[str, Any], tmp_path: Path) -> Non
         load_recipe(tmp_path / "none.yaml")
 
 
+def test_a_key_given_twice_is_told_with_its_line(description: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(yaml.safe_dump(description) + "name: again\n", encoding="utf-8")
+    with pytest.raises(InvalidRecipe, match=r"line \d+.*key 'name' is given twice"):
+        load_recipe(path)
+
+
 @pytest.mark.parametrize("name", list_recipes())
 def test_what_is_written_is_read_back(name: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"

@@ -64,6 +64,12 @@ def test_the_papers_names_are_accepted(file: Path) -> None:
     assert recipe.changed({"seed": 0}) == recipe
 
 
+def test_a_key_given_twice_is_told_with_its_line(file: Path) -> None:
+    file.write_text(TEXT + "seed: 1\nseed: 2\n")
+    with pytest.raises(InvalidRecipe, match=r"line \d+.*key 'seed' is given twice"):
+        load_recipe(file)
+
+
 def test_a_number_given_by_both_names_is_refused(file: Path) -> None:
     file.write_text(TEXT + "alpha: 0.25\nresource_weight: 0.5\n")
     with pytest.raises(InvalidRecipe, match="alpha"):
