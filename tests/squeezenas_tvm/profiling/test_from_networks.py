@@ -21,8 +21,9 @@ from cost_models.errors import IncompatiblePrior
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.accuracy import spearman
 from cost_models.lookup import cost_model, other_devices
-from search.architecture import Architecture, list_architectures, load_architecture
+from search.architecture import Architecture, architecture_of, list_architectures, load_architecture
 from search.costs.kernel_table import network_kernels
+from search.data.classes import unnamed
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.predict import main as predict
@@ -66,12 +67,7 @@ def noisy(seconds: float, random: np.random.Generator) -> float:
 
 def others(count: int) -> list[Architecture]:
     """Networks that are not among the chosen ones, which are drawn with another seed."""
-    return [
-        Architecture(
-            space=SPACE.name, blocks=[p.candidates[i] for p, i in zip(SPACE.positions, row, strict=True)]
-        )
-        for row in draw(SPACE, count, seed=99)
-    ]
+    return [architecture_of(SPACE, genotype, unnamed(19)) for genotype in draw(SPACE, count, seed=99)]
 
 
 @pytest.mark.parametrize("seed", [3, 5])
