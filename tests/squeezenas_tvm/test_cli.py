@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,9 +200,8 @@ def test_hidden_sibling_is_named(tmp_path: Path, hidden_by: str) -> None:
 
 def test_missing_sibling_is_named(tmp_path: Path) -> None:
     (tmp_path / "squeezenas_tvm").mkdir()
-    (tmp_path / "squeezenas_tvm" / "__init__.py").write_text(
-        Path(squeezenas_tvm.__file__).read_text(encoding="utf-8"), encoding="utf-8"
-    )
+    for name in ("__init__.py", "about.py"):
+        shutil.copy(Path(squeezenas_tvm.__file__).with_name(name), tmp_path / "squeezenas_tvm")
     done = python("-S", "-c", "import squeezenas_tvm", cwd=tmp_path)
     assert "ImportError: squeezenas_tvm needs its package 'targets' at" in done.stderr
     assert "install squeezenas-tvm again" in done.stderr

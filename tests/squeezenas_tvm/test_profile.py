@@ -243,7 +243,7 @@ def test_hole_is_shown_and_the_exit_code_says_so(
     table = LatencyTable("quick-cpu", whole.fingerprint, without)
     measured = Measured(table, profiled[1]["tuning"], None, {})
     profile = summarize(measured, kernels_of(), get_space("small"), SIZE, 19, tmp_path)
-    document, text = profile.document(), profile.text()
+    document, text = profile.document().model_dump(mode="json"), profile.text()
     assert profile.holes == document["missing"] == ["0/k3e1", "0/k3e1g2"]
     assert document["blocks"][0]["k3e1"] is None
     assert document["additivity"] is None

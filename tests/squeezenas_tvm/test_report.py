@@ -239,7 +239,7 @@ def test_search_is_shown_with_the_numbers_of_its_files(searched: Path, tmp_path:
     assert page.text.count("<circle") == len(lines) + len(told["front"]) + 1
     chosen = next(float(line[1]) for line in lines if line[-2] == "1")
     assert f"{chosen:.3f}" in next(row for row in page.rows if row[0].endswith(" (chosen)"))
-    for index, block in enumerate(told["chosen"]["blocks"]):
+    for index, block in enumerate(told["chosen"]["options"]):
         position, distribution = [row for row in page.rows if row[0] == str(index)]
         own_s = told["latency_s"]["positions"][index][block]
         assert position[1:4] == [
@@ -252,7 +252,7 @@ def test_search_is_shown_with_the_numbers_of_its_files(searched: Path, tmp_path:
         )
     assert told["removed"]
     assert page.text.count(">†") == len(told["removed"])
-    assert page.text.count('class="on"') == len(told["chosen"]["blocks"])
+    assert page.text.count('class="on"') == len(told["chosen"]["options"])
     assert page.tags.count("svg") == 7
     assert "latency 4 ms" in page.words
     assert f"squeezenas-tvm train {searched / 'chosen.yaml'} --data synthetic:4:64x64" in page.words
@@ -279,7 +279,7 @@ def test_search_without_search_json_is_shown_by_its_other_files(search_copy: Pat
     (search_copy / "search.json").unlink()
     page = page_of(search_copy, tmp_path / "page.html")
     assert "There is no search.json here, so task and final distribution are not known." in page.words
-    assert "searched on synthetic for jetson-xavier, latency, budget 4 ms" in page.words
+    assert "searched on synthetic for jetson-xavier by gumbel, latency, budget 4 ms" in page.words
     assert page.tags.count("svg") == 7
 
 
@@ -348,14 +348,17 @@ def edited(name: str, old: str, new: str) -> Callable[[Path], None]:
             edited("curves.csv", "\n1,", "\nsecond,"),
             "curves.csv, line 3: epoch is 'second', where a number is",
         ),
-        (edited("curves.csv", "entropy", "disorder"), "curves.csv, line 1: no column entropy; the search"),
+        (
+            edited("curves.csv", "expected_latency", "hoped"),
+            "line 1: no column expected_latency;",
+        ),
         (edited("curves.csv", "\n2,", "\n"), "curves.csv, line 4: 10 cells, the header has 11; the search"),
         (edited("networks.csv", "miou_percent", "miou"), "networks.csv, line 1: no column miou_percent"),
         (edited("networks.csv", ",1,1,", ",1,0,"), "networks.csv: one line must be of the chosen network"),
-        (edited("search.json", '"finished": true', '"finished": true,,'), "search.json: not JSON ("),
+        (edited("search.json", '"finished": true', '"finished": true,,'), "search.json: damaged, not JSON ("),
         (
-            edited("search.json", '"schema_version": 1', '"schema_version": 9'),
-            "schema 9, this program reads 1",
+            edited("search.json", '"schema_version": 2', '"schema_version": 9'),
+            "search.json: schema 9, this program reads 1 to 2; ",
         ),
         (edited("chosen.yaml", "blocks:", "blocks: {"), "chosen.yaml: not YAML: "),
         (lambda folder: (folder / "networks.csv").unlink(), "networks.csv: cannot be read (No such file"),

@@ -155,7 +155,7 @@ def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
             ["--strategy", "random", "--recipe", "smal"],
             "unknown recipe 'smal' of random, did you mean small?",
         ),
-        (["--strategy", "random"], "tiny.yaml: kind: found 'supernet-search'; allowed: 'random'"),
+        (["--strategy", "random"], "kind: found 'supernet-search'; allowed: 'random'"),
         (["--recipe", "smal"], "error: unknown search recipe 'smal', did you mean small?"),
         (["--data", "camvid:nowhere"], "error: data set camvid:nowhere: no folder nowhere"),
         (["--target", "raspberry-pi"], "error: "),
@@ -190,14 +190,14 @@ def test_evolution_searches_within_the_budget(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(TRIED)
-    options = ["--strategy", "evolution", "--budget", "3ms", "--networks", "4", "--json"]
+    options = ["--strategy", "evolution", "--budget", "4ms", "--networks", "4", "--json"]
     assert search.main([*words, *options]) == 0
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     assert (document["strategy"], document["judged"], len(document["tried"])) == ("evolution", 4, 4)
     assert document["choices"] == []
-    assert document["chosen"]["latency_s"] <= 3e-3
-    assert "network 4 of 4: mIoU " in captured.err
+    assert document["chosen"]["latency_s"] <= 4e-3
+    assert "judge 4/4" in captured.err
     assert search.main([*words, *options[:-1], "--resume"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["chosen"]
