@@ -206,6 +206,6 @@ def test_a_profile_says_what_state_its_boards_were_in(profiled: tuple[Path, str,
         assert (told[when]["power_mode"], told[when]["clocks_mhz"]) == ("MODE_30W", {"gpu": 612.0})
     assert LatencyTable.load(folder).boards == (told,)
     profile = summarize(measured, [kernel], get_space("small"), Resolution(64, 128), 19, folder)
-    assert profile.document()["boards"] == [told]
+    assert profile.document().model_dump(mode="json")["boards"] == [told]
     assert f"Board {name}: at first MODE_30W, gpu 612 MHz" in profile.text()
     assert "; at last MODE_30W, gpu 612 MHz" in profile.text()
