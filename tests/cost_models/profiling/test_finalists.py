@@ -166,7 +166,7 @@ def test_an_effort_may_limit_what_a_timing_costs(
 ) -> None:
     """Two rounds are made in any case, more only within the budget."""
     (kernel,) = known(history, 8)
-    strict = target.measure.model_copy(update={"interval_width": 1e-9, "budget_s": 0.5})
+    strict = target.measure.model_copy(update={"interval_width": 1e-9, "budget_s": 3.0})
     strictly = replace(context, target=target.model_copy(update={"measure": strict}))
     time_defaults(strictly, [kernel])
     time_defaults(strictly, [kernel], 1e-9)
