@@ -44,7 +44,7 @@ from cost_models.runner.runner import arguments_of, run_kernel
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import apply_schedule
 from cost_models.tuning.kernel_search import KernelSearch, SearchSettings, best_trial
-from cost_models.tuning.scheduler import TRIAL_SETTINGS, Engine, Task
+from cost_models.tuning.scheduler import TRIAL_SETTINGS, Engine, TuningTask
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
@@ -70,13 +70,13 @@ def engine_trials(
     def open_search(kernel: Kernel) -> KernelSearch:
         return KernelSearch(modules[kernel], tvm_target, settings, seed)
 
-    def finished(task: Task) -> None:
+    def finished(task: TuningTask) -> None:
         found.append(Tuned(task.kernel.key, tuple(task.trials), task.sampling_s, task.evolution_s))
 
     with BuildPool() as pool, Fleet(target) as fleet:
         pool.build([modules[kernels[0]]] * (os.cpu_count() or 1), tvm_target)  # the workers have loaded TVM
         engine = Engine(pool, fleet, tvm_target, keep=lambda kernel, trial: None, in_turns=True)
-        tasks = [Task(kernel, partial(open_search, kernel), trials, math.inf) for kernel in kernels]
+        tasks = [TuningTask(kernel, partial(open_search, kernel), trials, math.inf) for kernel in kernels]
         started = time.perf_counter()
         engine.run(tasks, finished)
         return found, time.perf_counter() - started

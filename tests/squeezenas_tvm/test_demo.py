@@ -34,6 +34,7 @@ def check_everything_is_there(folder: Path, document: dict[str, Any]) -> None:
     assert (labels == NAMES.index("tree")).mean() > 0.05
 
 
+@pytest.mark.slow
 def test_every_step_with_a_profile_that_has_little_left_to_do(tmp_path: Path) -> None:
     left_out = [kernel for kernel in kernels_of() if kernel.kind == "depthwise"][:2]
     known = [kernel for kernel in kernels_of() if kernel not in left_out]

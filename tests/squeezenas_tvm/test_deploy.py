@@ -338,6 +338,7 @@ def check_published(shared_data: Path, size: Resolution, tmp_path: Path) -> None
         assert agreement(loaded.segment(frame), labels_of(network, frame)) >= 0.9999
 
 
+@pytest.mark.slow
 def test_published_weights_at_half_size(shared_data: Path, tmp_path: Path) -> None:
     check_published(shared_data, Resolution(512, 1024), tmp_path)
 

@@ -128,6 +128,7 @@ def test_no_room_for_what_was_learned_is_one_line(
     assert "Is a directory; make room there; the last checkpoint is kept, the same command with" in line
 
 
+@pytest.mark.slow
 def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE + "compile: true\n")
     environ = {

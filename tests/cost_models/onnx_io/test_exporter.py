@@ -43,7 +43,11 @@ def distinct_blocks(space: str, size: str) -> Iterator[Part]:
 
 @pytest.mark.parametrize(
     ("space", "size"),
-    [*((space, "64x128") for space in SPACES), ("squeezenas-small", "65x97"), ("squeezenas-xlarge", "65x97")],
+    [
+        *((space, "64x128") for space in SPACES),
+        ("squeezenas-small", "65x97"),
+        pytest.param("squeezenas-xlarge", "65x97", marks=pytest.mark.slow),
+    ],
 )
 def test_every_block_agrees(space: str, size: str) -> None:
     parts = list(distinct_blocks(space, size))

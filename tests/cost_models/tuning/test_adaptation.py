@@ -116,7 +116,13 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("pointwise", "depthwise") else pytest.param(name, marks=pytest.mark.slow)
+        for name in FAMILIES
+    ],
+)
 def test_traces_of_a_kernel_give_the_right_numbers_on_others(name: str) -> None:
     donor, others = FAMILIES[name]
     for text in traces(module(donor), 2):

@@ -1,6 +1,7 @@
 """Every block, decoder and network of the spaces computes on TVM what onnxruntime computes."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,6 +26,12 @@ TARGET = load_target("local-cpu").tvm_target()
 TOLERANCE = 1e-4  # of the largest value
 SMALL, FULL = Resolution(64, 128), Resolution(1024, 2048)
 SQUEEZENAS = ("squeezenas-small", "squeezenas-large", "squeezenas-xlarge")
+FAST = ("squeezenas-small", "squeezenas-lat-small", "mobilenetv3-small-seg")
+
+
+def spread(names: Iterable[str]) -> list[Any]:
+    """Parameters, of which those that take long are marked so."""
+    return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def largest_error(model: onnx.ModelProto) -> dict[str, float]:
@@ -91,7 +98,7 @@ def distinct_blocks(space: str, resolution: Resolution) -> list[Part]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("space", SQUEEZENAS)
+@pytest.mark.parametrize("space", spread(SQUEEZENAS))
 def test_every_distinct_block(space: str) -> None:
     parts = distinct_blocks(space, SMALL)
     assert len(parts) > 100
@@ -112,7 +119,7 @@ def test_stem_head_and_decoder(space: str) -> None:
     assert {name: error for name, error in errors.items() if error > TOLERANCE} == {}
 
 
-@pytest.mark.parametrize("name", list_architectures())
+@pytest.mark.parametrize("name", spread(list_architectures()))
 def test_whole_network(name: str) -> None:
     assert network_error(name, SMALL) < TOLERANCE
 

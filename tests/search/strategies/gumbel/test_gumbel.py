@@ -20,7 +20,7 @@ FREE = STRATEGIES["gumbel"].free
 SLOWLY = {"weights": {"learning_rate": 0.001}, "path_training": {"epochs": 1, "learning_rate": 0.001}}
 
 
-@pytest.mark.parametrize("stop_after", [2, 3, 7])
+@pytest.mark.parametrize("stop_after", [3, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 7))])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop_after: int) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     wanted = problem(draws="image", remove_below=0.05, path_training={"epochs": 1})

@@ -18,6 +18,7 @@ def maker(strategy: str, **usual: Any) -> Make:
     return make
 
 
+@pytest.mark.slow  # evolution by paths, and random search by training, are not
 class TestRandomPaths(StrategyContract):
     stops = (2, 3, 6)  # within the preparation, at its end, among the tries
 
