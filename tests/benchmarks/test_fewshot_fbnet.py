@@ -130,7 +130,7 @@ BARS = {  # ranks that physical work alone reaches with ten networks, no other d
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_file(), reason=f"no measured FBNet latencies at ../shared ({DATA.name})")
+@pytest.mark.skipif(not DATA.is_file(), reason=f"real data: no {DATA}")
 def test_ten_networks_of_a_real_device_tell_the_others() -> None:
     """On the networks that other methods are judged by: the last thousand."""
     process = run(DATA, "--samples", "10", "--draws", "6", "--test", "1000", "--json")
