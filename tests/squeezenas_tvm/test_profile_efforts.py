@@ -33,9 +33,9 @@ BROKEN = LEFT_OUT[0]
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """The space needs only the three kernels; no block is timed whole."""
     monkeypatch.setattr(
-        "search.costs.kernel_table.space_kernels", lambda *_: {kernel: [] for kernel in LEFT_OUT}
+        "squeezenas_tvm.profiling.profile_space.space_kernels", lambda *_: {kernel: [] for kernel in LEFT_OUT}
     )
-    monkeypatch.setattr("search.costs.kernel_table.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_: [])
 
 
 pytestmark = pytest.mark.usefixtures("no_hold_outs")
@@ -151,7 +151,7 @@ def test_kernel_without_a_working_schedule_is_estimated_from_the_others_and_show
         for _ in range(TRIED):
             store.add_trial(where, BROKEN.key, Trial(schedule="[]", error="it does not build"))
     before = results(folder)
-    monkeypatch.setattr("search.costs.kernel_table.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_: [])
     with monkeypatch.context() as patch:
         patch.setattr("cost_models.profiling.finalists.schedule_default", crashing(BROKEN, quick))
         assert main(arguments(quick, folder, TRIED)) == 0

@@ -70,7 +70,7 @@ def others(count: int) -> list[Architecture]:
     return [architecture_of(SPACE, genotype, unnamed(19)) for genotype in draw(SPACE, count, seed=99)]
 
 
-@pytest.mark.parametrize("seed", [3, 5])
+@pytest.mark.parametrize("seed", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_ten_networks_of_a_simulated_device_tell_two_hundred_others(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

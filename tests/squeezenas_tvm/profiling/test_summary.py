@@ -77,6 +77,6 @@ def test_networks_timed_whole_stand_beside_plain_sums(measured: Measured, tmp_pa
     start = lines.index("Networks (24 networks timed whole on a board):")
     assert " ".join(lines[start + 4].split()) == "estimates, each left out 24 4.1 66.1 87.3 0.991 91"
     assert " ".join(lines[start + 5].split()) == "plain sums of kernels 24 30.0 66.1 87.3 0.991 91"
-    document = told.document()
+    document = told.document().model_dump(mode="json")
     assert document["networks"]["left_out"]["spearman"] == 0.9912
     assert document["networks"]["plain_sums"]["mape"] == 0.3
