@@ -10,27 +10,11 @@ from cost_models.ir.fusion import Kernel
 
 
 class LatencySourceContract:
-    """Tests that hold for any source."""
+    """Tests that hold for any source.
 
-    @pytest.fixture
-    def source(self) -> LatencySource:
-        """The source."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def again(self) -> LatencySource:
-        """Another object that says the same."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def changed(self) -> LatencySource:
-        """One that says something else of the known kernels."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def known(self) -> Sequence[Kernel]:
-        """Different kernels that it knows."""
-        raise NotImplementedError
+    Fixtures to give: ``source``; ``again``, another object that says the same; ``changed``, one that says
+    something else of the known kernels; ``known``, different kernels that it knows.
+    """
 
     @pytest.fixture
     def unknown(self) -> Kernel | None:

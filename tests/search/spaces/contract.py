@@ -1,4 +1,4 @@
-"""What every search space must keep, as tests to derive from: override ``space``, and what else differs."""
+"""What every search space must keep, as tests to derive from: give the fixture ``space``."""
 
 from collections import Counter
 from dataclasses import replace
@@ -27,11 +27,6 @@ DRAWS = 400  # networks: every option of a decision with 13 of them is missing w
 
 class SearchSpaceContract:
     """Of spaces at 64x64, the smallest size, with seven outputs."""
-
-    @pytest.fixture
-    def space(self) -> SearchSpace:
-        """The one to test."""
-        raise NotImplementedError("override it")
 
     @pytest.fixture
     def genotypes(self, space: SearchSpace) -> list[dict[str, str]]:

@@ -1,4 +1,7 @@
-"""What every strategy must keep, as tests to derive from: override ``make`` and ``stops``."""
+"""What every strategy must keep, as tests to derive from: give ``stops`` and the fixture ``make``.
+
+``make`` is a function that makes a problem for the strategy; its keywords change the recipe.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,13 +27,8 @@ FILES = ("networks.csv", "chosen.yaml", "judged.jsonl", "curves.csv")
 class StrategyContract:
     """Of whole searches, as short as can be, on six drawn scenes."""
 
-    stops: tuple[int, ...] = ()
+    stops: tuple[int, ...]
     """Steps after which a search is stopped: within and at the ends of its parts."""
-
-    @pytest.fixture
-    def make(self) -> Make:
-        """A problem for the strategy; keywords change its recipe."""
-        raise NotImplementedError("override it")
 
     def test_stopped_and_resumed_equals_uninterrupted(self, make: Make, tmp_path: Path) -> None:
         wanted = with_budget(make(), 0.6)
