@@ -157,6 +157,7 @@ def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
             "unknown recipe 'smal' of random, did you mean small?",
         ),
         (["--strategy", "random"], "kind: found 'supernet-search'; allowed: 'random'"),
+        (["--task", "segmentaton"], "error: unknown task 'segmentaton', did you mean segmentation?"),
         (["--recipe", "smal"], "error: unknown search recipe 'smal', did you mean small?"),
         (["--data", "camvid:nowhere"], "error: data set camvid:nowhere: no folder nowhere"),
         (["--target", "raspberry-pi"], "error: "),
