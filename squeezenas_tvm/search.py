@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.costs.objectives import shown
 from squeezenas_tvm.cli import Result, first_process_speaks, leave, positive_int, run_command, table
 from squeezenas_tvm.options import add_resolution
 
@@ -126,6 +125,8 @@ def execute(args: argparse.Namespace) -> Result:
 
 
 def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: str) -> str:
+    from search.costs.objectives import shown
+
     cost, chosen, budget = problem.cost, result.chosen, problem.budget
     lines = [_decided(problem, result), ""]
     spent = f"Expected {cost} at the end: {shown(cost, result.summary['expected'][cost])}"

@@ -1,14 +1,13 @@
-"""The strategies by name, and their recipes. No PyTorch."""
+"""The strategies by name, and their recipes, which are loaded on first use: ``--help`` waits. No PyTorch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from search.problem.strategy import SearchRecipe
-from search.strategies.gumbel import recipe as gumbel
-from search.strategies.sampling import recipe as sampling
+if TYPE_CHECKING:
+    from search.problem.strategy import SearchRecipe
 
 Changes = Mapping[str, Any]
 
@@ -24,28 +23,52 @@ class StrategyInfo:
     """
 
     summary: str
-    load_recipe: Callable[[str | Path, Changes], SearchRecipe]
+    load_recipe: "Callable[[str | Path, Changes], SearchRecipe]"
     list_recipes: Callable[[], list[str]]
     free: tuple[str, ...]
+
+
+def _gumbel_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
+    from search.strategies.gumbel import recipe
+
+    return recipe.load_recipe(source, changes)
+
+
+def _gumbel_recipes() -> list[str]:
+    from search.strategies.gumbel import recipe
+
+    return recipe.list_recipes()
+
+
+def _sampled_recipe(strategy: str, source: str | Path, changes: Changes) -> "SearchRecipe":
+    from search.strategies.sampling import recipe
+
+    return recipe.load_recipe(strategy, source, changes)
+
+
+def _sampled_recipes(strategy: str) -> list[str]:
+    from search.strategies.sampling import recipe
+
+    return recipe.list_recipes(strategy)
 
 
 STRATEGIES: Mapping[str, StrategyInfo] = {
     "gumbel": StrategyInfo(
         "a supernet's weights and distribution by gradient descent (SqueezeNAS)",
-        gumbel.load_recipe,
-        gumbel.list_recipes,
+        _gumbel_recipe,
+        _gumbel_recipes,
         ("recipe.workers", "recipe.checkpointing", "recipe.compile", "recipe.path_training"),
     ),
     "random": StrategyInfo(
         "networks at random within the budget, scored one by one",
-        partial(sampling.load_recipe, "random"),
-        partial(sampling.list_recipes, "random"),
+        partial(_sampled_recipe, "random"),
+        partial(_sampled_recipes, "random"),
         ("recipe.workers",),
     ),
     "evolution": StrategyInfo(
         "regularised evolution within the budget",
-        partial(sampling.load_recipe, "evolution"),
-        partial(sampling.list_recipes, "evolution"),
+        partial(_sampled_recipe, "evolution"),
+        partial(_sampled_recipes, "evolution"),
         ("recipe.workers",),
     ),
 }
