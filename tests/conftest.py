@@ -1,7 +1,9 @@
 """Fixtures that tests of all packages share."""
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,17 @@ ROOT = Path(__file__).parent.parent
 def pytest_configure() -> None:
     """Ctrl-C works in tests and in what they start, also where pytest was started in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_found() -> Iterator[None]:
+    """A command sets up the packages' loggers for its process: undone, for the process of a test goes on."""
+    yield
+    for name in ("targets", "cost_models", "search", "squeezenas_tvm"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
 
 
 @pytest.fixture(scope="session")
