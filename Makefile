@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+JOBS ?= 3
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo board test test-slow test-gpu lint clean compiler
@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 help:
 	@echo "make demo       install, then deploy a published network on this machine and run it on an image"
 	@echo "                IMAGE=street.png  your own image     WEIGHTS=lat_small.pth  published weights"
-	@echo "make test       install with the tools for development, run the tests; ARGS='-k store -x' for pytest, JOBS=2 processes"
+	@echo "make test       install with the tools for development, run the tests; ARGS='-k store -x' for pytest, JOBS=3 processes"
 	@echo "make test-slow  all tests, full resolutions and long runs too"
 	@echo "make test-gpu   the tests that need an NVIDIA GPU in this machine"
 	@echo "make board      make the emulated arm64 board (Debian with qemu-user-static)"

@@ -26,12 +26,14 @@ WITHOUT_TORCH = (
     "assert sys.modules.get('torch') is None, 'PyTorch was imported'\n"
     "sys.exit(code)\n"
 )
-WITHOUT_HOLD_OUTS = (  # a predictor that is fitted once, not twenty times more to see how good it is
+ONLY_KERNELS = (  # no blocks timed whole, and a predictor fitted once, not twenty times to see how good it is
     "import sys\n"
     "import squeezenas_tvm.profiling.measure\n"
+    "import squeezenas_tvm.profiling.profile_space\n"
     "from squeezenas_tvm.__main__ import main\n"
     "from squeezenas_tvm.cli import leave\n"
     "squeezenas_tvm.profiling.measure.try_predictor = lambda *given: {}\n"
+    "squeezenas_tvm.profiling.profile_space.sample_blocks = lambda *given: []\n"
     "leave(main(sys.argv[1:]))\n"
 )
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from .helpers import SIZE, command, finish, quick_target
 from .measuring import complaints
 
@@ -23,17 +25,21 @@ leave(main(sys.argv[1:]))
 """
 
 
-def test_a_profile_says_nothing_but_its_own_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "effort",
+    [
+        pytest.param(["--trials", "20"], id="alone"),
+        pytest.param(["--effort", "quick"], id="lent", marks=pytest.mark.slow),
+    ],
+)
+def test_a_profile_says_nothing_but_its_own_lines(effort: list[str], tmp_path: Path) -> None:
     """Searches with and without a cost model, lending, careful timings: all that is done for a kernel."""
     given = ["--target", str(quick_target(tmp_path)), "--space", "small", "--resolution", str(SIZE), "--json"]
-    for out, effort in (("alone", ["--trials", "20"]), ("lent", ["--effort", "quick"])):
-        folder = tmp_path / out
-        process = command(
-            "profile", *given, *effort, "--out", str(folder), cwd=tmp_path, program=["-c", SOME]
-        )
-        code, printed, said = finish(process)
-        document = json.loads(printed)
-        assert code == 1  # no other kernel of the space is there
-        assert document["kernels"]["count"] == 2
-        assert document["tuning"]["trials"] > 0
-        assert complaints(said) == []
+    program = ["-c", SOME]
+    process = command("profile", *given, *effort, "--out", "out", cwd=tmp_path, program=program)
+    code, printed, said = finish(process)
+    document = json.loads(printed)
+    assert code == 1  # no other kernel of the space is there
+    assert document["kernels"]["count"] == 2
+    assert document["tuning"]["trials"] > 0
+    assert complaints(said) == []

@@ -17,8 +17,8 @@ from squeezenas_tvm.profile import KEPT, main
 
 from .helpers import TRIED, command, finish, kernels_of
 from .measuring import (
+    ONLY_KERNELS,
     TRIALS,
-    WITHOUT_HOLD_OUTS,
     alive,
     arguments,
     check_kept,
@@ -31,7 +31,7 @@ from .measuring import (
 )
 
 STOPPED = f"stopped: {KEPT}"
-ONCE = ("-c", WITHOUT_HOLD_OUTS)
+ONLY = ("-c", ONLY_KERNELS)
 
 
 def test_interrupted_anywhere_it_goes_on_and_repeats_nothing(
@@ -40,7 +40,7 @@ def test_interrupted_anywhere_it_goes_on_and_repeats_nothing(
     moments = random.Random(3)
     before = results(folder)
     for _ in range(4):
-        process = command("profile", *arguments(quick, folder), cwd=tmp_path)
+        process = command("profile", *arguments(quick, folder), cwd=tmp_path, program=ONLY)
         try:
             process.wait(timeout=moments.uniform(1.0, 6.0))
         except subprocess.TimeoutExpired:
@@ -58,7 +58,7 @@ def test_interrupted_anywhere_it_goes_on_and_repeats_nothing(
         for key, found in schedules(folder).items():
             assert len(found) == len(set(found)) <= TRIALS
             assert found or timed(folder)[key] in ([], [None])
-    last = command("profile", *arguments(quick, folder), "--json", cwd=tmp_path, program=ONCE)
+    last = command("profile", *arguments(quick, folder), "--json", cwd=tmp_path, program=ONLY)
     code, out, said = finish(last)
     assert code == 0, said
     assert json.loads(out)["missing"] == []
@@ -120,7 +120,7 @@ def test_full_disk_is_one_line_and_what_was_stored_stays(
     ballast = disk / "ballast"
     free = shutil.disk_usage(disk).free
     ballast.write_bytes(bytes(free - 96 * 1024))  # room for SQLite's own two files and a few rows
-    code, out, said = finish(command("profile", *arguments(quick, disk), cwd=tmp_path))
+    code, out, said = finish(command("profile", *arguments(quick, disk), cwd=tmp_path, program=ONLY))
     assert (code, out) == (2, ""), said
     (line,) = complaints(said)
     assert line.startswith(f"error: {disk}/")

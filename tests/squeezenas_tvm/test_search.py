@@ -91,6 +91,7 @@ def test_the_command_that_trains_names_a_shipped_recipe(data: str, recipe: str) 
         assert len(open_data(stage.data_spec(data)).frames(stage.split)) >= stage.batch_size
 
 
+@pytest.mark.slow  # that of a training is not
 def test_a_killed_loading_process_is_one_line_and_the_search_goes_on(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,7 +108,13 @@ def test_an_existing_training_is_not_written_over(
     assert main([*given, "--resume"]) == 0
 
 
-@pytest.mark.parametrize("stop", [os.kill, os.killpg], ids=["itself", "as a terminal does, all processes"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(os.kill, id="itself", marks=pytest.mark.slow),
+        pytest.param(os.killpg, id="as a terminal does, all processes"),
+    ],
+)
 def test_ctrl_c_keeps_a_checkpoint(
     architecture: str, tmp_path: Path, stop: Callable[[int, int], None]
 ) -> None:

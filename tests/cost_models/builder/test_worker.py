@@ -154,13 +154,16 @@ with BuildPool(workers=2, fcompile=hang) as pool:
 """
 
 
+SLOW = pytest.mark.slow  # with a pause, the same ends
+
+
 @pytest.mark.parametrize(
     ("then", "family_size"),
     [
         pytest.param("while len(pool._staff) < 2: time.sleep(0.001)", 2, id="loading-tvm"),
         pytest.param("linking()", 4, id="linking"),
-        pytest.param("linking()\npause = pool.paused()\npause.__enter__()", 4, id="paused"),
-        pytest.param("pause = pool.paused()\npause.__enter__()", 2, id="paused-loading-tvm"),
+        pytest.param("linking()\npause = pool.paused()\npause.__enter__()", 4, id="paused", marks=SLOW),
+        pytest.param("pause = pool.paused()\npause.__enter__()", 2, id="paused-loading-tvm", marks=SLOW),
     ],
 )
 def test_nothing_outlives_an_owner_that_is_killed(tmp_path: Path, then: str, family_size: int) -> None:

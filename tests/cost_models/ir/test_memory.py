@@ -109,7 +109,7 @@ def test_a_compiled_block_takes_what_is_planned() -> None:
     "name",
     [
         "squeezenas-lat-small",
-        "mobilenetv3-small-seg",
+        pytest.param("mobilenetv3-small-seg", marks=pytest.mark.slow),
         pytest.param("squeezenas-lat-xlarge", marks=pytest.mark.slow),
     ],
 )

@@ -187,10 +187,10 @@ INTERRUPTED = textwrap.dedent(
     ("thread", "function"),
     [
         ("MainThread", "lower"),  # of the reference kernel
-        ("profiler", "build"),
         ("profiler", "_collect"),
-        ("profiler", "generate_measure_candidates"),
-        ("profiler", "_receive"),
+        pytest.param("profiler", "build", marks=pytest.mark.slow),
+        pytest.param("profiler", "generate_measure_candidates", marks=pytest.mark.slow),
+        pytest.param("profiler", "_receive", marks=pytest.mark.slow),
         ("profiler", "predict"),
     ],
 )

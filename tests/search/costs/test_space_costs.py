@@ -72,7 +72,12 @@ def everything(space: SearchSpace) -> list[dict[str, str]]:
     return [dict(zip(names, chosen, strict=True)) for chosen in options]
 
 
-@pytest.fixture(params=list(SPACES))
+FAST = ("squeezenas-small", "squeezenas-large", "mobilenetv3-small")
+
+
+@pytest.fixture(
+    params=[name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in SPACES]
+)
 def chain(request: pytest.FixtureRequest) -> ChainSpace:
     return SPACES[request.param]
 

@@ -155,7 +155,9 @@ def test_a_crash_is_survived_and_costs_no_disk(
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+)
 def test_it_ends_in_order_with_all_that_it_started(
     board: BoardFiles,
     target: Target,

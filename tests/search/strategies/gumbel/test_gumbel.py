@@ -111,12 +111,13 @@ def test_no_finite_loss_ends_it_and_keeps_the_last_checkpoint(tmp_path: Path) ->
         run_search(wanted, tmp_path, ALONE, resume=False, watch=Log())
 
 
-def test_how_it_is_computed_may_change_on_the_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_how_it_is_computed_may_change_on_the_way(compiled: bool, tmp_path: Path) -> None:
     whole = Log()
     run_search(problem(), tmp_path / "whole", ALONE, resume=False, watch=whole)
     with pytest.raises(KeyboardInterrupt):
         run_search(problem(), tmp_path / "parts", ALONE, resume=False, watch=(first := Log(3)))
-    other = problem(workers=1, checkpointing=True, compile=shutil.which("g++") is not None)
+    other = problem(workers=1, checkpointing=True, compile=compiled and shutil.which("g++") is not None)
     second = Log()
     run_search(other, tmp_path / "parts", ALONE, resume=True, watch=second)
     assert first.steps == whole.steps[:3]

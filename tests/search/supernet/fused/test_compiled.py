@@ -43,7 +43,7 @@ def _gradients(net: Supernet) -> dict[str, Tensor]:
     return {f"gradient of {name}": p.grad for name, p in net.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_same_numbers_and_nothing_is_compiled_again_after_pruning(checkpointing: bool) -> None:
     from torch._dynamo.utils import counters
 
