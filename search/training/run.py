@@ -11,7 +11,8 @@ from search.architecture import Architecture
 from search.data import Augmentation, Data
 from search.data.classes import LabelClass
 from search.data.loaders import TrainLoader, eval_loader, train_loader
-from search.errors import InvalidData, InvalidRecipe
+from search.errors import InvalidData
+from search.kept import CHECKPOINT
 from search.networks.segmentation import build_network
 from search.networks.weights import Array
 from search.parallel.ranks import Ranks
@@ -31,7 +32,6 @@ from search.training.records import Records, Row
 from search.training.trainer import Trainer
 from targets.support.interrupts import HeldInterrupts
 
-CHECKPOINT = "last.ckpt"
 _BEFORE, _AFTER = ("stage", "epoch", "step", "learning_rate", "loss"), ("seconds",)  # the scores' columns
 SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process; epochs may last longer
 
@@ -108,13 +108,14 @@ class TrainingRun:
         self._resumed = state
 
     def run(self, on_step: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Train what is left; returns what is known of the best weights. Ctrl-C leaves a checkpoint.
+        """Train what is left; returns what is known of the best weights. Ctrl-C leaves a checkpoint, once
+        the first stage has begun.
 
         Args:
             on_step: told after each step what is going on, one phrase.
 
         Raises:
-            FailedTraining: it cannot go on; the last checkpoint is kept.
+            FailedTraining: it cannot go on; says what is kept.
             InvalidRecipe, InvalidData: stage and data do not fit each other or the processes.
         """
         self._on_step = on_step or _silent
@@ -125,10 +126,11 @@ class TrainingRun:
         try:
             for index in range(self._index, len(self._steps)):
                 memory = _out_of_memory(self._recipe.training[index], self._ranks.device)
-                with failures_explained(memory=memory, workers="--workers"):
+                with failures_explained(self._out, memory=memory, workers="--workers"):
                     self._train_stage(index, records)
         except KeyboardInterrupt:
-            self._save()
+            with HeldInterrupts():
+                self._save()
             raise
         finally:
             if records:
@@ -156,16 +158,11 @@ class TrainingRun:
 
     def _prepared(self, index: int, stage: Stage, data: Data) -> tuple[TrainLoader, Trainer]:
         ranks = self._ranks
-        if stage.batch_size % ranks.world_size:
-            raise InvalidRecipe(
-                f"stage {stage.name}: batch_size {stage.batch_size} cannot be shared by {ranks.world_size} "
-                "processes; allowed: a multiple of that"
-            )
         frames = data.frames(stage.split)
         loader = train_loader(
             frames,
             Augmentation(crop=stage.crop, scale=stage.scale, flip=stage.flip, colour=stage.colour),
-            batch_size=stage.batch_size // ranks.world_size,
+            batch_size=ranks.share(stage.batch_size, f"stage {stage.name}: "),
             workers=self._workers,
             seed=self._recipe.seed + 1000 * index,
             rank=ranks.rank,
@@ -180,16 +177,16 @@ class TrainingRun:
     ) -> None:
         started_s = time.monotonic()
         for images, labels in loader.epoch(self._epoch, self._batch):
-            with HeldInterrupts():  # so that a checkpoint is never of half a step
+            with HeldInterrupts(errors_first=True):  # so that a checkpoint is never of half a step
                 loss = trainer.step(images, labels, self._step)
                 self._batch += 1
                 self._loss_sum += loss
                 now_s = time.monotonic()
                 self._seconds, started_s = self._seconds + now_s - started_s, now_s
-            if records:
-                rate = trainer.learning_rate(self._step - 1)
-                points = {"train/loss": loss, "train/learning_rate": rate}
-                records.scalars(self._global_step, points)
+                if records:
+                    rate = trainer.learning_rate(self._step - 1)
+                    points = {"train/loss": loss, "train/learning_rate": rate}
+                    records.scalars(self._global_step, points)
             if now_s - self._saved_s > SAVE_EVERY_S:
                 self._save()
             self._on_step(f"{stage.name}, epoch {self._epoch + 1} of {stage.epochs}, loss {loss:.3f}")
@@ -308,8 +305,7 @@ def _out_of_memory(stage: Stage, device: torch.device) -> str:
     return (
         f"stage {stage.name}: out of memory on {device} with batches of {stage.batch_size} crops of "
         f"{height}x{width}: spread it over more processes (torchrun) and --resume; or lower batch_size or "
-        f"crop in the recipe{half}, and train into another folder, with --init to begin from the best "
-        "weights so far"
+        f"crop in the recipe{half}"
     )
 
 

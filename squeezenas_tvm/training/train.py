@@ -8,15 +8,19 @@ from typing import Any
 
 from search.architecture import Architecture, dump_architecture
 from search.data import Data, open_data
+from search.kept import is_kept
 from search.networks.weights import Array
 from search.parallel.ranks import Ranks
 from search.training import dump_recipe
 from search.training.best import WEIGHTS
 from search.training.initial import initial_weights
 from search.training.recipe import Recipe
-from search.training.run import CHECKPOINT, TrainingRun, same_classes
-from squeezenas_tvm.errors import FailedWork, UsageError
+from search.training.run import TrainingRun, same_classes
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress
+from squeezenas_tvm.training.stopped import unwritten
+from targets.support.files import FailedWrite
+from targets.support.interrupts import termination_stops
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
 
@@ -64,7 +68,8 @@ def train_architecture(
 
     Raises:
         SearchError, UsageError: before the first step, for what does not fit.
-        FailedTraining: later; FailedWork: a full disk. The last checkpoint is kept.
+        FailedTraining: later; FailedWork: a full disk. Both say what is kept.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM; what was trained is in a checkpoint.
     """
     opened = [open_data(stage.data_spec(data)) for stage in recipe.training]
     going_on = _prepare_folder(out, resume=resume)
@@ -81,12 +86,12 @@ def train_architecture(
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
     try:
         tensors = None if going_on else _initial(initial, fitting, architecture)
-        best = _train(fitting, recipe, opened, out, tensors, workers=workers, going_on=going_on, shown=shown)
-    except OSError as error:
-        raise FailedWork(
-            f"{error.filename or out}: {error.strerror or error}; make room there; the last checkpoint "
-            "is kept, the same command with --resume goes on from it"
-        ) from error
+        with termination_stops():
+            best = _train(
+                fitting, recipe, opened, out, tensors, workers=workers, going_on=going_on, shown=shown
+            )
+    except (OSError, FailedWrite) as error:
+        raise unwritten(error, out) from error
     return Trained(out, best)
 
 
@@ -96,10 +101,9 @@ def _prepare_folder(out: Path, *, resume: bool) -> bool:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
-    exists = (out / CHECKPOINT).exists()
-    if exists and not resume:
+    if is_kept(out) and not resume:
         raise UsageError(f"{out} holds a training; go on with it by --resume, or name another --out")
-    return exists
+    return is_kept(out)
 
 
 def _train(
