@@ -1,7 +1,7 @@
 """Batches from worker processes: each one arrives, or its worker ends, which is noticed and said.
 
 PyTorch hands a tensor over in shared memory. Where there is no room (Docker gives /dev/shm 64 MB), it finds
-out in a thread of the worker, which shows a traceback and forgets the batch, and the other side waits for ever.
+out in a thread of the worker, which shows a traceback and forgets the batch: the other side waits for ever.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ def loaded(loader: DataLoader[Any]) -> Iterator[list[Tensor]]:
         if not slowly and not all(isinstance(part, Tensor) for part in batch):
             slowly = True
             log.warning(
-                "batches do not fit into the memory that is left in /dev/shm, and take a slower way: make room "
+                "batches do not fit into what is left of /dev/shm, and take a slower way: make room there "
                 "(docker run --shm-size=1g), or load without worker processes (--workers 0)"
             )
         yield [torch.as_tensor(part) for part in batch]

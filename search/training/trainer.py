@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.errors import Diverged, InvalidRecipe
+from search.networks.names import HEAD
 from search.parallel.ranks import Ranks
 from search.tasks.task import Loss
 from search.training.ema import Ema
 from search.training.recipe import Sgd, Stage
 from search.training.schedules import learning_rate_factor
-
-HEAD = "decoder."  # names of the parameters that begin so have the head's learning rate
 
 
 class Trainer:

@@ -9,11 +9,10 @@ from typing import Any
 from search.architecture import Architecture, dump_architecture
 from search.data import Data, open_data
 from search.kept import is_kept
-from search.networks.weights import Array
+from search.networks.weights import Array, load_beginning
 from search.parallel.ranks import Ranks
 from search.training import dump_recipe
 from search.training.best import WEIGHTS
-from search.training.initial import initial_weights
 from search.training.recipe import Recipe
 from search.training.run import TrainingRun, same_classes
 from squeezenas_tvm.errors import UsageError
@@ -23,6 +22,7 @@ from targets.support.files import FailedWrite
 from targets.support.interrupts import termination_stops
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
+_NAMED = 12  # tensors that are named in a line
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def train_architecture(
     own = {"results": [], "weights": WEIGHTS}
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
     try:
-        tensors = None if going_on else _initial(initial, fitting, architecture)
+        tensors = None if going_on or initial is None else _initial(initial, fitting)
         with termination_stops():
             best = _train(
                 fitting, recipe, opened, out, tensors, workers=workers, going_on=going_on, shown=shown
@@ -133,19 +133,19 @@ def _train(
         ranks.close()
 
 
-def _initial(
-    path: Path | None, architecture: Architecture, declared: Architecture
-) -> Mapping[str, Array] | None:
-    """Tensors to begin with. Says which ones of the file could not be used."""
-    if path is None:
-        return None
-    tensors, left_out = initial_weights(architecture, path, declared=declared)
-    if left_out:
-        log.info(
-            "%s is of %d classes, the data has %d; freshly initialised: %s",
-            path,
-            declared.head.outputs,
-            architecture.head.outputs,
-            ", ".join(left_out),
-        )
-    return tensors
+def _initial(path: Path, architecture: Architecture) -> Mapping[str, Array]:
+    """Tensors to begin with. Says which ones of the file could not be used, and which are missing there."""
+    begin = load_beginning(architecture, path)
+    if begin.fresh:
+        taken, classes = len(begin.tensors), len(architecture.labels)
+        fresh = f"freshly initialised, for {classes} classes: {_named(begin.fresh)}"
+        log.info("%s: %d tensors are taken; %s", path, taken, fresh)
+    if begin.left:
+        log.info("%s: not used: %s", path, _named(begin.left))
+    return begin.tensors
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first ones, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
