@@ -15,7 +15,7 @@ from search.kept import CHECKPOINT, is_kept
 from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
 from search.problem.judged import Judged, choose, pareto_front
-from search.problem.problem import SearchProblem, SearchResult, Watch
+from search.problem.problem import NEW_IN_FINGERPRINT, SearchProblem, SearchResult, Watch
 from search.problem.strategy import Progress, SearchStrategy
 from search.results import document
 from search.results.described import describe
@@ -53,10 +53,11 @@ def run_search(
     """
     problem.check()
     torch.manual_seed(problem.recipe.seed)
-    state = _saved(problem, out, resume)
+    fingerprint = problem.fingerprint()
+    state = _saved(problem, fingerprint, out, resume)
     with failures_explained(out, memory=problem.recipe.out_of_memory, workers="workers in the recipe"):
         strategy = make_strategy(problem, ranks, state["search"] if state else None)
-        curves = _Curves(problem, strategy, out, ranks, state)
+        curves = _Curves(fingerprint, strategy, out, ranks, state)
         if ranks.first and not (state and (out / document.FILE).exists()):
             describe(problem).save(out / document.FILE)
         if ranks.first and strategy.step < strategy.steps_wanted:
@@ -82,14 +83,18 @@ def _run(strategy: SearchStrategy, curves: "_Curves", watch: Watch) -> None:
         curves.close()
 
 
-def _saved(problem: SearchProblem, out: Path, resume: bool) -> dict[str, Any] | None:
+def _saved(
+    problem: SearchProblem, fingerprint: Mapping[str, Any], out: Path, resume: bool
+) -> dict[str, Any] | None:
     """The checkpoint to go on from, if any. Raises InvalidCheckpoint where one is in the way."""
     if not is_kept(out):
         return None
     if not resume:
         raise InvalidCheckpoint(f"{out} holds a search already; go on with --resume, or name another --out")
     free = STRATEGIES[problem.strategy].free
-    return load_checkpoint(out / CHECKPOINT, problem.fingerprint(), free=free, upgraded=upgraded)
+    return load_checkpoint(
+        out / CHECKPOINT, fingerprint, free=free, new=NEW_IN_FINGERPRINT, upgraded=upgraded
+    )
 
 
 class _Curves:
@@ -97,13 +102,13 @@ class _Curves:
 
     def __init__(
         self,
-        problem: SearchProblem,
+        fingerprint: Mapping[str, Any],
         strategy: SearchStrategy,
         out: Path,
         ranks: Ranks,
         state: Mapping[str, Any] | None,
     ) -> None:
-        self._strategy, self._out, self._fingerprint = strategy, out, problem.fingerprint()
+        self._strategy, self._out, self._fingerprint = strategy, out, fingerprint
         self._rows: list[dict[str, float | None]] = list(state["rows"]) if state else []
         self._losses: list[float] = list(state["losses"]) if state else []
         self._saved_s = time.monotonic()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from search.architecture import Architecture
 from search.data import Augmentation, Data
 from search.data.classes import LabelClass
+from search.data.fingerprint import fingerprint
 from search.data.loaders import TrainLoader, eval_loader, train_loader
 from search.errors import InvalidData
 from search.kept import CHECKPOINT
@@ -27,7 +29,7 @@ from search.training.checkpoint import (
     save_checkpoint,
 )
 from search.training.failures import damage_explained, failures_explained
-from search.training.recipe import Recipe, Stage
+from search.training.recipe import Recipe, Stage, Steps
 from search.training.records import Records, Row
 from search.training.trainer import Trainer
 from targets.support.interrupts import HeldInterrupts
@@ -40,7 +42,7 @@ class TrainingRun:
     """Trains one architecture by a recipe; writes a checkpoint, the best weights and curves into ``out``.
 
     Args:
-        architecture: with as many classes as the data.
+        architecture: with as many classes as the data, whose files are read for ``fingerprint``.
         data: of each of ``recipe.training``.
         initial: weights to begin with; tensors that are missing keep their fresh values.
         workers: processes of this one that load data.
@@ -76,6 +78,7 @@ class TrainingRun:
             _batches(stage, found) for stage, found in zip(recipe.training, self._data, strict=True)
         ]
         self._saved_s = time.monotonic()
+        self.fingerprint = self._described()
 
     @property
     def steps_left(self) -> int:
@@ -83,9 +86,9 @@ class TrainingRun:
         stages = list(zip(self._recipe.training, self._steps, strict=True))[self._index :]
         return sum(stage.epochs * steps for stage, steps in stages) - self._step
 
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What must be the same to go on from a checkpoint."""
+    def _described(self) -> dict[str, Any]:
+        """What must be the same to go on from a checkpoint. Those of 0.1 lack ``frames``."""
+        pairs = list(zip(self._recipe.training, self._data, strict=True))
         return {
             "recipe": self._recipe.model_dump(mode="json"),
             "architecture": {
@@ -93,15 +96,14 @@ class TrainingRun:
                 "blocks": list(self._architecture.genotype.values()),
                 "num_classes": self._architecture.head.outputs,
             },
-            "data": [
-                {"name": data.name, "frames": len(data.frames(stage.split))}
-                for stage, data in zip(self._recipe.training, self._data, strict=True)
-            ],
+            "data": [{"name": data.name, "frames": len(data.frames(stage.split))} for stage, data in pairs],
+            "frames": [fingerprint(data, ("train", "val")) for _, data in pairs],
         }
 
     def resume(self) -> None:
         """Go on from the last checkpoint in ``out``. Raises InvalidCheckpoint."""
-        state = load_checkpoint(self._out / CHECKPOINT, self.fingerprint)
+        free = partial(_more_epochs, self._recipe)
+        state = load_checkpoint(self._out / CHECKPOINT, self.fingerprint, free=free, new=("frames",))
         self._index, self._epoch, self._batch = state["index"], state["epoch"], state["batch"]
         self._loss_sum, self._seconds = state["loss_sum"], state["seconds"]
         self._history, self._best = state["history"], state["best"]
@@ -279,6 +281,19 @@ class TrainingRun:
     def _global_step(self) -> int:
         stages = zip(self._recipe.training[: self._index], self._steps, strict=False)
         return sum(stage.epochs * steps for stage, steps in stages) + self._step
+
+
+def _more_epochs(recipe: Recipe, state: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys of epochs that may be others than in a state: of stages that come after it; and more of its own
+    stage, where the learning rate of the steps that are done does not hang on how many there are."""
+    keys, given, now_at = [], len(recipe.given), state.get("index", 0)
+    for index, stage in enumerate(recipe.training):
+        place = given + index
+        was = state["fingerprint"].get("recipe", {}).get("stages", [])[place : place + 1]
+        more = bool(was) and isinstance(stage.schedule, Steps) and stage.epochs > was[0].get("epochs", 0)
+        if index > now_at or (index == now_at and more):
+            keys.append(f"recipe.stages[{place}].epochs")
+    return keys
 
 
 def same_classes(data: Sequence[Data]) -> tuple[LabelClass, ...]:

@@ -15,11 +15,11 @@ from safetensors.torch import save_file as save_torch_tensors
 from cost_models.ir.weights import random_weights
 from search.architecture import Architecture, load_architecture
 from search.errors import InvalidWeights
+from search.networks.names import published_keys
+from search.networks.weight_files import TORCH_SUFFIXES
 from search.networks.weights import (
-    TORCH_SUFFIXES,
     load_weights,
     load_weights_apart,
-    published_keys,
     save_weights,
 )
 from targets.support.files import sha256

@@ -236,7 +236,7 @@ def test_a_label_out_of_range(scenes: Data, tmp_path: Path) -> None:
     architecture = ARCHITECTURE.for_classes(scenes.classes[:3])
     run = TrainingRun(architecture, recipe(), [few], tmp_path, ALONE)
     with pytest.raises(
-        FailedTraining, match=r"label \d+ in the data; allowed: 0 to 2, .* checkpoint is kept"
+        FailedTraining, match=r"label \d+ in the data; allowed: 0 to 2, .* no checkpoint was written yet"
     ):
         run.run()
 
@@ -253,6 +253,9 @@ class Unlabelled:
     def load(self) -> Any:
         return np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
 
+    def digest(self) -> bytes:
+        return b""
+
     def faults(self, size: tuple[int, int], *, decode: bool) -> list[str]:
         return []
 
@@ -267,6 +270,9 @@ def test_a_lost_loading_process(scenes: Data, tmp_path: Path) -> None:
 
             os.kill(os.getpid(), signal.SIGKILL)
 
+        def digest(self) -> bytes:
+            return b""
+
         def faults(self, size: tuple[int, int], *, decode: bool) -> list[str]:
             return []
 
@@ -274,7 +280,10 @@ def test_a_lost_loading_process(scenes: Data, tmp_path: Path) -> None:
     with pytest.raises(FailedTraining, match=r"a process that loads data was killed, .*: lower --workers; "):
         training(tmp_path, data, workers=1).run()
     data = Data("broken", scenes.classes, scenes.frame_size, {**scenes.splits, "val": (Broken(),)})
-    with pytest.raises(FailedTraining, match=r"lower --workers; the last checkpoint is kept; start the same"):
+    with pytest.raises(
+        FailedTraining,
+        match=r"lower --workers; the last checkpoint is kept in .*; the same command with --resume",
+    ):
         training(tmp_path, data, workers=1).run()  # of those that load what is evaluated
 
 
@@ -289,6 +298,5 @@ def test_too_little_memory(scenes: Data, tmp_path: Path) -> None:
     assert str(caught.value) == (
         "stage only: out of memory on cpu with batches of 2 crops of 64x64: spread it over more processes "
         "(torchrun) and --resume; or lower batch_size or crop in the recipe, or set precision: bfloat16, and "
-        "train into another folder, with --init to begin from the best weights so far; the last checkpoint, "
-        "if any, is kept"
+        "start again; no checkpoint was written yet"
     )
