@@ -1,4 +1,4 @@
-"""What tells one data set from another: names, sizes and content of its frames, a line a split. No PyTorch."""
+"""What tells data sets from each other: names, sizes and content of their frames. No PyTorch."""
 
 import hashlib
 from collections.abc import Iterable

@@ -94,8 +94,8 @@ def test_too_little_memory_keeps_the_last_checkpoint(tmp_path: Path, workers: in
         run_search(wanted, out, ALONE, resume=False, watch=Switching())
     assert str(caught.value) == (
         "out of memory with 2 images of 64x64: set checkpointing: true in the recipe (--resume takes it); or "
-        "lower batch_size or crop in the recipe, or train fewer paths (--paths 2), and start in another --out; "
-        f"the last checkpoint is kept in {out}"
+        "lower batch_size or crop in the recipe, or train fewer paths (--paths 2), and start in another --out"
+        f"; the last checkpoint is kept in {out}"
     )
     switch.unlink()
     run_search(wanted, out, ALONE, resume=True, watch=(log := Log()))

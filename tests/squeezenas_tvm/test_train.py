@@ -16,8 +16,7 @@ import yaml
 
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.networks.segmentation import build_network
-from search.networks.weights import load_weights, save_weights
-from search.training.initial import initial_weights
+from search.networks.weights import load_beginning, load_weights, save_weights
 from search.training.recipe import load_recipe
 from squeezenas_tvm.train import main
 
@@ -123,7 +122,7 @@ def test_ctrl_c_keeps_a_checkpoint(
     assert code == 130, [*said, rest]
     assert "Traceback" not in rest
     assert rest.splitlines()[-1] == (
-        f"stopped: a checkpoint is kept in {out}; the same command with --resume goes on from there"
+        f"stopped: the last checkpoint is kept in {out}; the same command with --resume goes on from there"
     )
     assert (out / "last.ckpt").is_file()
 
@@ -136,7 +135,7 @@ def test_a_killed_loading_process_is_one_line(architecture: str, tmp_path: Path)
     said = killed_loader(process, out / "last.ckpt")
     assert said == (
         "error: a process that loads data was killed, mostly for want of memory: lower --workers; the last "
-        "checkpoint is kept; start the same command again with --resume"
+        f"checkpoint is kept in {out}; the same command with --resume goes on from there"
     )
     assert (out / "last.ckpt").is_file()
 
@@ -171,14 +170,14 @@ def test_initial_weights_of_other_classes(
 ) -> None:
     eleven = ARCHITECTURE.model_copy(update={"num_classes": 11})
     first = weights(tmp_path / "eleven.safetensors", eleven)
-    tensors, left_out = initial_weights(ARCHITECTURE, first, declared=eleven)
+    begin = load_beginning(ARCHITECTURE, first)
     names = [f"decoder.classify_{which}.{kind}" for which in ("high", "low") for kind in ("bias", "weight")]
-    assert left_out == names
-    assert np.array_equal(tensors["stem.conv.weight"], load_weights(eleven, first)["stem.conv.weight"])
-    (tmp_path / "eleven.yaml").write_text(dump_architecture(eleven), encoding="utf-8")
-    assert main([str(tmp_path / "eleven.yaml"), *given[1:], "--init", str(first)]) == 0
-    said = capsys.readouterr().err
-    assert f"{first} is of 11 classes, the data has 19; freshly initialised: {', '.join(names)}" in said
+    assert begin.fresh == begin.left == names
+    assert np.array_equal(begin.tensors["stem.conv.weight"], load_weights(eleven, first)["stem.conv.weight"])
+    assert main([*given, "--init", str(first)]) == 0
+    said, taken = capsys.readouterr().err, f"{len(begin.tensors)} tensors are taken"
+    assert f"{first}: {taken}; freshly initialised, for 19 classes: {', '.join(names)}" in said
+    assert f"{first}: not used: {', '.join(names)}" in said
     assert load_architecture(tmp_path / "out" / "architecture.yaml").known_classes == "cityscapes"
 
 

@@ -171,7 +171,8 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, save: Callable[..., None], 
 def test_what_is_no_file_of_weights(tmp_path: Path, content: bytes) -> None:
     for name, reason in {"w.pth": ": not loaded (", "w.safetensors": ": not a file of weights ("}.items():
         (tmp_path / name).write_bytes(content)
-        assert refusal(tmp_path / name).startswith(reason)
+        is_zip = content.startswith(b"PK")  # what it holds tells, not how it is called
+        assert refusal(tmp_path / name).startswith(": not loaded (" if is_zip else reason)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -194,7 +195,7 @@ def test_a_precision_that_numpy_lacks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("held", [[1, 2], {"a": 3}, torch.zeros(3)])
 def test_a_torch_file_without_a_state_dict(tmp_path: Path, held: Any) -> None:
     torch.save(held, tmp_path / "w.pth")
-    assert refusal(tmp_path / "w.pth") == ": holds no state dict (a mapping from names to tensors)"
+    assert refusal(tmp_path / "w.pth").startswith(": holds no state dict (a mapping from names to tensors), ")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
