@@ -144,9 +144,7 @@ def test_told_to_end_the_first_process_saves_its_last_step(program: str, tmp_pat
 def test_parts_of_a_batch_are_equal() -> None:
     three = Ranks(1, 3, torch.device("cpu"))
     assert three.share(6) == 2
-    with pytest.raises(
-        InvalidRecipe, match="^batch_size 4 cannot be shared by 3 processes; allowed: a multiple"
-    ):
+    with pytest.raises(InvalidRecipe, match=r"^batch_size 4 cannot be shared by 3 processes; allowed: a"):
         three.share(4)
 
 

@@ -3,12 +3,14 @@
 ``make`` is a function that makes a problem for the strategy; its keywords change the recipe.
 """
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from search.architecture import load_architecture
 from search.errors import InvalidCheckpoint
@@ -51,6 +53,32 @@ class StrategyContract:
         assert found == expected
         for name in FILES:
             assert (parts / name).read_text() == (whole / name).read_text(), name
+
+    def test_ctrl_c_within_a_step_loses_nothing_of_it(
+        self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever waits for a batch, or computes, when it comes: here whenever a loss is computed."""
+        wanted = make()
+        run_search(wanted, tmp_path / "whole", ALONE, resume=False, watch=(whole := Log()))
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        compute, parts = torch.nn.functional.cross_entropy, tmp_path / "parts"
+        left = iter((False, True))
+
+        def interrupted(*given: Any, **options: Any) -> Any:
+            if next(left, False):
+                signal.raise_signal(signal.SIGINT)
+            return compute(*given, **options)
+
+        monkeypatch.setattr(torch.nn.functional, "cross_entropy", interrupted)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run_search(wanted, parts, ALONE, resume=False, watch=(log := Log()))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        run_search(wanted, parts, ALONE, resume=True, watch=(rest := Log()))
+        assert [now.step for now in (*log.steps, *rest.steps)] == [now.step for now in whole.steps]
+        for name in FILES:
+            assert (parts / name).read_text() == (tmp_path / "whole" / name).read_text(), name
 
     def test_steps_are_counted_to_the_end(self, make: Make, tmp_path: Path) -> None:
         strategy = make_strategy(make(), ALONE, None)

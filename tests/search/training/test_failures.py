@@ -54,9 +54,9 @@ def test_what_is_something_else_passes_through(fail: Callable[[], object], tmp_p
 
 
 def said_of(error: Exception, out: Path) -> str:
-    with pytest.raises(FailedTraining) as caught, failures_explained(out, memory="", workers="--workers"):
-        with damage_explained():
-            raise error
+    explained = failures_explained(out, memory="", workers="--workers")
+    with pytest.raises(FailedTraining) as caught, explained, damage_explained():
+        raise error
     return str(caught.value)
 
 
