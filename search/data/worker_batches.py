@@ -11,8 +11,10 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from types import FrameType, TracebackType
+from functools import cache
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from search.errors import InvalidData, LostWorker
 
 _GONE = re.compile(r"DataLoader worker \(pid")
+_LOST = "a process that loads data was killed, mostly for want of memory"
 
 log = logging.getLogger(__name__)
 
@@ -60,33 +63,41 @@ def handed_over(tensors: Sequence[Tensor]) -> list[Any]:
 
 def loaded(loader: DataLoader[Any]) -> Iterator[list[Tensor]]:
     """The batches of a loader, each once it is there. Raises LostWorker, and the InvalidData of a worker."""
-    with _losses_named():
-        batches = iter(loader)
-    slowly = False
+    batches = iter(loader)
     while True:
-        with _losses_named():
-            batch = next(batches, None)
+        with losses_named():
+            try:
+                batch = next(batches, None)
+            except (ConnectionError, EOFError) as error:  # it went after it had promised a batch
+                raise LostWorker(_LOST) from error
         if batch is None:
             return
         if isinstance(batch, InvalidData):
             raise batch
-        if not slowly and not all(isinstance(part, Tensor) for part in batch):
-            slowly = True
-            log.warning(
-                "batches do not fit into what is left of /dev/shm, and take a slower way: make room there "
-                "(docker run --shm-size=1g), or load without worker processes (--workers 0)"
-            )
+        if not all(isinstance(part, Tensor) for part in batch):
+            _say_no_room()
         yield [torch.as_tensor(part) for part in batch]
 
 
 @contextlib.contextmanager
-def _losses_named() -> Iterator[None]:
+def losses_named() -> Iterator[None]:
+    """Around anything that is done while there are workers: that one is gone is told by a signal, at any
+    moment, and here becomes a LostWorker."""
     try:
         yield
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        if isinstance(error, RuntimeError) and not _GONE.search(str(error)):
+    except RuntimeError as error:
+        if not _GONE.search(str(error)):
             raise
-        raise LostWorker("a process that loads data was killed, mostly for want of memory") from error
+        raise LostWorker(_LOST) from error
+
+
+@cache
+def _say_no_room() -> None:
+    """Once."""
+    log.warning(
+        "batches do not fit into what is left of /dev/shm, and take a slower way: make room there "
+        "(docker run --shm-size=1g), or load without worker processes (--workers 0)"
+    )
 
 
 def _begin_worker(number: int) -> None:
@@ -97,7 +108,8 @@ def _begin_worker(number: int) -> None:
     show a traceback, by this hook.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _pass_once)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
     shown = sys.excepthook
 
@@ -108,8 +120,11 @@ def _begin_worker(number: int) -> None:
     sys.excepthook = hook
 
 
-def _pass_once(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the second one is the served process's own
+def _end_when_told(served: int) -> None:
+    """By the process that is served; it hears itself what others send, and may save first."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != served:
+        pass
+    os._exit(0)
 
 
 def _end(error: Exception, item: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.weights import check_weights
@@ -75,7 +75,8 @@ def load_beginning(architecture: Architecture, path: Path) -> Beginning:
 
 def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
     """Write safetensors that ``load_weights`` reads."""
-    save_file({name: np.ascontiguousarray(values) for name, values in weights.items()}, path)
+    content = save({name: np.ascontiguousarray(values) for name, values in weights.items()})
+    path.write_bytes(content)  # an OSError where there is no room, which safetensors has not
 
 
 def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) -> dict[str, Array]:

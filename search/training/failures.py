@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from search.data.worker_batches import losses_named
 from search.errors import Diverged, FailedTraining, InvalidData, LostWorker
 from search.kept import go_on, start_anew
 
@@ -27,7 +28,8 @@ def failures_explained(out: Path, *, memory: str, workers: str) -> Iterator[None
         workers: where their number is set.
     """
     try:
-        yield
+        with losses_named():
+            yield
     except LostWorker as error:
         raise FailedTraining(f"{error}: lower {workers}; {go_on(out)}") from error
     except Diverged as error:

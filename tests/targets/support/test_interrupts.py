@@ -98,15 +98,20 @@ def test_other_threads_may_use_it() -> None:
 
 
 def test_an_error_may_go_first() -> None:
-    with pytest.raises(ValueError, match="mine"), HeldInterrupts(errors_first=True):
-        interrupt()
-        raise ValueError("mine")
+    def failing() -> None:
+        with HeldInterrupts(errors_first=True):
+            interrupt()
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        failing()
     with pytest.raises(KeyboardInterrupt), HeldInterrupts(errors_first=True):
         interrupt()
 
 
 def test_what_is_told_within_the_block_is_heard_before_ctrl_c() -> None:
     """By a generator that yields inside of it, as steps of a search are told."""
+    told = []
 
     def steps() -> Iterator[int]:
         for step in range(3):
@@ -115,18 +120,25 @@ def test_what_is_told_within_the_block_is_heard_before_ctrl_c() -> None:
                     interrupt()
                 yield step
 
-    told = []
-    with pytest.raises(KeyboardInterrupt):
+    def tell() -> None:
         for step in steps():
             told.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        tell()
     assert told == [0, 1]
 
 
 def test_sigterm_stops_like_ctrl_c_in_the_block_alone() -> None:
     done = []
-    with pytest.raises(Terminated), termination_stops(), HeldInterrupts():
-        signal.raise_signal(signal.SIGTERM)
-        done.append("work")
+
+    def work() -> None:
+        with termination_stops(), HeldInterrupts():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("work")
+
+    with pytest.raises(Terminated):
+        work()
     assert done == ["work"]
     assert issubclass(Terminated, KeyboardInterrupt)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
