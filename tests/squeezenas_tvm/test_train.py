@@ -127,6 +127,68 @@ def test_ctrl_c_keeps_a_checkpoint(
     assert (out / "last.ckpt").is_file()
 
 
+@pytest.mark.parametrize("stop", [os.kill, os.killpg], ids=["itself", "all processes, as Slurm does"])
+def test_sigterm_saves_like_ctrl_c(
+    architecture: str, tmp_path: Path, stop: Callable[[int, int], None]
+) -> None:
+    out = tmp_path / "out"
+    long = recipe(tmp_path, {**STAGE, "epochs": 100000})
+    arguments = ["train", architecture, "--data", SCENES, "--recipe", long, "--out", str(out)]
+    process = command(*arguments, "--workers", "1", cwd=tmp_path, start_new_session=True)
+    assert process.stderr is not None
+    said = [next(line for line in process.stderr if "only, epoch" in line)]
+    stop(process.pid, signal.SIGTERM)
+    code, _, rest = finish(process)
+    assert code == 143, [*said, rest]
+    assert "Traceback" not in rest
+    kept = f"the last checkpoint is kept in {out}; the same command with --resume goes on from there"
+    assert rest.splitlines()[-1] == f"stopped by SIGTERM: {kept}"
+    assert (out / "last.ckpt").is_file()
+
+
+def test_stopped_before_the_first_checkpoint_it_promises_none(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("squeezenas_tvm.training.train.same_classes", stopped)
+    assert main(given) == 130
+    assert capsys.readouterr().err == "stopped: nothing is kept yet; the same command begins anew\n"
+    monkeypatch.undo()
+    assert main(given) == 0
+
+
+def test_no_number_in_the_first_epoch_promises_no_checkpoint(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe(tmp_path, {**STAGE, "optimizer": {"learning_rate": 1e30}})
+    assert main(given) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: stage only: the ")
+    assert line.endswith(
+        ": lower optimizer.learning_rate or lengthen schedule.warmup_epochs, and start again; no checkpoint "
+        "was written yet"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system, which needs root")
+def test_a_full_disk_is_one_line(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)], check=True)
+    try:
+        assert main([*given[:-1], str(disk / "out")]) == 1
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    complaint = capsys.readouterr().err
+    assert "Traceback" not in complaint
+    none = "no checkpoint was written yet; the same command begins anew"
+    assert complaint.splitlines()[-1].endswith(f"No space left on device; make room there; {none}")
+
+
 def test_a_killed_loading_process_is_one_line(architecture: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     long = recipe(tmp_path, {**STAGE, "epochs": 100000})
