@@ -4,6 +4,7 @@ A line with the SHA-256 of the rest, which PyTorch wrote: its own reader does no
 tensors and plain data are read back, never code.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -35,12 +36,17 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     body = io.BytesIO()
     torch.save({**state, "schema_version": SCHEMA_VERSION}, body)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(_HEAD + hashlib.sha256(body.getbuffer()).hexdigest().encode() + b"\n")
-        file.write(body.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            file.write(_HEAD + hashlib.sha256(body.getbuffer()).hexdigest().encode() + b"\n")
+            file.write(body.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def load_checkpoint(
