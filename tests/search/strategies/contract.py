@@ -31,6 +31,8 @@ class StrategyContract:
 
     stops: tuple[int, ...]
     """Steps after which a search is stopped: within and at the ends of its parts."""
+    within: tuple[Any, str] = (torch.nn.functional, "cross_entropy")
+    """What steps call, as an attribute of something: there Ctrl-C comes."""
 
     def test_stopped_and_resumed_equals_uninterrupted(self, make: Make, tmp_path: Path) -> None:
         wanted = with_budget(make(), 0.6)
@@ -57,11 +59,11 @@ class StrategyContract:
     def test_ctrl_c_within_a_step_loses_nothing_of_it(
         self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whoever waits for a batch, or computes, when it comes: here whenever a loss is computed."""
+        """A real one, in the second step."""
         wanted = make()
         run_search(wanted, tmp_path / "whole", ALONE, resume=False, watch=(whole := Log()))
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        compute, parts = torch.nn.functional.cross_entropy, tmp_path / "parts"
+        compute, parts = getattr(*self.within), tmp_path / "parts"
         left = iter((False, True))
 
         def interrupted(*given: Any, **options: Any) -> Any:
@@ -69,7 +71,7 @@ class StrategyContract:
                 signal.raise_signal(signal.SIGINT)
             return compute(*given, **options)
 
-        monkeypatch.setattr(torch.nn.functional, "cross_entropy", interrupted)
+        monkeypatch.setattr(*self.within, interrupted)
         try:
             with pytest.raises(KeyboardInterrupt):
                 run_search(wanted, parts, ALONE, resume=False, watch=(log := Log()))
