@@ -22,7 +22,7 @@ from search.strategies.registry import STRATEGIES
 from search.tasks.registry import TASKS
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress as shown_progress
-from squeezenas_tvm.training.stopped import unwritten
+from squeezenas_tvm.training.stopped import note_resumed, unwritten
 from targets import Target
 from targets.support.files import FailedWrite
 from targets.support.interrupts import termination_stops
@@ -95,6 +95,8 @@ def _check_known(noun: str, name: str, known: Collection[str]) -> None:
 
 
 def _run(problem: SearchProblem, folder: Path, *, resume: bool, shown: bool) -> SearchResult:
+    if resume:
+        note_resumed(folder)
     with termination_stops():
         ranks = Ranks.start()
         try:

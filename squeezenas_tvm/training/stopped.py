@@ -1,9 +1,12 @@
-"""What a search or a training that stopped leaves behind, in words: the same for both commands."""
+"""What a search or a training that stopped has left behind, in words: the same for both commands."""
 
+import logging
 from pathlib import Path
 
 from search.kept import go_on, is_kept
 from squeezenas_tvm.errors import FailedWork
+
+log = logging.getLogger(__name__)
 
 
 def stopped(out: Path | None) -> str:
@@ -15,6 +18,12 @@ def stopped(out: Path | None) -> str:
     if out is None or not is_kept(out):
         return "nothing is kept yet; the same command begins anew"
     return go_on(out)
+
+
+def note_resumed(out: Path) -> None:
+    """Say that ``--resume`` finds nothing there, which may be another folder than was meant."""
+    if not is_kept(out):
+        log.info("%s holds no checkpoint: it begins anew", out)
 
 
 def unwritten(error: Exception, out: Path) -> FailedWork:

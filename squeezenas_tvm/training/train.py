@@ -17,7 +17,7 @@ from search.training.recipe import Recipe
 from search.training.run import TrainingRun, same_classes
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress
-from squeezenas_tvm.training.stopped import unwritten
+from squeezenas_tvm.training.stopped import note_resumed, unwritten
 from targets.support.files import FailedWrite
 from targets.support.interrupts import termination_stops
 
@@ -101,7 +101,9 @@ def _prepare_folder(out: Path, *, resume: bool) -> bool:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
-    if is_kept(out) and not resume:
+    if resume:
+        note_resumed(out)
+    elif is_kept(out):
         raise UsageError(f"{out} holds a training; go on with it by --resume, or name another --out")
     return is_kept(out)
 
