@@ -41,6 +41,8 @@ def test_drawn_and_joined_frames_are_told_too() -> None:
     turned = replace(scenes, splits={"train": scenes.splits["train"][::-1]})
     assert fingerprint(turned, ("train",)) != fingerprint(scenes, ("train",)), "order"
     assert fingerprint(turned, ("train", "val")).keys() == {"train"}
+    swapped = replace(scenes, classes=scenes.classes[::-1])
+    assert fingerprint(swapped, ("train",)) != fingerprint(scenes, ("train",)), "classes"
 
 
 def test_a_file_that_is_gone_is_one_line(tmp_path: Path) -> None:
