@@ -118,7 +118,8 @@ def _read_torch(path: Path) -> dict[str, Array]:
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by its path PyTorch would go by its ending
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise any of a dozen kinds
         raise InvalidWeights(
             f"{path}: not loaded ({type(error).__name__}): damaged, no PyTorch file, or holds more than "

@@ -63,7 +63,7 @@ def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
 
 def _sampled_free(state: State, now: State) -> tuple[str, ...]:
     """More networks may be tried: which ones hangs on those before alone."""
-    more = now["recipe"]["candidates"] >= len(state["search"].get("log", ()))
+    more = now["recipe"].get("candidates", 0) >= len(state["search"].get("log", ()))
     return ("recipe.workers", *["recipe.candidates"] * more)
 
 
