@@ -6,6 +6,7 @@ out in a thread of the worker, which shows a traceback and forgets the batch: th
 
 import contextlib
 import logging
+import multiprocessing
 import multiprocessing.queues
 import os
 import re
@@ -108,8 +109,9 @@ def _begin_worker(number: int) -> None:
     show a traceback, by this hook.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
+    if (served := multiprocessing.parent_process()) is not None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, args=(served.pid,), daemon=True).start()
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
     shown = sys.excepthook
 
@@ -121,9 +123,10 @@ def _begin_worker(number: int) -> None:
 
 
 def _end_when_told(served: int) -> None:
-    """By the process that is served; it hears itself what others send, and may save first."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != served:
-        pass
+    """By the process that is served, which hears itself what others send, and may save first."""
+    told_by = None
+    while told_by != served:
+        told_by = signal.sigwaitinfo({signal.SIGTERM}).si_pid
     os._exit(0)
 
 
