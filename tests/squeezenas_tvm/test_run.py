@@ -106,7 +106,7 @@ def test_missing_image(sealed_bundle: Path, tmp_path: Path, capsys: pytest.Captu
 def test_image_that_is_none(sealed_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.png").write_text("to do", encoding="utf-8")
     arguments = [str(sealed_bundle), str(tmp_path / "notes.png"), "--out", str(tmp_path / "o")]
-    check_refused(arguments, "notes.png is not an image that can be read", capsys)
+    check_refused(arguments, "notes.png: damaged, or no PNG, JPEG, BMP, TIFF or WEBP image", capsys)
 
 
 def test_two_images_of_one_name(
