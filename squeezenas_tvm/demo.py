@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Run the steps one after another, each as its own command line."""
+    from search.data.image_files import read_image
     from search.resolution import Resolution
 
     started = time.monotonic()
@@ -47,6 +48,8 @@ def execute(args: argparse.Namespace) -> Result:
     for path in (args.image, args.weights):
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: no such file")
+    if args.image:
+        read_image(args.image)  # which is needed last: in minutes
     image = args.image or _draw(out / "scene.png")
     table, bundle, seen = out / "profile", out / "bundle", out / "seen"
     size = ["--resolution", args.resolution]

@@ -49,7 +49,7 @@ class LabelCode:
         Raises:
             InvalidData: naming ``path``: pixels that are no labels, or can be read in two ways.
         """
-        stored = str(picture.tile)
+        stored = str(getattr(picture, "tile", ""))
         picture.load()
         mode = picture.mode
         if mode in ("RGB", "RGBA", "RGBX") and ";16" not in stored:

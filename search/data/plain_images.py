@@ -26,7 +26,7 @@ PLAIN = (NPY_SIGNATURE, b"P5", b"P6")  # how files begin that are read here even
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: gray, RGB, palette, gray + alpha, RGBA
 _PNM = re.compile(rb"P([56])" + rb"(?:\s+|\s*#[^\n]*\n\s*)(\d{1,9})" * 3 + rb"\s")
 _NPY = re.compile(
-    rb"\{'descr': '\|u1', 'fortran_order': (True|False), 'shape': \((\d{1,9}), (\d{1,9}), 3\), \}\s*"
+    rb"\{'descr': '[|<>]?u1', 'fortran_order': (True|False), 'shape': \((\d{1,9}), ?(\d{1,9}), ?3\),? ?\}\s*"
 )
 _ORIENTATION = 0x0112  # EXIF's tag
 # Pixels of more than 8 bits that stay below a quarter of their range may be a camera's 10, 12 or 14 bits.
@@ -67,7 +67,8 @@ def checked_size(width: int, height: int) -> Size:
 def from_16_bits(values: npt.NDArray[np.uint16]) -> UInt8:
     """The high bytes of pixels that use all of the 16 bits' range. Raises ImageError where they may not."""
     check_range(int(values.max()))
-    return (values >> 8).astype(np.uint8)
+    pixels: UInt8 = (values >> 8).astype(np.uint8)
+    return pixels
 
 
 def check_range(most: int) -> None:

@@ -37,7 +37,8 @@ def draw_overlay(
     """
     factor = -(-MIN_PICTURE_SIDE // max(labels.shape))  # a whole one: pixels stay pixels
     picture = Image.fromarray(_tinted(_enlarged(image, factor), _enlarged(labels, factor), classes))
-    size = max(13, round(max(picture.height, picture.width / 2) / 36))
+    side = min(max(picture.height, picture.width / 2), 2 * min(picture.size))  # a strip gets no huge letters
+    size = max(13, round(side / 36))
     lines = _legend(labels, classes)
     panel = _Panel(size, title, notes, lines, warning)
     canvas = Image.new("RGB", (picture.width + panel.width, max(picture.height, panel.height)), PANEL)

@@ -52,6 +52,11 @@ def test_pictures_and_table(
     assert f"{out}/NAME-overlay.png" in said.out
     assert "The weights are not trained: the labels mean nothing yet" in said.out
     assert "wide.jpg: resized from 100x50 to the module's 64x64" in said.err
+    assert said.err.count("squeezed: ") == 1
+    assert (
+        "wide.jpg: squeezed: the network of 64x64 sees everything 2 times narrower than it is; crop"
+        in said.err
+    )
 
 
 def test_json_is_one_document(
