@@ -3,7 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def resize_bilinear(image: UInt8, height: int, width: int) -> UInt8:
     """(h, w, 3) to (height, width, 3), pixel centres aligned; the image itself when the size is right."""
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
-    pixels = image.astype(np.float32)
+    pixels: Any = image  # real numbers once it is smaller, which saves most of the memory
     for axis, size in enumerate((height, width)):
         length = image.shape[axis]
         position = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
@@ -59,7 +59,8 @@ def resize_bilinear(image: UInt8, height: int, width: int) -> UInt8:
         share = (position - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
         high = np.minimum(low + 1, length - 1)
         pixels = pixels.take(low, axis) * (1 - share) + pixels.take(high, axis) * share
-    return np.rint(pixels).astype(np.uint8)
+    resized: UInt8 = np.rint(pixels).astype(np.uint8)
+    return resized
 
 
 def write_gray_png(path: Path, pixels: UInt8) -> None:
