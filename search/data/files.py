@@ -41,7 +41,7 @@ def names_in(folder: Path, endings: tuple[str, ...] = ENDINGS) -> list[str]:
 
     Raises InvalidData where it cannot be read.
     """
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return []
     return _entries(folder, lambda entry: entry.name.lower().endswith(endings) and not entry.is_dir())
 

@@ -1,6 +1,7 @@
 """What ``run`` does: the network of a bundle sees images, and its latency is measured."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,7 @@ def _check_images(paths: Sequence[Path]) -> None:
     """Before any work: all are there, and no two of one name, which would overwrite each other's results."""
     by_stem: dict[str, Path] = {}
     for path in paths:
-        if not path.is_file():
+        if not os.path.isfile(path):  # which no path makes raise
             raise UsageError(f"no image at {path}; check the path")
         other = by_stem.setdefault(path.stem, path)
         if other is not path:
