@@ -82,7 +82,8 @@ def from_floats(values: npt.NDArray[np.floating[Any]]) -> UInt8:
     if not np.isfinite(values).all() or values.min() < 0 or not _LEAST_OF_ONE <= values.max() <= 1:
         least, most = values.min(), values.max()
         raise ImageError(f"floating-point pixels of {least:.3g} to {most:.3g}, {_REMEDY}")
-    return np.rint(255 * values).astype(np.uint8)
+    pixels: UInt8 = np.rint(255 * values).astype(np.uint8)
+    return pixels
 
 
 def upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
