@@ -30,6 +30,8 @@ import argparse
 import json
 import re
 import statistics
+import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +63,7 @@ def load(path: Path) -> tuple[Choices, list[str], Vector]:
         with np.load(path, allow_pickle=False) as data:
             choices = data["architectures"].astype(np.int64)
             names, seconds = [str(name) for name in data["devices"]], data["latency_ms"].astype(float) / 1e3
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BadData(
             f"{path}: not a file of networks and latencies ({error}); "
             "allowed: .npz with architectures, devices and latency_ms"

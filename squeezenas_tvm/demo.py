@@ -4,6 +4,7 @@ Profiles the Small space, estimates the published networks from that table, depl
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -39,14 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Run the steps one after another, each as its own command line."""
+    from search.data.image_files import read_image
     from search.resolution import Resolution
 
     started = time.monotonic()
     Resolution.parse(args.resolution)
     out: Path = args.out
     for path in (args.image, args.weights):
-        if path is not None and not path.is_file():
+        if path is not None and not os.path.isfile(path):
             raise UsageError(f"{path}: no such file")
+    if args.image:
+        read_image(args.image)  # which is needed last: in minutes
     image = args.image or _draw(out / "scene.png")
     table, bundle, seen = out / "profile", out / "bundle", out / "seen"
     size = ["--resolution", args.resolution]

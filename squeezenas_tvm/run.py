@@ -23,7 +23,9 @@ UNTUNED = "The kernels are not tuned (TVM's default GPU schedules): the latency 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder made by `squeezenas-tvm deploy`")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, PPM or .npy")
+    parser.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, TIFF, WebP, PPM or .npy"
+    )
     parser.add_argument(
         "--out",
         type=Path,

@@ -27,17 +27,19 @@ class Imported:
     Attributes:
         graph: its nodes have the names of the ONNX nodes, as in ``up1.conv``.
         inputs: shape of every input that it reads.
+        frames: those among them whose channels are last, by what is done with them.
     """
 
     graph: Graph
     inputs: dict[str, Shape]
+    frames: frozenset[str] = frozenset()
 
     @property
     def size(self) -> Shape:
         """Height and width of its first image; empty where it reads none."""
-        for shape in self.inputs.values():
+        for key, shape in self.inputs.items():
             if len(shape) == 4:
-                first = first_side(shape)
+                first = first_side(shape, is_frame=key in self.frames)
                 return shape[first : first + 2]
         return ()
 
@@ -78,7 +80,7 @@ class _Importer:
         graph = _without_unused(self.net.build(*dict.fromkeys(outputs)))
         if not graph.nodes:
             raise InvalidGraph(f"{self.name}: its result does not depend on its input")
-        return Imported(graph, {key: self.shapes[key] for key in graph.inputs})
+        return Imported(graph, {key: self.shapes[key] for key in graph.inputs}, self.found.frames)
 
     def _take(self, node: NodeProto) -> None:
         exact = EXACT[node.op_type](self.found, node) if node.op_type in EXACT else None

@@ -23,6 +23,7 @@ from onnx.reference import ReferenceEvaluator
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import Shape
+from cost_models.onnx_io.layout import frames
 from targets.support.text import brief
 
 OLDEST_OPSET = 7
@@ -44,6 +45,7 @@ class Steps:
         shapes: of every value, by name.
         dtypes: of every value, numbers of ONNX's ``TensorProto.DataType``.
         constants: values that are known before the network runs.
+        frames: inputs whose channels are last, by what is done with them.
     """
 
     inputs: tuple[str, ...]
@@ -53,6 +55,7 @@ class Steps:
     shapes: dict[str, Shape] = field(default_factory=dict)
     dtypes: dict[str, int] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
+    frames: frozenset[str] = frozenset()
 
     @cached_property
     def makers(self) -> Mapping[str, NodeProto]:
@@ -162,10 +165,13 @@ def steps(model: onnx.ModelProto, size: tuple[int, int] | None, name: str) -> St
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     found = Steps(
-        tuple(value.name for value in inputs), tuple(v.name for v in model.graph.output), _opset(model)
+        tuple(value.name for value in inputs),
+        tuple(v.name for v in model.graph.output),
+        _opset(model),
+        frames=frames(model.graph),
     )
     for value in inputs:
-        found.shapes[value.name] = _input_shape(value, size, name)
+        found.shapes[value.name] = _input_shape(value, size, name, is_frame=value.name in found.frames)
         found.dtypes[value.name] = value.type.tensor_type.elem_type
     for key, tensor in weights.items():
         _add_constant(found, key, numpy_helper.to_array(tensor))
@@ -174,7 +180,9 @@ def steps(model: onnx.ModelProto, size: tuple[int, int] | None, name: str) -> St
     return found
 
 
-def _input_shape(value: onnx.ValueInfoProto, size: tuple[int, int] | None, name: str) -> Shape:
+def _input_shape(
+    value: onnx.ValueInfoProto, size: tuple[int, int] | None, name: str, *, is_frame: bool
+) -> Shape:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         raise InvalidGraph(f"{name}: input {value.name} has no shape; export it with one")
@@ -182,7 +190,7 @@ def _input_shape(value: onnx.ValueInfoProto, size: tuple[int, int] | None, name:
     if shape and shape[0] is None:
         shape[0] = 1
     if len(shape) == 4:
-        first = first_side(shape)
+        first = first_side(shape, is_frame=is_frame)
         if size is not None:
             _require_size(shape[first : first + 2], size, f"{name}: input {value.name}")
             shape[first : first + 2] = size
@@ -194,10 +202,14 @@ def _input_shape(value: onnx.ValueInfoProto, size: tuple[int, int] | None, name:
     return known
 
 
-def first_side(shape: Sequence[int | None]) -> int:
-    """Where height stands among an image's four sides, width after it: a frame has its channels last."""
+def first_side(shape: Sequence[int | None], *, is_frame: bool) -> int:
+    """Where height stands among an image's four sides, width after it: a frame has its channels last.
+
+    Args:
+        is_frame: so the network says; where it does not, it may still look like one.
+    """
     channels = (1, 3, 4)
-    return 1 if shape[3] in channels and shape[1] not in channels else 2
+    return 1 if is_frame or (shape[3] in channels and shape[1] not in channels) else 2
 
 
 def _require_size(sides: Sequence[int | None], size: tuple[int, int], what: str) -> None:

@@ -5,15 +5,17 @@ classes that are scored keep their places (trainId), everything else is ignored.
 like poles and licence plates like cars, and are taken for those.
 """
 
-from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from search.data.classes import CLASSES, IGNORE
-from search.data.files import LabelCode, StoredFrame, stored_data
+from search.data.files import LABEL_ENDINGS, StoredFrame, files_by_stem, folders_in, stored_data
 from search.data.frames import Data
+from search.data.label_code import LabelCode
 from search.errors import InvalidData
 
-IMAGES, IMAGE_ENDING = "leftImg8bit", "_leftImg8bit.png"
+IMAGES = "leftImg8bit"
+IMAGE_SUFFIX = f"_{IMAGES}"
 NUM_IDS = 34  # ids of labels, those that are not scored too
 UNSCORED_COLOURS = (
     *((0, 0, 0), (111, 74, 0), (81, 0, 81), (250, 170, 160), (230, 150, 140), (180, 165, 180)),
@@ -53,11 +55,11 @@ def open_cityscapes(folder: Path, *, coarse: bool = False) -> Data:
             split: [frame for name in names for frame in _of_split(folder, name, kind)]
             for split, names in parts.items()
         }
-    elif any(folder.glob(f"*{IMAGE_ENDING}")):
-        splits = {"val": _pairs(folder, folder, folder.glob("*.png"), kind)}
+    elif files_by_stem(folder, suffix=IMAGE_SUFFIX):
+        splits = {"val": _pairs(folder, folder, kind)}
     else:
         raise InvalidData(
-            f"{folder}: no Cityscapes: it has neither {IMAGES}/ with {kind}/ nor files *{IMAGE_ENDING}; "
+            f"{folder}: no Cityscapes: it has neither {IMAGES}/ with {kind}/ nor files *{IMAGE_SUFFIX}.png; "
             "name the folder that holds them"
         )
     return stored_data("cityscapes", folder, splits)
@@ -67,27 +69,19 @@ def _of_split(folder: Path, name: str, kind: str) -> list[StoredFrame]:
     images, labels = folder / IMAGES / name, folder / kind / name
     if not (images.is_dir() and labels.is_dir()):
         return []
-    frames = []
-    for city in sorted({path.name for path in (*images.iterdir(), *labels.iterdir()) if path.is_dir()}):
-        files = [*(images / city).glob("*.png"), *(labels / city).glob("*.png")]
-        frames += _pairs(images / city, labels / city, files, kind)
-    return frames
+    cities = sorted({*folders_in(images), *folders_in(labels)})
+    return [frame for city in cities for frame in _pairs(images / city, labels / city, kind)]
 
 
-def _pairs(images: Path, labels: Path, files: Iterable[Path], kind: str) -> list[StoredFrame]:
+def _pairs(images: Path, labels: Path, kind: str) -> list[StoredFrame]:
     """Frames of which there is an image, or labels, or both: reading them tells what is missing."""
-    there = {path.name for path in files}
-    endings = {f"_{kind}_{label}.png": code for label, code in CODES.items()}
-    names = {
-        name.removesuffix(ending)
-        for name in there
-        for ending in (IMAGE_ENDING, *endings)
-        if name.endswith(ending)
-    }
+    pictures = files_by_stem(images, suffix=IMAGE_SUFFIX)
+    suffixes = {label: f"_{kind}_{label}" for label in CODES}
+    kinds = {label: files_by_stem(labels, LABEL_ENDINGS, suffix) for label, suffix in suffixes.items()}
     frames = []
-    for name in sorted(names):
-        ending = next((ending for ending in endings if name + ending in there), next(iter(endings)))
-        frames.append(
-            StoredFrame(name, images / (name + IMAGE_ENDING), labels / (name + ending), endings[ending])
-        )
+    for name in sorted({*pictures, *chain.from_iterable(kinds.values())}):
+        label = next((label for label, files in kinds.items() if name in files), next(iter(CODES)))
+        image = pictures.get(name, images / f"{name}{IMAGE_SUFFIX}.png")
+        marks = kinds[label].get(name, labels / f"{name}{suffixes[label]}.png")
+        frames.append(StoredFrame(name, image, marks, CODES[label]))
     return frames

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from search.data.class_entry import MOST_CHARS, ClassEntry, Value
 from search.data.classes import CLASSES, IGNORE, MOST_CLASSES, Colour, LabelClass
-from search.data.files import LabelCode
+from search.data.files import LABEL_ENDINGS
+from search.data.label_code import LabelCode
 from search.errors import InvalidData
 from targets.support.strict_yaml import Section, Text, parse_yaml, spelled_short
 from targets.support.text import near_miss
@@ -60,8 +61,10 @@ class Split(Section):
             raise ValueError("allowed: images and labels, or a list")
         if self.images is not None and self.labels is None:
             raise ValueError("labels: missing; where the images are named, so are the labels")
-        if self.labels is not None and PLACE in self.labels and not self.labels.endswith(".png"):
-            raise ValueError(f"labels: found {self.labels!r}; allowed: a rule that ends in .png")
+        labels = self.labels or ""
+        if PLACE in labels and not labels.lower().endswith(LABEL_ENDINGS):
+            allowed = ", ".join(LABEL_ENDINGS)
+            raise ValueError(f"labels: found {labels!r}; allowed: a rule that ends in {allowed}")
         return self
 
 
@@ -141,9 +144,9 @@ class DatasetFile(Section):
     def code(self) -> LabelCode:
         """What the pixels of label files mean."""
         ignored = dict.fromkeys(self._ignored(), IGNORE)
-        if self.labels == "index":
-            return LabelCode({**self._indices(), **ignored}, {}, _ELSE)
         colours = {entry.color: index for index, entry in enumerate(self.classes)}
+        if self.labels == "index":
+            return LabelCode({**self._indices(), **ignored}, colours, _ELSE, values_alone=True)
         return LabelCode({}, {**colours, **ignored}, _ELSE)
 
     def _indices(self) -> dict[int, int]:

@@ -1,101 +1,81 @@
-"""Frames that lie in files: reading them, and saying which file is at fault and why."""
+"""Frames that lie in files: finding them, reading them, and saying which file is at fault and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from search.data.classes import CLASSES, Colour
+from search.data import image_files
+from search.data.classes import CLASSES
 from search.data.frames import Data, Size, UInt8
+from search.data.image_files import ENDINGS, FORMATS, OpenedImage
+from search.data.label_code import LabelCode
+from search.data.plain_images import ImageError, upright
 from search.errors import InvalidData
 from targets.support.files import sha256
 
-IMAGES, LABELS = ("PNG", "JPEG"), ("PNG",)  # whatever a file is called: Pillow tries no other format
-_MODES = ("RGB", "RGBA", "L", "P", "1")  # of labels
+LABELS = ("PNG", "BMP", "TIFF")  # formats that keep what is written, as JPEG and WebP may not
+LABEL_ENDINGS = (".png", ".bmp", ".tif", ".tiff")
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # compressions of TIFF
 
 
 @contextmanager
-def opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def opened(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[OpenedImage]:
     """The image in a file, not decoded yet. What fails inside is an InvalidData that names the file."""
     try:
-        with Image.open(path, formats=formats) as picture:
-            yield picture
-    except FileNotFoundError:
-        raise InvalidData(f"{path}: no such file") from None
-    except UnidentifiedImageError:
-        raise InvalidData(f"{path}: damaged, or no {' or '.join(formats)} image") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None  # the system's; Pillow gives none
-        said = f"cannot be read: {reason}" if reason else f"damaged: {' '.join(str(error).split())}"
-        raise InvalidData(f"{path}: {said}") from None
+        with image_files.opened(path, formats) as image:
+            yield image
+    except ImageError as error:
+        raise InvalidData(str(error)) from None
 
 
 def size_of(path: Path) -> Size:
-    """Height and width of an image, from the head of its file. Raises InvalidData."""
-    with opened(path, IMAGES) as picture:
-        return picture.height, picture.width
+    """Height and width of an image as it stands upright, from the head of its file. Raises InvalidData."""
+    with opened(path) as image:
+        return image.size
 
 
-@dataclass(frozen=True)
-class LabelCode:
-    """What the pixels of label files mean: class indices, or ``IGNORE``.
+def names_in(folder: Path, endings: tuple[str, ...] = ENDINGS) -> list[str]:
+    """Names of the files in a folder that end so, in any case, in order; none where it is not there.
 
-    Those of gray and palette files are looked up in ``values``, those of files in colour in ``colours``.
-    Where there are no ``values``, gray and palette files are looked up by the colours that they show.
-
-    Attributes:
-        remedy: what else to do about a pixel that means nothing, for errors.
+    Raises InvalidData where it cannot be read.
     """
-
-    values: Mapping[int, int]
-    colours: Mapping[Colour, int]
-    remedy: str = ""
-
-    def decode(self, picture: Image.Image, path: Path) -> UInt8:
-        """Class indices, (H, W). Raises InvalidData naming ``path`` and a value that is no label."""
-        in_colour = picture.mode in ("RGB", "RGBA")
-        if picture.mode not in _MODES or (in_colour and not self.colours):
-            kinds = ["8-bit values"] * bool(self.values) + ["RGB colours"] * bool(self.colours)
-            raise InvalidData(f"{path}: pixels of mode {picture.mode}; labels are {' or '.join(kinds)}")
-        if in_colour or not self.values:
-            pixels = np.asarray(picture.convert("RGB"))
-            reds, greens, blues = (pixels[..., channel].astype(np.int32) for channel in range(3))
-            codes = reds << 16 | greens << 8 | blues
-            known = {red << 16 | green << 8 | blue: i for (red, green, blue), i in self.colours.items()}
-        else:
-            pixels = codes = np.asarray(picture).astype(np.uint8)
-            known = dict(self.values)
-        # Class + 1, 0 for no label; only pages that are used take memory.
-        table = np.zeros(1 << 24, np.uint16)
-        table[[*known]] = np.array([*known.values()]) + 1
-        found = table[codes]
-        if not found.all():
-            wrong = codes[found == 0][0]
-            said = self._refusal(pixels[found == 0][0], int((codes == wrong).sum()))
-            raise InvalidData(f"{path}: labels out of range: {said}")
-        classes: UInt8 = (found - 1).astype(np.uint8)
-        return classes
-
-    def _refusal(self, pixel: UInt8, count: int) -> str:
-        where = f"in {count} pixel{'s' * (count > 1)}"
-        if pixel.ndim:
-            colour = tuple(pixel.tolist())
-            said = f"colour {colour} {where} is none of the data set's {len(self.colours)}"
-        else:
-            said = f"value {pixel} {where}; allowed are {_spelled(sorted(self.values))}"
-        return said + self.remedy
+    if not os.path.lexists(folder):
+        return []
+    return _entries(folder, lambda entry: entry.name.lower().endswith(endings) and not entry.is_dir())
 
 
-def _spelled(values: list[int]) -> str:
-    """``0 to 18, 255``: what is allowed, in runs."""
-    gaps = [(before, after) for before, after in pairwise(values) if after > before + 1]
-    firsts = [values[0], *(after for _, after in gaps)]
-    lasts = [*(before for before, _ in gaps), values[-1]]
-    return ", ".join(f"{a} to {b}" if b > a else str(a) for a, b in zip(firsts, lasts, strict=True))
+def files_by_stem(folder: Path, endings: tuple[str, ...] = ENDINGS, suffix: str = "") -> dict[str, Path]:
+    """Files of a folder by what stands before their suffix and ending; others are left out.
+
+    Raises InvalidData: the folder cannot be read, or two files are called the same.
+    """
+    found: dict[str, Path] = {}
+    for name in names_in(folder, endings):
+        stem = name.rpartition(".")[0]
+        if not stem.endswith(suffix):
+            continue
+        other = found.setdefault(stem.removesuffix(suffix), folder / name)
+        if other.name != name:
+            raise InvalidData(f"{folder}: {other.name} and {name} are one frame; allowed: each once")
+    return found
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Names of the folders in a folder, in order. Raises InvalidData where it cannot be read."""
+    return _entries(folder, lambda entry: entry.is_dir())
+
+
+def _entries(folder: Path, wanted: Callable[["os.DirEntry[str]"], bool]) -> list[str]:
+    """Names, in order, without what systems leave beside people's files: ``._0001.png``, ``__MACOSX``."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if wanted(entry)]
+    except OSError as error:
+        raise InvalidData(f"{folder}: cannot be read: {error.strerror}") from None
+    return sorted(name for name in names if not name.startswith((".", "__MACOSX", "@eaDir")))
 
 
 @dataclass(frozen=True)
@@ -109,15 +89,14 @@ class StoredFrame:
 
     def load(self) -> tuple[UInt8, UInt8]:
         """See `Frame`. Raises InvalidData: a file missing or damaged, two sizes, labels out of range."""
-        with opened(self.image, IMAGES) as picture:
-            image = np.asarray(picture.convert("RGB"))
-        with opened(self.labels, LABELS) as picture:
-            picture.load()
-            labels = self.code.decode(picture, self.labels)
+        with opened(self.image) as opened_image:
+            image, turned = opened_image.rgb(), opened_image.orientation > 4
+        with _opened_labels(self.labels) as stored:
+            labels: UInt8 = upright(self.code.decode(stored.picture, self.labels), stored.orientation)
         if labels.shape != image.shape[:2]:
             raise InvalidData(
-                f"{self.labels}: {labels.shape[0]}x{labels.shape[1]} pixels, its image "
-                f"{self.image.name} has {image.shape[0]}x{image.shape[1]}"
+                f"{self.labels}: {_of_size(labels.shape)} pixels, its image "
+                f"{self.image.name} has {_of_size(image.shape)}{_TURNED * turned}"
             )
         return image, labels
 
@@ -130,17 +109,18 @@ class StoredFrame:
 
     def faults(self, size: Size | None, *, decode: bool) -> list[str]:
         """See `Frame`."""
-        found, whose = [], "the data set"
-        for path, formats in ((self.image, IMAGES), (self.labels, LABELS)):
+        found, whose, turned = [], "the data set", ""
+        for path, reader in ((self.image, opened), (self.labels, _opened_labels)):
             try:
-                with opened(path, formats) as picture:
+                with reader(path) as image:
                     if size is None:
-                        size, whose = (picture.height, picture.width), f"its image {self.image.name}"
-                    if (picture.height, picture.width) != size:
-                        own = f"{picture.height}x{picture.width}"
-                        found.append(f"{path}: {own} pixels, {whose} has {size[0]}x{size[1]}")
+                        size, whose = image.size, f"its image {self.image.name}"
+                    if image.size != size:
+                        own = _of_size(image.size)
+                        found.append(f"{path}: {own} pixels, {whose} has {_of_size(size)}{turned}")
+                    turned = _TURNED * (image.orientation > 4)
                     if decode:
-                        picture.verify()  # the check sums of PNG, which decoding skips
+                        image.picture.verify()  # the check sums of PNG, which decoding skips
             except InvalidData as error:
                 found.append(str(error))
         if decode and not found:
@@ -149,6 +129,22 @@ class StoredFrame:
             except InvalidData as error:
                 found.append(str(error))
         return found
+
+
+_TURNED = " (by its EXIF orientation, as viewers show it: labels are drawn on the upright image)"
+
+
+@contextmanager
+def _opened_labels(path: Path) -> Iterator[OpenedImage]:
+    """As `opened`, for formats that keep values as they are."""
+    with opened(path, LABELS) as stored:
+        if stored.picture.info.get("compression") in _LOSSY:
+            raise InvalidData(f"{path}: compressed with loss, which changes labels; save it as PNG")
+        yield stored
+
+
+def _of_size(shape: Sequence[int]) -> str:
+    return f"{shape[0]}x{shape[1]}"
 
 
 def stored_data(name: str, folder: Path, splits: Mapping[str, Sequence[StoredFrame]]) -> Data:

@@ -6,11 +6,12 @@ from itertools import chain
 from pathlib import Path
 
 from search.data.dataset_file import NAME, PLACE, DatasetFile, Split, below, load_dataset_file, read_text
-from search.data.files import LabelCode, StoredFrame, size_of
+from search.data.files import LABEL_ENDINGS, StoredFrame, names_in, size_of
 from search.data.frames import Data, Size, first_faults
+from search.data.image_files import ENDINGS
+from search.data.label_code import LabelCode
 from search.errors import InvalidData
 
-ENDINGS = (".png", ".jpg", ".jpeg")  # of images; labels are .png
 MOST_LIST_BYTES = 1 << 26
 
 Pair = tuple[str, str]  # image and labels, paths in the data set's folder
@@ -41,6 +42,8 @@ class _Listing:
 
     def __init__(self, folder: Path, split: Split) -> None:
         self._folder, self._split = folder, split
+        self._stored: dict[str, dict[str, list[str]]] = {}  # names by stem, of folders that were looked into
+        self._without: list[str] = []  # labels, images
         self.faults: list[str] = []
 
     def pairs(self) -> list[Pair]:
@@ -57,18 +60,19 @@ class _Listing:
             empty = f"images: no {', '.join(ENDINGS)} files in {split.images}"
             self.faults.append(empty if split.list is None else f"list: {split.list} names no frame")
         self._refuse_repeated(pairs)
+        if len(self._without) == len(pairs):
+            self._suggest_suffix()
         return pairs
 
     def _in_folder(self) -> Iterator[Pair]:
         assert self._split.images is not None
         try:
-            names = sorted(path.name for path in (self._folder / self._split.images).iterdir())
-        except OSError as error:
-            self.faults.append(f"images: {self._split.images} cannot be read: {error.strerror}")
+            names = names_in(self._folder / self._split.images)
+        except InvalidData as error:
+            self.faults.append(f"images: {error}")
             return
         for name in names:
-            if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                yield _joined(self._split.images, name), self._labels_of(name)
+            yield _joined(self._split.images, name), self._labels_of(name)
 
     def _in_list(self, name: str) -> Iterator[Pair]:
         read = self._pair if self._split.labels is None else self._by_rule
@@ -93,26 +97,63 @@ class _Listing:
                 "spaces; or image names alone, with labels in dataset.yaml"
             )
         image, labels = map(below, words)
-        if not image.lower().endswith(ENDINGS):
-            raise ValueError(f"found the image {image}; allowed: {', '.join(ENDINGS)}")
-        if not labels.lower().endswith(".png"):
-            raise ValueError(f"found the labels {labels}; allowed: .png")
-        return image, labels
+        for what, name, endings in (("image", image, ENDINGS), ("labels", labels, LABEL_ENDINGS)):
+            if not name.lower().endswith(endings):
+                raise ValueError(f"found the {what} {name}; allowed: {', '.join(endings)}")
+        return self._as_stored(image), self._as_stored(labels)
 
     def _by_rule(self, line: str) -> Pair:
         """Of a line that names an image, with or without its ending. Raises ValueError."""
         name, images = below(line), self._split.images or ""
-        if not name.lower().endswith(ENDINGS):
-            folder = self._folder / images
-            there = [name + ending for ending in ENDINGS if (folder / (name + ending)).exists()]
-            if not there:
-                raise ValueError(f"no image {_joined(images, name)} with {', '.join(ENDINGS)}")
-            name = there[0]
-        return _joined(images, name), self._labels_of(name)
+        if name.lower().endswith(ENDINGS):
+            return self._as_stored(_joined(images, name)), self._labels_of(name)
+        there = self._called(_joined(images, name), ENDINGS)
+        if not there:
+            raise ValueError(f"no image {_joined(images, name)} with {', '.join(ENDINGS)}")
+        if len(there) > 1:
+            raise ValueError(f"{there[0]} and {there[1]} are called so; write its ending too")
+        return there[0], self._labels_of(f"{name}.")
 
     def _labels_of(self, image: str) -> str:
         rule, name = self._split.labels or "", _stem(image)
-        return rule.replace(PLACE, name) if PLACE in rule else _joined(rule, f"{name}.png")
+        if PLACE in rule:
+            return self._as_stored(rule.replace(PLACE, name))
+        there = self._called(_joined(rule, name), LABEL_ENDINGS)
+        if len(there) > 1:
+            self.faults.append(f"labels: {there[0]} and {there[1]} are of one image; allowed: one")
+        if not there:
+            self._without.append(name)
+        return there[0] if there else _joined(rule, f"{name}.png")
+
+    def _called(self, path: str, endings: tuple[str, ...]) -> list[str]:
+        """Files of that path and one of the endings, in any case."""
+        folder, _, stem = path.rpartition("/")
+        if folder not in self._stored:
+            names = self._stored.setdefault(folder, {})
+            for name in names_in(self._folder / folder):
+                names.setdefault(_stem(name), []).append(name)
+        names = self._stored[folder]
+        return [_joined(folder, name) for name in names.get(stem, ()) if name.lower().endswith(endings)]
+
+    def _as_stored(self, path: str) -> str:
+        """A file's path with the case that its ending has there."""
+        stem, _, ending = path.rpartition(".")
+        there = self._called(stem, (f".{ending.lower()}",))
+        return there[0] if len(there) == 1 else path
+
+    def _suggest_suffix(self) -> None:
+        """Where no image has labels of its name, but one has some that begin with it."""
+        labels = (self._split.labels or "").rstrip("/")
+        for name in self._without:
+            folder, _, stem = _joined(labels, name).rpartition("/")
+            longer = [other for other in self._stored.get(folder, ()) if other.startswith(stem)]
+            if len(longer) == 1:
+                file = self._stored[folder][longer[0]][0]
+                self.faults.append(
+                    f"labels: no {name}.png in {labels}, but {file}; "
+                    f'write labels: "{labels}/{PLACE}{file.removeprefix(stem)}"'
+                )
+                return
 
     def _refuse_repeated(self, pairs: list[Pair]) -> None:
         """No two frames of a split have the same image, or images that differ in their ending alone."""

@@ -73,7 +73,7 @@ def run_bundle(
 
     Args:
         folder: of the bundle.
-        images: PNG, JPEG, PPM or .npy.
+        images: PNG, JPEG, BMP, TIFF, WebP, PPM or .npy.
         out: folder of the pictures.
         repeats, warmup: timed runs an image, and untimed ones before them.
         tracker, target: as in ``evaluate_bundle``.

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import search.data
 from search.data.classes import LabelClass
 from squeezenas_tvm.about import __version__
 from squeezenas_tvm.bundles.runner import (
@@ -32,10 +33,12 @@ from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, Target
 
 # Travels in every bundle, by its name there: the runner and the C++ example.
-_HERE = Path(__file__).parent
+_HERE, _DATA = Path(__file__).parent, Path(search.data.__file__).parent
 SHIPPED = {
     "run.py": _HERE / "runner.py",
     "images.py": _HERE / "images.py",
+    "image_files.py": _DATA / "image_files.py",
+    "plain_images.py": _DATA / "plain_images.py",
     "cpp/main.cc": _HERE / "cpp" / "main.cc",
     "cpp/CMakeLists.txt": _HERE / "cpp" / "CMakeLists.txt",
 }
@@ -178,8 +181,8 @@ def seal(
 ) -> None:
     """Finish the bundle in ``folder``, where model.so and network.onnx lie already.
 
-    Adds labels.json, run.py with its images.py, the C++ example and, last and in one step, manifest.json with
-    the sums of all files.
+    Adds labels.json, run.py and what it reads images with, the C++ example and, last and in one step,
+    manifest.json with the sums of all files.
 
     Args:
         classes: that the network tells apart; names, ids and colours travel in labels.json.

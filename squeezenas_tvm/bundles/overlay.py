@@ -13,6 +13,7 @@ UInt8 = npt.NDArray[np.uint8]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 OPACITY = 0.55
+ROWS = 256  # that are tinted at a time: real numbers take four times the memory
 MIN_PICTURE_SIDE = 512  # smaller pictures are enlarged, or the legend would dwarf them
 PANEL = (24, 27, 33)
 INK = (236, 239, 244)
@@ -37,7 +38,8 @@ def draw_overlay(
     """
     factor = -(-MIN_PICTURE_SIDE // max(labels.shape))  # a whole one: pixels stay pixels
     picture = Image.fromarray(_tinted(_enlarged(image, factor), _enlarged(labels, factor), classes))
-    size = max(13, round(max(picture.height, picture.width / 2) / 36))
+    side = min(max(picture.height, picture.width / 2), 2 * min(picture.size))  # a strip gets no huge letters
+    size = max(13, round(side / 36))
     lines = _legend(labels, classes)
     panel = _Panel(size, title, notes, lines, warning)
     canvas = Image.new("RGB", (picture.width + panel.width, max(picture.height, panel.height)), PANEL)
@@ -56,10 +58,14 @@ def _tinted(image: UInt8, labels: UInt8, classes: Sequence[Mapping[str, Any]]) -
     border = np.zeros(labels.shape, bool)
     border[1:] |= labels[1:] != labels[:-1]
     border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    share = opacity[labels][..., None]
-    blended = image * (1 - share) + colors[labels] * share
-    blended[border] = 0.6 * blended[border] + 0.4 * 255
-    return np.rint(blended).astype(np.uint8)
+    tinted = np.empty_like(image)
+    for top in range(0, len(image), ROWS):
+        rows = slice(top, top + ROWS)
+        share = opacity[labels[rows]][..., None]
+        blended = image[rows] * (1 - share) + colors[labels[rows]] * share
+        blended[border[rows]] = 0.6 * blended[border[rows]] + 0.4 * 255
+        tinted[rows] = np.rint(blended)
+    return tinted
 
 
 def _enlarged(pixels: UInt8, factor: int) -> UInt8:

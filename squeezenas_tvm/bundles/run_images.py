@@ -1,11 +1,12 @@
 """What ``run`` does: the network of a bundle sees images, and its latency is measured."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeezenas_tvm.bundles.images import UInt8, read_image, write_gray_png
+from squeezenas_tvm.bundles.images import UInt8, read_image, squeezed, write_gray_png
 from squeezenas_tvm.bundles.opened import opened_bundle
 from squeezenas_tvm.bundles.overlay import draw_overlay
 from squeezenas_tvm.bundles.runner import Bundle, dataset_ids, statistics_ms
@@ -77,7 +78,7 @@ def run_bundle(
 
     Args:
         folder: of the bundle.
-        images: PNG, JPEG, PPM or .npy.
+        images: PNG, JPEG, BMP, TIFF, WebP, PPM or .npy.
         repeats, warmup: timed runs an image, and untimed ones before them.
         tracker, target: of a board that runs it, see ``opened_bundle``.
         energy: also measure a frame's, by this machine's power sensor, and keep it in ``results/TARGET``.
@@ -122,6 +123,8 @@ def _see(bundle: Bundle, path: Path, image: UInt8, out: Path, repeats: int, warm
         log.info(
             "%s: resized from %dx%d to the module's %dx%d", path, width, height, bundle.width, bundle.height
         )
+    if note := squeezed(image, bundle.height, bundle.width):
+        log.warning("%s: %s", path, note)
     labels = bundle.segment(image)
     samples_ms = tuple(bundle.time_ms(image, repeats, warmup))
     seen = SeenImage(path, out / f"{path.stem}-overlay.png", out / f"{path.stem}-labels.png", samples_ms)
@@ -149,7 +152,7 @@ def _check_images(paths: Sequence[Path]) -> None:
     """Before any work: all are there, and no two of one name, which would overwrite each other's results."""
     by_stem: dict[str, Path] = {}
     for path in paths:
-        if not path.is_file():
+        if not os.path.isfile(path):  # which no path makes raise
             raise UsageError(f"no image at {path}; check the path")
         other = by_stem.setdefault(path.stem, path)
         if other is not path:

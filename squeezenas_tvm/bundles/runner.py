@@ -4,7 +4,7 @@
     python run.py IMAGE [IMAGE ...] [--out FOLDER] [--repeats 20] [--warmup 3]
 
 For each image: NAME-labels.png (8-bit gray, the data set's class ids) and how long the network takes.
-Reads PNG, PPM/PGM and .npy by itself, other formats where Pillow is installed.
+Reads PNG, PPM/PGM and .npy by itself; JPEG, BMP, TIFF and WebP where Pillow is installed.
 Exit codes: 0 done, 2 wrong input.
 """
 
@@ -22,7 +22,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as missing:  # a board's own Python, instead of the one that has TVM
+    if __package__:
+        raise
+    sys.stderr.write(
+        f"error: numpy cannot be imported by {sys.executable} ({' '.join(str(missing).split())[:200]}); "
+        f"use the Python that has TVM, or install it: {sys.executable} -m pip install numpy\n"
+    )
+    sys.exit(2)
 
 if TYPE_CHECKING or __package__:
     from squeezenas_tvm.bundles.images import (
@@ -31,11 +40,20 @@ if TYPE_CHECKING or __package__:
         read_image,
         resize_bilinear,
         resize_nearest,
+        squeezed,
         write_gray_png,
     )
 else:  # in a bundle: images.py lies beside this file
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from images import ImageError, UInt8, read_image, resize_bilinear, resize_nearest, write_gray_png
+    from images import (
+        ImageError,
+        UInt8,
+        read_image,
+        resize_bilinear,
+        resize_nearest,
+        squeezed,
+        write_gray_png,
+    )
 
 SCHEMA_VERSION = 1
 LABELS = np.iinfo(np.uint8).max + 1  # that a pixel can have, whatever the classes
@@ -312,6 +330,8 @@ def _segment_files(args: argparse.Namespace) -> None:
         if image.shape[:2] != (bundle.height, bundle.width):
             height, width = image.shape[:2]
             sys.stdout.write(f"{path}: resized {width}x{height} to {bundle.width}x{bundle.height}\n")
+        if note := squeezed(image, bundle.height, bundle.width):
+            sys.stderr.write(f"{path}: {note}\n")
         out = args.out / f"{path.stem}-labels.png"
         labels = dataset_ids(bundle.segment(image), bundle.classes)
         try:

@@ -90,6 +90,16 @@ def test_wrong_input_is_one_line_before_anything_is_done(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_image_that_is_none_is_refused_before_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "street.jpg").write_text("to do", encoding="utf-8")
+    assert main(["--image", "street.jpg"]) == 2
+    assert capfd.readouterr().err.startswith("error: street.jpg: damaged, or no PNG, JPEG, BMP")
+    assert [path.name for path in tmp_path.iterdir()] == ["street.jpg"]
+
+
 def test_step_that_is_refused_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What an earlier run left at the profile's place is no store."""
     (tmp_path / "demo" / "profile" / "measurements.sqlite").mkdir(parents=True)

@@ -52,6 +52,11 @@ def test_pictures_and_table(
     assert f"{out}/NAME-overlay.png" in said.out
     assert "The weights are not trained: the labels mean nothing yet" in said.out
     assert "wide.jpg: resized from 100x50 to the module's 64x64" in said.err
+    assert said.err.count("squeezed: ") == 1
+    assert (
+        "wide.jpg: squeezed: the network of 64x64 sees everything 2 times narrower than it is; crop"
+        in said.err
+    )
 
 
 def test_json_is_one_document(
@@ -106,7 +111,7 @@ def test_missing_image(sealed_bundle: Path, tmp_path: Path, capsys: pytest.Captu
 def test_image_that_is_none(sealed_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.png").write_text("to do", encoding="utf-8")
     arguments = [str(sealed_bundle), str(tmp_path / "notes.png"), "--out", str(tmp_path / "o")]
-    check_refused(arguments, "notes.png is not an image that can be read", capsys)
+    check_refused(arguments, "notes.png: damaged, or no PNG, JPEG, BMP, TIFF or WEBP image", capsys)
 
 
 def test_two_images_of_one_name(

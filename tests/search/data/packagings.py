@@ -1,6 +1,7 @@
 """Tiny data sets in the folder layouts of the real ones."""
 
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,34 @@ def painted(marks: UInt8) -> UInt8:
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(THREE)], palette[255] = list(THREE.values()), UNSURE
     return palette[marks]
+
+
+def camvid_kaggle(folder: Path) -> Path:
+    """Kaggle's packaging: frame i of a split shows all 32 labels in their colours, i pixels further on."""
+    for split, count in COUNTS.items():
+        for index in range(count):
+            write(folder / split / f"{split}_{index}.png", noise(index, (4, 8)))
+            write(folder / f"{split}_labels" / f"{split}_{index}_L.png", np.roll(all_colours(), index, 1))
+    rows = [f"{name},{red},{green},{blue}" for name, red, green, blue, _ in camvid_list()]
+    (folder / "class_dict.csv").write_text("name, r, g, b\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def camvid_fastai(folder: Path, names: Sequence[str]) -> Path:
+    """fast.ai's packaging: each frame has all 32 values, which codes.txt names."""
+    for name in names:
+        write(folder / "images" / f"{name}.png", noise(0, (4, 8)))
+        write(folder / "labels" / f"{name}_P.png", np.arange(32, dtype=np.uint8).reshape(4, 8))
+    (folder / "codes.txt").write_text("\n".join(words[0] for words in camvid_list()), encoding="utf-8")
+    return folder
+
+
+def camvid_list() -> list[list[str]]:
+    """Name, red, green, blue and group of each of CamVid's 32 labels."""
+    text = (resources.files("search.data") / "camvid_classes.txt").read_text(encoding="utf-8")
+    return [line.split() for line in text.splitlines() if not line.startswith("#")]
+
+
+def all_colours() -> UInt8:
+    """Of all 32 labels, (4, 8, 3)."""
+    return np.array([words[1:4] for words in camvid_list()], np.uint8).reshape(4, 8, 3)

@@ -4,13 +4,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from search.data import Data, open_data
-from search.data.camvid import CODE, GROUPS, NAMES, split_names
+from search.data.camvid import COLOURS, MOST_BYTES, NAMES, split_names
 from search.data.classes import IGNORE
 from search.errors import InvalidData
 
-from .packagings import SIZE, camvid_original, camvid_tutorial, labels_of, noise
+from .packagings import (
+    SIZE,
+    camvid_fastai,
+    camvid_kaggle,
+    camvid_list,
+    camvid_original,
+    camvid_tutorial,
+    labels_of,
+    noise,
+    write,
+)
+
+# Class indices of all 32 labels, in the order of the list.
+GROUPED = [NAMES.index(words[4]) if words[4] != "void" else IGNORE for words in camvid_list()]
 
 
 def opened(folder: Path) -> Data:
@@ -48,23 +62,20 @@ def test_train_and_val_together(tmp_path: Path) -> None:
 
 
 def test_original_packaging(tmp_path: Path) -> None:
-    colours = np.array(
-        [[colour for colours in GROUPS.values() for colour in colours] + [(0, 0, 0)]], np.uint8
-    )
-    data = opened(camvid_original(tmp_path, colours))
+    data = opened(camvid_original(tmp_path, np.array([[*COLOURS]], np.uint8)))
     data.check()
     assert {split: len(data.frames(split)) for split in ("train", "val", "test")} == {
         "train": 367,
         "val": 101,
         "test": 233,
     }
-    expected = [NAMES.index(name) for name, colours in GROUPS.items() for _ in colours] + [IGNORE]
-    assert data.frames("val")[100][1].tolist() == [expected]
+    assert data.frames("val")[100][1].tolist() == [[*COLOURS.values()]]
 
 
 def test_original_has_32_labels_and_each_class_has_some() -> None:
-    assert len(CODE.colours) == 32
-    assert set(GROUPS) == set(NAMES)
+    assert len(COLOURS) == 32
+    assert set(COLOURS.values()) == {*range(len(NAMES)), IGNORE}
+    assert [COLOURS[colour] for colour in ((192, 64, 128), (64, 128, 64), (0, 0, 0))] == [8, 9, IGNORE]
 
 
 def test_a_frame_of_the_original_is_missing(tmp_path: Path) -> None:
@@ -75,6 +86,105 @@ def test_a_frame_of_the_original_is_missing(tmp_path: Path) -> None:
         match=r"^data set camvid: 1 fault, replace these files: .*Seq05VD_f05100_L\.png: no such file$",
     ):
         opened(folder).check()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_packaging_of_kaggle(tmp_path: Path, listed: bool) -> None:
+    camvid_kaggle(tmp_path)
+    if not listed:
+        (tmp_path / "class_dict.csv").unlink()
+    data = opened(tmp_path)
+    data.check()
+    assert data.num_classes == 11
+    assert {split: len(frames) for split, frames in data.splits.items()} == {"train": 3, "val": 2, "test": 2}
+    assert data.frames("train").names == ["train_0", "train_1", "train_2"]
+    for index, (image, labels) in enumerate(data.frames("train")):
+        assert np.array_equal(image, noise(index, (4, 8)))
+        assert np.array_equal(labels, np.roll(np.array(GROUPED).reshape(4, 8), index, 1))
+
+
+def test_colours_are_those_of_class_dict(tmp_path: Path) -> None:
+    table = (camvid_kaggle(tmp_path) / "class_dict.csv").read_text(encoding="utf-8")
+    (tmp_path / "class_dict.csv").write_text(table.replace("Sky,128,128,128", "sky,1,2,3"), encoding="utf-8")
+    write(tmp_path / "train_labels" / "train_0_L.png", np.full((4, 8, 3), (1, 2, 3), np.uint8))
+    data = opened(tmp_path)
+    assert not data.frames("train")[0][1].any()
+    with pytest.raises(InvalidData, match=r"colour \(128, 128, 128\) in 1 pixel is none of the data"):
+        data.frames("train")[1]
+
+
+TABLES = {
+    "name,r,g,b\nSkye,1,2,3": "row 2: no class of CamVid is called 'Skye', did you mean Sky?; allowed: ",
+    "name,r,g,b\nSky,1,2": "row 2: allowed: a name, and red, green and blue of 0 to 255",
+    "name,r,g,b\nSky,1,2,256": "row 2: allowed: a name",
+    "name,r,g,b\nSky,1,2,9999999999": "row 2: allowed: a name",
+    "name,r,g,b\nSky,1,2,nan": "row 2: allowed: a name",
+    "name,r,g,b\nSky,1,2,3\nCar,1,2,3": "row 3: the colour of another class; allowed: one for each",
+    "Sky,128,128,128": "allowed: a table whose first line is name,r,g,b",
+    "": "allowed: a table whose first line is name,r,g,b",
+    'name,r,g,b\n"Sky': "no table of commas: ",
+    "\xff": "no text in UTF-8",
+    "#" * (MOST_BYTES + 1): "larger than 256 KiB",
+}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table[:30])
+def test_a_class_dict_that_is_none(tmp_path: Path, table: str) -> None:
+    (camvid_kaggle(tmp_path) / "class_dict.csv").write_bytes(table.encode("latin-1"))
+    with pytest.raises(InvalidData) as caught:
+        opened(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}/class_dict.csv")
+    assert TABLES[table] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_packaging_of_fastai(tmp_path: Path) -> None:
+    names = {split: listed[:2] for split, listed in split_names().items()}
+    data = opened(camvid_fastai(tmp_path, [name for listed in names.values() for name in listed]))
+    data.check()
+    for split, own in names.items():
+        assert data.frames(split).names == own
+        assert data.frames(split)[1][1].ravel().tolist() == GROUPED
+
+
+def test_frames_of_valid_txt_are_val(tmp_path: Path) -> None:
+    names = split_names()
+    first, second = names["train"][:2]
+    camvid_fastai(tmp_path, [first, second, names["val"][0], names["test"][0]])
+    (tmp_path / "valid.txt").write_text(f"{first}.png\n", encoding="utf-8")
+    data = opened(tmp_path)
+    assert data.frames("val").names == [first]
+    assert data.frames("train").names == sorted([second, names["val"][0]])
+    assert data.frames("test").names == [names["test"][0]]
+
+
+def test_codes_that_name_no_class(tmp_path: Path) -> None:
+    codes = (camvid_fastai(tmp_path, ["a"]) / "codes.txt").read_text(encoding="utf-8")
+    (tmp_path / "codes.txt").write_text(codes.replace("Tree", "Treee"), encoding="utf-8")
+    with pytest.raises(InvalidData, match=r"codes\.txt, line 27: no class of CamVid is called 'Treee'"):
+        opened(tmp_path)
+
+
+def test_values_without_codes_are_not_guessed(tmp_path: Path) -> None:
+    (camvid_fastai(tmp_path, ["a"]) / "codes.txt").unlink()
+    with pytest.raises(InvalidData, match=r"a_P\.png: labels out of range: colour \(1, 1, 1\)"):
+        opened(tmp_path).check()
+
+
+def test_files_of_systems_are_passed_over_and_endings_are_of_any_case(tmp_path: Path) -> None:
+    camvid_tutorial(tmp_path)
+    for place in ("train", "trainannot"):
+        for name in ("._train_0.png", "Thumbs.db", ".DS_Store"):
+            (tmp_path / place / name).write_bytes(b"\0\5\x16\7")
+        (tmp_path / place / "train_1.png").rename(tmp_path / place / "train_1.PNG")
+    Image.fromarray(noise(2)).save(tmp_path / "train" / "train_2.JPEG")
+    (tmp_path / "train" / "train_2.png").unlink()
+    data = opened(tmp_path)
+    data.check()
+    assert data.frames("train").names == ["train_0", "train_1", "train_2"]
+    Image.fromarray(noise(2)).save(tmp_path / "train" / "train_2.bmp")
+    with pytest.raises(InvalidData, match=r"train_2\.JPEG and train_2\.bmp are one frame; allowed"):
+        opened(tmp_path)
 
 
 def test_neither_packaging(tmp_path: Path) -> None:

@@ -133,6 +133,20 @@ def test_frames_in_one_folder(tmp_path: Path) -> None:
     assert np.array_equal(data.frames("val")[0][1], TRAIN_IDS)
 
 
+def test_endings_of_any_case_and_files_of_systems(tmp_path: Path) -> None:
+    cityscapes(tmp_path, IDS, splits=("val",))
+    city = tmp_path / "leftImg8bit" / "val" / "ulm"
+    image = city / "ulm_000001_000019_leftImg8bit.png"
+    Image.open(image).save(image.with_suffix(".TIFF"))
+    image.unlink()
+    for name in ("._ulm_000001_000019_leftImg8bit.png", "Thumbs.db"):
+        (city / name).write_bytes(b"?")
+    (tmp_path / "gtFine" / "val" / "__MACOSX").mkdir()
+    data = opened(tmp_path)
+    data.check()
+    assert data.frames("val").names == ["aachen_000000_000019", "ulm_000001_000019"]
+
+
 def test_real_frames(shared_data: Path) -> None:
     folder = shared_data / "cityscapes-sample"
     data = opened(folder)

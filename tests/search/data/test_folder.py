@@ -130,7 +130,7 @@ def test_jpeg_images_and_other_files_beside_them(tmp_path: Path) -> None:
     one_frame(tmp_path, np.zeros((8, 8), np.uint8))
     write(tmp_path / "images" / "B.JPG", noise(1, (8, 8)))
     write(tmp_path / "labels" / "B.png", np.ones((8, 8), np.uint8))
-    for name in ("notes.txt", "._a.png", "a.tif"):
+    for name in ("notes.txt", "._a.png", "Thumbs.db", ".DS_Store"):
         (tmp_path / "images" / name).write_bytes(b"?")
     data = opened(tmp_path)
     data.check()
@@ -164,6 +164,50 @@ def test_a_list_may_go_into_folders_below(tmp_path: Path) -> None:
     write(tmp_path / "masks" / "one" / "1_mask.png", np.zeros((12, 16), np.uint8))
     (tmp_path / "t.txt").write_text("one/1\n", encoding="utf-8")
     opened(tmp_path).check()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "rule"),
+    [
+        ("a.JPG", "a_L.png", "labels/{name}_L.png"),
+        ("a.jpeg", "a_L.PNG", "labels/{name}_L.png"),
+        ("a.tif", "a-mask.tif", "labels/{name}-mask.tif"),
+        ("a.bmp", "a.bmp", "labels"),
+        ("a.WebP", "a.TIFF", "labels"),
+    ],
+)
+def test_endings_and_suffixes(images: str, labels: str, rule: str, tmp_path: Path) -> None:
+    describe(tmp_path, splits={"train": {"images": "images", "labels": rule}})
+    write(tmp_path / "images" / images, noise(0))
+    write(tmp_path / "labels" / labels, np.ones((12, 16), np.uint8))
+    for name in ("._" + images, "Thumbs.db", "desktop.ini"):
+        (tmp_path / "images" / name).write_bytes(b"?")
+        (tmp_path / "labels" / name).write_bytes(b"?")
+    data = opened(tmp_path)
+    data.check()
+    assert data.frames("train").names == ["images/a"]
+    assert data.frames("train")[0][1].all()
+
+
+def test_a_suffix_of_labels_is_suggested(tmp_path: Path) -> None:
+    one_frame(tmp_path, np.zeros((4, 4), np.uint8))
+    (tmp_path / "labels" / "a.png").rename(tmp_path / "labels" / "a_L.png")
+    assert refusal(tmp_path).endswith(
+        'splits.train.labels: no a.png in labels, but a_L.png; write labels: "labels/{name}_L.png"'
+    )
+
+
+def test_two_files_of_one_frame(tmp_path: Path) -> None:
+    one_frame(tmp_path, np.zeros((4, 4), np.uint8))
+    write(tmp_path / "labels" / "a.bmp", np.zeros((4, 4), np.uint8))
+    assert "splits.train.labels: labels/a.bmp and labels/a.png are of one image; allowed: one" in refusal(
+        tmp_path
+    )
+    (tmp_path / "labels" / "a.bmp").unlink()
+    write(tmp_path / "images" / "a.bmp", noise(0, (4, 4)))
+    describe(tmp_path, splits={"train": {"list": "t.txt", "images": "images", "labels": "labels"}})
+    (tmp_path / "t.txt").write_text("a\n", encoding="utf-8")
+    assert "line 1: images/a.bmp and images/a.png are called so; write its ending too" in refusal(tmp_path)
 
 
 def test_frames_of_several_sizes(tmp_path: Path) -> None:
@@ -279,7 +323,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no list": ({"splits": {"train": {"list": "none.txt"}}}, "splits.train.list: "),
     "empty": (
         {"splits": {"train": {"images": "labels/none", "labels": "labels"}}},
-        "no .png, .jpg, .jpeg files",
+        "no .png, .jpg, .jpeg, .bmp, .tif, .tiff, .webp files",
     ),
 }
 
@@ -314,8 +358,8 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
 LINES = {
     "images/a.png": "t.txt, line 1: found 1 words; allowed: IMAGE LABELS, with a tab between them where",
     "a b c": "line 1: found 3 words",
-    "\nimages/a.png labels/a.jpg": "line 2: found the labels labels/a.jpg; allowed: .png",
-    "images/a.tif labels/a.png": "line 1: found the image images/a.tif; allowed: .png, .jpg, .jpeg",
+    "\nimages/a.png labels/a.jpg": "line 2: found the labels labels/a.jpg; allowed: .png, .bmp, .tif, .tiff",
+    "images/a.gif labels/a.png": "line 1: found the image images/a.gif; allowed: .png, .jpg, .jpeg, .bmp",
     "/a.png labels/a.png": "line 1: found '/a.png'; allowed: a path below the data set's folder, without ..",
     "images/a.png ../a.png": "line 1: found '../a.png'; allowed: a path below",
     "images/a.png labels/a.png\nimages/a.png labels/b.png": "images/a.png and images/a.png are one frame",
@@ -336,7 +380,7 @@ def test_of_many_lines_ten_are_named(tmp_path: Path) -> None:
     one_frame(tmp_path, np.zeros((4, 4), np.uint8), splits={"train": {"list": "t.txt", "labels": "labels"}})
     (tmp_path / "t.txt").write_text("".join(f"gone{index}\n" for index in range(40)), encoding="utf-8")
     said = refusal(tmp_path)
-    assert "line 1: no image gone0 with .png, .jpg, .jpeg" in said
+    assert "line 1: no image gone0 with .png, .jpg, .jpeg, .bmp" in said
     assert said.endswith("; and 30 more")
 
 
@@ -392,15 +436,15 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
     ),
     "no image": (
         lambda f: (f / "images/a.png").write_text("%!PS"),
-        "images/a.png: damaged, or no PNG or JPEG",
+        "images/a.png: damaged, or no PNG, JPEG, BMP",
     ),
     "other format": (
-        lambda f: Image.fromarray(noise(0, (8, 4))).save(f / "images/a.png", format="BMP"),
-        "images/a.png: damaged, or no PNG or JPEG image",
+        lambda f: Image.fromarray(noise(0, (8, 4))).save(f / "images/a.png", format="GIF"),
+        "images/a.png: damaged, or no PNG, JPEG, BMP, TIFF or WEBP image",
     ),
     "JPEG labels": (
         lambda f: Image.new("L", (4, 8)).save(f / "labels/a.png", format="JPEG"),
-        "labels/a.png: damaged, or no PNG image",
+        "labels/a.png: damaged, or no PNG, BMP or TIFF image",
     ),
     "twice": (
         lambda f: write(f / "images" / "a.jpg", noise(0, (8, 4))),
@@ -438,6 +482,6 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
     one_frame(tmp_path, np.zeros((4, 4), np.uint8))
     (tmp_path / "images").chmod(0)
     try:
-        assert "images: images cannot be read: Permission denied" in refusal(tmp_path)
+        assert "images: cannot be read: Permission denied" in refusal(tmp_path)
     finally:
         (tmp_path / "images").chmod(0o755)

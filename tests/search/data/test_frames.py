@@ -27,13 +27,14 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+NO_IMAGE = "damaged, or no PNG, JPEG, BMP, TIFF or WEBP image"
 FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("train/train_1.png", Path.unlink, "no such file"),
     "labels missing": ("trainannot/train_1.png", Path.unlink, "no such file"),
     "cut off": ("val/val_0.png", cut, "damaged: Truncated File Read"),
     "a bit": ("trainannot/train_0.png", flip_a_bit, "damaged: broken PNG file .*"),
-    "empty": ("test/test_1.png", lambda path: path.write_bytes(b""), "damaged, or no PNG or JPEG image"),
-    "text": ("test/test_1.png", lambda path: path.write_text("<html>"), "damaged, or no PNG or JPEG image"),
+    "empty": ("test/test_1.png", lambda path: path.write_bytes(b""), NO_IMAGE),
+    "text": ("test/test_1.png", lambda path: path.write_text("<html>"), NO_IMAGE),
     "folder": (
         "test/test_1.png",
         lambda path: (path.unlink(), path.mkdir()),
@@ -94,7 +95,7 @@ def test_the_first_image_damaged_is_one_fault_among_others(tmp_path: Path) -> No
     camvid_tutorial(tmp_path)
     (tmp_path / "train" / "train_0.png").write_bytes(b"")
     with pytest.raises(
-        InvalidData, match=r"1 fault, replace these files: .*train_0\.png: damaged, or no PNG or JPEG image$"
+        InvalidData, match=r"1 fault, replace these files: .*train_0\.png: damaged, or no PNG, JPEG, BMP, "
     ):
         open_data(f"camvid:{tmp_path}").check()
 

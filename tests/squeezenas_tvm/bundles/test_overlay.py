@@ -34,6 +34,12 @@ def test_pixels_of_no_class_are_left_alone() -> None:
     assert np.array_equal(pixels[:, :520], image)
 
 
+@pytest.mark.parametrize("size", [(1, 8000), (8000, 1)])
+def test_a_strip_has_a_legend_of_its_size(size: tuple[int, int]) -> None:
+    picture = draw_overlay(np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8), CLASSES, title="strip")
+    assert picture.width * picture.height < 4e6
+
+
 def test_legend_shows_the_classes_present_only() -> None:
     image = np.zeros((600, 800, 3), np.uint8)
     panel = np.asarray(draw_overlay(image, halves(600, 800), CLASSES))[:, 800:].reshape(-1, 3)

@@ -142,9 +142,26 @@ def test_script_needs_numpy_and_tvm_alone(
 
 def test_script_says_what_other_formats_need(sealed_bundle: Path, tmp_path: Path, image: np.ndarray) -> None:
     Image.fromarray(image).save(tmp_path / "street.jpg")
-    assert refused(run_alone(sealed_bundle, "street.jpg", cwd=tmp_path)) == (
-        "error: street.jpg is not an 8-bit PNG, PPM/PGM or .npy image; for other formats: pip install pillow"
+    said = refused(run_alone(sealed_bundle, "street.jpg", cwd=tmp_path))
+    assert said.startswith(
+        "error: street.jpg: no 8-bit PNG, PPM/PGM or .npy image; for other formats install"
     )
+    assert said.endswith("-m pip install pillow")
+
+
+def test_script_without_numpy(sealed_bundle: Path, tmp_path: Path) -> None:
+    """As where a board's own Python is taken instead of the one that has TVM."""
+    said = refused(run_alone(sealed_bundle, "street.png", cwd=tmp_path, without="numpy*"))
+    assert said.startswith("error: numpy cannot be imported by ")
+    assert said.endswith("-m pip install numpy")
+
+
+def test_script_tells_of_a_shape_that_distorts(sealed_bundle: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (256, 64)).save(tmp_path / "wide.png")
+    done = run_alone(sealed_bundle, "wide.png", "--repeats", "1", cwd=tmp_path)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("wide.png: squeezed: the network of 64x64 sees everything 4 times narrower")
 
 
 def test_script_notices_a_broken_bundle(bundle_copy: Path, tmp_path: Path) -> None:
