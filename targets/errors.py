@@ -76,11 +76,9 @@ class DeviceUnavailable(TargetError):
     exit_code = 1
 
     @classmethod
-    def after(cls, key: str, tracker: str, waited_s: float, reason: str, advice: str) -> "DeviceUnavailable":
+    def after(cls, key: str, place: str, waited_s: float, reason: str, advice: str) -> "DeviceUnavailable":
         """One line: what was asked for, where, for how long, why it failed, what to do."""
-        return cls(
-            f"no device with key {key!r} from tracker {tracker} after {waited_s:.1f} s: {reason}; {advice}"
-        )
+        return cls(f"no device with key {key!r} from {place} after {waited_s:.1f} s: {reason}; {advice}")
 
 
 class UnfitBoard(DeviceUnavailable):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from targets import LocalServer, Target, TargetError, load_target, open_session
+from targets import Target, TargetError, load_target, open_session
 from targets.rpc.board_server import bind_address, check_route, tunnel_command
 
 from ..boards import BoardFiles, below, gone, start
-from ..conftest import LONG_S, free_port, wait_until
+from ..conftest import LONG_S, Yard, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -134,18 +134,18 @@ def temporary(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_crash_is_survived_and_costs_no_disk(
-    board: BoardFiles, target: Target, server: LocalServer, bad_library: Path, temporary: Path
+    board: BoardFiles, target: Target, yard: Yard, bad_library: Path, temporary: Path
 ) -> None:
-    with start(board.path, server.address, free_port(), temporary) as process:
+    with start(board.path, yard.address, free_port(), temporary) as process:
         assert process.stdout is not None
         process.stdout.readline()
         for _ in range(2):
-            with open_session(target, server.address, wait_s=LONG_S) as session:
+            with open_session(target, yard.address, wait_s=LONG_S) as session:
                 crash = session.upload(bad_library)["crash"]
                 assert list(temporary.rglob(bad_library.name))
                 with pytest.raises(RuntimeError):
                     crash()
-        with open_session(target, server.address, wait_s=LONG_S) as session:
+        with open_session(target, yard.address, wait_s=LONG_S) as session:
             session.upload(bad_library)["count"]()
             assert len(list(temporary.rglob(bad_library.name))) == 1
         process.terminate()
@@ -159,16 +159,16 @@ def test_a_crash_is_survived_and_costs_no_disk(
 def test_it_ends_in_order_with_all_that_it_started(
     board: BoardFiles,
     target: Target,
-    server: LocalServer,
+    yard: Yard,
     bad_library: Path,
     temporary: Path,
     number: signal.Signals,
 ) -> None:
     """Also in the middle of a kernel that hangs; and a terminal sends Ctrl-C to every process."""
-    with start(board.path, server.address, free_port(), temporary) as process:
+    with start(board.path, yard.address, free_port(), temporary) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with open_session(target, server.address, wait_s=LONG_S) as session:
+        with open_session(target, yard.address, wait_s=LONG_S) as session:
             spin = session.upload(bad_library)["spin"]
             hung = in_thread(spin)
             processes = below(process)
@@ -181,12 +181,12 @@ def test_it_ends_in_order_with_all_that_it_started(
 
 
 def test_nothing_outlives_a_server_that_is_killed(
-    board: BoardFiles, target: Target, server: LocalServer, bad_library: Path
+    board: BoardFiles, target: Target, yard: Yard, bad_library: Path
 ) -> None:
-    with start(board.path, server.address, free_port()) as process:
+    with start(board.path, yard.address, free_port()) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with open_session(target, server.address, wait_s=LONG_S) as session:
+        with open_session(target, yard.address, wait_s=LONG_S) as session:
             spin = session.upload(bad_library)["spin"]
             hung = in_thread(spin)
             processes = below(process)
