@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from targets.errors import DeviceUnavailable, TargetError
+from targets.errors import DeviceUnavailable, TargetError, WrongKey
 from targets.rpc.connections import connections_to
+from targets.rpc.key import key_file, with_proof
 from targets.rpc.local_server import LocalServer, parse_address
 from targets.rpc.local_tracker import LocalTracker
 from targets.target import Target
@@ -36,10 +37,22 @@ class Grant:
         return f"{self.host}:{self.port}"
 
     def connect(self, timeout_s: float) -> Any:
-        """A ``tvm.rpc.RPCSession``, which the board ends after ``timeout_s``. Raises RuntimeError."""
+        """A ``tvm.rpc.RPCSession``, which the board ends after ``timeout_s``.
+
+        Raises:
+            RuntimeError: the board is gone.
+            WrongKey: it does not take this user's key, or is no RPC server.
+            TargetError: the user's key cannot be read.
+        """
         from targets.tvm_import import tvm
 
-        return tvm.rpc.connect(self.host, self.port, self.match_key, session_timeout=timeout_s)
+        key = with_proof(self.match_key, self.host, self.port)
+        try:
+            return tvm.rpc.connect(self.host, self.port, key, session_timeout=timeout_s)
+        except RuntimeError as error:
+            if "is not TVM RPC server" in str(error):
+                raise WrongKey(self.board, str(key_file())) from None
+            raise
 
     def connections(self) -> list[socket.socket]:
         """Duplicates of this process's sockets that are connected to the board."""

@@ -81,7 +81,7 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> str:
     [
         (
             [*PI, *TRACKER, "--bind", "0.0.0.0"],
-            "TVM's RPC has no authentication: whoever reaches it runs code",
+            "TVM's RPC has no encryption: whoever listens in may run code as you",
         ),
         ([*PI, *TRACKER, "--interface", "eth99"], "interface 'eth99': not there or without an IPv4 address"),
         (
@@ -95,6 +95,10 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> str:
         (
             [*PI, *TRACKER, "--expose", "--ssh", "a@b"],
             "--ssh: the server listens on the board's loopback; leave",
+        ),
+        (
+            [*PI, *TRACKER, "--stdin-key", "--ssh", "a@b"],
+            "--ssh: it passes this user's key; leave --stdin-key out",
         ),
         (
             [*PI, "--tracker", "10.0.0.5:9190", "--ssh", "a@b"],
@@ -168,7 +172,8 @@ def test_through_ssh_it_is_started_on_the_board(ssh: Path, tracker: str, tmp_pat
         "-L",
         f"{port}:127.0.0.1:{port}",
         "pi@pi4",
-        f"{remote} board --target raspberry-pi-4 --tracker 127.0.0.1:{tracker_port} --port {port}",
+        f"{remote} board --target raspberry-pi-4 --tracker 127.0.0.1:{tracker_port} --port {port} "
+        "--stdin-key",
     ]
     with open_session(load_target("raspberry-pi-4"), tracker, wait_s=LONG_S) as session:
         assert session.reading is not None

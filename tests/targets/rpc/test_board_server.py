@@ -59,7 +59,7 @@ def test_it_listens_on_loopback_unless_told_otherwise() -> None:
         (
             "0.0.0.0",
             None,
-            "bind address: 0.0.0.0 is every address of this machine, and TVM's RPC has no authen",
+            "bind address: 0.0.0.0 is every address of this machine, and TVM's RPC has no encryp",
         ),
         ("localhost", None, "bind address: found 'localhost', allowed: an IPv4 address of this machine"),
         ("::1", None, "bind address: found '::1', allowed: an IPv4 address of this machine"),
@@ -94,7 +94,7 @@ def test_one_ssh_connection_carries_both_ways() -> None:
     command = tunnel_command("nvidia@xavier", 9190, 9091)
     assert command[0] == "ssh"
     assert command[-5:] == ["-R", "9190:127.0.0.1:9190", "-L", "9091:127.0.0.1:9091", "nvidia@xavier"]
-    assert {"-tt", "ExitOnForwardFailure=yes"} <= set(command)
+    assert {"-T", "ExitOnForwardFailure=yes"} <= set(command)
 
 
 def test_a_port_that_is_taken_is_named(board: BoardFiles) -> None:
