@@ -80,17 +80,7 @@ def serve_through_ssh(target: Target, tracker: str, port: int, *, host: str, pro
             f"--ssh: found the tracker {tracker}, allowed: one on this machine, given as 127.0.0.1:PORT"
         )
     there = f"127.0.0.1:{tracker_port}"
-    remote = [
-        program,
-        "board",
-        "--target",
-        target.name,
-        "--tracker",
-        there,
-        "--port",
-        str(port),
-        "--stdin-key",
-    ]
+    remote = [program, "board", "--target", target.name, "--tracker", there, "--port", str(port)]
     command = [*tunnel_command(host, tracker_port, port), shlex.join([*remote, "--stdin-key"])]
     code = _run_until_stopped(command, own_key())
     if code == _NOT_FOUND:

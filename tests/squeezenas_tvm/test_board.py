@@ -19,7 +19,7 @@ from search.spaces.registry import get_space
 from squeezenas_tvm.board import main
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.profiling.summary import summarize
-from targets import Target, load_target, open_session
+from targets import Target, WrongKey, load_target, open_session
 
 from ..targets.boards import KEY, BoardFiles, below, gone, serving
 from ..targets.conftest import LONG_S, free_port, open_yard, wait_until
@@ -183,6 +183,31 @@ def test_through_ssh_it_is_started_on_the_board(ssh: Path, tracker: str, tmp_pat
     code, out, _ = finish(process)
     assert (code, out) == (0, f"127.0.0.1:{port} is stopped\n")
     assert wait_until(lambda: gone(processes))
+
+
+def test_on_the_board_it_ends_with_its_standard_input(
+    board: BoardFiles, tracker: str, tmp_path: Path
+) -> None:
+    """Which is how the end of an SSH connection shows there."""
+    place = ["--target", str(board.path), "--tracker", tracker, "--port", str(free_port())]
+    process = command("board", *place, "--stdin-key", cwd=tmp_path, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("a" * 64 + "\n")
+    process.stdin.flush()
+    wait_for(process, f"serves {KEY} at tracker")
+    with pytest.raises(WrongKey), open_session(load_target(board.path), tracker, wait_s=LONG_S):
+        pass
+    processes = below(process)
+    code, _, err = finish(process)  # closes it
+    assert (code, err) == (0, "")
+    assert gone(processes)
+
+
+def test_what_is_no_key_on_standard_input_is_refused(board: BoardFiles, tmp_path: Path) -> None:
+    argv = ["board", "--target", str(board.path), *TRACKER, "--stdin-key"]
+    code, out, err = finish(command(*argv, cwd=tmp_path, stdin=subprocess.DEVNULL))
+    assert (code, out) == (2, "")
+    assert err == ("error: standard input: no key of boards; allowed: one line of 32 to 128 digits 0-9a-f\n")
 
 
 @pytest.fixture(scope="module")
