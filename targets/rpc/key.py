@@ -56,27 +56,36 @@ def checked_key(text: str, source: str) -> str:
 
 def own_key() -> str:
     """This user's key, which is made if there is none yet. Raises TargetError."""
-    path = key_file()
-    if not path.exists():
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # of mode 0600
-                file.write(secrets.token_hex(32) + "\n")
-                file.flush()
-                with contextlib.suppress(FileExistsError):  # another process was faster
-                    os.link(file.name, path)
-        except OSError as error:
-            raise TargetError(
-                f"{path}: no key of boards can be written ({error.strerror or error})"
-            ) from None
-    return read_key(path)
+    try:
+        _make(key_file())
+    except OSError as error:
+        raise TargetError(
+            f"{key_file()}: no key of boards can be written ({error.strerror or error})"
+        ) from None
+    return read_key(key_file())
 
 
 def with_proof(match_key: str, host: str, port: int) -> str:
-    """What a caller sends for a grant of the tracker: with the proof, if this user has a key."""
+    """What a caller sends for a grant of the tracker: with the proof, unless he can keep no key.
+
+    Raises TargetError for a key that is none.
+    """
+    with contextlib.suppress(OSError):  # the board may be one that asks for none
+        _make(key_file())
     if not key_file().exists():
         return match_key
     return f"{match_key} {_OPTION}{_proof(read_key(key_file()), match_key, host, port)}"
+
+
+def _make(path: Path) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # of mode 0600
+        file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(file.name, path)
 
 
 def _proof(key: str, match_key: str, host: str, port: int) -> str:

@@ -124,7 +124,7 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
         with theirs, log.open("wb") as log_file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "targets.rpc.local_server_host", str(os.getpid())],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=log_file,
                 stderr=log_file,
                 cwd=folder,

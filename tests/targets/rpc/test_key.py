@@ -21,8 +21,9 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_made_once_for_its_user_alone() -> None:
-    assert with_proof("board:0.1", "127.0.0.1", 9090) == "board:0.1"  # no caller makes one
+    shown = with_proof("board:0.1", "127.0.0.1", 9090)
     key = own_key()
+    assert with_proof("board:0.1", "127.0.0.1", 9090) == shown
     assert own_key() == key
     assert len(key) == 64
     assert key_file().stat().st_mode & 0o777 == 0o600
@@ -68,13 +69,13 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "settings").write_text("a file, no folder")
     with pytest.raises(TargetError, match=r"board\.key: no key of boards can be written \(.*\)$"):
         own_key()
+    assert with_proof("board:0.1", "127.0.0.1", 9090) == "board:0.1"  # some boards want none
 
 
 def test_a_caller_of_another_user_is_told_what_to_do(yard: Yard, tmp_path: Path) -> None:
     files = BoardFiles(tmp_path)
     with serving(files.path, yard.address) as name:
-        key_file().unlink()
-        own_key()
+        key_file().unlink()  # the caller makes another
         with (
             pytest.raises(WrongKey) as caught,
             open_session(load_target(files.path), yard.address, wait_s=LONG_S),
