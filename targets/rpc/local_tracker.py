@@ -1,4 +1,4 @@
-"""How this process gets at the device of its own `LocalServer`: by sockets without a name, never by a port.
+"""How this process gets at the device of its own `LocalServer`: by sockets without a name, no serving port.
 
     request ──a socket pair──> host ──> the child that is to serve        (queued until the device is free)
     grant   <──one byte──────────────── child
