@@ -39,7 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of this program on the board, for --ssh (default: %(default)s in the board's PATH)",
     )
     parser.add_argument(
-        "--expose", action="store_true", help="listen on every address: TVM's RPC has no authentication"
+        "--expose", action="store_true", help="listen on every address: TVM's RPC has no encryption"
+    )
+    parser.add_argument(
+        "--stdin-key",
+        action="store_true",
+        help="take the key that callers must know from standard input, and end with that, as --ssh does it "
+        "(default: the key in ~/.config/squeezenas-tvm/board.key, which is made if there is none)",
     )
 
 
@@ -56,7 +62,13 @@ def execute(args: argparse.Namespace) -> Result:
         place = serve_through_ssh(target, args.tracker, args.port, host=args.ssh, program=args.program)
     else:
         place = serve_board(
-            target, args.tracker, args.port, bind=args.bind, interface=args.interface, expose=args.expose
+            target,
+            args.tracker,
+            args.port,
+            bind=args.bind,
+            interface=args.interface,
+            expose=args.expose,
+            through_ssh=args.stdin_key,
         )
     return Result(document={"board": place, "key": target.rpc.key}, text=f"{place} is stopped")
 
@@ -65,6 +77,8 @@ def _check_ssh(args: argparse.Namespace) -> None:
     """Raises UsageError for options that mean nothing on a board that is reached by SSH."""
     from targets import list_targets
 
+    if args.stdin_key:
+        raise UsageError("--ssh: it passes this user's key; leave --stdin-key out")
     if args.expose:
         raise UsageError("--ssh: the server listens on the board's loopback; leave --expose out")
     if args.target not in list_targets():

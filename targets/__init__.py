@@ -12,6 +12,7 @@ from targets.errors import (
     UnknownTarget,
     WorkFailed,
     WrongDevice,
+    WrongKey,
     WrongVersion,
 )
 from targets.fingerprint import Fingerprint
@@ -45,6 +46,7 @@ __all__ = [
     "UnknownTarget",
     "WorkFailed",
     "WrongDevice",
+    "WrongKey",
     "WrongVersion",
     "list_targets",
     "load_target",

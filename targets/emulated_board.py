@@ -94,7 +94,11 @@ def environment(folder: Path, packages: Sequence[Path] = (_HERE,)) -> dict[str, 
     Args:
         packages: folders of Python packages that need nothing but what the user space has; at least this one.
     """
-    kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("HOME", "LANG", "PATH", "TMPDIR", "XDG_CONFIG_HOME")
+        if name in os.environ
+    }
     return {
         **kept,
         "PYTHONPATH": os.pathsep.join([str(_link(packages, folder / "ours")), str(folder / "site")]),

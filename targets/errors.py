@@ -10,6 +10,7 @@ TargetError
 ├── WorkFailed           what a fleet was asked to do failed through its own fault
 └── DeviceUnavailable    tracker or board did not answer
     ├── UnfitBoard       a board that answered and cannot be used
+    │   ├── WrongKey     it wants another key than ours
     │   ├── WrongVersion its TVM is not ours
     │   └── WrongDevice  no GPU, another one, or another power mode than the target says
     └── NoBoardLeft      every board of a fleet is lost
@@ -76,15 +77,23 @@ class DeviceUnavailable(TargetError):
     exit_code = 1
 
     @classmethod
-    def after(cls, key: str, tracker: str, waited_s: float, reason: str, advice: str) -> "DeviceUnavailable":
+    def after(cls, key: str, place: str, waited_s: float, reason: str, advice: str) -> "DeviceUnavailable":
         """One line: what was asked for, where, for how long, why it failed, what to do."""
-        return cls(
-            f"no device with key {key!r} from tracker {tracker} after {waited_s:.1f} s: {reason}; {advice}"
-        )
+        return cls(f"no device with key {key!r} from {place} after {waited_s:.1f} s: {reason}; {advice}")
 
 
 class UnfitBoard(DeviceUnavailable):
     """A board that answered and is not what the target says."""
+
+
+class WrongKey(UnfitBoard):
+    """A board that serves others."""
+
+    def __init__(self, board: str, file: str) -> None:
+        super().__init__(
+            f"board {board} wants another key than that of {file} here; start it with board --ssh, which "
+            "passes this key, or copy the file to the board and restart its RPC server"
+        )
 
 
 class WrongDevice(UnfitBoard):

@@ -27,6 +27,12 @@ def loggers_as_found() -> Iterator[None]:
         logger.propagate = True
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the user keeps in his settings, such as the key of boards, is neither used nor made by tests."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("settings"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real data (photographs, published weights, tables), which is not in the repository."""

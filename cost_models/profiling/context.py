@@ -99,7 +99,7 @@ def measure_context(
     Args:
         dtype: ``float32`` or ``float16``.
         tracker: HOST:PORT of a TVM tracker, all of whose boards of the target's key are used; for a local
-            target None starts tracker and server on loopback and stops them at the end.
+            target None starts a server that nobody else can reach and stops it at the end.
         wait_s: how long to wait for the first board, and for the return of boards when all are lost.
 
     Raises:

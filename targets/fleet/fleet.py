@@ -21,8 +21,9 @@ from targets.errors import DeviceUnavailable, NoBoardLeft, TargetError, UnfitBoa
 from targets.fleet.boards import PROBES, Board, BoardState
 from targets.fleet.dispatch import Dispatch, Done, Job, Limits, Lost
 from targets.rpc.local_server import LocalServer, local_rpc, parse_address
+from targets.rpc.local_tracker import LocalGrant
 from targets.rpc.session import NoAnswer, Session, reason_of
-from targets.rpc.tracker import Grant, Tracker, no_board, tracker_address
+from targets.rpc.tracker import Grant, no_board, place_name, tracker_address, tracker_at
 from targets.target import Target
 
 _CONNECT_S = 20.0
@@ -67,10 +68,9 @@ class Fleet:
         probe_every_s: float = 60.0,
         recheck_s: float = 30.0,
     ) -> None:
-        self.target, self.address = target, ""
+        self.target = target
         self._tracker, self._probe, self._on_event = tracker, probe, on_event
-        self._server = tracker if isinstance(tracker, LocalServer) else None
-        local = self._server is not None or (tracker is None and target.kind == "local")
+        local = isinstance(tracker, LocalServer) or (tracker is None and target.kind == "local")
         self._limits = Limits(
             session_s=session_s,
             wait_s=wait_s,
@@ -90,10 +90,7 @@ class Fleet:
         if self._dispatch.over is not None:
             raise self._dispatch.over
         with contextlib.ExitStack() as stack:
-            if self._tracker is None and self.target.kind == "local":
-                self._server = stack.enter_context(local_rpc(self.target.rpc.key))
-            self.address = self._server.address if self._server else self._given_address()
-            parse_address(self.address)
+            self._place = self._find_place(stack)
             self.target.tvm_target()
             stack.callback(self._close)
             self._start(self._recruit, None)
@@ -140,8 +137,14 @@ class Fleet:
         """Every board that was ever granted, by name."""
         return self._dispatch.boards()
 
-    def _given_address(self) -> str:
-        return str(self._tracker) if self._tracker is not None else tracker_address(self.target)
+    def _find_place(self, stack: contextlib.ExitStack) -> str | LocalServer:
+        """Where boards are requested; a server that is started here stops with the stack."""
+        if self._tracker is None and self.target.kind == "local":
+            return stack.enter_context(local_rpc(self.target.rpc.key))
+        place = self._tracker or tracker_address(self.target)
+        if isinstance(place, str):
+            parse_address(place)
+        return place
 
     # The recruiter
 
@@ -150,7 +153,7 @@ class Fleet:
         key, dispatch = self.target.rpc.key, self._dispatch
         while dispatch.over is None:
             try:
-                with Tracker(self.address, min(_CONNECT_S, self._limits.wait_s)) as tracker:
+                with tracker_at(self._place, min(_CONNECT_S, self._limits.wait_s)) as tracker:
                     self._tracker_error = None
                     tracker.request(key)
                     while dispatch.over is None:
@@ -165,9 +168,11 @@ class Fleet:
                 self._review()
                 time.sleep(_POLL_S)
 
-    def _welcome(self, grant: Grant) -> None:
+    def _welcome(self, grant: Grant | LocalGrant) -> None:
         board = self._dispatch.welcome(grant.board)
-        if board is not None:
+        if board is None:
+            grant.close()
+        else:
             self._start(lambda: self._drive(board, grant), board)
 
     def _review(self) -> None:
@@ -177,7 +182,7 @@ class Fleet:
         if self._tracker_error:
             fates += f"; the tracker: {reason_of(self._tracker_error)}"
         text = (
-            f"no board is left under key {self.target.rpc.key!r} at tracker {self.address}: {fates}; "
+            f"no board is left under key {self.target.rpc.key!r} at {place_name(self._place)}: {fates}; "
             "all results are kept: restart the boards, then the same command goes on"
         )
         self._tell(text)
@@ -200,12 +205,14 @@ class Fleet:
             raise self._unfit
         reasons = "; ".join(f"board {board.name}: {board.reason}" for board in boards if board.reason)
         if self._tracker_error or not reasons:
-            raise no_board(key, self.address, waited_s, self._tracker_error)
-        raise DeviceUnavailable.after(key, self.address, waited_s, reasons, "restart the board's RPC server")
+            raise no_board(key, self._place, waited_s, self._tracker_error)
+        raise DeviceUnavailable.after(
+            key, place_name(self._place), waited_s, reasons, "restart the board's RPC server"
+        )
 
     # One session
 
-    def _drive(self, board: Board, grant: Grant) -> None:
+    def _drive(self, board: Board, grant: Grant | LocalGrant) -> None:
         session = Session(self.target, grant, self._limits.session_s)
         try:
             self._join(board, session)
@@ -275,7 +282,7 @@ class Fleet:
             self._tell(text, logging.WARNING if warn else logging.INFO)
 
     def _refuse(self, board: Board, error: UnfitBoard) -> None:
-        with contextlib.suppress(OSError), Tracker(self.address) as tracker:
+        with contextlib.suppress(OSError), tracker_at(self._place) as tracker:
             self._registered = tracker.registered().count(self.target.rpc.key)
         self._unfit = error
         self._dispatch.refuse(board, str(error))
@@ -288,9 +295,9 @@ class Fleet:
             self._tell(f"board {board.name} lost: {lost}")
         if verdict:
             self._tell(verdict, logging.WARNING)
-        if lost.hung and self._server is not None:
+        if lost.hung and isinstance(self._place, LocalServer):
             with contextlib.suppress(DeviceUnavailable):  # it shows in that no board comes back
-                self._server.restart()
+                self._place.restart()
         elif not lost.hung:
             if joining:
                 time.sleep(_PAUSE_S)  # a board is granted again the moment it is free

@@ -1,8 +1,8 @@
 """The process on a board: TVM's RPC server under a target's key, started anew whenever it dies.
 
-TVM's RPC lets every caller write files and run code, and asks nobody who he is. So the server listens on one
-address, loopback by default, and on all of them only when told so in as many words; `tunnel_command` gives
-the SSH command that brings it and the tracker together.
+TVM's RPC lets every caller write files and run code, and asks nobody who he is. So the server takes only
+those who know a key, and listens on one address, loopback by default, and on all of them only when told so in
+as many words; `tunnel_command` gives the SSH command that brings it and the tracker together.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from targets.errors import DeviceUnavailable, TargetError
+from targets.rpc.key import KeyedListener
 from targets.rpc.local_server import parse_address
 from targets.rpc.processes import adopt_orphans, kill_all, reap, run_in_child, until_stopped
 from targets.rpc.tracker import Tracker, start_command
@@ -60,9 +61,9 @@ def bind_address(bind: str | None, interface: str | None, *, expose: bool) -> st
         ) from None
     if everywhere and not expose:
         raise TargetError(
-            f"bind address: {address} is every address of this machine, and TVM's RPC has no authentication: "
-            "whoever reaches it runs code as you; allowed: one address or interface, or an SSH tunnel; add "
-            "--expose if everybody on its networks may do that"
+            f"bind address: {address} is every address of this machine, and TVM's RPC has no encryption: "
+            "whoever listens in may run code as you; allowed: one address or interface, or an SSH tunnel; "
+            "add --expose if you trust everybody on its networks"
         )
     return address
 
@@ -92,27 +93,36 @@ def is_loopback(host: str) -> bool:
 def tunnel_command(board: str, tracker_port: int, port: int) -> list[str]:
     """The SSH command, given on the host, that joins a board's loopback to the host's.
 
-    What is appended runs on the board, on a terminal of its own: it is hung up when the connection ends.
+    What is appended runs on the board: its standard input is the command's, and closed with the connection.
 
     Args:
         board: USER@HOST as ssh takes it.
         tracker_port: of a tracker on the host's loopback; the board sees it under the same port.
         port: of the board's server; the host sees it under the same port.
     """
-    options = ["-tt", "-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=10"]
+    options = ["-T", "-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=10"]
     forwards = ["-R", f"{tracker_port}:127.0.0.1:{tracker_port}", "-L", f"{port}:127.0.0.1:{port}"]
     return ["ssh", *options, *forwards, board]
 
 
 def serve(
-    spec: TargetSpec, tracker: str, address: str, port: int, ready: Callable[[], None] = lambda: None
+    spec: TargetSpec,
+    tracker: str,
+    address: str,
+    port: int,
+    key: str,
+    *,
+    ready: Callable[[], None] = lambda: None,
+    over: Callable[[], bool] = lambda: False,
 ) -> None:
     """Register at a tracker and serve until SIGINT, SIGTERM or SIGHUP; leaves no process and no file.
 
     Args:
         tracker: HOST:PORT.
         address, port: to listen on.
+        key: that callers must know, see `targets.rpc.key`.
         ready: called once, when callers can be served.
+        over: asked now and then whether to end, too.
 
     Raises:
         TargetError: the port is taken, or the address is not of this machine.
@@ -120,13 +130,13 @@ def serve(
     """
     with _listen(address, port) as listener, until_stopped() as stopped:
         _check_tracker(tracker)
-        server = _server(spec, tracker, listener)
+        server = _server(spec, tracker, KeyedListener(listener, key, _hosts(address)))
         with tempfile.TemporaryDirectory(prefix="squeezenas-board-") as folder:
             adopt_orphans()
             try:
                 pid = run_in_child(lambda: server(folder))
                 ready()
-                while not stopped():
+                while not stopped() and not over():
                     time.sleep(_POLL_S)
                     if pid in reap() and not stopped():
                         _log.warning(
@@ -182,6 +192,14 @@ def _listen(address: str, port: int) -> socket.socket:
             f"{address}:{port}: {error.strerror}; give another --port, or an address of this machine"
         ) from None
     return listener
+
+
+def _hosts(address: str) -> list[str]:
+    """The names that callers may have for what listens on an address."""
+    if address != EVERYWHERE:
+        return [address]
+    every = [one for addresses in psutil.net_if_addrs().values() for one in addresses]
+    return [one.address for one in every if one.family == socket.AF_INET]
 
 
 def _empty(folder: str) -> None:

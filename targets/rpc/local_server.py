@@ -1,7 +1,7 @@
-"""A TVM tracker and RPC server on this machine, for as long as a ``with`` block lasts.
+"""TVM's RPC server on this machine, for as long as a ``with`` block lasts, and for this process alone.
 
-The server measures with all physical cores that this process may use (TVM_NUM_THREADS), and listens on
-127.0.0.1 only: TVM's RPC lets every caller write files and run code.
+The server measures with all physical cores that this process may use (TVM_NUM_THREADS). It listens nowhere
+and no tracker knows it, for TVM's RPC lets every caller write files and run code: see `local_tracker`.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,79 +21,86 @@ from pathlib import Path
 
 from targets.errors import DeviceUnavailable, TargetError
 from targets.local_machine import LocalMachine
+from targets.rpc.local_tracker import LocalTracker
 
-STOP, RESTART = b"s", b"r"  # commands to the host, see rpc_host
+STOP, RESTART, REQUEST = b"s", b"r", b"q"  # to the host, see there; with the last comes a socket
 START_S = 120.0  # importing TVM takes 2 s on a quiet machine
 STOP_S = 10.0
 
 
 class LocalServer:
-    """A running tracker and server. Made by `local_rpc`, which also stops it.
+    """A running server. Made by `local_rpc`, which also stops it.
 
     Attributes:
-        key: under which the server is registered.
-        address: HOST:PORT of the tracker.
+        key: of the targets that it serves.
+        place: what it is called in messages.
     """
 
-    def __init__(self, key: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self.key, self.address = key, ""
-        self._process, self._log = process, log
-        self._commands, self._answers = process.stdin, process.stdout
+    place = "this machine's own RPC server"
+
+    def __init__(
+        self, key: str, process: "subprocess.Popen[bytes]", control: socket.socket, log: Path
+    ) -> None:
+        self.key = key
+        self._process, self._control, self._log = process, control, log
         self._lock = threading.Lock()
 
     def wait_until_ready(self) -> None:
-        """Read the address. Raises DeviceUnavailable if the server does not come up."""
-        self.address = f"127.0.0.1:{self._answer(START_S)}"
+        """Raises DeviceUnavailable if the server does not come up."""
+        self._answer(START_S)
+
+    def tracker(self) -> LocalTracker:
+        """Where its device is requested."""
+        return LocalTracker(self.key, self._enqueue)
 
     def restart(self) -> None:
-        """Kill the server with whatever it is running and start a new one, in well under a second.
+        """Kill what the server is running, in well under a second. Those who wait for it keep their turn.
 
-        The address stays. Calls in flight fail in the session that held the device. May be called from any
-        thread, so also while another waits for a hung kernel.
+        Calls in flight fail in the session that held the device. May be called from any thread, so also while
+        another waits for a hung kernel.
 
         Raises:
             DeviceUnavailable: the server's process has died, or was stopped.
         """
         with self._lock:
-            if self._commands.closed:
-                raise DeviceUnavailable(f"the local RPC server at {self.address} was stopped; start another")
+            if self._control.fileno() < 0:
+                raise DeviceUnavailable(f"{self.place} was stopped; start another")
             with contextlib.suppress(OSError):  # a dead host is told from its missing answer
-                self._commands.write(RESTART)
+                self._control.sendall(RESTART)
             self._answer(STOP_S)
 
     def stop(self) -> None:
         """End all its processes and wait until they are gone."""
         with self._lock:  # a restart under way is let finish
             with contextlib.suppress(OSError):
-                self._commands.write(STOP)
-            self._commands.close()
+                self._control.sendall(STOP)
+            self._control.close()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        finally:
-            self._answers.close()
 
-    def _answer(self, timeout_s: float) -> str:
-        start, line = time.monotonic(), b""
-        while not line.endswith(b"\n"):
-            left_s = max(0.0, start + timeout_s - time.monotonic())
-            ready = select.select([self._answers], [], [], left_s)[0]
-            chunk = os.read(self._answers.fileno(), 100) if ready else b""
-            if not chunk:
-                what = "ended" if ready else "is silent"
-                raise DeviceUnavailable.after(
-                    self.key,
-                    self.address or "127.0.0.1",
-                    time.monotonic() - start,
-                    f"the local RPC server {what}, its last words: {self._last_words()}",
-                    "try again; if it stays so, check that `import tvm.rpc` works in this Python",
-                )
-            line += chunk
-        return line.decode().strip()
+    def _enqueue(self, request: socket.socket) -> None:
+        """Raises OSError when the host is gone."""
+        socket.send_fds(self._control, [REQUEST], [request.fileno()])
+
+    def _answer(self, timeout_s: float) -> None:
+        """Wait for the byte that says done."""
+        start = time.monotonic()
+        ready = select.select([self._control], [], [], timeout_s)[0]
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            answer = self._control.recv(1) if ready else b""
+        if not answer:
+            what = "ended" if ready else "is silent"
+            raise DeviceUnavailable.after(
+                self.key,
+                self.place,
+                time.monotonic() - start,
+                f"it {what}, its last words: {self._last_words()}",
+                "try again; if it stays so, check that `import tvm.rpc` works in this Python",
+            )
 
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -101,7 +109,7 @@ class LocalServer:
 
 @contextlib.contextmanager
 def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
-    """Start a tracker and one server on free ports of 127.0.0.1, and stop them on every way out.
+    """Start a server that this process alone can reach, and stop it on every way out.
 
     Nothing stays behind, neither process nor file, after normal exit, an exception or Ctrl-C, and no process
     after SIGTERM or SIGKILL of this process either: see `targets.rpc.local_server_host`.
@@ -111,25 +119,26 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
     """
     folder = Path(tempfile.mkdtemp(prefix="squeezenas-rpc-"))
     log = folder / "server.log"
+    ours, theirs = socket.socketpair()
     try:
-        with log.open("wb") as log_file:
+        with theirs, log.open("wb") as log_file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "targets.rpc.local_server_host", key, str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                [sys.executable, "-m", "targets.rpc.local_server_host", str(os.getpid())],
+                stdin=theirs.fileno(),
+                stdout=log_file,
                 stderr=log_file,
-                bufsize=0,
                 cwd=folder,
                 env=_environment(folder),
                 start_new_session=True,  # a Ctrl-C on the terminal is for the owner alone
             )
-        server = LocalServer(key, process, log)
+        server = LocalServer(key, process, ours, log)
         try:
             server.wait_until_ready()
             yield server
         finally:
             server.stop()
     finally:
+        ours.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,9 +8,7 @@ when a call takes too long, and a time limit on it that the kernel keeps.
 import concurrent.futures
 import contextlib
 import logging
-import os
 import socket
-import stat
 import struct
 import threading
 import time
@@ -21,7 +19,8 @@ from typing import Any, TypeVar
 from targets.errors import DeviceUnavailable, TargetError
 from targets.rpc.board_check import check_board, check_state
 from targets.rpc.local_server import LocalServer, local_rpc
-from targets.rpc.tracker import Grant, Tracker, no_board, tracker_address
+from targets.rpc.local_tracker import LocalGrant
+from targets.rpc.tracker import Grant, no_board, place_name, tracker_address, tracker_at
 from targets.sensors.readings import BoardReading
 from targets.target import Target
 
@@ -49,7 +48,7 @@ class Session:
         reading: the board's state when it was connected or last read; None where its server does not tell.
     """
 
-    def __init__(self, target: Target, grant: Grant, timeout_s: float) -> None:
+    def __init__(self, target: Target, grant: Grant | LocalGrant, timeout_s: float) -> None:
         self.target, self.board = target, grant.board
         self.scratch: dict[str, Any] = {}
         self.tvm_version: str | None = None
@@ -85,14 +84,9 @@ class Session:
             RuntimeError: the server is gone or was restarted.
             UnfitBoard: it is not what the target says, or its TVM is not ours.
         """
-        from targets.tvm_import import tvm
-
         self._since = time.monotonic()
-        grant = self._grant
-        self._remote = tvm.rpc.connect(
-            grant.host, grant.port, grant.match_key, session_timeout=self._timeout_s
-        )
-        self._sockets = _sockets_to(grant)
+        self._remote = self._grant.connect(self._timeout_s)
+        self._sockets = self._grant.connections()
         self._limit(self._timeout_s)
         try:
             self.tvm_version, self.reading = check_board(self.target, self.board, self._remote, self.device)
@@ -131,7 +125,7 @@ class Session:
         try:
             return call_within(timeout_s, function, late=self.close)
         except NoAnswer:
-            for connection in self._sockets or _sockets_to(self._grant):
+            for connection in self._sockets or self._grant.connections():
                 with contextlib.suppress(OSError):  # what waits for it gets an error
                     connection.shutdown(socket.SHUT_RDWR)
             raise
@@ -141,6 +135,7 @@ class Session:
 
         Not while a call is under way: that would pull the connection from under it. See `within`.
         """
+        self._grant.close()
         remote, self._remote = self._remote, None
         if remote is not None:
             with contextlib.suppress(Exception):  # the other end may be gone, which is as good as closed
@@ -180,8 +175,7 @@ def open_session(
     with contextlib.ExitStack() as stack:
         if tracker is None and target.kind == "local":
             tracker = stack.enter_context(local_rpc(target.rpc.key))
-        address = tracker.address if isinstance(tracker, LocalServer) else tracker or tracker_address(target)
-        session = _connected(target, address, timeout_s, wait_s)
+        session = _connected(target, tracker or tracker_address(target), timeout_s, wait_s)
         stack.callback(session.close)
         yield session
 
@@ -230,18 +224,18 @@ def _drop_frames(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _connected(target: Target, address: str, timeout_s: float, wait_s: float) -> Session:
+def _connected(target: Target, place: str | LocalServer, timeout_s: float, wait_s: float) -> Session:
     start = time.monotonic()
     while True:
         left_s = start + wait_s - time.monotonic()
         try:
-            with Tracker(address, max(0.1, left_s)) as tracker:
+            with tracker_at(place, max(0.1, left_s)) as tracker:
                 tracker.request(target.rpc.key)
                 grant = tracker.grant(start + wait_s - time.monotonic())
         except OSError as error:
-            raise no_board(target.rpc.key, address, time.monotonic() - start, error) from error
+            raise no_board(target.rpc.key, place, time.monotonic() - start, error) from error
         if grant is None:
-            raise no_board(target.rpc.key, address, time.monotonic() - start)
+            raise no_board(target.rpc.key, place, time.monotonic() - start)
         session = Session(target, grant, timeout_s)
         left_s = start + wait_s - time.monotonic()
         try:
@@ -250,23 +244,10 @@ def _connected(target: Target, address: str, timeout_s: float, wait_s: float) ->
         except (NoAnswer, RuntimeError) as error:  # the server was stopped, restarted or killed meanwhile
             if time.monotonic() > start + wait_s:
                 reason = f"board {grant.board} refused: {reason_of(error)}"
+                waited_s, where = time.monotonic() - start, place_name(place)
                 raise DeviceUnavailable.after(
-                    target.rpc.key, address, time.monotonic() - start, reason, "restart its RPC server"
+                    target.rpc.key, where, waited_s, reason, "restart its RPC server"
                 ) from error
-
-
-def _sockets_to(grant: Grant) -> list[socket.socket]:
-    """Duplicates of this process's connections to a board. TVM hands its own to nobody."""
-    addresses = {info[4][:2] for info in socket.getaddrinfo(grant.host, grant.port)}
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # closed meanwhile, or not connected
-            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                continue
-            with socket.socket(fileno=os.dup(int(name))) as candidate:
-                if candidate.getpeername()[:2] in addresses:
-                    found.append(candidate.dup())
-    return found
 
 
 def reason_of(error: BaseException) -> str:

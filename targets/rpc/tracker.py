@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from targets.errors import DeviceUnavailable, TargetError
-from targets.rpc.local_server import parse_address
+from targets.errors import DeviceUnavailable, TargetError, WrongKey
+from targets.rpc.connections import connections_to
+from targets.rpc.key import key_file, with_proof
+from targets.rpc.local_server import LocalServer, parse_address
+from targets.rpc.local_tracker import LocalTracker
 from targets.target import Target
 
 _ANSWER_S = 10.0  # a tracker that is up answers in milliseconds
@@ -32,6 +35,31 @@ class Grant:
     def board(self) -> str:
         """The board's name, ``host:port`` of its RPC server: the same for all of its sessions."""
         return f"{self.host}:{self.port}"
+
+    def connect(self, timeout_s: float) -> Any:
+        """A ``tvm.rpc.RPCSession``, which the board ends after ``timeout_s``.
+
+        Raises:
+            RuntimeError: the board is gone.
+            WrongKey: it does not take this user's key, or is no RPC server.
+            TargetError: the user's key cannot be read.
+        """
+        from targets.tvm_import import tvm
+
+        key = with_proof(self.match_key, self.host, self.port)
+        try:
+            return tvm.rpc.connect(self.host, self.port, key, session_timeout=timeout_s)
+        except RuntimeError as error:
+            if "is not TVM RPC server" in str(error):
+                raise WrongKey(self.board, str(key_file())) from None
+            raise
+
+    def connections(self) -> list[socket.socket]:
+        """Duplicates of this process's sockets that are connected to the board."""
+        return connections_to((self.host, self.port))
+
+    def close(self) -> None:
+        """Nothing: the board replaces a key that nobody uses."""
 
 
 class Tracker:
@@ -88,12 +116,24 @@ class Tracker:
         self._base.sendjson(self._socket, message)
 
 
-def no_board(key: str, address: str, waited_s: float, error: OSError | None = None) -> DeviceUnavailable:
+def tracker_at(place: str | LocalServer, timeout_s: float = _ANSWER_S) -> Tracker | LocalTracker:
+    """A connection to a tracker at HOST:PORT, or to where a local server's device is requested."""
+    return place.tracker() if isinstance(place, LocalServer) else Tracker(place, timeout_s)
+
+
+def place_name(place: str | LocalServer) -> str:
+    """What it is called in messages."""
+    return place.place if isinstance(place, LocalServer) else f"tracker {place}"
+
+
+def no_board(
+    key: str, place: str | LocalServer, waited_s: float, error: OSError | None = None
+) -> DeviceUnavailable:
     """Why there is none: what the connection failed with, or what the tracker says when asked once more."""
     names: list[str] = []
     if error is None:
         try:
-            with Tracker(address) as tracker:
+            with tracker_at(place) as tracker:
                 names = tracker.registered()
         except OSError as silent:
             error = silent
@@ -105,7 +145,7 @@ def no_board(key: str, address: str, waited_s: float, error: OSError | None = No
     else:
         reason = f"the tracker has these keys: {', '.join(sorted(set(names))) or 'none'}"
         advice = "start the board's RPC server with that key"
-    return DeviceUnavailable.after(key, address, waited_s, reason, advice)
+    return DeviceUnavailable.after(key, place_name(place), waited_s, reason, advice)
 
 
 def tracker_address(target: Target) -> str:

@@ -19,10 +19,10 @@ from search.spaces.registry import get_space
 from squeezenas_tvm.board import main
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.profiling.summary import summarize
-from targets import LocalServer, Target, load_target, local_rpc, open_session
+from targets import Target, WrongKey, load_target, open_session
 
 from ..targets.boards import KEY, BoardFiles, below, gone, serving
-from ..targets.conftest import LONG_S, free_port, wait_until
+from ..targets.conftest import LONG_S, free_port, open_yard, wait_until
 from .helpers import command, finish, kernels_of, refused_by
 
 TRACKER = ["--tracker", "127.0.0.1:9190"]
@@ -36,9 +36,9 @@ eval "exec $last"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LocalServer]:
-    with local_rpc() as running:
-        yield running
+def tracker() -> Iterator[str]:
+    with open_yard() as yard:
+        yield yard.address
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> str:
     [
         (
             [*PI, *TRACKER, "--bind", "0.0.0.0"],
-            "TVM's RPC has no authentication: whoever reaches it runs code",
+            "TVM's RPC has no encryption: whoever listens in may run code as you",
         ),
         ([*PI, *TRACKER, "--interface", "eth99"], "interface 'eth99': not there or without an IPv4 address"),
         (
@@ -95,6 +95,10 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> str:
         (
             [*PI, *TRACKER, "--expose", "--ssh", "a@b"],
             "--ssh: the server listens on the board's loopback; leave",
+        ),
+        (
+            [*PI, *TRACKER, "--stdin-key", "--ssh", "a@b"],
+            "--ssh: it passes this user's key; leave --stdin-key out",
         ),
         (
             [*PI, "--tracker", "10.0.0.5:9190", "--ssh", "a@b"],
@@ -139,15 +143,13 @@ def test_a_connection_that_fails_is_failed_work(
     refused_by(main, [*PI, *TRACKER, "--ssh", "a@b"], said, capsys, exit_code=1)
 
 
-def test_it_serves_until_ctrl_c(board: BoardFiles, server: LocalServer, tmp_path: Path) -> None:
+def test_it_serves_until_ctrl_c(board: BoardFiles, tracker: str, tmp_path: Path) -> None:
     port = free_port()
-    argv = ["board", "--target", str(board.path), "--tracker", server.address, "--port", str(port), "--json"]
+    argv = ["board", "--target", str(board.path), "--tracker", tracker, "--port", str(port), "--json"]
     process = command(*argv, cwd=tmp_path)
-    said = wait_for(
-        process, f"127.0.0.1:{port} serves {KEY} at tracker {server.address}; MODE_30W, gpu 612 MHz"
-    )
+    said = wait_for(process, f"127.0.0.1:{port} serves {KEY} at tracker {tracker}; MODE_30W, gpu 612 MHz")
     assert said.endswith("Ctrl-C ends it\n")
-    with open_session(load_target(board.path), server.address, wait_s=LONG_S) as session:
+    with open_session(load_target(board.path), tracker, wait_s=LONG_S) as session:
         assert session.board == f"127.0.0.1:{port}"
     processes = below(process)
     process.send_signal(signal.SIGINT)
@@ -157,11 +159,11 @@ def test_it_serves_until_ctrl_c(board: BoardFiles, server: LocalServer, tmp_path
     assert gone(processes)
 
 
-def test_through_ssh_it_is_started_on_the_board(ssh: Path, server: LocalServer, tmp_path: Path) -> None:
+def test_through_ssh_it_is_started_on_the_board(ssh: Path, tracker: str, tmp_path: Path) -> None:
     """And ended with the connection."""
-    port, tracker_port = str(free_port()), server.address.partition(":")[2]
+    port, tracker_port = str(free_port()), tracker.partition(":")[2]
     remote = program(tmp_path)
-    options = ["--tracker", server.address, "--port", port, "--ssh", "pi@pi4", "--program", str(remote)]
+    options = ["--tracker", tracker, "--port", port, "--ssh", "pi@pi4", "--program", str(remote)]
     process = command("board", *PI, *options, cwd=tmp_path)
     wait_for(process, f"127.0.0.1:{port} serves raspberry-pi-4 at tracker 127.0.0.1:{tracker_port}; ")
     assert ssh.read_text().splitlines()[-6:] == [
@@ -170,9 +172,10 @@ def test_through_ssh_it_is_started_on_the_board(ssh: Path, server: LocalServer, 
         "-L",
         f"{port}:127.0.0.1:{port}",
         "pi@pi4",
-        f"{remote} board --target raspberry-pi-4 --tracker 127.0.0.1:{tracker_port} --port {port}",
+        f"{remote} board --target raspberry-pi-4 --tracker 127.0.0.1:{tracker_port} --port {port} "
+        "--stdin-key",
     ]
-    with open_session(load_target("raspberry-pi-4"), server.address, wait_s=LONG_S) as session:
+    with open_session(load_target("raspberry-pi-4"), tracker, wait_s=LONG_S) as session:
         assert session.reading is not None
     processes = below(process)
     assert len(processes) > 2  # this command, the board (in the place of ssh), its server
@@ -182,17 +185,42 @@ def test_through_ssh_it_is_started_on_the_board(ssh: Path, server: LocalServer, 
     assert wait_until(lambda: gone(processes))
 
 
+def test_on_the_board_it_ends_with_its_standard_input(
+    board: BoardFiles, tracker: str, tmp_path: Path
+) -> None:
+    """Which is how the end of an SSH connection shows there."""
+    place = ["--target", str(board.path), "--tracker", tracker, "--port", str(free_port())]
+    process = command("board", *place, "--stdin-key", cwd=tmp_path, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("a" * 64 + "\n")
+    process.stdin.flush()
+    wait_for(process, f"serves {KEY} at tracker")
+    with pytest.raises(WrongKey), open_session(load_target(board.path), tracker, wait_s=LONG_S):
+        pass
+    processes = below(process)
+    code, _, err = finish(process)  # closes it
+    assert (code, err) == (0, "")
+    assert gone(processes)
+
+
+def test_what_is_no_key_on_standard_input_is_refused(board: BoardFiles, tmp_path: Path) -> None:
+    argv = ["board", "--target", str(board.path), *TRACKER, "--stdin-key"]
+    code, out, err = finish(command(*argv, cwd=tmp_path, stdin=subprocess.DEVNULL))
+    assert (code, out) == (2, "")
+    assert err == ("error: standard input: no key of boards; allowed: one line of 32 to 128 digits 0-9a-f\n")
+
+
 @pytest.fixture(scope="module")
 def profiled(
-    board: BoardFiles, server: LocalServer, tmp_path_factory: pytest.TempPathFactory
+    board: BoardFiles, tracker: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str, Any]:
     """A profile of one kernel on a board: folder, the board's name, what was measured."""
     folder = tmp_path_factory.mktemp("profile")
     kernel = next(kernel for kernel in kernels_of() if kernel.kind == "depthwise")
     target: Target = load_target(board.path)
-    with serving(board.path, server.address) as name:
+    with serving(board.path, tracker) as name:
         measured = measure_kernels(
-            target, Wanted(kernels=[kernel], effort=Effort.alone(0)), folder, tracker=server.address
+            target, Wanted(kernels=[kernel], effort=Effort.alone(0)), folder, tracker=tracker
         )
     return folder, name, (measured, kernel)
 

@@ -18,8 +18,8 @@ from search.tasks.segmentation import Segmentation
 from search.tasks.segmentation_metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
 from squeezenas_tvm.deploy import main as deploy
 from squeezenas_tvm.evaluate import main
-from targets import local_rpc
 
+from ..targets.conftest import open_yard
 from .helpers import NAME, SIZE, command, deploy_arguments, finish, refused_by
 
 SCENES = "synthetic:10:96x160"  # two frames to validate
@@ -121,11 +121,12 @@ def test_a_bundle_is_as_right_as_its_weights(
 def test_a_board_is_as_right_as_this_machine(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     given = [str(bundle), "--data", SCENES, "--split", "test"]
     here = scores(capfd, *given)
-    with local_rpc("local-cpu") as server:
-        there = scores(capfd, *given, "--tracker", server.address)
-        named = scores(capfd, *given, "--tracker", server.address, "--target", "local-cpu")
+    with open_yard() as yard:
+        yard.board(key="local-cpu")
+        there = scores(capfd, *given, "--tracker", yard.address)
+        named = scores(capfd, *given, "--tracker", yard.address, "--target", "local-cpu")
     assert there == named
-    assert there.pop("runs") == f"bundle {bundle} on a board at {server.address}"
+    assert there.pop("runs") == f"bundle {bundle} on a board at {yard.address}"
     assert here.pop("runs") == f"bundle {bundle}"
     assert there == here
 

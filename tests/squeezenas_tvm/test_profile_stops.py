@@ -76,14 +76,13 @@ def test_ctrl_c_leaves_one_line_and_neither_process_nor_file(
     process = command("profile", *arguments(quick, folder, TRIED), cwd=tmp_path, environ=environ)
     wait_for(lambda: any(schedules(folder).values()), process)
     started = descendants(process)
-    pids = {child.pid for child in started}
+    pids = {process.pid, *(child.pid for child in started)}
     listening = [
         connection.laddr
         for connection in psutil.net_connections("inet")
         if connection.pid in pids and connection.status == psutil.CONN_LISTEN
     ]
-    assert len(listening) >= 2  # tracker and server
-    assert {address.ip for address in listening} == {"127.0.0.1"}
+    assert listening == []
     for child in (psutil.Process(process.pid), *started):
         with contextlib.suppress(psutil.NoSuchProcess):  # a build or a session that has ended since
             assert not [m.path for m in child.memory_maps() if "libtorch" in m.path], child.cmdline()
@@ -93,7 +92,6 @@ def test_ctrl_c_leaves_one_line_and_neither_process_nor_file(
     assert complaints(said) == [STOPPED]
     assert alive(started) == []
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert not [c for c in psutil.net_connections("inet") if c.laddr in listening and c.status == "LISTEN"]
 
 
 @pytest.fixture

@@ -36,9 +36,12 @@ SERVE = """
 import sys
 from targets import TargetError, load_target
 from targets.rpc.board_server import serve
+from targets.rpc.key import own_key
 name, tracker, port = sys.argv[1:]
+def ready():
+    print("ready", flush=True)
 try:
-    serve(load_target(name), tracker, "127.0.0.1", int(port), lambda: print("ready", flush=True))
+    serve(load_target(name), tracker, "127.0.0.1", int(port), own_key(), ready=ready)
 except TargetError as error:
     sys.exit(error)
 """

@@ -37,9 +37,9 @@ int __tvm_ffi_count(void *self, const void *args, int count, void *result) {
 }
 """
 
-# One process that has loaded TVM forks a tracker, and a server for each line of stdin: "PORT VERSION", where
-# VERSION may be "own". Every one is a process group of its own, so that it can be stopped with its workers,
-# and the kernel kills what this process leaves behind, even what is stopped.
+# One process that has loaded TVM forks a tracker, and a server for each line of stdin: "PORT VERSION KEY",
+# where VERSION may be "own". Every one is a process group of its own, so that it can be stopped with its
+# workers, and the kernel kills what this process leaves behind, even what is stopped.
 YARD = """
 import base64, ctypes, os, signal, sys, time
 from targets.tvm_import import tvm
@@ -68,20 +68,20 @@ def as_version(version):
         return tvm.runtime.convert(["", base64.b64encode(text.encode()).decode()])
     tvm_ffi.register_global_func("s_tir.meta_schedule.WorkloadAsJSON", workload_as_json, override=True)
 
-def start_server(port, version):
+def start_server(port, version, key):
     if version != "own":
         as_version(version)
     address = ("127.0.0.1", tracker_port)
     State = server.PopenRPCServerState
-    return State("127.0.0.1", port, port + 1, tracker_addr=address, key="board", silent=True)
+    return State("127.0.0.1", port, port + 1, tracker_addr=address, key=key, silent=True)
 
 libc, PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 os.register_at_fork(after_in_child=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 tracker_port, Tracker = int(sys.argv[1]), tracker.PopenTrackerServerState
 spawn(lambda: Tracker("127.0.0.1", tracker_port, tracker_port + 1, silent=True))
 for line in sys.stdin:
-    port, version = line.split()
-    spawn(lambda: start_server(int(port), version))
+    port, version, key = line.split()
+    spawn(lambda: start_server(int(port), version, key))
 """
 
 # Moves a board to one CPU and keeps that busy with other processes, each a session of its own, since Linux
@@ -141,10 +141,10 @@ class Yard:
         self.address = f"127.0.0.1:{port}"
         self._boards: list[Board] = []
 
-    def board(self, port: int = 0, version: str = "own") -> Board:
+    def board(self, port: int = 0, version: str = "own", key: str = "board") -> Board:
         """A new board, on a given port if that matters."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{port or free_port()} {version}\n")
+        self._process.stdin.write(f"{port or free_port()} {version} {key}\n")
         self._process.stdin.flush()
         self._boards.append(Board(*self._answer()))
         return self._boards[-1]
@@ -213,8 +213,9 @@ def group_of(process: psutil.Process) -> int:
     return 0
 
 
-@pytest.fixture(scope="module")
-def whole_yard() -> Iterator[Yard]:
+@contextlib.contextmanager
+def open_yard() -> Iterator[Yard]:
+    """A yard for the ``with`` block."""
     with subprocess.Popen(
         [sys.executable, "-c", YARD, str(free_port())],
         cwd=ROOT,
@@ -229,6 +230,12 @@ def whole_yard() -> Iterator[Yard]:
         finally:
             yard.close()
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def whole_yard() -> Iterator[Yard]:
+    with open_yard() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -41,19 +40,14 @@ def listening(processes: list[psutil.Process]) -> list[tuple[str, int]]:
     ]
 
 
-def test_tracker_and_server_are_on_loopback_and_gone_afterwards(target: Target, tmp_path: Path) -> None:
+def test_nothing_listens_and_nothing_is_left_afterwards(target: Target, tmp_path: Path) -> None:
     mine = psutil.Process()
     before = set(mine.children(recursive=True))
     with MeasurementStore.open(tmp_path / "m.sqlite") as store:
         with measure_context(target, store):
             started = [child for child in mine.children(recursive=True) if child not in before]
-            addresses = listening(started)
-        assert len(addresses) >= 2
-        assert {host for host, _ in addresses} == {"127.0.0.1"}
+            assert listening([mine, *started]) == []
         assert alive(started) == []
-    for address in addresses:
-        with pytest.raises(ConnectionRefusedError), socket.create_connection(address, timeout=5):
-            pass
 
 
 def test_error_in_the_block_leaves_no_process(target: Target, tmp_path: Path) -> None:

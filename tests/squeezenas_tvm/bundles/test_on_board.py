@@ -13,8 +13,8 @@ from squeezenas_tvm.bundles.assemble import seal
 from squeezenas_tvm.bundles.on_board import open_bundle
 from squeezenas_tvm.bundles.runner import dataset_ids
 from squeezenas_tvm.run import main
-from targets import local_rpc
 
+from ...targets.conftest import open_yard
 from ..conftest import SIZE, expected_labels, tiny_manifest
 from ..helpers import refused_by
 
@@ -23,8 +23,9 @@ IMAGE = np.random.default_rng(3).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint
 
 @pytest.fixture(scope="module")
 def tracker() -> Iterator[str]:
-    with local_rpc("local-cpu") as server:
-        yield server.address
+    with open_yard() as yard:
+        yard.board(key="local-cpu")
+        yield yard.address
 
 
 @pytest.fixture

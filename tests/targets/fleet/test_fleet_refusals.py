@@ -12,6 +12,7 @@ from targets import (
     WrongVersion,
     load_target,
 )
+from targets.rpc.tracker import Tracker
 
 from ..conftest import LONG_S, Yard, nothing, state_of, wait_until
 
@@ -37,15 +38,18 @@ def test_no_tracker_at_the_address(board_target: Target) -> None:
         pass
 
 
-def test_a_tracker_without_the_key(server: LocalServer) -> None:
+def test_a_tracker_without_the_key(yard: Yard) -> None:
+    yard.board()
+    with Tracker(yard.address) as tracker:
+        assert wait_until(lambda: tracker.registered() == ["board"])
     with (
         pytest.raises(DeviceUnavailable) as caught,
-        Fleet(load_target("jetson-xavier"), server.address, wait_s=0.5),
+        Fleet(load_target("jetson-xavier"), yard.address, wait_s=0.5),
     ):
         pass
     text = str(caught.value)
-    assert text.startswith(f"no device with key 'jetson-xavier' from tracker {server.address} after 0.")
-    assert text.endswith("the tracker has these keys: local-cpu; start the board's RPC server with that key")
+    assert text.startswith(f"no device with key 'jetson-xavier' from tracker {yard.address} after 0.")
+    assert text.endswith("the tracker has these keys: board; start the board's RPC server with that key")
 
 
 def test_an_address_that_is_none(board_target: Target) -> None:

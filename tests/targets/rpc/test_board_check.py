@@ -11,7 +11,6 @@ from targets import (
     BoardReading,
     DeviceUnavailable,
     Fleet,
-    LocalServer,
     NoBoardLeft,
     Session,
     Target,
@@ -23,7 +22,7 @@ from targets import (
 from targets.rpc.board_check import check_board
 
 from ..boards import KEY, BoardFiles, serving
-from ..conftest import LONG_S, wait_until
+from ..conftest import LONG_S, Yard, wait_until
 
 ADVICE = (
     "allowed for test-board: MODE_30W; switch it there (sudo nvpmodel -m NUMBER), or give the target's "
@@ -43,8 +42,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> BoardFiles:
 
 
 @pytest.fixture(scope="module")
-def name(files: BoardFiles, server: LocalServer) -> Iterator[str]:
-    with serving(files.path, server.address) as name:
+def name(files: BoardFiles, whole_yard: Yard) -> Iterator[str]:
+    with serving(files.path, whole_yard.address) as name:
         yield name
 
 
@@ -65,9 +64,9 @@ def as_test_board(target: Target) -> Target:
 
 
 def test_a_board_that_fits_tells_its_state(
-    board: BoardFiles, target: Target, server: LocalServer, name: str
+    board: BoardFiles, target: Target, whole_yard: Yard, name: str
 ) -> None:
-    with open_session(target, server.address, wait_s=LONG_S) as session:
+    with open_session(target, whole_yard.address, wait_s=LONG_S) as session:
         first = session.reading
         board.set(mode="MODE_30W", gpu_mhz=306)
         session.read()
@@ -79,25 +78,25 @@ def test_a_board_that_fits_tells_its_state(
 
 
 def test_another_power_mode_is_refused(
-    board: BoardFiles, target: Target, server: LocalServer, name: str
+    board: BoardFiles, target: Target, whole_yard: Yard, name: str
 ) -> None:
     board.set(mode="MODE_15W", gpu_mhz=420)
     line = f"board {name} is in power mode MODE_15W, {ADVICE}"
-    with pytest.raises(WrongDevice) as caught, open_session(target, server.address, wait_s=LONG_S):
+    with pytest.raises(WrongDevice) as caught, open_session(target, whole_yard.address, wait_s=LONG_S):
         pass
     assert (str(caught.value), caught.value.exit_code) == (line, 1)
     assert isinstance(caught.value, UnfitBoard)
     assert isinstance(caught.value, DeviceUnavailable)
-    with pytest.raises(WrongDevice) as caught, Fleet(target, server.address, wait_s=600.0):
+    with pytest.raises(WrongDevice) as caught, Fleet(target, whole_yard.address, wait_s=600.0):
         pass
     assert str(caught.value) == line
 
 
 def test_a_power_mode_that_is_changed_in_the_middle_ends_the_boards_work(
-    board: BoardFiles, target: Target, server: LocalServer, name: str
+    board: BoardFiles, target: Target, whole_yard: Yard, name: str
 ) -> None:
     with Fleet(
-        target, server.address, probe=lambda session: 0.001, wait_s=LONG_S, probe_every_s=0.1
+        target, whole_yard.address, probe=lambda session: 0.001, wait_s=LONG_S, probe_every_s=0.1
     ) as fleet:
         assert fleet.submit(lambda session: session.board, timeout_s=5.0).result(LONG_S).value == name
         board.set(mode="MAXN", gpu_mhz=1300)
@@ -118,10 +117,10 @@ def test_a_power_mode_that_is_changed_in_the_middle_ends_the_boards_work(
 
 
 def test_a_fleet_keeps_the_first_reading_and_the_last(
-    board: BoardFiles, target: Target, server: LocalServer, name: str
+    board: BoardFiles, target: Target, whole_yard: Yard, name: str
 ) -> None:
     with Fleet(
-        target, server.address, probe=lambda session: 0.001, wait_s=LONG_S, probe_every_s=0.1
+        target, whole_yard.address, probe=lambda session: 0.001, wait_s=LONG_S, probe_every_s=0.1
     ) as fleet:
         board.set(mode="MODE_30W", gpu_mhz=306)
 
@@ -137,11 +136,11 @@ def test_a_fleet_keeps_the_first_reading_and_the_last(
 
 
 def test_a_board_that_cannot_tell_its_mode_is_reported_once(
-    board: BoardFiles, target: Target, server: LocalServer, name: str, caplog: pytest.LogCaptureFixture
+    board: BoardFiles, target: Target, whole_yard: Yard, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     board.set(mode=None, gpu_mhz=612)
     for _ in range(2):
-        with open_session(target, server.address, wait_s=LONG_S) as session:
+        with open_session(target, whole_yard.address, wait_s=LONG_S) as session:
             assert session.reading is not None
             assert session.reading.power_mode is None
     (warning,) = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
@@ -149,17 +148,18 @@ def test_a_board_that_cannot_tell_its_mode_is_reported_once(
 
 
 def test_a_plain_server_is_used_and_reported(
-    target: Target, server: LocalServer, caplog: pytest.LogCaptureFixture
+    target: Target, whole_yard: Yard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain = target.model_copy(update={"rpc": target.rpc.model_copy(update={"key": "local-cpu"})})
-    with open_session(plain, server.address, wait_s=LONG_S) as session:
+    whole_yard.board()
+    plain = target.model_copy(update={"rpc": target.rpc.model_copy(update={"key": "board"})})
+    with open_session(plain, whole_yard.address, wait_s=LONG_S) as session:
         assert session.reading is None
     assert f"board {session.board} does not tell its power mode; make sure it is MODE_30W" in caplog.text
 
 
-def test_a_board_without_cuda_is_reached_and_refused(server: LocalServer, name: str) -> None:
+def test_a_board_without_cuda_is_reached_and_refused(whole_yard: Yard, name: str) -> None:
     xavier = as_test_board(load_target("jetson-xavier"))
-    with pytest.raises(WrongDevice) as caught, open_session(xavier, server.address, wait_s=LONG_S):
+    with pytest.raises(WrongDevice) as caught, open_session(xavier, whole_yard.address, wait_s=LONG_S):
         pass
     assert str(caught.value) == (
         f"board {name} was reached, but offers no CUDA device, which jetson-xavier needs; "
@@ -167,8 +167,8 @@ def test_a_board_without_cuda_is_reached_and_refused(server: LocalServer, name: 
     )
 
 
-def test_another_gpu_is_refused(target: Target, server: LocalServer, name: str) -> None:
-    with open_session(target, server.address, wait_s=LONG_S) as session:
+def test_another_gpu_is_refused(target: Target, whole_yard: Yard, name: str) -> None:
+    with open_session(target, whole_yard.address, wait_s=LONG_S) as session:
         with pytest.raises(WrongDevice) as caught:
             check(session, load_target("jetson-xavier"))
         _, reading = check(session, load_target("jetson-orin"))  # this GPU; the power mode is also Orin's
@@ -181,10 +181,10 @@ def test_another_gpu_is_refused(target: Target, server: LocalServer, name: str) 
 
 
 def test_features_of_one_architecture_do_not_make_it_another(
-    tmp_path: Path, target: Target, server: LocalServer, name: str
+    tmp_path: Path, target: Target, whole_yard: Yard, name: str
 ) -> None:
     host = {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}
     own = target.model_copy(update={"tvm": {"kind": "cuda", "arch": "sm_87a", "host": host}})
-    with open_session(target, server.address, wait_s=LONG_S) as session:
+    with open_session(target, whole_yard.address, wait_s=LONG_S) as session:
         version, _ = check(session, own)
     assert version == session.tvm_version

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from targets import LocalServer, Target, TargetError, load_target, open_session
+from targets import Target, TargetError, load_target, open_session
 from targets.rpc.board_server import bind_address, check_route, tunnel_command
 
 from ..boards import BoardFiles, below, gone, start
-from ..conftest import LONG_S, free_port, wait_until
+from ..conftest import LONG_S, Yard, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_it_listens_on_loopback_unless_told_otherwise() -> None:
         (
             "0.0.0.0",
             None,
-            "bind address: 0.0.0.0 is every address of this machine, and TVM's RPC has no authen",
+            "bind address: 0.0.0.0 is every address of this machine, and TVM's RPC has no encryp",
         ),
         ("localhost", None, "bind address: found 'localhost', allowed: an IPv4 address of this machine"),
         ("::1", None, "bind address: found '::1', allowed: an IPv4 address of this machine"),
@@ -94,7 +94,7 @@ def test_one_ssh_connection_carries_both_ways() -> None:
     command = tunnel_command("nvidia@xavier", 9190, 9091)
     assert command[0] == "ssh"
     assert command[-5:] == ["-R", "9190:127.0.0.1:9190", "-L", "9091:127.0.0.1:9091", "nvidia@xavier"]
-    assert {"-tt", "ExitOnForwardFailure=yes"} <= set(command)
+    assert {"-T", "ExitOnForwardFailure=yes"} <= set(command)
 
 
 def test_a_port_that_is_taken_is_named(board: BoardFiles) -> None:
@@ -134,18 +134,18 @@ def temporary(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_crash_is_survived_and_costs_no_disk(
-    board: BoardFiles, target: Target, server: LocalServer, bad_library: Path, temporary: Path
+    board: BoardFiles, target: Target, yard: Yard, bad_library: Path, temporary: Path
 ) -> None:
-    with start(board.path, server.address, free_port(), temporary) as process:
+    with start(board.path, yard.address, free_port(), temporary) as process:
         assert process.stdout is not None
         process.stdout.readline()
         for _ in range(2):
-            with open_session(target, server.address, wait_s=LONG_S) as session:
+            with open_session(target, yard.address, wait_s=LONG_S) as session:
                 crash = session.upload(bad_library)["crash"]
                 assert list(temporary.rglob(bad_library.name))
                 with pytest.raises(RuntimeError):
                     crash()
-        with open_session(target, server.address, wait_s=LONG_S) as session:
+        with open_session(target, yard.address, wait_s=LONG_S) as session:
             session.upload(bad_library)["count"]()
             assert len(list(temporary.rglob(bad_library.name))) == 1
         process.terminate()
@@ -161,16 +161,16 @@ def test_a_crash_is_survived_and_costs_no_disk(
 def test_it_ends_in_order_with_all_that_it_started(
     board: BoardFiles,
     target: Target,
-    server: LocalServer,
+    yard: Yard,
     bad_library: Path,
     temporary: Path,
     number: signal.Signals,
 ) -> None:
     """Also in the middle of a kernel that hangs; and a terminal sends Ctrl-C to every process."""
-    with start(board.path, server.address, free_port(), temporary) as process:
+    with start(board.path, yard.address, free_port(), temporary) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with open_session(target, server.address, wait_s=LONG_S) as session:
+        with open_session(target, yard.address, wait_s=LONG_S) as session:
             spin = session.upload(bad_library)["spin"]
             hung = in_thread(spin)
             processes = below(process)
@@ -183,12 +183,12 @@ def test_it_ends_in_order_with_all_that_it_started(
 
 
 def test_nothing_outlives_a_server_that_is_killed(
-    board: BoardFiles, target: Target, server: LocalServer, bad_library: Path
+    board: BoardFiles, target: Target, yard: Yard, bad_library: Path
 ) -> None:
-    with start(board.path, server.address, free_port()) as process:
+    with start(board.path, yard.address, free_port()) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with open_session(target, server.address, wait_s=LONG_S) as session:
+        with open_session(target, yard.address, wait_s=LONG_S) as session:
             spin = session.upload(bad_library)["spin"]
             hung = in_thread(spin)
             processes = below(process)

@@ -22,6 +22,7 @@ from targets import (
     open_session,
 )
 from targets.rpc.session import NoAnswer, call_within, reason_of
+from targets.rpc.tracker import Tracker
 
 from ..conftest import LONG_S, Yard, wait_until
 
@@ -57,7 +58,7 @@ def test_a_compiled_library_runs_and_may_be_replaced_while_loaded(
 def test_without_a_tracker_a_local_target_brings_its_own(local_cpu: Target, add_library: Path) -> None:
     with open_session(local_cpu) as session:
         assert add_one(session, add_library)[0] == RIGHT
-        assert session.board.startswith("127.0.0.1:")
+        assert session.board == "localhost"
 
 
 def test_the_device_is_free_after_the_block_though_its_objects_live_on(
@@ -66,9 +67,9 @@ def test_the_device_is_free_after_the_block_though_its_objects_live_on(
     with pytest.raises(ZeroDivisionError), open_session(local_cpu, server) as session:  # noqa: PT012
         _, kept = add_one(session, add_library)
         raise ZeroDivisionError
-    with pytest.raises(TargetError, match=r"session with local-cpu at 127.0.0.1:\d+ is closed; open another"):
+    with pytest.raises(TargetError, match="session with local-cpu at localhost is closed; open another"):
         _ = session.remote
-    with open_session(local_cpu, server.address, wait_s=LONG_S) as session:
+    with open_session(local_cpu, server, wait_s=LONG_S) as session:
         assert add_one(session, add_library)[0] == RIGHT
         with pytest.raises(RuntimeError):
             kept[0]["main"](*kept[1:])
@@ -80,7 +81,7 @@ def test_a_second_caller_waits_for_the_first(
     order: list[str] = []
 
     def second() -> None:
-        with open_session(local_cpu, server.address, wait_s=LONG_S) as session:
+        with open_session(local_cpu, server, wait_s=LONG_S) as session:
             order.append("second")
             assert add_one(session, add_library)[0] == RIGHT
             order.append("second worked")
@@ -99,22 +100,25 @@ def test_a_busy_device_is_waited_for_no_longer_than_asked(server: LocalServer, l
     with (
         open_session(local_cpu, server),
         pytest.raises(DeviceUnavailable, match=r"after 0\.\d s: all of them are busy; wait for them"),
-        open_session(local_cpu, server.address, wait_s=0.3),
+        open_session(local_cpu, server, wait_s=0.3),
     ):
         pass
-    with open_session(local_cpu, server.address) as session:  # the request that was given up takes nothing
+    with open_session(local_cpu, server) as session:  # the request that was given up takes nothing
         assert session.remote is not None
 
 
-def test_a_key_that_nobody_registered(server: LocalServer) -> None:
+def test_a_key_that_nobody_registered(yard: Yard) -> None:
+    yard.board()
+    with Tracker(yard.address) as tracker:
+        assert wait_until(lambda: tracker.registered() == ["board"])
     with (
         pytest.raises(DeviceUnavailable) as caught,
-        open_session(load_target("jetson-xavier"), server.address, wait_s=0.3),
+        open_session(load_target("jetson-xavier"), yard.address, wait_s=0.3),
     ):
         pass
     text = str(caught.value)
-    assert text.startswith(f"no device with key 'jetson-xavier' from tracker {server.address} after 0.")
-    assert text.endswith("the tracker has these keys: local-cpu; start the board's RPC server with that key")
+    assert text.startswith(f"no device with key 'jetson-xavier' from tracker {yard.address} after 0.")
+    assert text.endswith("the tracker has these keys: board; start the board's RPC server with that key")
     assert caught.value.exit_code == 1
 
 
@@ -214,22 +218,22 @@ def test_the_device_itself_ends_a_session_that_is_too_old(
     server: LocalServer, local_cpu: Target, add_library: Path, bad_library: Path
 ) -> None:
     """The only limit that a board has."""
-    with open_session(local_cpu, server.address, timeout_s=1.0) as session:
+    with open_session(local_cpu, server, timeout_s=1.0) as session:
         spin = session.upload(bad_library)["spin"]
         with pytest.raises(RuntimeError, match=r"1\.0s session has expired"):
             spin()
-    with open_session(local_cpu, server.address) as session:
+    with open_session(local_cpu, server) as session:
         assert add_one(session, add_library)[0] == RIGHT
 
 
 def test_a_crash_on_the_device_does_not_end_the_server(
     server: LocalServer, local_cpu: Target, add_library: Path, bad_library: Path
 ) -> None:
-    with open_session(local_cpu, server.address) as session:
+    with open_session(local_cpu, server) as session:
         crash = session.upload(bad_library)["crash"]
         with pytest.raises(RuntimeError):
             crash()
-    with open_session(local_cpu, server.address) as session:
+    with open_session(local_cpu, server) as session:
         assert add_one(session, add_library)[0] == RIGHT
 
 
@@ -238,7 +242,7 @@ def test_scratch_is_emptied_with_the_session(server: LocalServer, local_cpu: Tar
 
     with open_session(local_cpu, server) as session:
         session.scratch["tensor"] = tvm.runtime.empty((8,), "float32", session.device)
-        assert session.board.startswith("127.0.0.1:")
+        assert session.board == "localhost"
     assert session.scratch == {}
 
 
