@@ -24,6 +24,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.kernel_models.predictor import PhysicalBase, Predictor
 from cost_models.network_models.network_model import NetworkModel
+from targets.target import profile_command
 
 _ENDS = ("median_s", "low_s", "high_s")
 
@@ -49,7 +50,7 @@ class CostModel:
         if self.table is None and self.predictor is None and self.prior is None:
             raise CostModelError(
                 f"target {self.target}: no table, no predictor and no prior; make a table: "
-                f"python -m squeezenas_tvm.profile --target {self.target}"
+                f"{profile_command(self.target)}"
             )
         known = [source.fingerprint for source in (self.predictor, self.table) if source is not None]
         if len(known) == 2 and (other := differences(*known)):
@@ -94,7 +95,7 @@ class CostModel:
             if estimate is None and kernel.is_foreign:
                 raise CostModelError(
                     f"{kernel.label}: only a prior can tell it, and {self.target} has neither that nor a "
-                    f"predictor; make one: python -m squeezenas_tvm.profile --target {self.target}"
+                    f"predictor; make one: {profile_command(self.target)}"
                 )
             if estimate is None:
                 raise MissingEntry(kernel.key, self.target)

@@ -20,6 +20,7 @@ from cost_models.errors import CostModelError, IncompatibleTable
 from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
 from targets import Target, list_targets
+from targets.support.commands import command_line
 
 RESULTS = Path("results")
 _SHIPPED = Path(__file__).parent
@@ -97,7 +98,7 @@ def _matching_table(folder: Path, target: Target) -> LatencyTable:
         if differing := differences(table.fingerprint, here):
             raise IncompatibleTable(
                 f"{folder}: was measured in another environment ({', '.join(differing)}); "
-                f"profile again: python -m squeezenas_tvm.profile --target {target.name}"
+                f"profile again: {command_line('profile', '--target', target.argument)}"
             )
     return table
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_board
+from targets.support.commands import command_line
 
 if TYPE_CHECKING:
     from squeezenas_tvm.evaluation.scores import Evaluation
@@ -75,7 +76,8 @@ def _architecture(args: argparse.Namespace) -> "Evaluation":
 
     for option in ("tracker", "target"):
         if getattr(args, option) is not None:
-            raise UsageError(f"--{option} is for bundles; make one of {args.network}: squeezenas-tvm deploy")
+            make = command_line("deploy", args.network, "--target", args.target or "NAME", "--out", "BUNDLE")
+            raise UsageError(f"--{option} is for bundles; make one of {args.network}: {make}")
     resolution = Resolution.parse(args.resolution) if args.resolution else None
     architecture, data = load_architecture(args.network), open_data(args.data)
     return evaluate_architecture(architecture, data, args.split, weights=args.weights, resolution=resolution)

@@ -9,6 +9,7 @@ from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_resolution
 from squeezenas_tvm.terminal.shares import share_text
+from targets.support.commands import command_line
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
@@ -52,7 +53,7 @@ def execute(args: argparse.Namespace) -> Result:
     model = cost_model(load_target(args.target), args.table) if args.target else None
     networks = [_describe(architecture, resolution, model) for architecture in found]
     networks.sort(key=lambda network: (network["space"], network["gmacs"]))
-    return Result(document=networks, text=_text(networks, resolution, model))
+    return Result(document=networks, text=_text(networks, resolution, model, args.target))
 
 
 def _describe(
@@ -93,16 +94,19 @@ def _estimate(architecture: "Architecture", resolution: "Resolution", model: "Co
     }
 
 
-def _text(networks: list[dict[str, Any]], resolution: "Resolution", model: "CostModel | None") -> str:
+def _text(
+    networks: list[dict[str, Any]], resolution: "Resolution", model: "CostModel | None", target: str
+) -> str:
+    """``target``: as it was given."""
     header = ["name", "GMACs", "M params", "mIoU %", "ms on Xavier"]
     notes = [f"MACs and estimates at {resolution}. The other numbers:", *_origins(networks)]
     if model is not None:
         header += [f"ms on {model.target}, estimated", "of its time"]
         notes.append(f"Estimates: {model.network_model}.")
-        if any("estimated_latency_ms" not in network for network in networks):
-            notes.append(
-                f"-: kernels of it are not measured at {resolution}; run profile for its space first."
-            )
+        missing = sorted({n["space"] for n in networks if "estimated_latency_ms" not in n})
+        for space in missing:
+            given = ("--target", target, "--space", space, "--resolution", resolution)
+            notes.append(f"-: kernels of {space} are not measured: {command_line('profile', *given)}")
     rows = [_row(network, estimates=model is not None) for network in networks]
     return "\n".join([table(header, rows), "", *notes])
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from targets.errors import DeviceUnavailable, TargetError
 from targets.rpc.local_server import parse_address
+from targets.support.commands import module_line
 from targets.target import Target
 
 _ANSWER_S = 10.0  # a tracker that is up answers in milliseconds
@@ -112,16 +113,19 @@ def tracker_address(target: Target) -> str:
     """What the variable that the target names says. Raises TargetError if there is none."""
     variable = target.rpc.tracker_env
     if variable is None:
-        raise TargetError(f"target {target.name}: no tracker address; pass HOST:PORT or give rpc.tracker_env")
+        raise TargetError(f"target {target.name}: no tracker address; give --tracker HOST:PORT")
     address = os.environ.get(variable)
     if not address:
-        raise TargetError(f"target {target.name}: no tracker address; pass HOST:PORT or set {variable} to it")
+        raise TargetError(
+            f"target {target.name}: no tracker address; give --tracker HOST:PORT, or set {variable} to it"
+        )
     return address
 
 
 def start_command(port: int) -> str:
     """Shell command that starts a tracker on loopback. Without --port-end TVM takes no port above 9198."""
-    return f"python -m tvm.exec.rpc_tracker --host 127.0.0.1 --port {port} --port-end {port + 1}"
+    ports = ("--port", port, "--port-end", port + 1)
+    return module_line("tvm.exec.rpc_tracker", "--host", "127.0.0.1", *ports)
 
 
 def _spell(error: OSError) -> str:
