@@ -66,8 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _network(name: str, resolution: "Resolution | None") -> "Network":
     from search.architecture import load_architecture
-    from squeezenas_tvm.predicting.predict import is_onnx, network_of, read_network
+    from squeezenas_tvm.predicting.predict import is_onnx, network_of, read_network, refuse_other_formats
 
+    refuse_other_formats(name)
     if is_onnx(name):
         return read_network(Path(name), resolution)
     return network_of(load_architecture(name), resolution)

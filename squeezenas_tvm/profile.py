@@ -96,6 +96,9 @@ def execute(args: argparse.Namespace) -> Result:
     from targets import load_target
 
     target = load_target(args.target)
+    if args.tracker and (args.from_networks or args.choose_networks):
+        option = "--from-networks" if args.from_networks else "--choose-networks"
+        raise UsageError(f"--tracker {args.tracker} is not for {option}, which measures nothing itself")
     if args.from_networks:
         return _fit(target, args)
     space, resolution = get_space(args.space), Resolution.parse(args.resolution)
@@ -156,7 +159,7 @@ def _choose(
     text = (
         f"{len(files)} networks of {space.name} to measure on {target.name} at {resolution}: "
         f"{written.measured.parent}\n"
-        "1. Measure each on the device, from camera frame to class indices; for example run its bundle there: "
+        "1. Measure each on the device, from camera frame to class indices; for example by a bundle: "
         f"{command_line('deploy', next(iter(files)), *one)}\n"
         f"2. Write the milliseconds into {written.measured}, column latency_ms.\n"
         f"3. {_fit_command(args, written.measured)}"
