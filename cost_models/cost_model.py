@@ -17,6 +17,7 @@ import numpy.typing as npt
 from cost_models.database.environment import differences
 from cost_models.database.table import LatencyTable
 from cost_models.device_models.fitted_device import FittedDevice
+from cost_models.device_models.other_processor import FromOtherProcessor, OtherProcessor
 from cost_models.device_models.prior import Prior
 from cost_models.errors import CostModelError, IncompatiblePredictor, MissingEntry
 from cost_models.estimate import Estimate, LatencySource, NetworkEstimate, Source
@@ -38,6 +39,7 @@ class CostModel:
     Attributes:
         target: its name.
         calibration: what networks take besides kernels, where they were timed whole.
+        processor: what table, predictor and calibration are of, where that is another one than here.
     """
 
     target: str
@@ -45,6 +47,7 @@ class CostModel:
     predictor: Predictor | None = None
     prior: Prior | FittedDevice | None = None
     calibration: NetworkModel | None = None
+    processor: OtherProcessor | None = None
 
     def __post_init__(self) -> None:
         if self.table is None and self.predictor is None and self.prior is None:
@@ -63,7 +66,7 @@ class CostModel:
     def network_model(self) -> NetworkModel:
         """The calibration; of a device that only its prior knows, the prior's; else the plain sum."""
         if self.calibration is not None:
-            return self.calibration
+            return self.calibration.scaled(self.processor.scale) if self.processor else self.calibration
         alone = self.prior if self.table is None and self.predictor is None else None
         return NetworkModel() if alone is None else alone.network_model()
 
@@ -71,7 +74,17 @@ class CostModel:
     def _sources(self) -> list[LatencySource]:
         """The best first. The predictor's base tells last what nobody else does."""
         base = None if self.predictor is None else PhysicalBase(self.predictor)
-        return [one for one in (self.table, self.predictor, self.prior, base) if one is not None]
+        measured = (self._here(one) for one in (self.table, self.predictor))
+        return [one for one in (*measured, self.prior, self._here(base)) if one is not None]
+
+    def _here(self, source: LatencySource | None) -> LatencySource | None:
+        """What was measured on another processor, of this one."""
+        return FromOtherProcessor(source, self.processor) if source and self.processor else source
+
+    @property
+    def basis(self) -> str:
+        """How estimates of networks come about, in words."""
+        return f"{self.network_model}; {self.processor}" if self.processor else str(self.network_model)
 
     def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
         """Of each, from the best source that knows it; None where none does."""
@@ -146,7 +159,8 @@ class CostModel:
 
     def whole(self, median_s: Vector, low_s: Vector, high_s: Vector) -> tuple[Vector, Vector, Vector]:
         """Networks, one an entry, from the sums of their pieces: median and ends of the interval, seconds."""
-        return self.network_model.network_s(median_s, low_s, high_s)
+        ends_s = self.network_model.network_s(median_s, low_s, high_s)
+        return self.processor.widened(*ends_s) if self.processor else ends_s
 
     def _inside_s(self, kernels: Sequence[Kernel], costs: Sequence[Estimate]) -> list[list[float]]:
         """What each kernel adds to a network: medians, low ends, high ends."""

@@ -15,8 +15,6 @@ CostModelError
     └── StorageFull          no room for the result at hand; the earlier ones are kept
 """
 
-from targets.target import profile_command
-
 
 class CostModelError(Exception):
     """Base: catch this to catch them all. ``exit_code`` is 2 for wrong input, 1 for failed work."""
@@ -58,6 +56,8 @@ class MissingEntry(CostModelError):
     """A kernel without a measurement on the target asked for."""
 
     def __init__(self, kernel: str, target: str) -> None:
+        from targets.target import profile_command  # not at the top: every --help would wait for it
+
         super().__init__(f"{kernel}: not measured on {target}; measure it with: {profile_command(target)}")
 
 

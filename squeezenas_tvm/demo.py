@@ -12,7 +12,6 @@ from pathlib import Path
 from squeezenas_tvm.cli import Result, dispatch, leave, run_command
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import trials_count
-from targets.support.commands import command_line
 
 EXAMPLE = "squeezenas-tvm demo\nsqueezenas-tvm demo --image street.jpg --weights lat_small.pth"
 KEPT = "what was measured is stored in {out}; the same command goes on from there"
@@ -73,6 +72,8 @@ def execute(args: argparse.Namespace) -> Result:
 
 def _run(step: Sequence[str]) -> None:
     """One command in this process. Its own error line has been printed when it fails."""
+    from targets.support.commands import command_line
+
     sys.stderr.write(f"\n$ {command_line(*step)}\n")
     sys.stderr.flush()
     code = dispatch(step)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_board
-from targets.support.commands import command_line
 
 if TYPE_CHECKING:
     from squeezenas_tvm.evaluation.scores import Evaluation
@@ -73,6 +72,7 @@ def _architecture(args: argparse.Namespace) -> "Evaluation":
     from search.data import open_data
     from search.resolution import Resolution
     from squeezenas_tvm.evaluation.architecture import evaluate_architecture
+    from targets.support.commands import command_line
 
     for option in ("tracker", "target"):
         if getattr(args, option) is not None:

@@ -9,7 +9,6 @@ from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_resolution
 from squeezenas_tvm.terminal.shares import share_text
-from targets.support.commands import command_line
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
@@ -98,11 +97,13 @@ def _text(
     networks: list[dict[str, Any]], resolution: "Resolution", model: "CostModel | None", target: str
 ) -> str:
     """``target``: as it was given."""
+    from targets.support.commands import command_line
+
     header = ["name", "GMACs", "M params", "mIoU %", "ms on Xavier"]
     notes = [f"MACs and estimates at {resolution}. The other numbers:", *_origins(networks)]
     if model is not None:
         header += [f"ms on {model.target}, estimated", "of its time"]
-        notes.append(f"Estimates: {model.network_model}.")
+        notes.append(f"Estimates: {model.basis}.")
         missing = sorted({n["space"] for n in networks if "estimated_latency_ms" not in n})
         for space in missing:
             given = ("--target", target, "--space", space, "--resolution", resolution)

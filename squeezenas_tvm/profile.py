@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cost_models.lookup import results_folder
 from cost_models.tuning.effort import EFFORTS, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
-from targets.support.commands import command_line
 
 if TYPE_CHECKING:
     from search.resolution import Resolution
@@ -135,7 +133,9 @@ def _choose(
 ) -> Result:
     """``--choose-networks``: the files, and what to do with them."""
     from cost_models.device_models.fewshot import LEAST_NETWORKS
+    from cost_models.lookup import results_folder
     from squeezenas_tvm.profiling.choose_networks import write_networks
+    from targets.support.commands import command_line
 
     if args.choose_networks < LEAST_NETWORKS:
         raise UsageError(
@@ -169,6 +169,8 @@ def _choose(
 
 def _fit_command(args: argparse.Namespace, measured: Path) -> str:
     """The command that fits the same target, in the same folder, to the networks in a file."""
+    from targets.support.commands import command_line
+
     given = ["--target", args.target, "--from-networks", measured]
     given += ["--dtype", args.dtype] if args.dtype != "float32" else []
     return command_line("profile", *given, *(("--out", args.out) if args.out else ()))
@@ -176,6 +178,7 @@ def _fit_command(args: argparse.Namespace, measured: Path) -> str:
 
 def _fit(target: "Target", args: argparse.Namespace) -> Result:
     """``--from-networks``: the fit, and how well each network is told by the others."""
+    from cost_models.lookup import results_folder
     from squeezenas_tvm.profiling.from_networks import fit_target
 
     made_by = _fit_command(args, args.from_networks)

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr, ValidationError
 
 from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget
 from targets.fingerprint import Fingerprint
-from targets.local_machine import LocalMachine, cpu_flags, unsupported_features
+from targets.local_machine import LocalMachine, Processor, cpu_flags, unsupported_features
 from targets.spec import TargetSpec
 from targets.support.commands import command_line
 from targets.support.strict_yaml import faults, read_mapping
@@ -52,6 +52,13 @@ class Target(TargetSpec):
             hint = near_miss(str(self.tvm.get("tag", "")), map(str, tvm.target.list_tags()))
             reason = str(error).splitlines()[0]
             raise InvalidTarget(f"target {self.name}", [f"tvm: refused by TVM{hint} {reason}"]) from error
+
+    def local_processor(self) -> Processor | None:
+        """The CPU of this machine as the target uses it; None where its device is another. Needs no TVM."""
+        if self.kind != "local" or self.tvm.get("kind") != "llvm":
+            return None
+        machine, cores = LocalMachine.detect(), self.tvm.get("num-cores")
+        return Processor(machine.cpu_model, cores if isinstance(cores, int) else machine.physical_cores)
 
     @property
     def uses_cuda(self) -> bool:

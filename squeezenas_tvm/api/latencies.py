@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cost_models.database.table import LatencyTable
 from cost_models.estimate import NetworkEstimate
-from cost_models.lookup import cost_model
+from cost_models.lookup import cost_model, other_processor
 from search.architecture import Architecture
 from search.costs.kernel_table import network_graph, network_kernels
 from search.resolution import Resolution
@@ -17,6 +17,7 @@ from targets import Target
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
+    from cost_models.device_models.other_processor import OtherProcessor
     from squeezenas_tvm.predicting.predict import PredictedNetwork
     from squeezenas_tvm.profiling.summary import Profile
 
@@ -72,7 +73,9 @@ def estimate_latency(
 ) -> NetworkEstimate:
     """Latency of the deployed network (camera frame to class indices), without the device.
 
-    Every kernel is told by the best source that knows it: measured, else predicted, else a prior.
+    Every kernel is told by the best source that knows it: measured, else predicted, else a prior. What comes
+    from a shipped table of another processor than this machine's says ``other processor``; see
+    ``calibrate_processor``.
 
     Args:
         resolution: height and width, pixels.
@@ -118,6 +121,20 @@ def predict_network(
     model = _cost_model(target, table)
     folder = Path(table) if isinstance(table, str | Path) else None
     return predict.predict_network(asked, model, usual_power(model, folder))
+
+
+def calibrate_processor(target: Target, *, progress: bool = False) -> "OtherProcessor":
+    """Measure a few kernels on this machine's processor: they scale the target's shipped table from then on.
+
+    They are kept in ``results/TARGET``; ``estimate_latency`` and all commands there find them.
+
+    Raises:
+        UsageError: the target is not this machine's CPU, has no shipped table, or was profiled here.
+        TargetError, CostModelError, FailedWork: this machine cannot be measured.
+    """
+    from squeezenas_tvm.profiling import calibrate_processor as work
+
+    return work.calibrate_processor(target, shown=progress)
 
 
 def choose_architectures(
@@ -195,7 +212,7 @@ def _cost_model(target: Target, table: "CostModel | LatencyTable | str | Path | 
     from cost_models.cost_model import CostModel
 
     if isinstance(table, LatencyTable):
-        return CostModel(table.target, table)
+        return CostModel(table.target, table, processor=other_processor(target, table))
     if isinstance(table, CostModel):
         return table
     return cost_model(target, Path(table) if table else None)

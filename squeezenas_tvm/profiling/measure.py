@@ -117,6 +117,40 @@ def measure_kernels(
     return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
 
 
+def time_default_schedules(
+    target: "Target",
+    kernels: "Sequence[Kernel]",
+    folder: Path,
+    *,
+    title: str,
+    timing_s: float,
+    shown: bool = True,
+) -> "Mapping[Kernel, float]":
+    """Seconds of kernels with their default schedules, as far as the store has none; no table is written.
+
+    Args:
+        folder: of the store.
+        timing_s: at most, for each.
+
+    Returns:
+        Those that ran.
+    """
+    from cost_models.database.store import MeasurementStore
+    from cost_models.profiling.context import measure_context
+    from cost_models.profiling.profiler import measure
+    from cost_models.tuning.effort import Effort
+
+    effort = Effort(name=title, trials=0, timing_s=timing_s)
+    with (
+        MeasurementStore.open(folder / "measurements.sqlite") as store,
+        measure_context(target, store) as context,
+    ):
+        with show(title, len(kernels), shown=shown) as display:
+            measure(context, kernels, effort, _Watch(display, context, title))
+        seconds = {kernel: context.history.default_s(kernel) for kernel in kernels}
+    return {kernel: s for kernel, s in seconds.items() if math.isfinite(s)}
+
+
 def _measure(
     context: "MeasureContext", wanted: Wanted, title: str, shown: bool
 ) -> "tuple[LatencyTable, dict[str, Any], Additivity | None]":
