@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
-from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.shares import share_text
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
     from search.resolution import Resolution
     from squeezenas_tvm.predicting.predict import Network, Outside, PredictedNetwork
-    from targets import Target
 
 EXAMPLE = (
     "squeezenas-tvm predict squeezenas-lat-small --target local-cpu --resolution 256x512\n"
@@ -62,7 +60,9 @@ def execute(args: argparse.Namespace) -> Result:
     resolution = None if args.resolution is None else Resolution.parse(args.resolution)
     networks = [_network(name, resolution) for name in args.architecture]
     if args.calibrate:
-        _calibrate(target, args.table)
+        from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
+
+        calibrate_processor(target, args.table)
     model = cost_model(target, args.table)
     power_w = usual_power(model, args.table)
     predicted = [predict_network(network, model, power_w) for network in networks]
@@ -70,14 +70,6 @@ def execute(args: argparse.Namespace) -> Result:
     processor = asdict(model.processor) if model.processor else None
     document = {"target": model.target, "processor": processor, "power_w": power_w, "networks": described}
     return Result(document=document, text=_text(predicted, model, power_w))
-
-
-def _calibrate(target: "Target", table: Path | None) -> None:
-    from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
-
-    if table is not None:
-        raise UsageError(f"--calibrate scales the shipped table; --table {table} was measured here itself")
-    calibrate_processor(target)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,6 @@ from search.resolution import Resolution
 from search.spaces.registry import get_space
 from squeezenas_tvm.api.bundles import deploy_architecture, evaluate_bundle, run_bundle
 from squeezenas_tvm.api.latencies import (
-    calibrate_processor,
     choose_architectures,
     estimate_latency,
     fit_device,
@@ -32,7 +31,6 @@ __all__: list[str] = [
     "NetworkEstimate",
     "Resolution",
     "Target",
-    "calibrate_processor",
     "choose_architectures",
     "deploy_architecture",
     "estimate_latency",

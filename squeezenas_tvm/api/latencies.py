@@ -17,7 +17,6 @@ from targets import Target
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
-    from cost_models.device_models.other_processor import OtherProcessor
     from squeezenas_tvm.predicting.predict import PredictedNetwork
     from squeezenas_tvm.profiling.summary import Profile
 
@@ -74,8 +73,8 @@ def estimate_latency(
     """Latency of the deployed network (camera frame to class indices), without the device.
 
     Every kernel is told by the best source that knows it: measured, else predicted, else a prior. What comes
-    from a shipped table of another processor than this machine's says ``other processor``; see
-    ``calibrate_processor``.
+    from a shipped table of another processor than this machine's says ``other processor``, until
+    ``predict_network`` has calibrated it.
 
     Args:
         resolution: height and width, pixels.
@@ -98,6 +97,7 @@ def predict_network(
     resolution: tuple[int, int] | None = None,
     *,
     table: "CostModel | LatencyTable | str | Path | None" = None,
+    calibrate: bool = False,
 ) -> "PredictedNetwork":
     """All that is known of a network on a target that it never ran on: ``estimate_latency``, and more.
 
@@ -105,8 +105,11 @@ def predict_network(
         network: an architecture, or an ONNX file of any network.
         resolution: height and width, pixels; 1024x2048 when None, or what the ONNX file says.
         table: see ``estimate_latency``.
+        calibrate: first measure a few kernels of the shipped table on this machine's processor, in seconds;
+            they are kept in ``results/TARGET`` and scale that table from then on.
 
     Raises:
+        UsageError: there is no shipped table to calibrate.
         InvalidGraph: an ONNX file that latencies cannot be told for.
         As ``estimate_latency``.
     """
@@ -118,23 +121,13 @@ def predict_network(
         asked = predict.network_of(network, size)
     else:
         asked = predict.read_network(Path(network), size)
+    if calibrate:
+        from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
+
+        calibrate_processor(target, table, shown=False)
     model = _cost_model(target, table)
     folder = Path(table) if isinstance(table, str | Path) else None
     return predict.predict_network(asked, model, usual_power(model, folder))
-
-
-def calibrate_processor(target: Target, *, progress: bool = False) -> "OtherProcessor":
-    """Measure a few kernels on this machine's processor: they scale the target's shipped table from then on.
-
-    They are kept in ``results/TARGET``; ``estimate_latency`` and all commands there find them.
-
-    Raises:
-        UsageError: the target is not this machine's CPU, has no shipped table, or was profiled here.
-        TargetError, CostModelError, FailedWork: this machine cannot be measured.
-    """
-    from squeezenas_tvm.profiling import calibrate_processor as work
-
-    return work.calibrate_processor(target, shown=progress)
 
 
 def choose_architectures(

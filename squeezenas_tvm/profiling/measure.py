@@ -126,28 +126,28 @@ def time_default_schedules(
     timing_s: float,
     shown: bool = True,
 ) -> "Mapping[Kernel, float]":
-    """Seconds of kernels with their default schedules, as far as the store has none; no table is written.
+    """Time kernels with their default schedules, once more if the store has them; no table is written.
 
     Args:
         folder: of the store.
         timing_s: at most, for each.
 
     Returns:
-        Those that ran.
+        Seconds of those that ran, each at its fastest.
     """
     from cost_models.database.store import MeasurementStore
     from cost_models.profiling.context import measure_context
-    from cost_models.profiling.profiler import measure
-    from cost_models.tuning.effort import Effort
+    from cost_models.profiling.finalists import time_defaults
 
-    effort = Effort(name=title, trials=0, timing_s=timing_s)
-    with (
-        MeasurementStore.open(folder / "measurements.sqlite") as store,
-        measure_context(target, store) as context,
-    ):
-        with show(title, len(kernels), shown=shown) as display:
-            measure(context, kernels, effort, _Watch(display, context, title))
-        seconds = {kernel: context.history.default_s(kernel) for kernel in kernels}
+    with MeasurementStore.open(folder / "measurements.sqlite") as store:
+        for kernel in kernels:
+            store.add_kernel(kernel.key, kernel.description)
+        with measure_context(target, store) as context, show(title, len(kernels), shown=shown) as display:
+            context.status.begin(kernels)
+            context.status.phase = "timing default schedules"
+            watch = _Watch(display, context, title)
+            context.apart(lambda: time_defaults(context, kernels, timing_s), watch)
+            seconds = {kernel: context.history.default_s(kernel) for kernel in kernels}
     return {kernel: s for kernel, s in seconds.items() if math.isfinite(s)}
 
 

@@ -102,7 +102,7 @@ def no_board(key: str, address: str, waited_s: float, error: OSError | None = No
         reason = "the tracker does not answer" if isinstance(error, TimeoutError) else _spell(error)
         advice = "is the address right and the tracker up?"
     elif key in names:
-        reason, advice = "all of them are busy", "wait for them, raise wait_s or register more boards"
+        reason, advice = "all of them are busy", "wait for them, or register more boards"
     else:
         reason = f"the tracker has these keys: {', '.join(sorted(set(names))) or 'none'}"
         advice = "start the board's RPC server with that key"

@@ -8,8 +8,8 @@ import shlex
 from squeezenas_tvm.cli import COMMANDS, build_parser
 from targets.support.commands import PROGRAM
 
-_END = r"(?=;| \(|, or |\n|$)"
-_LINE = re.compile(rf"(?:{PROGRAM}|-m squeezenas_tvm\.)\s*(?:{'|'.join(COMMANDS)}) .*?{_END}")
+_WORDS = r"""(?:'[^']*'|"[^"]*"|(?!; | \(|, or )[^\n'"])*"""
+_LINE = re.compile(rf"(?:{PROGRAM} |-m squeezenas_tvm\.)(?:{'|'.join(COMMANDS)})\b{_WORDS}")
 
 
 def suggested(text: str) -> list[str]:

@@ -4,6 +4,7 @@ import ast
 import importlib
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,9 @@ def test_commands_after_a_training_of_an_earlier_release_leave_room() -> None:
 @pytest.mark.parametrize("target", ["local-cpu", "jetson-xavier"])
 def test_what_deploy_names_next_is_taken(target: str, tmp_path: Path) -> None:
     out = tmp_path / AWKWARD
-    manifest = Manifest.model_construct(
-        name="n", target=target, height=64, width=128, tuned_kernels=0, default_kernels=1, untuned=False
-    )
+    known = {"name": "n", "target": target, "height": 64, "width": 128}
+    counts = {"tuned_kernels": 0, "default_kernels": 1, "untuned": False}
+    manifest = Manifest(**{field.name: None for field in fields(Manifest)} | known | counts)  # type: ignore[arg-type]
     text = deploy._text(Deployed(out, manifest, Path("w")), load_target(target))
     given = [parsed(line) for line in suggested(text)]
     assert [one.bundle for one in given] == [out]
@@ -161,7 +162,7 @@ def test_a_target_of_ones_own_is_named_by_its_file(tmp_path: Path) -> None:
 
 def test_networks_names_the_profile_that_is_missing(tmp_path: Path) -> None:
     class Nothing:
-        target, network_model = "quick-cpu", "sums"
+        target, basis = "quick-cpu", "sums"
 
     row: dict[str, Any] = {"name": "n", "space": "squeezenas-small", "gmacs": 1.0, "params": 1}
     text = networks._text([row | {"published": None}], Resolution(64, 128), Nothing(), AWKWARD)  # type: ignore[arg-type]

@@ -197,7 +197,7 @@ def test_a_tracker_without_the_boards(board: Target, yard: Yard) -> None:
         "boards under board",
         False,
         "none",
-        f"on the board: squeezenas-tvm board --target stand-in --tracker {yard.address}",
+        f"on the board: squeezenas-tvm board --target stand-in.yaml --tracker {yard.address}",
         MEASURE,
     )
 
