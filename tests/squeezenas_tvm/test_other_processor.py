@@ -31,6 +31,7 @@ XEON = "Intel(R) Xeon(R) Processor"
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder without results, on a machine of another processor."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.5, 0.5, 0.5))
     pretend(monkeypatch, EPYC)
 
 
@@ -150,6 +151,15 @@ def test_a_processor_of_the_same_name_can_be_calibrated(
         network, said = predicted(capfd, "--calibrate")
     assert network["sources"] == {"predicted": pytest.approx(1)}
     assert "0.80 times the latencies of" in said
+
+
+def test_a_busy_machine_is_told_to_calibrate_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 9.0, 9.0))
+    with timed(monkeypatch, 4.0):
+        _, said = predicted(capfd, "--calibrate")
+    assert "this machine is busy (load 9.0): calibrate once more when it is idle" in said
 
 
 def test_what_cannot_be_calibrated_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def test_no_suggestion_is_spelled_by_hand() -> None:
 def test_examples_of_a_command_are_taken_by_it(name: str) -> None:
     example = importlib.import_module(f"squeezenas_tvm.{name}").EXAMPLE
     lines = suggested(example)
-    assert len(lines) == example.replace("\\\n", " ").strip().count("\n") + 1 or lines
+    assert len(lines) == len(example.replace("\\\n", " ").strip().splitlines())
     for line in lines:
         parsed(line)
 
