@@ -17,6 +17,7 @@ from search.training.recipe import Recipe
 from search.training.run import TrainingRun, same_classes
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress
+from squeezenas_tvm.training.command import about_data
 from squeezenas_tvm.training.stopped import note_resumed, unwritten
 from targets.support.files import FailedWrite
 from targets.support.interrupts import termination_stops
@@ -82,17 +83,22 @@ def train_architecture(
             "--init FILE begins from pretrained ones",
             names,
         )
+    about = about_data(data, opened[-1].splits, opened[-1].frame_size)
     own = {"results": [], "weights": WEIGHTS}
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
     try:
         tensors = None if going_on or initial is None else _initial(initial, fitting)
         with termination_stops():
             best = _train(
-                fitting, recipe, opened, out, tensors, workers=workers, going_on=going_on, shown=shown
+                fitting,
+                *(recipe, opened, out, tensors, about),
+                workers=workers,
+                going_on=going_on,
+                shown=shown,
             )
     except (OSError, FailedWrite) as error:
         raise unwritten(error, out) from error
-    return Trained(out, best)
+    return Trained(out, {**about, **best})
 
 
 def _prepare_folder(out: Path, *, resume: bool) -> bool:
@@ -114,6 +120,7 @@ def _train(
     data: Sequence[Data],
     out: Path,
     initial: Mapping[str, Array] | None,
+    about: Mapping[str, Any],
     *,
     workers: int,
     going_on: bool,
@@ -122,7 +129,9 @@ def _train(
     """What is known of the best weights."""
     ranks = Ranks.start()
     try:
-        run = TrainingRun(architecture, recipe, data, out, ranks, initial=initial, workers=workers)
+        run = TrainingRun(
+            architecture, recipe, data, out, ranks, initial=initial, workers=workers, about=about
+        )
         if going_on:
             run.resume()
         if not ranks.first:

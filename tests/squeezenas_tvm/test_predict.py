@@ -14,7 +14,7 @@ from squeezenas_tvm.predict import main
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import load_target
 
-from .helpers import SIZE, fill, kernels_of, refused_by
+from .helpers import SIZE, fill, kernels_of, pretend_processor, refused_by
 
 NAME = "squeezenas-lat-small"
 
@@ -70,6 +70,7 @@ def test_the_shipped_table_serves_where_nothing_was_profiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    pretend_processor(monkeypatch)
     document, said = predicted(capfd, NAME, "--target", "local-cpu", "--resolution", "256x512")
     assert document["networks"][0]["sources"] == {"measured": pytest.approx(1)}
     assert "this device is not profiled yet; latencies are of the shipped table" in said
@@ -98,6 +99,24 @@ def test_wrong_words_are_refused(table: Path, tmp_path: Path, capfd: pytest.Capt
         "is a table of local-cpu, not of jetson-xavier",
         capfd,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("x.pth", "holds weights"), ("x.safetensors", "holds weights"), ("x.tflite", "is not ONNX")],
+)
+def test_files_of_other_formats_are_told_what_is_wanted(
+    name: str, what: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = f"{name}: {what}"
+    refused([name, "--target", "local-cpu"], said, capfd)
+    refused([name, "--target", "local-cpu"], "torch.onnx.export(network, example_input, 'x.onnx')", capfd)
+
+
+def test_any_file_that_is_no_network_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("", encoding="utf-8")
+    refused([str(path), "--target", "local-cpu"], f"{path}: is not ONNX; allowed: architectures", capfd)
 
 
 def test_kernels_of_a_network_come_in_order_and_as_often_as_they_run() -> None:
