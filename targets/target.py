@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, Unknow
 from targets.fingerprint import Fingerprint
 from targets.local_machine import LocalMachine, cpu_flags, unsupported_features
 from targets.spec import TargetSpec
+from targets.support.reading import TEXT_BYTES, read_text
 from targets.support.strict_yaml import faults, read_mapping
 from targets.support.text import near_miss
 
@@ -139,7 +141,7 @@ def load_target(name_or_path: str | Path) -> Target:
     """
     text = str(name_or_path)
     if Path(text).suffix in (".yaml", ".yml"):
-        if not Path(text).is_file():
+        if not os.path.exists(text):
             raise UnknownTarget(text, list_targets())
         return _read_file(Path(text))
     if text not in list_targets():
@@ -169,16 +171,10 @@ def _variant(target: Target, suffix: str) -> Target:
 
 
 def _read_file(path: Path) -> Target:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidTarget(
-            str(path), [f"found bytes that are no text ({error.reason}), allowed: UTF-8"]
-        ) from None
-
     def refusal(said: str) -> InvalidTarget:
         return InvalidTarget(str(path), [said.removeprefix(f"{path}: ")])
 
+    text = read_text(path, refusal, most_bytes=TEXT_BYTES)
     raw = read_mapping(text, str(path), Target, refusal)
     try:
         return Target.model_validate(raw)

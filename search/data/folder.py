@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
-from search.data.dataset_file import NAME, PLACE, DatasetFile, Split, below, load_dataset_file, read_text
+from search.data.dataset_file import NAME, PLACE, DatasetFile, Split, below, load_dataset_file
 from search.data.files import LabelCode, StoredFrame, size_of
 from search.data.frames import Data, Size, first_faults
 from search.errors import InvalidData
+from targets.support.reading import read_text
 
 ENDINGS = (".png", ".jpg", ".jpeg")  # of images; labels are .png
 MOST_LIST_BYTES = 1 << 26
@@ -73,7 +74,7 @@ class _Listing:
     def _in_list(self, name: str) -> Iterator[Pair]:
         read = self._pair if self._split.labels is None else self._by_rule
         try:
-            text = read_text(self._folder / name, MOST_LIST_BYTES)
+            text = read_text(self._folder / name, InvalidData, most_bytes=MOST_LIST_BYTES)
         except InvalidData as error:
             self.faults.append(f"list: {error}")
             return

@@ -55,10 +55,11 @@ class SearchProblem:
         )
 
     def check(self) -> None:
-        """Raises InvalidSearch: no network of the space costs the budget; InvalidData: damaged frames."""
+        """Raises InvalidSearch: no network of the space costs the budget; InvalidData: bad frames."""
         if self.budget:
             self.budget.check(*self.costs.range(self.budget.name))
         self.data.check("train", "val")
+        self.data.check_labelled("train", "val")
 
     def fingerprint(self) -> dict[str, Any]:
         """What a search that is resumed must have been started with."""

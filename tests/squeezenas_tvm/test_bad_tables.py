@@ -50,7 +50,10 @@ def put_rows(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
 
 
 def put(path: Path, **values: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+    """Change what a document says, and drop its own sum, as documents of older releases have none."""
+    document = json.loads(path.read_text(encoding="utf-8")) | values
+    document["sha256"].pop(path.name, None)
+    path.write_text(json.dumps(document), encoding="utf-8")
 
 
 def other_dtype(path: Path) -> None:
