@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}  # nodes in a node that is whole, by id
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        mark, before = self.peek_event().start_mark, self._nodes
+        mark, before = self.get_mark(), self._nodes
         is_alias = self.check_event(yaml.AliasEvent)
         self._depth += 1
         if self._depth > MOST_DEEP:
