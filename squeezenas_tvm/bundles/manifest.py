@@ -22,7 +22,7 @@ WHAT_A_BUNDLE_IS = (
 BROKEN = "is not what was deployed; copy the bundle again, or deploy again"
 MOST_BYTES = 1 << 24  # of manifest.json and labels.json
 MOST_SIDE = 1 << 15
-DEVICES = ("cpu", "cuda")
+DEVICES = ("cpu", "cuda", "metal", "opencl", "rocm", "vulkan")  # of TVM
 
 Check = Callable[[Any], bool]
 

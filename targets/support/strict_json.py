@@ -18,13 +18,13 @@ class NotFinite(Exception):
     exit_code = 1
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes | bytearray) -> Any:
     """What JSON text holds; bytes are UTF-8.
 
     Raises ValueError: no JSON, deeper than ``MOST_DEEP``, a key given twice, a number that is not finite, or
     an integer beyond 64 bits.
     """
-    if isinstance(text, bytes):
+    if isinstance(text, bytes | bytearray):
         text = text.decode("utf-8-sig")
     if text.count("[") + text.count("{") > MOST_DEEP and _depth(text) > MOST_DEEP:
         raise ValueError(f"nested more than {MOST_DEEP} deep")
