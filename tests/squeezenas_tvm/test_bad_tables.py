@@ -97,6 +97,38 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 }
 
 
+def put_text(path: Path, text: str, *keys: str) -> None:
+    """Put text in the place of a number that a document holds below some keys; drop its own sum."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["sha256"].pop(path.name, None)
+    inner = document
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = "HERE"
+    path.write_text(json.dumps(document).replace('"HERE"', text), encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["NaN", '"fast"', "-1", "1e999"])
+@pytest.mark.parametrize(
+    "keys", [("base", "costs_s", "overhead"), ("machine", "macs_per_s"), ("intervals", "reach")]
+)
+def test_numbers_of_a_predictor_that_are_none_are_refused(
+    keys: tuple[str, ...], text: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put_text(folder / MANIFEST, text, *keys)
+    argv = [NAME, "--target", "local-cpu", "--table", str(folder), "--resolution", str(SIZE)]
+    refused_by(main, argv, f"{folder / MANIFEST}: ", capfd)
+
+
+def test_trees_that_would_end_the_process_are_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / TREES).write_bytes(b'{"a":' * 100_000)
+    put(folder / MANIFEST, sha256={TREES: hashlib.sha256((folder / TREES).read_bytes()).hexdigest()})
+    argv = [NAME, "--target", "local-cpu", "--table", str(folder), "--resolution", str(SIZE)]
+    refused_by(main, argv, "nested more than 64 deep", capfd)
+
+
 @pytest.mark.parametrize("how", SPOILT)
 def test_what_is_not_sound_is_refused_in_one_line(
     how: str, folder: Path, capfd: pytest.CaptureFixture[str]
