@@ -51,6 +51,8 @@ def _check_instruction(place: int, instruction: Any, known: set[str]) -> None:
     if not all(isinstance(part, list) for part in (inputs, attributes, outputs)):
         raise ValueError(f"{where}: inputs, attributes and outputs are lists")
     _check_numbers(where, [inputs, attributes])
+    if None in attributes or (name == "GetSBlock" and [type(value) for value in attributes] != [str, str]):
+        raise ValueError(f"{where}: an attribute of another type")
     for value in inputs:
         if isinstance(value, str) and value[:1] != '"' and value not in known:
             raise ValueError(f"{where}: {value[:40]!r} is no result of an earlier one")

@@ -43,6 +43,7 @@ CHANGES: dict[str, tuple[Callable[[list[Any]], object], str]] = {
     "a result twice": (lambda t: t[0][3][3].__setitem__(0, "l1"), "'l1' is no new name of a result"),
     "64 bits": (lambda t: t[0][2][2].__setitem__(1, 1 << 40), "is too large"),
     "three parts": (lambda t: t[0][0].pop(), r"allowed is \[name, inputs, attributes, outputs\]"),
+    "no name": (lambda t: t[0][0][2].__setitem__(0, None), "an attribute of another type"),
     "no list": (lambda t: t.pop(), "a list of instructions and a list of decisions"),
 }
 
