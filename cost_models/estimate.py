@@ -5,11 +5,13 @@ of that table, or scaled from another processor's; ``other processor``, another 
 a physical model of a device from its data sheet and what others published.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from cost_models.errors import InvalidMeasurement
 from cost_models.ir.fusion import Kernel
 
 CONFIDENCE = 0.9  # that an estimate's interval holds the latency
@@ -81,6 +83,13 @@ class NetworkEstimate:
     shares: Mapping[Source, float]
     unsure: tuple[Kernel, ...]
     calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(s) and s >= 0 for s in (self.low_s, self.median_s, self.high_s)):
+            raise InvalidMeasurement(
+                f"a latency of {self.median_s} s ({self.low_s} to {self.high_s}) is none: what is known of "
+                "the device is damaged; profile it again"
+            )
 
 
 class LatencySource(Protocol):

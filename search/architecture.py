@@ -4,7 +4,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from cost_models.ir.graph import Graph
@@ -14,6 +13,7 @@ from search.errors import InvalidArchitecture, SearchError
 from search.spaces.camera import HEADS, camera_network
 from search.spaces.registry import get_space
 from search.spaces.space import Genotype, Head, SearchSpace
+from targets.support.plain_yaml import dump_yaml
 from targets.support.strict_yaml import YAML_SUFFIXES, Section, named_yaml, parse_yaml, yaml_names
 from targets.support.text import near_miss
 
@@ -204,7 +204,7 @@ def dump_architecture(architecture: Architecture) -> str:
         document["classes"] = _known_list(architecture.classes) or [
             {name: value for name, value in entry.items() if value} for entry in document["classes"]
         ]
-    return yaml.safe_dump(document, sort_keys=False, width=110)
+    return dump_yaml(document)
 
 
 def _known_list(classes: list[ClassEntry]) -> str | None:

@@ -18,7 +18,7 @@ class Resolution(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "Resolution":
         """``HxW`` -> Resolution. Raises InvalidResolution naming the nearest size that works."""
-        match = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
+        match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.strip().lower())
         if not match:
             raise InvalidResolution(
                 f"resolution {text!r}: write HEIGHTxWIDTH in pixels, for example 512x1024"

@@ -23,7 +23,7 @@ from search.results.front import genotype_of, write_front
 from search.results.judging import judge
 from search.strategies.making import make_strategy, upgraded
 from search.strategies.registry import STRATEGIES
-from search.training.checkpoint import load_checkpoint, save_checkpoint
+from search.training.checkpoint import check_place, load_checkpoint, restoring, save_checkpoint
 from search.training.failures import damage_explained, failures_explained
 from search.training.records import Records
 from targets.support.files import write_whole
@@ -56,8 +56,10 @@ def run_search(
     fingerprint = problem.fingerprint()
     state = _saved(problem, fingerprint, out, resume)
     with failures_explained(out, memory=problem.recipe.out_of_memory, workers="workers in the recipe"):
-        strategy = make_strategy(problem, ranks, state["search"] if state else None)
-        curves = _Curves(fingerprint, strategy, out, ranks, state)
+        with restoring(out / CHECKPOINT) if state else contextlib.nullcontext():
+            strategy = make_strategy(problem, ranks, state["search"] if state else None)
+            check_place(out / CHECKPOINT, step=(strategy.step, strategy.steps_wanted))
+            curves = _Curves(fingerprint, strategy, out, ranks, state)
         if ranks.first and not (state and (out / document.FILE).exists()):
             describe(problem).save(out / document.FILE)
         if ranks.first and strategy.step < strategy.steps_wanted:

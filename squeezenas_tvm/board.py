@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from squeezenas_tvm.cli import PROGRAM, Result, leave, run_command
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.options import port_number
 
 EXAMPLE = (
     "squeezenas-tvm board --target jetson-xavier --tracker 10.0.0.5:9190 --interface eth0\n"
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=int,
+        type=port_number,
         default=9090,
         help="to listen on (default %(default)s); one of its own for each board behind --ssh",
     )

@@ -11,8 +11,8 @@ Exit codes: 0 done, 1 failed work, 2 wrong use or input, 130 stopped with Ctrl-C
 import argparse
 import contextlib
 import difflib
+import errno
 import importlib
-import json
 import logging
 import os
 import signal
@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from squeezenas_tvm.about import SIBLINGS, SUMMARY, __version__
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.options import whole_number
 from squeezenas_tvm.terminal.table import table as table
 
 PROGRAM = "squeezenas-tvm"
@@ -44,6 +45,8 @@ COMMANDS = {
 _CTRL_C = 128 + signal.SIGINT
 
 log = logging.getLogger("squeezenas_tvm")
+_TRACE = logging.Formatter()
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +75,9 @@ class _StderrHandler(logging.Handler):
     """Looks ``sys.stderr`` up at each line, so that lines and a progress bar do not tear each other."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        _complain(record.getMessage())
+        if record.exc_info:
+            sys.stderr.write(_TRACE.formatException(record.exc_info) + "\n")
 
 
 def build_parser(
@@ -116,6 +121,7 @@ def run_command(
         _set_up_logging(verbose=args.verbose)
         with _stdout_to_stderr():
             result = execute(args)
+        text = _spelled(result, as_json=args.json)
     except SystemExit as stop:  # --help has been printed
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt as stop:
@@ -124,13 +130,10 @@ def run_command(
         _complain(f"stopped{by}: {_kept_now(kept, args)}")
         return exit_code
     except Exception as error:
-        exit_code = getattr(error, "exit_code", None)
-        if not isinstance(exit_code, int):
+        exit_code = _exit_code(error)
+        if exit_code is None:
             raise
-        log.debug("where it was raised", exc_info=True)
-        _complain(f"error: {error}")
-        return exit_code
-    text = json.dumps(result.document, indent=2, allow_nan=False) if args.json else result.text
+        return _failed(error, exit_code)
     return result.exit_code if _emit(text) else 141
 
 
@@ -138,6 +141,38 @@ def _kept_now(kept: str | Callable[[argparse.Namespace], str], args: argparse.Na
     if args is None:
         return "nothing was started"
     return kept.format_map(vars(args)) if isinstance(kept, str) else kept(args)
+
+
+def _spelled(result: Result, *, as_json: bool) -> str:
+    """For stdout. Raises NotFinite."""
+    from targets.support.strict_json import json_text
+    from targets.support.text import printable
+
+    return json_text(result.document, indent=2) if as_json else printable(result.text, kept="\n\t")
+
+
+def _exit_code(error: Exception) -> int | None:
+    """2 where a path or a name of the user's cannot be used, whoever found out; None for a bug."""
+    exit_code = getattr(error, "exit_code", None)
+    if isinstance(exit_code, int):
+        return exit_code
+    if isinstance(error, OSError):
+        return 2 if error.filename is not None and error.errno not in _NO_ROOM else 1
+    return 2 if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed" else None
+
+
+def _failed(error: Exception, exit_code: int) -> int:
+    """Tell of it in one line."""
+    log.debug("where it was raised", exc_info=error)
+    said = str(error)
+    if isinstance(error, OSError) and not hasattr(error, "exit_code"):
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        advice = "make room" if error.errno in _NO_ROOM else "name another path, or see who may use this one"
+        said = f"{place}{error.strerror or error}; {advice}, and give the command again"
+    elif isinstance(error, UnicodeEncodeError):
+        said = f"{error.object}: a name that is no UTF-8; name another path"
+    _complain(f"error: {said}")
+    return exit_code
 
 
 @contextlib.contextmanager
@@ -185,10 +220,8 @@ def dispatch(argv: Sequence[str]) -> int:
 
 
 def positive_int(text: str) -> int:
-    """argparse type: a whole number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+    """argparse type: a whole number from 1 to 2147483647."""
+    return whole_number(text, 1, (1 << 31) - 1)
 
 
 def _overview() -> str:
@@ -216,7 +249,6 @@ def leave(code: int) -> NoReturn:
 
 def _set_up_logging(*, verbose: bool) -> None:
     handler = _StderrHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
     for package in ("squeezenas_tvm", *SIBLINGS):
         logger = logging.getLogger(package)
         logger.handlers[:] = [handler]
@@ -225,7 +257,10 @@ def _set_up_logging(*, verbose: bool) -> None:
 
 
 def _complain(line: str) -> None:
-    sys.stderr.write(line.strip() + "\n")
+    """Where every message leaves: one line of bounded length, whatever names from files are in it."""
+    from targets.support.text import one_line
+
+    sys.stderr.write(one_line(line.strip()) + "\n")
 
 
 def _emit(text: str) -> bool:

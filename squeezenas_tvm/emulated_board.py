@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from squeezenas_tvm.about import SIBLINGS
+from squeezenas_tvm.options import port_number
 from targets.emulated_board import NAME, build, command, default_folder, environment
 from targets.errors import TargetError
+from targets.support.text import one_line
 
 _HERE = Path(__file__).resolve().parent
 PACKAGES = (*(_HERE.parent / name for name in SIBLINGS), _HERE)
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = command(options.folder, arguments)
         os.execve(line[0], line, environment(options.folder, PACKAGES))  # signals reach the board itself
     except TargetError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(one_line(f"error: {error}") + "\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("stopped: nothing was changed\n")
@@ -51,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("build", help="make the board's folder, if it is not there")
     serve = commands.add_parser("serve", help="build, then serve it to profiles and deployments")
     serve.add_argument("--tracker", metavar="HOST:PORT", default="127.0.0.1:9190", help="default %(default)s")
-    serve.add_argument("--port", type=int, default=9090, help="default %(default)s")
+    serve.add_argument("--port", type=port_number, default=9090, help="default %(default)s")
     python = commands.add_parser(
         "python",
         help="build, then run Python on it, as in: python run.py IMAGE",

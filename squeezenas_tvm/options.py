@@ -36,7 +36,22 @@ def add_board(parser: argparse.ArgumentParser) -> None:
 
 
 def trials_count(text: str) -> int:
-    """argparse type: a whole number of 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    """argparse type: a whole number from 0 to 2147483647."""
+    return whole_number(text, 0, (1 << 31) - 1)
+
+
+def seed_number(text: str) -> int:
+    """argparse type: as ``targets.support.strict_yaml.Seed``."""
+    return whole_number(text, 0, (1 << 32) - 1)
+
+
+def port_number(text: str) -> int:
+    """argparse type: a TCP port."""
+    return whole_number(text, 1, 65535)
+
+
+def whole_number(text: str, least: int, most: int) -> int:
+    """Raises ArgumentTypeError for other text."""
+    if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more, at most {most}")
     return int(text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cost_models.tuning.effort import EFFORTS, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
+from squeezenas_tvm.options import add_dtype, add_resolution, seed_number, trials_count
 
 if TYPE_CHECKING:
     from search.resolution import Resolution
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=seed_number,
         default=0,
         help="of the schedule search and of those networks (default %(default)s)",
     )

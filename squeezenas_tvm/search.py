@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeezenas_tvm.cli import Result, first_process_speaks, leave, positive_int, run_command, table
-from squeezenas_tvm.options import add_resolution
+from squeezenas_tvm.options import add_resolution, seed_number
 from squeezenas_tvm.training.stopped import stopped
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         help="one of the strategy's, or a YAML file (default %(default)s)",
     )
     parser.add_argument("--epochs", type=positive_int, help="instead of the recipe's")
-    parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    parser.add_argument("--seed", type=seed_number, help="instead of the recipe's")
     parser.add_argument(
         "--paths", type=positive_int, metavar="K", help="train K sampled candidates a position in each step"
     )

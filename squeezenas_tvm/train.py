@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeezenas_tvm.cli import Result, first_process_speaks, leave, run_command, table
-from squeezenas_tvm.options import trials_count
+from squeezenas_tvm.options import seed_number, trials_count
 from squeezenas_tvm.training.stopped import stopped
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init", type=Path, metavar="FILE", help="weights to begin with (default: random ones)"
     )
-    parser.add_argument("--seed", type=trials_count, metavar="N", help="instead of the recipe's")
+    parser.add_argument("--seed", type=seed_number, metavar="N", help="instead of the recipe's")
     parser.add_argument(
         "--workers",
         type=trials_count,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from targets.support.strict_yaml import Positive, Section, Text
+from targets.support.strict_yaml import Count, Positive, Section, Text
 from targets.support.text import near_miss
 
 SCHEMA_VERSION = 1
@@ -47,10 +47,10 @@ class Measure(Section):
         timeout_s: a kernel that takes longer than this counts as hung.
     """
 
-    number: Annotated[int, Field(ge=1)]
-    repeat: Annotated[int, Field(ge=3)]
-    min_repeat_ms: Annotated[int, Field(ge=0)]
-    cooldown_ms: Annotated[int, Field(ge=0)]
+    number: Count
+    repeat: Annotated[int, Field(ge=3, lt=1 << 31)]
+    min_repeat_ms: Annotated[int, Field(ge=0, lt=1 << 31)]
+    cooldown_ms: Annotated[int, Field(ge=0, lt=1 << 31)]
     interval_width: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     drift: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     budget_s: Positive = 1.5
@@ -167,7 +167,7 @@ class TargetSpec(Section):
     measure: Measure
     peaks: Peaks | None = None
     power_modes: PowerModes | None = None
-    multiprocessors: dict[GpuArchitecture, Annotated[int, Field(ge=1)]] | None = None
+    multiprocessors: dict[GpuArchitecture, Count] | None = None
     toolchain: Toolchain | None = None
     readings: Readings | None = None
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+$")], Variant] = Field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from targets.fingerprint import Fingerprint
 from targets.local_machine import LocalMachine, Processor, cpu_flags, unsupported_features
 from targets.spec import TargetSpec
 from targets.support.commands import command_line
+from targets.support.reading import TEXT_BYTES, read_text
 from targets.support.strict_yaml import faults, read_mapping
 from targets.support.text import near_miss
 
@@ -164,7 +166,7 @@ def load_target(name_or_path: str | Path) -> Target:
     """
     text = str(name_or_path)
     if Path(text).suffix in (".yaml", ".yml"):
-        if not Path(text).is_file():
+        if not os.path.exists(text):
             raise UnknownTarget(text, list_targets())
         target = _read_file(Path(text))
         target._path = Path(text)
@@ -196,16 +198,10 @@ def _variant(target: Target, suffix: str) -> Target:
 
 
 def _read_file(path: Path) -> Target:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidTarget(
-            str(path), [f"found bytes that are no text ({error.reason}), allowed: UTF-8"]
-        ) from None
-
     def refusal(said: str) -> InvalidTarget:
         return InvalidTarget(str(path), [said.removeprefix(f"{path}: ")])
 
+    text = read_text(path, refusal, most_bytes=TEXT_BYTES)
     raw = read_mapping(text, str(path), Target, refusal)
     try:
         return Target.model_validate(raw)

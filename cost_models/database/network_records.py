@@ -89,8 +89,11 @@ def networks_to_csv(networks: Iterable[WholeNetwork]) -> str:
 
 
 def networks_from_csv(text: str) -> list[WholeNetwork]:
-    """The inverse of ``networks_to_csv``. Raises ValueError, KeyError, InvalidMeasurement for other text."""
-    return [_network(line) for line in csv.DictReader(io.StringIO(text))]
+    """The inverse of ``networks_to_csv``. Raises ValueError, InvalidMeasurement for other text."""
+    try:
+        return [_network(line) for line in csv.DictReader(io.StringIO(text), strict=True)]
+    except (csv.Error, LookupError, TypeError, AttributeError) as error:  # a line without some of the cells
+        raise ValueError(f"no table of networks ({error})") from None
 
 
 def _network(line: Mapping[str, str]) -> WholeNetwork:

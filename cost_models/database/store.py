@@ -21,6 +21,7 @@ from cost_models.database.records import BlockTiming, How, Measurement, Referenc
 from cost_models.database.sqlite import PROFILE_COMMAND, connect, damaged, explained, transaction
 from cost_models.errors import InvalidMeasurement, StoreError, UnknownEnvironment
 from targets.support.files import now_utc
+from targets.support.strict_json import parse_json
 
 _Record = TypeVar("_Record", Trial, Measurement, BlockTiming, ReferenceRun)
 _SEQUENCES = ("samples_s", "reference_s", "notes")
@@ -98,7 +99,7 @@ class MeasurementStore:
         """Fingerprint by digest, oldest first."""
         rows = self._rows("SELECT digest, fingerprint FROM environments ORDER BY rowid")
         with self._sound_rows():
-            return {digest: json.loads(text) for digest, text in rows}
+            return {digest: _object(text) for digest, text in rows}
 
     def add_kernel(self, key: str, description: Mapping[str, Any]) -> None:
         """Register a kernel. Adding it again changes nothing.
@@ -222,7 +223,7 @@ class MeasurementStore:
     def _described(self, table: str) -> dict[str, dict[str, Any]]:
         rows = self._rows(f"SELECT key, description FROM {table} ORDER BY rowid")
         with self._sound_rows():
-            return {key: json.loads(text) for key, text in rows}
+            return {key: _object(text) for key, text in rows}
 
     def _records(self, kind: type[_Record], table: str, where: str, *values: Any) -> dict[int, _Record]:
         rows = self._rows(f"SELECT id, {_names(kind)} FROM {table} WHERE {where} ORDER BY id", *values)
@@ -243,7 +244,7 @@ class MeasurementStore:
     def _sound_rows(self) -> Iterator[None]:
         try:
             yield
-        except (InvalidMeasurement, ValueError, TypeError) as error:
+        except (InvalidMeasurement, ValueError, TypeError, AttributeError) as error:
             raise damaged(self.path, error) from error
 
 
@@ -277,4 +278,16 @@ def _record(kind: type[_Record], row: Sequence[Any]) -> _Record:
 
 
 def _sequence(text: str | None) -> tuple[Any, ...]:
-    return tuple(json.loads(text)) if text is not None else ()
+    if text is None:
+        return ()
+    found = parse_json(text)
+    if not isinstance(found, list):
+        raise ValueError(f"found {type(found).__name__}, allowed: a list")
+    return tuple(found)
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = parse_json(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"found {type(found).__name__}, allowed: an object")
+    return found

@@ -45,9 +45,25 @@ def check_weights(graph: Graph, weights: Weights) -> None:
         )
 
 
+def check_finite(weights: Weights) -> None:
+    """Raise InvalidGraph naming tensors that make outputs no numbers: nan, infinite, variances below 0."""
+    bad = [
+        name
+        for name, values in sorted(weights.items())
+        if not np.isfinite(values).all() or (name.endswith(".running_var") and (values < 0).any())
+    ]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise InvalidGraph(
+            f"{len(bad)} of {len(weights)} tensors hold what is no finite number, or a variance below 0: "
+            f"{', '.join(bad[:3])}{more}; take the weights of before the training diverged, or a sound copy"
+        )
+
+
 def fold_weights(graph: Graph, weights: Weights) -> dict[str, Array]:
     """Weights of ``fold_batch_norm(graph)`` from those of ``graph``; computed in double precision."""
     check_weights(graph, weights)
+    check_finite(weights)
     ops = {node.name: node.op for node in graph.nodes}
     folded = {name: weights[name] for name in graph.parameters()}
     for norm, conv in conv_before(graph).items():

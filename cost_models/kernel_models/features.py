@@ -11,10 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import BYTES_PER_ELEMENT, Graph
@@ -68,6 +69,8 @@ FEATURES: Mapping[str, Feature] = {
 _VECTORS_A_TASK = 8
 _TILE_ROWS = 16  # tiles divide a map's rows, 23 and 90 badly: they cost as if filled up to this
 _VECTOR_BITS, _LEAST_BITS = {"avx512f": 512, "avx": 256}, 128
+_Count = Annotated[int, Field(ge=1)]
+_Rate = Annotated[float, Field(gt=0)]
 _USUAL_MULTIPROCESSORS = 64  # of a GPU that no target knows
 
 
@@ -81,10 +84,10 @@ class Machine:
         macs_per_s, bytes_per_s: the best rates, from data sheets or from measured kernels.
     """
 
-    lanes: int
-    processors: int
-    macs_per_s: float
-    bytes_per_s: float
+    lanes: _Count
+    processors: _Count
+    macs_per_s: _Rate
+    bytes_per_s: _Rate
 
     @classmethod
     def of(cls, fingerprint: Mapping[str, Any], macs_per_s: float, bytes_per_s: float) -> "Machine":

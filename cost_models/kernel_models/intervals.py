@@ -8,15 +8,18 @@ kernel that stayed in it (the groups of Vovk's Mondrian predictors).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from cost_models.estimate import CONFIDENCE, Estimate, Source
 from cost_models.kernel_models.features import FEATURES, Vector
 
 FAR = 3.0  # doublings of size
 _STEPS = (0.5, 1.0, 2.0, FAR, math.inf)  # ends of the groups by distance
+_Width = Annotated[float, Field(ge=0, le=20)]  # up to a factor of 500 million
 _LEAST_IN_GROUP = 20  # smaller ones join the next
 
 _SIZES = ("group_channels", "out_channels", "pixels")
@@ -28,6 +31,7 @@ _WEIGHTS = (1.0,) * len(_SIZES) + (3.5,) * len(_PROGRAM + _RAGGED) + (0.5,) * le
 _ROWS = 1024  # at a time
 
 Groups = npt.NDArray[np.int64]
+Place = Annotated[list[float], Field(min_length=len(_WEIGHTS), max_length=len(_WEIGHTS))]
 
 
 def coordinates(table: Vector) -> Vector:
@@ -77,8 +81,8 @@ class Intervals:
         reach: the largest distance that errors are known at; beyond it widths grow in proportion.
     """
 
-    widths: Sequence[float]
-    reach: float
+    widths: Annotated[Sequence[_Width], Field(min_length=len(_STEPS), max_length=len(_STEPS))]
+    reach: Annotated[float, Field(ge=FAR)]
 
     @staticmethod
     def calibrate(apart: Vector, logs: Vector) -> "Intervals":

@@ -33,12 +33,15 @@ from cost_models.kernel_models.features import FEATURES, FEATURES_VERSION, Machi
 from cost_models.kernel_models.intervals import (
     Groups,
     Intervals,
+    Place,
     coordinates,
     distances,
     families,
 )
+from cost_models.kernel_models.tree_text import check_trees
 from cost_models.kernel_models.work_model import Base
 from targets.support.document import DocumentWithFiles
+from targets.support.text import brief
 
 TREES, MANIFEST = "residual.json", "predictor.json"
 LEAST_KERNELS = 10
@@ -192,9 +195,12 @@ class Predictor:
                 "use one of yours, or profile there"
             )
         try:
+            check_trees(content)
             trees = xgboost.Booster(model_file=bytearray(content))
-        except xgboost.core.XGBoostError:
-            raise IncompatiblePredictor(f"{folder / TREES}: damaged, no trees; {told.AGAIN}") from None
+        except (ValueError, xgboost.core.XGBoostError) as error:
+            raise IncompatiblePredictor(
+                f"{folder / TREES}: damaged, no trees ({brief(error)}); {told.AGAIN}"
+            ) from None
         return Predictor(
             fingerprint=told.fingerprint,
             machine=told.machine,
@@ -243,7 +249,7 @@ class PredictorDocument(DocumentWithFiles):
     errors: dict[str, float]
     base: Base
     intervals: Intervals
-    known: list[list[float]]
+    known: list[Place]
 
     @classmethod
     def parse(cls, text: str, where: str) -> "PredictorDocument":

@@ -12,8 +12,10 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from cost_models.kernel_models.features import FEATURES, Vector
 from cost_models.kernel_models.roofline import solve_non_negative
@@ -29,7 +31,7 @@ _LEAST_S = 1e-9
 class Base:
     """Seconds a unit of each sort of work, none below 0; only work that occurred among what was measured."""
 
-    costs_s: Mapping[str, float]
+    costs_s: Mapping[str, Annotated[float, Field(ge=0)]]
 
     @staticmethod
     def fit(table: Vector, seconds: Vector) -> "Base":

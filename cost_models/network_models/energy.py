@@ -22,7 +22,7 @@ from targets.support.document import Document
 
 FILE = "energy.json"
 
-_Watts = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class EnergyReading:
     """
 
     sensor: str
-    idle_w: float
-    busy_w: _Watts
-    latency_s: float
+    idle_w: Annotated[float, Field(ge=0)]
+    busy_w: _Above0
+    latency_s: _Above0
 
     @property
     def joules_per_inference(self) -> float:

@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from cost_models.database.environment import differences
 from cost_models.database.network_records import WholeNetwork, networks_from_csv, networks_to_csv
@@ -28,6 +29,7 @@ from cost_models.ir.graph import BYTES_PER_ELEMENT
 from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.kernel_models.accuracy import Errors
 from targets.support.document import DocumentWithFiles
+from targets.support.reading import read_text
 
 MODEL, NETWORKS = "network.json", "networks.csv"
 Vector = npt.NDArray[np.float64]
@@ -186,7 +188,7 @@ class NetworkModelDocument(DocumentWithFiles):
     cold_s_per_byte: float
     overhead_s: float
     overlap: float
-    width: float
+    width: Annotated[float, Field(ge=0, le=20)]  # up to a factor of 500 million
     range_s: tuple[float, float]
     origin: str
     errors: Errors
@@ -201,8 +203,8 @@ def load_networks(folder: Path) -> list[WholeNetwork]:
         IncompatibleNetworkModel: none there, or not a table of them.
     """
     try:
-        return networks_from_csv((folder / NETWORKS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, AttributeError, InvalidMeasurement):
+        return networks_from_csv(read_text(folder / NETWORKS, ValueError))
+    except (ValueError, InvalidMeasurement):
         raise IncompatibleNetworkModel(
             f"{folder / NETWORKS}: no table of measured networks; {NetworkModelDocument.AGAIN}"
         ) from None

@@ -11,7 +11,9 @@ from typing import Any
 from cost_models.errors import CostModelError
 from cost_models.schedules.conv_template import Tile, find_conv, schedule_conv
 from cost_models.schedules.sblocks import scheduled_module
+from cost_models.schedules.trace_text import read_trace
 from cost_models.tvm_import import tvm
+from targets.support.strict_json import parse_json
 from targets.support.text import brief
 
 
@@ -47,7 +49,7 @@ def tile_of(text: str) -> Tile | None:
         CostModelError: it is neither.
     """
     try:
-        value = json.loads(text)
+        value = parse_json(text)
         if isinstance(value, list):
             return None
         (form, sizes) = value.popitem()
@@ -95,9 +97,9 @@ def replay_trace(mod: Any, text: str) -> Any:
     Raises:
         CostModelError: the trace does not fit this kernel.
     """
-    schedule = tvm.s_tir.Schedule(mod)
+    trace, schedule = read_trace(text), tvm.s_tir.Schedule(mod)
     try:
-        tvm.s_tir.schedule.Trace.apply_json_to_schedule(json.loads(text), schedule)
+        tvm.s_tir.schedule.Trace.apply_json_to_schedule(trace, schedule)
     except Exception as error:
         raise _does_not_fit(mod, error) from error
     return schedule

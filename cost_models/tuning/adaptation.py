@@ -28,6 +28,7 @@ from cost_models.schedules.serialization import (
     tile_text,
     trace_text,
 )
+from cost_models.schedules.trace_text import read_trace
 from cost_models.tvm_import import ms, tvm
 from targets.support.text import brief
 
@@ -137,7 +138,7 @@ def fit_tile(conv: Conv, tile: Tile) -> Tile:
 
 
 def _adapted_trace(mod: Any, tvm_target: Any, text: str) -> Proposal | None:
-    instructions, decisions = json.loads(text)
+    instructions, decisions = read_trace(text)
     names = [name for name, *_ in instructions]
     end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
     given = {index: decision for index, decision in decisions if index < end}

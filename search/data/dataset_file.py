@@ -2,11 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from search.data.class_entry import MOST_CHARS, ClassEntry, Value
@@ -14,18 +12,12 @@ from search.data.classes import CLASSES, IGNORE, MOST_CLASSES, Colour, LabelClas
 from search.data.files import LABEL_ENDINGS
 from search.data.label_code import LabelCode
 from search.errors import InvalidData
+from targets.support.reading import TEXT_BYTES, read_text
 from targets.support.strict_yaml import Section, Text, parse_yaml, spelled_short
 from targets.support.text import near_miss
 
 NAME = "dataset.yaml"
-MOST_BYTES = 1 << 18  # 255 classes take a tenth of it
 PLACE = "{name}"  # in a rule for labels: the image's name without its ending
-MOST_DEEP = 16  # mappings and lists in each other
-_OPENING = (
-    *(yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken),
-    *(yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken),
-)
-_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 _ELSE = "; or list it under ignore in dataset.yaml"
 
 
@@ -193,39 +185,8 @@ def load_dataset_file(folder: Path) -> DatasetFile:
             f"{folder}: no {NAME} in it, which says what the classes, images and labels are; write one "
             "(docs/data.md has an example), or name the folder that has it"
         )
-    text = read_text(path, MOST_BYTES)
-    _refuse_bombs(text, path)
+    text = read_text(path, InvalidData, most_bytes=TEXT_BYTES)
     return parse_yaml(text, str(path), DatasetFile, InvalidData)
-
-
-def read_text(path: Path, most_bytes: int) -> str:
-    """A text file in UTF-8. Raises InvalidData where it cannot be read, or is larger than such a file is."""
-    if not path.is_file():
-        raise InvalidData(f"{path}: no such file")
-    try:
-        with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
-    except OSError as error:
-        raise InvalidData(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > most_bytes:
-        raise InvalidData(f"{path}: larger than {most_bytes >> 10} KiB, the most that is read")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidData(f"{path}: no text in UTF-8 (byte {error.start})") from None
-
-
-def _refuse_bombs(text: str, path: Path) -> None:
-    """Nothing here needs aliases or deep nesting, by which a small file takes hours or all memory to read."""
-    depth = 0
-    with suppress(yaml.YAMLError):  # of what is no YAML, the reader tells
-        for token in yaml.scan(text):
-            where = f"{path}: line {token.start_mark.line + 1}"
-            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-            if depth > MOST_DEEP:
-                raise InvalidData(f"{where}: nested more than {MOST_DEEP} deep; allowed: as in docs/data.md")
-            if isinstance(token, yaml.AliasToken):
-                raise InvalidData(f"{where}: an alias; allowed: what it stands for, written out")
 
 
 def _repeated(things: Iterable[str | Colour]) -> list[str | Colour]:

@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
-from search.data.dataset_file import NAME, PLACE, DatasetFile, Split, below, load_dataset_file, read_text
+from search.data.dataset_file import NAME, PLACE, DatasetFile, Split, below, load_dataset_file
 from search.data.files import LABEL_ENDINGS, StoredFrame, names_in, size_of
 from search.data.frames import Data, Size, first_faults
 from search.data.image_files import ENDINGS
 from search.data.label_code import LabelCode
 from search.errors import InvalidData
+from targets.support.reading import read_text
 
 MOST_LIST_BYTES = 1 << 26
 
@@ -77,7 +78,7 @@ class _Listing:
     def _in_list(self, name: str) -> Iterator[Pair]:
         read = self._pair if self._split.labels is None else self._by_rule
         try:
-            text = read_text(self._folder / name, MOST_LIST_BYTES)
+            text = read_text(self._folder / name, InvalidData, most_bytes=MOST_LIST_BYTES)
         except InvalidData as error:
             self.faults.append(f"list: {error}")
             return

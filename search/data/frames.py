@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from search.data.classes import Colour, LabelClass
+from search.data.classes import IGNORE, Colour, LabelClass
 from search.errors import InvalidData
 
 UInt8 = npt.NDArray[np.uint8]
@@ -124,6 +124,16 @@ class Data:
             faults = list(chain.from_iterable(found))
         if faults:
             raise InvalidData(_summary(f"data set {self.name}", faults))
+
+    def check_labelled(self, *splits: str) -> None:
+        """Read labels until one counts. Raises InvalidData where none of a split does: it teaches nothing."""
+        for split in splits:
+            frames = self.frames(split)
+            if not any((frames[index][1] != IGNORE).any() for index in range(len(frames))):
+                raise InvalidData(
+                    f"data set {self.name}: not one pixel of the {len(frames)} {split} frames is labelled, "
+                    "all are to be ignored; look at what the label files hold (docs/data.md)"
+                )
 
 
 def first_faults(faults: Sequence[str]) -> str:

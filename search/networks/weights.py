@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from cost_models.errors import InvalidGraph
-from cost_models.ir.weights import check_weights
+from cost_models.ir.weights import check_finite, check_weights
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.errors import InvalidWeights, SearchError
 from search.networks.names import head_tensors, our_names
 from search.networks.weight_files import HOLDERS, TORCH_SUFFIXES, is_torch, read_safetensors, state_dict_in
+from targets.support.text import one_line
+
+if TYPE_CHECKING:
+    import torch
 
 Array = npt.NDArray[np.float32]
 
@@ -32,7 +37,8 @@ def load_weights(architecture: Architecture, path: Path) -> dict[str, Array]:
     Reads safetensors and PyTorch state dicts, by our names or the authors'.
 
     Raises:
-        InvalidWeights: not readable, or of another network: lists every missing, extra or misshapen tensor.
+        InvalidWeights: not readable, of another network (lists every missing, extra or misshapen tensor), or
+            with values that are no finite numbers.
     """
     return _fit(architecture, _read(path), path)
 
@@ -74,7 +80,11 @@ def load_beginning(architecture: Architecture, path: Path) -> Beginning:
 
 
 def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
-    """Write safetensors that ``load_weights`` reads."""
+    """Write safetensors that ``load_weights`` reads. Raises InvalidWeights: ``load_weights`` would not."""
+    try:
+        check_finite(weights)
+    except InvalidGraph as error:
+        raise InvalidWeights(f"{path}: not written: {error}") from None
     content = save({name: np.ascontiguousarray(values) for name, values in weights.items()})
     path.write_bytes(content)  # an OSError where there is no room, which safetensors has not
 
@@ -106,8 +116,8 @@ def _read(path: Path) -> dict[str, Array]:
 def _read_safetensors(path: Path) -> dict[str, Array]:
     try:
         return read_safetensors(path)
-    except (SafetensorError, OSError, ValueError, AttributeError, TypeError) as error:
-        # The last two: a precision that numpy lacks.
+    except (SafetensorError, OSError, ValueError, AttributeError, TypeError, LookupError) as error:
+        # The last three: a precision that numpy lacks.
         raise InvalidWeights(
             f"{path}: not a file of weights ({error}); allowed: .safetensors, or a PyTorch state dict "
             f"({', '.join(TORCH_SUFFIXES)})"
@@ -131,18 +141,58 @@ def _read_torch(path: Path) -> dict[str, Array]:
             f"{path}: holds no state dict (a mapping from names to tensors), also not as one of its "
             f"{', '.join(HOLDERS)}"
         )
-    return {str(name): values.detach().float().numpy() for name, values in state.items()}
+    return {str(name): _plain(str(name), values, path) for name, values in state.items()}
+
+
+def _plain(name: str, values: "torch.Tensor", path: Path) -> Array:
+    """A tensor of a file as an array. Raises InvalidWeights for those that hold no plain numbers."""
+    import torch
+
+    kinds = {
+        "without values (of the meta device)": values.is_meta,
+        "sparse": values.layout != torch.strided,
+        "quantised": values.is_quantized,
+        "complex": values.is_complex(),
+    }
+    kind = next((kind for kind, is_it in kinds.items() if is_it), None)
+    if kind is None and values.untyped_storage().nbytes() < values.numel() * values.element_size():
+        kind = "larger than what is stored of it"
+    if kind:
+        raise InvalidWeights(
+            f"{path}: the tensor {name} is {kind}; allowed: plain numbers, as torch.save of a state_dict "
+            "in float32 writes them"
+        )
+    array: Array = values.detach().float().numpy()
+    return array
 
 
 def _fit(architecture: Architecture, tensors: Mapping[str, Array], path: Path) -> dict[str, Array]:
     """The tensors under our names, without what only training reads, checked against the network."""
-    names = our_names(architecture, tensors)
-    tensors = {ours: tensors[name].astype(np.float32, copy=False) for name, ours in names.items()}
+    known: dict[str, str] = {}
+    for name, ours in our_names(architecture, tensors).items():
+        if ours in known:
+            raise InvalidWeights(
+                f"{path}: {known[ours]} and {name} are both the tensor {ours}; leave one out"
+            )
+        known[ours] = name
     try:
-        check_weights(architecture.network(), tensors)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told as that
+            found = {ours: _float32(tensors[name]) for ours, name in known.items()}
+        check_weights(architecture.network(), found)
     except InvalidGraph as error:
         raise InvalidWeights(f"{path} does not fit {architecture.name}: {error}") from None
-    return dict(tensors)
+    try:
+        check_finite(found)
+    except InvalidGraph as error:
+        raise InvalidWeights(f"{path}: {error}") from None
+    return found
+
+
+def _float32(values: npt.NDArray[Any]) -> Array:
+    """Raises InvalidGraph for what is no real number."""
+    if values.dtype.kind not in "fiub":
+        raise InvalidGraph(f"tensors of type {values.dtype}; allowed: real numbers")
+    return values.astype(np.float32, copy=False)
 
 
 def main() -> int:
@@ -155,7 +205,7 @@ def main() -> int:
     try:
         save_weights(args.out, load_weights(load_architecture(args.architecture), args.weights))
     except SearchError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(one_line(f"error: {error}") + "\n")
         return error.exit_code
     return 0
 

@@ -1,6 +1,5 @@
 """The last step of a search: what its strategy proposes is judged, and nothing is judged twice."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from search.problem.problem import SearchProblem, Watch, judged_costs
 from search.problem.strategy import SearchStrategy
 from search.results.record import read_record
 from targets.support.files import write_whole
+from targets.support.strict_json import json_text
 
 Options = tuple[str, ...]
 
@@ -60,4 +60,4 @@ def _shared(
 
 
 def _line(judged: tuple[Options, float]) -> str:
-    return json.dumps({"options": judged[0], "score": judged[1]}) + "\n"
+    return json_text({"options": judged[0], "score": judged[1]}) + "\n"

@@ -1,19 +1,33 @@
 """The record of judged networks, one JSON line each, as far as a search went. No PyTorch."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
+from search.errors import InvalidSearch
+from targets.support.reading import read_text
+from targets.support.strict_json import parse_json
+
+
+class _Line(BaseModel):
+    options: list[str]
+    score: float
+
 
 def read_record(record: Path) -> Iterable[tuple[tuple[str, ...], float]]:
-    """Options and score of each, also of records of 0.1; a last line that was cut off is left out."""
+    """Options and score of each, also of records of 0.1; a last line that was cut off is left out.
+
+    So is any other that is none: its network is judged again. Raises InvalidSearch: it cannot be read.
+    """
     if not record.exists():
         return
-    for line in record.read_text(encoding="utf-8").splitlines():
+    for line in read_text(record, InvalidSearch).splitlines():
         try:
-            fields = json.loads(line)
-        except ValueError:
+            fields = parse_json(line)
+            if isinstance(fields, dict) and "blocks" in fields:  # 0.1
+                fields = {"options": fields["blocks"], "score": fields.get("miou")}
+            told = _Line.model_validate(fields, strict=True)
+        except (ValueError, ValidationError):
             continue
-        if "blocks" in fields:  # 0.1
-            fields = {"options": fields["blocks"], "score": fields["miou"]}
-        yield tuple(fields["options"]), float(fields["score"])
+        yield tuple(told.options), told.score

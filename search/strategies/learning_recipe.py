@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from search.tasks.segmentation_recipe import CrossEntropy, LossSettings
-from targets.support.strict_yaml import Positive, Section, Side, Text
+from targets.support.strict_yaml import Positive, Section, Seed, Side, Text
 
 Own = TypeVar("Own", bound="LearningRecipe")
 
@@ -23,13 +23,13 @@ class LearningRecipe(Section):
     schema_version: Literal[1]
     name: Text
     summary: Text
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     crop: Annotated[tuple[Side, Side], Field(strict=False)]
     scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.5, 2.0)
     flip: bool = True
     colour: float = Field(default=0.2, ge=0, le=1)
-    batch_size: int = Field(ge=2)
-    workers: int = Field(default=2, ge=0)
+    batch_size: int = Field(ge=2, lt=1 << 31)
+    workers: int = Field(default=2, ge=0, le=1024)
     loss: LossSettings = CrossEntropy(kind="cross_entropy")
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """The weights that a training is for: the best ones so far, with what is known of them."""
 
-import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from search.errors import FailedTraining, InvalidWeights
 from search.kept import WEIGHTS
 from search.networks.weights import save_weights
 from search.tasks.task import Meter, Task
 from targets.support.files import sha256, write_whole
+from targets.support.strict_json import json_text
 
 REPORT = "best.json"
 
@@ -45,11 +47,17 @@ def write_best(out: Path, network: nn.Module, report: Mapping[str, Any]) -> None
         if not name.endswith("num_batches_tracked")
     }
     partial = out / f"{WEIGHTS}.partial"
-    save_weights(partial, tensors)
+    try:
+        save_weights(partial, tensors)
+    except InvalidWeights as error:
+        raise FailedTraining(
+            f"{error}; or lower optimizer.learning_rate and train into another folder; the last checkpoint, "
+            "if any, is kept"
+        ) from None
     document = {"schema_version": 1, **report, "weights": WEIGHTS, "weights_sha256": sha256(partial)}
     os.replace(partial, out / WEIGHTS)
-    write_whole(out / REPORT, json.dumps(document, indent=2) + "\n", "what is known of the best weights")
+    write_whole(out / REPORT, json_text(document, indent=2) + "\n", "what is known of the best weights")
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    return None if value is None or not math.isfinite(value) else round(value, 4)

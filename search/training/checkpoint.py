@@ -10,6 +10,7 @@ import io
 import os
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from search.errors import InvalidCheckpoint
+from targets.support.text import brief
 
 SCHEMA_VERSION = 1
 _HEAD = b"squeezenas-tvm checkpoint "
@@ -69,12 +71,15 @@ def load_checkpoint(
             ``fingerprint``: says what differs.
     """
     state = _read(path)
-    if state["schema_version"] > SCHEMA_VERSION:
+    version = state.get("schema_version")
+    if type(version) is not int or not isinstance(state.get("fingerprint"), Mapping):
+        raise _damaged(path, "it does not say of which work it is")
+    if version > SCHEMA_VERSION:
         raise InvalidCheckpoint(
-            f"{path} has schema_version {state['schema_version']}, this program reads up to "
-            f"{SCHEMA_VERSION}; use a newer one"
+            f"{path} has schema_version {version}, this program reads up to {SCHEMA_VERSION}; use a newer one"
         )
-    state = upgraded(state)
+    with restoring(path):
+        state = upgraded(state)
     allowed = [*free(state, fingerprint), *(key for key in new if key not in state["fingerprint"])]
     differing = [
         f"{key} was {_short(was)}, is {_short(now)}"
@@ -120,11 +125,38 @@ def _read(path: Path) -> dict[str, Any]:
     if not head.startswith(_HEAD):
         raise InvalidCheckpoint(f"{path} is no checkpoint of this program")
     if head != _HEAD + hashlib.sha256(body).hexdigest().encode():
-        raise InvalidCheckpoint(
-            f"{path} is damaged: its SHA-256 is another one; start anew in another folder"
-        )
-    state: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        raise _damaged(path, "its SHA-256 is another one")
+    try:
+        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except Exception as error:  # what is no such file makes the unpickler raise any of a dozen kinds
+        raise _damaged(path, f"PyTorch does not load it ({type(error).__name__})") from None
+    if not isinstance(state, dict):
+        raise _damaged(path, "it holds no work")
     return state
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Around what reads a state of ``load_checkpoint``: one of another form is an InvalidCheckpoint."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        if "memory" in str(error):
+            raise
+        raise _damaged(path, f"its state is not one of this work: {brief(error)}") from error
+
+
+def check_place(path: Path, **places: tuple[Any, int]) -> None:
+    """Raise InvalidCheckpoint unless each named count is a whole number from 0 to its limit."""
+    for name, (found, most) in places.items():
+        if type(found) is not int or not 0 <= found <= most:
+            raise _damaged(path, f"{name} is {_short(found)}, where 0 to {most} is possible")
+
+
+def _damaged(path: Path, reason: str) -> InvalidCheckpoint:
+    return InvalidCheckpoint(f"{path} is damaged: {reason}; start anew in another folder")
 
 
 def _differences(there: Any, here: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

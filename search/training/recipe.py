@@ -5,14 +5,16 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from search.errors import InvalidRecipe
 from search.tasks.segmentation_recipe import CrossEntropy, LossSettings
+from targets.support.plain_yaml import dump_yaml
 from targets.support.strict_yaml import (
+    Count,
     Positive,
     Section,
+    Seed,
     Share,
     Side,
     Text,
@@ -63,7 +65,7 @@ class Steps(_Schedule):
     """Is multiplied by ``factor`` at the beginning of each of the epochs ``milestones``, counted from 0."""
 
     kind: Literal["step"]
-    milestones: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)]
+    milestones: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
     factor: Share = 0.1
 
 
@@ -102,8 +104,8 @@ class Stage(Section):
     name: Text
     data: Text = "{data}"
     split: Literal["train", "trainval"] = "train"
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Count
+    batch_size: Count
     crop: Annotated[tuple[Side, Side], Field(strict=False)]
     scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.5, 2.0)
     flip: bool = True
@@ -113,7 +115,7 @@ class Stage(Section):
     loss: LossSettings = CrossEntropy(kind="cross_entropy")
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    evaluate_every: Count = 1
     freeze_norms: bool = False
 
     @model_validator(mode="after")
@@ -147,7 +149,7 @@ class Recipe(Section):
     schema_version: Literal[1]
     name: Text
     summary: Text
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     stages: Annotated[
         tuple[Annotated[Given | Stage, Field(discriminator="kind")], ...], Field(strict=False, min_length=1)
     ]
@@ -196,7 +198,7 @@ def load_recipe(source: str | Path) -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """YAML text that ``load_recipe`` reads back to an equal recipe, with all that was left to defaults."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=110)
+    return dump_yaml(recipe.model_dump(mode="json"))
 
 
 def _is_given(stage: Any) -> bool:

@@ -23,9 +23,11 @@ from search.tasks.registry import TASKS
 from search.tasks.task import Meter
 from search.training.best import details, is_better, scores, write_best
 from search.training.checkpoint import (
+    check_place,
     load_checkpoint,
     random_states,
     restore_random_states,
+    restoring,
     save_checkpoint,
 )
 from search.training.failures import damage_explained, failures_explained
@@ -105,11 +107,17 @@ class TrainingRun:
 
     def resume(self) -> None:
         """Go on from the last checkpoint in ``out``. Raises InvalidCheckpoint."""
-        free = partial(_more_epochs, self._recipe)
-        state = load_checkpoint(self._out / CHECKPOINT, self.fingerprint, free=free, new=("frames",))
-        self._index, self._epoch, self._batch = state["index"], state["epoch"], state["batch"]
-        self._loss_sum, self._seconds = state["loss_sum"], state["seconds"]
-        self._history, self._best = state["history"], state["best"]
+        free, path = partial(_more_epochs, self._recipe), self._out / CHECKPOINT
+        state = load_checkpoint(path, self.fingerprint, free=free, new=("frames",))
+        with restoring(path):
+            check_place(path, index=(state["index"], len(self._steps) - 1))
+            self._index, stage = state["index"], self._recipe.training[state["index"]]
+            check_place(path, epoch=(state["epoch"], stage.epochs))
+            check_place(path, batch=(state["batch"], self._steps[self._index]))
+            self._epoch, self._batch = state["epoch"], state["batch"]
+            self._loss_sum, self._seconds = float(state["loss_sum"]), float(state["seconds"])
+            self._history = [dict(row) for row in state["history"]]
+            self._best = None if state["best"] is None else dict(state["best"])
         self._resumed = state
 
     def run(self, on_step: Callable[[str], None] | None = None) -> dict[str, Any]:
@@ -150,8 +158,9 @@ class TrainingRun:
             if self._resumed is None:
                 self._index, self._epoch, self._batch, self._best = index, 0, 0, None
             else:
-                trainer.load_state_dict(self._resumed["trainer"])
-                restore_random_states(self._resumed["random"])
+                with restoring(self._out / CHECKPOINT):
+                    trainer.load_state_dict(self._resumed["trainer"])
+                    restore_random_states(self._resumed["random"])
                 self._resumed = None
             self._trainer = trainer
         while self._epoch < stage.epochs:

@@ -7,7 +7,6 @@
 Either the whole bundle stands at ``out`` afterwards or what was there before does.
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -31,6 +30,7 @@ from squeezenas_tvm.bundles.runner import (
 )
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, Target
+from targets.support import strict_json, text
 
 # Travels in every bundle, by its name there: the runner and the C++ example.
 _HERE, _DATA = Path(__file__).parent, Path(search.data.__file__).parent
@@ -39,6 +39,9 @@ SHIPPED = {
     "images.py": _HERE / "images.py",
     "image_files.py": _DATA / "image_files.py",
     "plain_images.py": _DATA / "plain_images.py",
+    "manifest.py": _HERE / "manifest.py",
+    "strict_json.py": Path(strict_json.__file__),
+    "text.py": Path(text.__file__),
     "cpp/main.cc": _HERE / "cpp" / "main.cc",
     "cpp/CMakeLists.txt": _HERE / "cpp" / "CMakeLists.txt",
 }
@@ -189,16 +192,16 @@ def seal(
         dataset: whose classes these are; None where nobody says.
     """
     labels = {"schema_version": SCHEMA_VERSION, "dataset": dataset, "classes": label_entries(classes)}
-    (folder / "labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
+    (folder / "labels.json").write_text(strict_json.json_text(labels, indent=2) + "\n", encoding="utf-8")
     for name, source in SHIPPED.items():
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source, folder / name)
     document = manifest.document({name: file_sum(folder / name) for name in FILES})
     blank = document["manifest_sha256"]
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    text = text.replace(blank, manifest_sum(text.encode(), blank))
+    told = strict_json.json_text(document, indent=2) + "\n"
+    told = told.replace(blank, manifest_sum(told.encode(), blank))
     partial = folder / "manifest.json.partial"
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(told, encoding="utf-8")
     os.replace(partial, folder / "manifest.json")
 
 

@@ -1,13 +1,12 @@
 """A bundle on a board that is reached over RPC: nothing has to be copied there by hand."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from squeezenas_tvm.bundles.images import UInt8
-from squeezenas_tvm.bundles.runner import Bundle, check_device, explain_failure, read_manifest
+from squeezenas_tvm.bundles.runner import Bundle, check_device, explain_failure, read_labels, read_manifest
 from squeezenas_tvm.errors import FailedWork
 from targets import load_target, open_session
 
@@ -49,7 +48,7 @@ def open_bundle(
         FailedWork: the module does not load there.
     """
     manifest = read_manifest(folder)
-    classes = json.loads((folder / "labels.json").read_bytes())["classes"]
+    classes = read_labels(folder)
     about = manifest["target"]
     with open_session(load_target(target or about["name"]), tracker, timeout_s=timeout_s) as session:
         check_device(folder, about, session.device)

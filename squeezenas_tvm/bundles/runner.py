@@ -9,8 +9,6 @@ Exit codes: 0 done, 2 wrong input.
 """
 
 import argparse
-import hashlib
-import json
 import os
 import platform
 import re
@@ -55,12 +53,26 @@ else:  # in a bundle: images.py lies beside this file
         write_gray_png,
     )
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING or __package__:
+    from squeezenas_tvm.bundles.manifest import (
+        REQUIRED,
+        SCHEMA_VERSION,
+        BundleError,
+        file_sum,
+        manifest_sum,
+        own_manifest,
+        read_labels,
+        read_manifest,
+    )
+    from targets.support.text import one_line
+else:  # likewise
+    from manifest import BundleError, read_labels, read_manifest
+    from text import one_line
+
+__all__ = ["REQUIRED", "SCHEMA_VERSION", "BundleError", "file_sum", "manifest_sum", "own_manifest"]
+__all__ += ["read_labels", "read_manifest"]
+
 LABELS = np.iinfo(np.uint8).max + 1  # that a pixel can have, whatever the classes
-REQUIRED = ("model.so", "network.onnx", "labels.json", "run.py")
-WHAT_A_BUNDLE_IS = (
-    "a bundle is a folder with manifest.json, " + ", ".join(REQUIRED) + ", made by `squeezenas-tvm deploy`"
-)
 
 # What CUDA's driver and runtime call the failures that a user can do something about, and what that is.
 CUDA_FAILURES = {
@@ -72,60 +84,6 @@ CUDA_FAILURES = {
         "the GPU has too little free memory; end other programs or deploy a smaller resolution"
     ),
 }
-
-
-class BundleError(Exception):
-    """A bundle that cannot be used here: one line that says which, why and what to do."""
-
-    exit_code = 2
-
-
-def manifest_sum(raw: bytes, stored: str) -> str:
-    """SHA-256 of a manifest's bytes with its own sum blanked out, so that the file can carry it."""
-    return hashlib.sha256(raw.replace(stored.encode(), b"0" * 64)).hexdigest()
-
-
-def file_sum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest and check every file of the bundle against it.
-
-    Raises:
-        BundleError: no bundle, a newer schema, a file that is missing or is not what was deployed.
-    """
-    if not folder.exists():
-        raise BundleError(f"no bundle at {folder}; {WHAT_A_BUNDLE_IS}")
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise BundleError(f"{folder} is not a bundle: it has no manifest.json; {WHAT_A_BUNDLE_IS}")
-    broken = "is not what was deployed; copy the bundle again, or deploy again"
-    raw = path.read_bytes()
-    try:
-        manifest = json.loads(raw)
-        schema_version = int(manifest["schema_version"])
-        stored, sums = str(manifest["manifest_sha256"]), dict(manifest["files"])
-    except (ValueError, KeyError, TypeError):
-        raise BundleError(f"{path} {broken}") from None
-    if schema_version > SCHEMA_VERSION:
-        raise BundleError(
-            f"{path} has schema_version {schema_version}, this program reads up to {SCHEMA_VERSION}; "
-            "use a newer squeezenas-tvm, or deploy again with this one"
-        )
-    if manifest_sum(raw, stored) != stored:
-        raise BundleError(f"{path} {broken}")
-    for name in dict.fromkeys([*REQUIRED, *sums]):
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder / name} is missing; copy the bundle again, or deploy again")
-        if file_sum(folder / name) != sums.get(name):
-            raise BundleError(f"{folder / name} {broken}")
-    return dict(manifest)
 
 
 def processor() -> str:
@@ -224,7 +182,7 @@ class Bundle:
         manifest = read_manifest(folder)
         target = manifest["target"]
         check_machine(folder, target)
-        classes = json.loads((folder / "labels.json").read_bytes())["classes"]
+        classes = read_labels(folder)
         tvm = _import_tvm(target)  # takes a second: only once the bundle is known to be sound
         device = tvm.device(target["device"], 0)
         check_device(folder, target, device)
@@ -370,8 +328,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _segment_files(args)
     except (BundleError, ImageError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(one_line(f"error: {error}") + "\n")
         return error.exit_code
+    except OSError as error:
+        sys.stderr.write(one_line(f"error: {error.filename}: {error.strerror}; name another path") + "\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped: the label images written so far are kept\n")
         return 130

@@ -49,9 +49,10 @@ class Evaluation:
 
 
 def check_split(data: Data, split: str) -> int:
-    """How many frames a split has. Raises SearchError where it has none, or a frame of it is not there."""
+    """How many frames a split has. Raises SearchError where it lacks it, a frame, or any label."""
     frames = data.frames(split)
     data.check(*("train", "val") if split == "trainval" else (split,))
+    data.check_labelled(split)
     return len(frames)
 
 

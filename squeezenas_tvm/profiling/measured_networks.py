@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeezenas_tvm.errors import UsageError
+from targets.support.reading import TEXT_BYTES, read_text
 
 if TYPE_CHECKING:
     from cost_models.device_models.fitted_device import MeasuredNetwork
@@ -69,20 +70,20 @@ def read_networks(path: Path) -> "tuple[list[MeasuredNetwork], list[str]]":
 
 def _lines(path: Path, faults: list[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Number and cells of every line; none where the columns are wrong."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark in front
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a CSV file ({error})") from None
+    text = read_text(path, UsageError, most_bytes=TEXT_BYTES)
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True, restkey="", restval="")
-    columns = reader.fieldnames or []
-    faults += _column_faults(columns)
-    if faults:
-        return
-    for cells in reader:
-        if cells.pop("", None):
-            faults.append(f"line {reader.line_num}: more cells than the {len(columns)} columns")
-        else:
-            yield reader.line_num, {name: cell.strip() for name, cell in cells.items()}
+    try:
+        columns = reader.fieldnames or []
+        faults += _column_faults(columns)
+        if faults:
+            return
+        for cells in reader:
+            if cells.pop("", None):
+                faults.append(f"line {reader.line_num}: more cells than the {len(columns)} columns")
+            else:
+                yield reader.line_num, {name: cell.strip() for name, cell in cells.items()}
+    except csv.Error as error:
+        faults.append(f"line {reader.line_num}: {error}")
 
 
 def _column_faults(columns: Sequence[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """Reading what other commands wrote: a fault is one line that names file, line and the way out."""
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from squeezenas_tvm.errors import UsageError
+from targets.support.reading import read_text
+from targets.support.strict_json import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,11 @@ def read_json(path: Path, schema: int, again: str) -> dict[str, Any]:
         UsageError: no such file, no JSON, another kind of document, or a newer schema.
     """
     try:
-        document = json.loads(_text(path, again))
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}, line {error.lineno}: not JSON ({error.msg}); {again}") from None
+        document = parse_json(_text(path, again))
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON ({error}); {again}") from None
     version = document.get("schema_version", 1) if isinstance(document, dict) else None
-    if not isinstance(version, int):
+    if type(version) is not int:
         raise UsageError(f"{path}: not a JSON object with a schema_version; {again}")
     if version > schema:
         raise UsageError(f"{path}: schema {version}, this program reads 1 to {schema}; update it")
@@ -77,12 +78,7 @@ def read_json(path: Path, schema: int, again: str) -> dict[str, Any]:
 
 
 def _text(path: Path, again: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); {again}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: no text (byte {error.start}); {again}") from None
+    return read_text(path, lambda said: UsageError(f"{said}; {again}"))
 
 
 def _number(name: str, cell: str, optional: bool) -> float:

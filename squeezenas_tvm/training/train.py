@@ -74,8 +74,9 @@ def train_architecture(
     """
     opened = [open_data(stage.data_spec(data)) for stage in recipe.training]
     going_on = _prepare_folder(out, resume=resume)
-    for found in opened:
+    for found, stage in zip(opened, recipe.training, strict=True):
         found.check(*{"train", "val"} & set(found.splits))
+        found.check_labelled(stage.split, *{"val"} & set(found.splits))
     if recipe.given and not initial and not going_on:
         names = " and ".join(stage.name for stage in recipe.given)
         log.warning(

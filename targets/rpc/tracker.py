@@ -19,9 +19,12 @@ from targets.rpc.key import key_file, with_proof
 from targets.rpc.local_server import LocalServer, parse_address
 from targets.rpc.local_tracker import LocalTracker
 from targets.support.commands import module_line
+from targets.support.strict_json import parse_json
 from targets.target import Target
 
 _ANSWER_S = 10.0  # a tracker that is up answers in milliseconds
+_MOST_BYTES = 1 << 22  # of an answer: thousands of boards
+_NO_TRACKER = "what answers there is no TVM tracker: its message is none of the protocol's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,11 @@ class Tracker:
     def registered(self) -> list[str]:
         """The key of every registered server, so one key as often as it has boards. Not while requesting."""
         self._send([self._base.TrackerCode.SUMMARY])
-        _, summary = self._base.recvjson(self._socket)
-        return sorted(info["key"].removeprefix("server:") for info in summary["server_info"])
+        match self._receive():
+            case [_, {"server_info": list(servers)}]:
+                keys = [server.get("key") for server in servers if isinstance(server, dict)]
+                return sorted(key.removeprefix("server:") for key in keys if isinstance(key, str))
+        raise OSError(_NO_TRACKER)
 
     def request(self, key: str) -> None:
         """Queue for a free board; `grant` fetches it. Closing the connection takes the request back."""
@@ -104,14 +110,26 @@ class Tracker:
         """The board that was requested, or None if there is none yet."""
         if not select.select([self._socket], [], [], max(0.0, timeout_s))[0]:
             return None
-        _, (host, port, match_key) = self._base.recvjson(self._socket)
-        return Grant(host, port, match_key)
+        match self._receive():
+            case [_, [str(host), int(port), str(match_key)]] if 0 < port < 1 << 16:
+                return Grant(host, port, match_key)
+        raise OSError(_NO_TRACKER)
 
     def _greet(self) -> None:
         magic = struct.pack("<i", self._base.RPC_TRACKER_MAGIC)
         self._socket.sendall(magic)
         if self._base.recvall(self._socket, len(magic)) != magic:
             raise OSError("what answers there is no TVM tracker")
+
+    def _receive(self) -> Any:
+        """A message, bounded. Raises OSError for what is none."""
+        (length,) = struct.unpack("<i", self._base.recvall(self._socket, 4))
+        if not 0 <= length <= _MOST_BYTES:
+            raise OSError(_NO_TRACKER)
+        try:
+            return parse_json(self._base.recvall(self._socket, length))
+        except ValueError:
+            raise OSError(_NO_TRACKER) from None
 
     def _send(self, message: list[Any]) -> None:
         self._base.sendjson(self._socket, message)

@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from targets.spec import PowerModeQuery, Readings
+from targets.support.strict_json import parse_json
 
 FUNCTION = "squeezenas_tvm.board_state"  # a name on the wire: boards with release 0.1 offer it as this
 _MODEL = Path("/proc/device-tree/model")
@@ -45,9 +48,15 @@ class BoardReading:
 
     @classmethod
     def from_json(cls, text: str) -> "BoardReading":
-        """What `to_json` gave, perhaps of another release: what this one does not know is left out."""
+        """What `to_json` gave, perhaps of another release: what this one does not know is left out.
+
+        Raises ValueError for other text.
+        """
+        told = parse_json(text)
+        if not isinstance(told, dict):
+            raise ValueError("the state of a board is a JSON object")
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+        return TypeAdapter(cls).validate_python({name: told[name] for name in told if name in known})
 
 
 def read_board(readings: Readings | None, thermal: Path = _THERMAL) -> BoardReading:
@@ -71,12 +80,16 @@ def read_board(readings: Readings | None, thermal: Path = _THERMAL) -> BoardRead
 
 
 def ask_board(remote: Any) -> BoardReading | None:
-    """State of the board at the other end of a TVM RPC session; None where its server cannot tell."""
+    """State of the board at the other end of a TVM RPC session; None where its server cannot tell, or what
+    it tells is none."""
     try:
         function = remote.get_function(FUNCTION)
     except AttributeError:
         return None
-    return BoardReading.from_json(str(function()))
+    try:
+        return BoardReading.from_json(str(function()))
+    except ValueError:
+        return None
 
 
 def _power_mode(query: PowerModeQuery | None) -> str | None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from targets.support.files import FailedWrite, write_whole
-from targets.support.strict_yaml import Refusal, parse_document
+from targets.support.reading import Refusal, read_bytes, read_text
+from targets.support.strict_json import json_text, parse_json
+from targets.support.strict_yaml import parse_document, spelled_short
 
 Kept = TypeVar("Kept", bound="Document")
-_MOST_BYTES = 1 << 30  # far above any of ours; what is larger is none of them
 
 __all__ = ["Document", "DocumentWithFiles", "FailedWrite"]
 
@@ -27,6 +28,8 @@ class Document(BaseModel):
         AGAIN: how a document that cannot be read comes back: ``profile again``.
         schema_version: of this document.
         made_by: program and what it was asked for; empty in documents of before it was kept.
+        sha256: of files that belong to it, by name. In the file also its own, of what it holds but for that
+            sum; documents of before it was kept have none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -38,6 +41,7 @@ class Document(BaseModel):
 
     schema_version: int
     made_by: str = ""
+    sha256: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
@@ -47,39 +51,40 @@ class Document(BaseModel):
     @classmethod
     def load(cls: type[Kept], path: Path) -> Kept:
         """Read and check. Raises ``REFUSAL``: none there, damaged (all faults), or of a newer schema."""
-        try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise cls.REFUSAL(f"{path}: too large for {cls.WHAT}; {cls.AGAIN}")
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise cls.REFUSAL(f"{path}: {cls.WHAT} cannot be read ({error.strerror}); {cls.AGAIN}") from None
-        except UnicodeDecodeError:
-            raise cls.REFUSAL(f"{path}: damaged, no text in UTF-8; {cls.AGAIN}") from None
+        text = read_text(path, cls._refused, what=cls.WHAT)
         return cls.parse(text, str(path))
 
     @classmethod
     def parse(cls: type[Kept], text: str, where: str) -> Kept:
         """As ``load``, of text that ``where`` names in errors."""
         try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise cls.REFUSAL(f"{where}: damaged, not JSON ({error}); {cls.AGAIN}") from None
+            raw = parse_json(text)
+        except ValueError as error:
+            raise cls._refused(f"{where}: damaged, not JSON ({error})") from None
         if not isinstance(raw, dict):
-            raise cls.REFUSAL(f"{where}: damaged, {cls.WHAT} is a JSON object; {cls.AGAIN}")
+            raise cls._refused(f"{where}: damaged, {cls.WHAT} is a JSON object")
         version = raw.setdefault("schema_version", 1)  # the first documents did not say
-        if not isinstance(version, int) or version < 1:
-            raise cls.REFUSAL(f"{where}: damaged, schema_version is {version!r}; {cls.AGAIN}")
+        if type(version) is not int or version < 1:
+            raise cls._refused(f"{where}: damaged, schema_version is {spelled_short(version)}")
         if version > cls.SCHEMA:
             raise cls.REFUSAL(
                 f"{where}: schema {version}, this program reads {'1 to ' * (cls.SCHEMA > 1)}{cls.SCHEMA}; "
                 f"update squeezenas_tvm, or {cls.AGAIN}"
             )
-        return parse_document(cls.upgraded(raw), where, cls, lambda said: cls.REFUSAL(f"{said}; {cls.AGAIN}"))
+        own = raw["sha256"].pop(Path(where).name, None) if isinstance(raw.get("sha256"), dict) else None
+        if own is not None and own != _sum(raw):
+            raise cls._refused(f"{where}: damaged, its content differs from its own checksum")
+        return parse_document(cls.upgraded(raw), where, cls, cls._refused)
+
+    @classmethod
+    def _refused(cls, said: str) -> Exception:
+        return cls.REFUSAL(f"{said}; {cls.AGAIN}")
 
     def save(self, path: Path) -> None:
-        """Write it whole. Raises FailedWrite."""
-        text = json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False)
-        write_whole(path, text + "\n", self.WHAT)
+        """Write it whole. Raises FailedWrite, and NotFinite where a number is none."""
+        raw = json.loads(json_text(self.model_dump(mode="json")))
+        raw["sha256"][path.name] = _sum(raw)
+        write_whole(path, json_text(raw, indent=1) + "\n", self.WHAT)
 
 
 class DocumentWithFiles(Document):
@@ -107,11 +112,13 @@ class DocumentWithFiles(Document):
 
     def content(self, folder: Path, name: str) -> bytes:
         """One of the files. Raises ``REFUSAL``: it cannot be read, or is another one than was saved."""
-        path, refusal = folder / name, type(self).REFUSAL
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise refusal(f"{path}: cannot be read ({error.strerror}); {self.AGAIN}") from None
+        path = folder / name
+        content = read_bytes(path, self._refused)
         if hashlib.sha256(content).hexdigest() != self.sha256.get(name):
-            raise refusal(f"{path}: differs from its checksum in {self.FILE}; {self.AGAIN}")
+            raise self._refused(f"{path}: differs from its checksum in {self.FILE}")
         return content
+
+
+def _sum(raw: Mapping[str, Any]) -> str:
+    """Hex digest of what a document holds, however it is spaced."""
+    return hashlib.sha256(json.dumps(raw, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

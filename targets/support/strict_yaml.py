@@ -3,51 +3,39 @@
 import re
 import reprlib
 import types
-from collections.abc import Callable
 from importlib.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from targets.support.plain_yaml import load_yaml
+from targets.support.reading import TEXT_BYTES, Refusal, read_text
 from targets.support.text import near_miss
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
-Refusal = Callable[[str], Exception]
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 60
 
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=64, le=8192)]
+Count = Annotated[int, Field(ge=1, lt=1 << 31)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]  # with room for what is derived from it in 64 bits
 
 
 class Section(BaseModel):
     """A mapping of a file: frozen, no other keys, no conversions, no nan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, where the last would win silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if isinstance(key, str) and key in keys[:index]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", node.value[index][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
 
 
 def yaml_names(folder: Traversable) -> list[str]:
@@ -59,10 +47,7 @@ def named_yaml(source: str | Path, what: str, shipped: Traversable, refusal: Ref
     """Text of a shipped file, by name, or of a .yaml file of the user's; and what to call it in errors."""
     path = Path(source)
     if path.suffix in YAML_SUFFIXES:
-        try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise refusal(f"{path}: cannot be read as a YAML file ({error})") from None
+        return read_text(path, refusal, most_bytes=TEXT_BYTES), str(path)
     known = yaml_names(shipped)
     if str(source) not in known:
         raise refusal(
@@ -85,14 +70,9 @@ def parse_yaml(text: str, where: str, model: type[Model], refusal: Refusal) -> M
 def read_mapping(text: str, where: str, model: type[BaseModel], refusal: Refusal) -> dict[str, Any]:
     """The mapping that YAML text holds, not compared with the model yet; raises as ``parse_yaml``."""
     try:
-        raw: Any = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise refusal(f"{where}: not YAML: {line}{error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that there is not
-        raise refusal(f"{where}: not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise refusal(f"{where}: not YAML that can be read: nested too deeply") from None
+        raw = load_yaml(text)
+    except ValueError as error:
+        raise refusal(f"{where}: not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise refusal(
             f"{where}: found {type(raw).__name__}; "
@@ -134,7 +114,8 @@ def _fault(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{spelled}: {detail['ctx']['error']}".removeprefix(": ")
     hint, expected = "", detail["msg"].removeprefix("Input should be ")
     if kind == "literal_error":
-        hint = near_miss(detail["input"], re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
+        words = re.findall(r"'([^']+)'", detail["ctx"]["expected"])
+        hint = near_miss(spelled_short(detail["input"]).strip("'"), words)
     if kind == "string_pattern_mismatch":
         expected = f"text that matches {detail['ctx']['pattern']}"
     return f"{spelled}: found {spelled_short(detail['input'])}{hint}; allowed: {expected}"

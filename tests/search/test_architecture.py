@@ -206,9 +206,9 @@ def test_an_unknown_name_gets_the_near_miss_and_the_list() -> None:
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    for name in ("absent.yaml", "binary.yaml"):
-        with pytest.raises(InvalidArchitecture, match=rf"{name}: cannot be read as a YAML file \("):
-            load_architecture(tmp_path / name)
+    for name, reason in (("absent", "cannot be read"), ("binary", "damaged, no text in UTF-8")):
+        with pytest.raises(InvalidArchitecture, match=rf"{name}\.yaml: {reason} \("):
+            load_architecture(tmp_path / f"{name}.yaml")
 
 
 def test_choices_are_the_long_form(tmp_path: Path) -> None:

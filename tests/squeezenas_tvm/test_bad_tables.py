@@ -50,7 +50,10 @@ def put_rows(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
 
 
 def put(path: Path, **values: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+    """Change what a document says, and drop its own sum, as documents of older releases have none."""
+    document = json.loads(path.read_text(encoding="utf-8")) | values
+    document["sha256"].pop(path.name, None)
+    path.write_text(json.dumps(document), encoding="utf-8")
 
 
 def other_dtype(path: Path) -> None:
@@ -92,6 +95,38 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "no trees": (lambda f: (f / TREES).unlink(), "residual.json: cannot be read (No such file"),
     "newer": (lambda f: put(f / MANIFEST, schema_version=99), "schema 99, this program reads "),
 }
+
+
+def put_text(path: Path, text: str, *keys: str) -> None:
+    """Put text in the place of a number that a document holds below some keys; drop its own sum."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["sha256"].pop(path.name, None)
+    inner = document
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = "HERE"
+    path.write_text(json.dumps(document).replace('"HERE"', text), encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["NaN", '"fast"', "-1", "1e999"])
+@pytest.mark.parametrize(
+    "keys", [("base", "costs_s", "overhead"), ("machine", "macs_per_s"), ("intervals", "reach")]
+)
+def test_numbers_of_a_predictor_that_are_none_are_refused(
+    keys: tuple[str, ...], text: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put_text(folder / MANIFEST, text, *keys)
+    argv = [NAME, "--target", "local-cpu", "--table", str(folder), "--resolution", str(SIZE)]
+    refused_by(main, argv, f"{folder / MANIFEST}: ", capfd)
+
+
+def test_trees_that_would_end_the_process_are_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / TREES).write_bytes(b'{"a":' * 100_000)
+    put(folder / MANIFEST, sha256={TREES: hashlib.sha256((folder / TREES).read_bytes()).hexdigest()})
+    argv = [NAME, "--target", "local-cpu", "--table", str(folder), "--resolution", str(SIZE)]
+    refused_by(main, argv, "nested more than 64 deep", capfd)
 
 
 @pytest.mark.parametrize("how", SPOILT)

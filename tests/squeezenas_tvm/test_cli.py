@@ -1,6 +1,7 @@
 """What every command does the same: help, errors, exit codes, output; the check of the siblings."""
 
 import argparse
+import errno
 import importlib
 import json
 import logging
@@ -20,6 +21,7 @@ from squeezenas_tvm import cli
 from squeezenas_tvm.__main__ import main
 from squeezenas_tvm.cli import Result, first_process_speaks, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.options import seed_number
 from targets.support.interrupts import Terminated
 
 ROOT = Path(squeezenas_tvm.__file__).parent.parent
@@ -276,3 +278,72 @@ def test_a_process_with_tvm_ends_at_once_and_says_all_it_had_to_say(loaded: bool
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, said)
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "line"),
+    [
+        (UsageError("node a\nerror: forged\x1b[2J"), 2, r"error: node a\nerror: forged\x1b[2J"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "long"),
+            2,
+            "error: long: File name too long; name another path, or see who may use this one, and give the "
+            "command again",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", b"b\xe4r"),
+            2,
+            r"error: b\udce4r: Permission denied",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "disk"),
+            1,
+            "error: disk: No space left on device; make",
+        ),
+        (ConnectionResetError("gone"), 1, "error: gone; "),
+        (
+            UnicodeEncodeError("utf-8", "b\udce4r", 1, 2, "surrogates not allowed"),
+            2,
+            r"error: b\udce4r: a name",
+        ),
+    ],
+)
+def test_whatever_path_is_at_fault_is_told_in_one_line(
+    error: Exception, exit_code: int, line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(args: argparse.Namespace) -> Result:
+        raise error
+
+    assert run(fail) == exit_code
+    (told,) = capfd.readouterr().err.splitlines()
+    assert told.startswith(line)
+
+
+def test_messages_are_cut(capfd: pytest.CaptureFixture[str]) -> None:
+    def warn(args: argparse.Namespace) -> Result:
+        logging.getLogger("search").warning("a note\nof %s", "x" * 3_000_000)
+        raise UsageError("y" * 3_000_000)
+
+    assert run(warn) == 2
+    assert [len(line) for line in capfd.readouterr().err.splitlines()] == [300, 300]
+
+
+def test_what_is_no_number_is_not_printed_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    def execute(args: argparse.Namespace) -> Result:
+        return Result(document={"latency_ms": float("nan")}, text="a\x1b[2J\nb")
+
+    assert run(execute, "--json") == 1
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: not written, since a number in it is none: latency_ms is nan; ")
+    assert run(execute) == 0
+    assert capfd.readouterr().out == "a\\x1b[2J\nb\n"
+
+
+@pytest.mark.parametrize("number", ["4294967296", "-1", "9" * 5000, "1e3", ""])
+def test_seeds_that_do_not_fit_are_refused(number: str) -> None:
+    with pytest.raises(
+        argparse.ArgumentTypeError, match="is not a whole number of 0 or more, at most 4294967295"
+    ):
+        seed_number(number)
+    assert seed_number("4294967295") == (1 << 32) - 1

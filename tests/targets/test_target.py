@@ -139,7 +139,7 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, fault: str) ->
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00name")
-    with pytest.raises(InvalidTarget, match="allowed: UTF-8"):
+    with pytest.raises(InvalidTarget, match="no text in UTF-8"):
         load_target(tmp_path / "binary.yaml")
 
 

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field, model_validator
 from search.errors import InvalidRecipe
 from search.strategies.learning_recipe import LearningRecipe
 from targets.support.strict_yaml import (
+    Count,
     Positive,
     Section,
     named_yaml,
@@ -46,7 +47,7 @@ class PathTraining(Section):
         learning_rate: falls along half a cosine of its own.
     """
 
-    epochs: int = Field(default=0, ge=0)
+    epochs: int = Field(default=0, ge=0, lt=1 << 31)
     learning_rate: Positive = 0.02
 
 
@@ -59,9 +60,9 @@ class Judging(Section):
         calibration_batches: of training frames, by which each path gets batch statistics of its own.
     """
 
-    networks: int = Field(default=200, ge=1)
+    networks: Count = 200
     frames: int | None = Field(default=None, ge=1)
-    calibration_batches: int = Field(default=4, ge=0)
+    calibration_batches: int = Field(default=4, ge=0, lt=1 << 31)
 
 
 class GumbelRecipe(LearningRecipe):
@@ -87,8 +88,8 @@ class GumbelRecipe(LearningRecipe):
     """
 
     kind: Literal["supernet-search"]
-    epochs: int = Field(ge=1)
-    warmup_epochs: int = Field(default=0, ge=0)
+    epochs: Count
+    warmup_epochs: int = Field(default=0, ge=0, lt=1 << 31)
     update: Literal["together", "alternately"] = "together"
     weights: WeightsOptimizer = WeightsOptimizer()
     logits: Annotated[LogitsOptimizer, Field(validation_alias=AliasChoices("logits", "theta"))] = (

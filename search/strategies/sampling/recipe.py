@@ -11,6 +11,7 @@ from search.errors import InvalidRecipe
 from search.strategies.learning_recipe import LearningRecipe
 from targets.support.strict_yaml import (
     YAML_SUFFIXES,
+    Count,
     Positive,
     Section,
     named_yaml,
@@ -33,10 +34,10 @@ class PathScoring(Section):
     """
 
     kind: Literal["paths"]
-    epochs: int = Field(ge=1)
+    epochs: Count
     learning_rate: Positive = 0.05
     weight_decay: float = Field(default=1e-5, ge=0)
-    calibration_batches: int = Field(default=4, ge=0)
+    calibration_batches: int = Field(default=4, ge=0, lt=1 << 31)
 
 
 class TrainingScoring(Section):
@@ -47,7 +48,7 @@ class TrainingScoring(Section):
     """
 
     kind: Literal["training"]
-    epochs: int = Field(ge=1)
+    epochs: Count
     learning_rate: Positive = 0.05
     weight_decay: float = Field(default=1e-5, ge=0)
 
@@ -65,7 +66,7 @@ class SampledRecipe(LearningRecipe):
     """
 
     scoring: Scoring
-    candidates: int = Field(ge=1)
+    candidates: Count
     frames: int | None = Field(default=None, ge=1)
 
     @property
@@ -112,9 +113,9 @@ class EvolutionRecipe(SampledRecipe):
     """
 
     kind: Literal["evolution"]
-    population: int = Field(default=32, ge=2)
-    sample: int = Field(default=8, ge=1)
-    mutations: int = Field(default=1, ge=1)
+    population: int = Field(default=32, ge=2, lt=1 << 31)
+    sample: Count = 8
+    mutations: Count = 1
 
     @model_validator(mode="after")
     def _sample_fits(self) -> "EvolutionRecipe":

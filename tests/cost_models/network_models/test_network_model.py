@@ -135,3 +135,19 @@ def test_another_schema_and_damage_are_refused(tmp_path: Path) -> None:
     (tmp_path / NETWORKS).write_text("blocks\nskip\n", encoding="utf-8")
     with pytest.raises(IncompatibleNetworkModel, match="no table of measured networks"):
         load_networks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value", ["NaN", "-Infinity", "1e999", '"fast"', "-1", "null", "[" * 100_000, "1" * 400]
+)
+@pytest.mark.parametrize("field", ["gap_s", "overhead_s", "width", "cold_s_per_byte"])
+def test_numbers_that_are_none_are_refused_with_the_files_name(
+    field: str, value: str, tmp_path: Path
+) -> None:
+    MODEL_OF_A_BOARD.save(tmp_path, WHOLE, made_by="test")
+    document = json.loads((tmp_path / MODEL).read_text())
+    document["sha256"].pop(MODEL)
+    text = json.dumps(document | {field: "HERE"}).replace('"HERE"', value)
+    (tmp_path / MODEL).write_text(text)
+    with pytest.raises(IncompatibleNetworkModel, match=rf"{MODEL}: .*profile again"):
+        NetworkModel.load(tmp_path, fingerprint=HERE)

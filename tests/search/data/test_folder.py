@@ -13,9 +13,9 @@ from PIL import Image
 
 from search.data import Augmentation, Data, open_data
 from search.data.classes import IGNORE, unnamed
-from search.data.dataset_file import MOST_BYTES
 from search.data.loaders import eval_loader, train_loader
 from search.errors import InvalidData
+from targets.support.reading import TEXT_BYTES
 
 from .packagings import THREE, UNSURE, describe, noise, orchard, painted, three_classes, write
 
@@ -391,26 +391,29 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
         lambda f: (f / "dataset.yaml").unlink(),
         ": no dataset.yaml in it, which says what the classes",
     ),
-    "no text": (lambda f: (f / "dataset.yaml").write_bytes(b"\xff\xfe"), "dataset.yaml: no text in UTF-8"),
+    "no text": (
+        lambda f: (f / "dataset.yaml").write_bytes(b"\xff\xfe"),
+        "dataset.yaml: damaged, no text in UTF-8",
+    ),
     "no YAML": (lambda f: (f / "dataset.yaml").write_text("a: [1"), "dataset.yaml: not YAML: line 1: "),
     "no mapping": (
         lambda f: (f / "dataset.yaml").write_text("- 1"),
         "dataset.yaml: found list; allowed: a map",
     ),
     "huge": (
-        lambda f: (f / "dataset.yaml").write_text("#" * (MOST_BYTES + 1)),
+        lambda f: (f / "dataset.yaml").write_text("#" * (TEXT_BYTES + 1)),
         "dataset.yaml: larger than 256 KiB, the most that is read",
     ),
     "nested": (
         lambda f: (f / "dataset.yaml").write_text("[" * 100_000),
-        "dataset.yaml: line 1: nested more than 16 deep",
+        "dataset.yaml: not YAML: line 1: nested more than 32 deep",
     ),
     "bomb": (
         lambda f: (f / "dataset.yaml").write_text(
             "a0: &a0 [1, 1]\n"
             + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9))
         ),
-        "dataset.yaml: line 2: an alias; allowed: what it stands for, written out",
+        "dataset.yaml: not YAML: line 5: more than 20000 values, with what aliases stand for",
     ),
     "without labels": (lambda f: (f / "labels/a.png").unlink(), "labels/a.png: no such file"),
     "sizes": (

@@ -167,3 +167,14 @@ def test_damage_of_any_kind_is_a_fault_or_harmless(
         path.write_bytes(before)
     assert said == "" or said.startswith(f"data set camvid: 1 fault, replace these files: {path}: ")
     assert "\n" not in said
+
+
+def test_data_without_a_single_label_is_refused(tmp_path: Path) -> None:
+    camvid_tutorial(tmp_path)
+    data = open_data(f"camvid:{tmp_path}")
+    data.check_labelled("train", "val")
+    for path in (tmp_path / "valannot").iterdir():
+        write(path, np.full((12, 16), 11, np.uint8))  # void
+    data.check_labelled("train", "trainval")
+    with pytest.raises(InvalidData, match="not one pixel of the 2 val frames is labelled"):
+        data.check_labelled("train", "val")

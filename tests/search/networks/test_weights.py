@@ -319,3 +319,63 @@ def test_loading_apart_is_loading(tmp_path: Path) -> None:
     np.testing.assert_equal(load_weights_apart(SMALL, tmp_path / "again.safetensors", tmp_path), apart)
     with pytest.raises(InvalidWeights, match=r"absent\.pth: no such file of weights$"):
         load_weights_apart(SMALL, tmp_path / "absent.pth", tmp_path)
+
+
+WITHOUT_NUMBERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sparse": lambda tensor: tensor.to_sparse(),
+    "quantised": lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+    "complex": lambda tensor: tensor.to(torch.complex64),
+    r"without values \(of the meta device\)": lambda tensor: tensor.to("meta"),
+    "larger than what is stored of it": lambda tensor: torch.zeros(1).expand(tensor.shape),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_NUMBERS)
+def test_tensors_without_plain_numbers_are_named(kind: str, tmp_path: Path) -> None:
+    state = tensors()
+    torch.save(
+        state | {"stem.conv.weight": WITHOUT_NUMBERS[kind](state["stem.conv.weight"])}, tmp_path / "w.pth"
+    )
+    assert re.match(rf": the tensor stem\.conv\.weight is {kind}; allowed: ", refusal(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stem.conv.weight", float("nan")),
+        ("stem.bn.running_mean", float("-inf")),
+        ("stem.bn.running_var", -0.1),
+        ("stem.conv.weight", 1e300),  # infinite in float32
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_that_make_no_numbers_are_refused(
+    name: str, value: float, suffix: str, tmp_path: Path
+) -> None:
+    state = {key: tensor.double() for key, tensor in tensors().items()}
+    state[name].ravel()[0] = value
+    path = tmp_path / f"w{suffix}"
+    torch.save(state, path) if suffix == ".pth" else save_torch_tensors(state, path)
+    said = refusal(path)
+    assert said.startswith(
+        f": 1 of {len(state)} tensors hold what is no finite number, or a variance below 0: {name};"
+    )
+    weights = {key: tensor.float().numpy() for key, tensor in state.items()}
+    with pytest.raises(InvalidWeights, match="not written: 1 of"):
+        save_weights(tmp_path / "again.safetensors", weights)
+    assert not (tmp_path / "again.safetensors").exists()
+
+
+def test_one_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
+    state = tensors()
+    torch.save(state | {"module.stem.conv.weight": torch.zeros(1)}, tmp_path / "w.pth")
+    assert refusal(tmp_path / "w.pth").startswith(
+        ": stem.conv.weight and module.stem.conv.weight are both stem.conv.weight; leave one of them out"
+    )
+
+
+def test_weights_of_complex_numbers_are_refused(tmp_path: Path) -> None:
+    save_torch_tensors(
+        {key: tensor.to(torch.complex64) for key, tensor in tensors().items()}, tmp_path / "w.safetensors"
+    )
+    assert "complex64" in refusal(tmp_path / "w.safetensors")

@@ -1,5 +1,7 @@
 """Checkpoints: whole or not there, of this work or refused."""
 
+import hashlib
+import io
 import pickle
 import random
 from pathlib import Path
@@ -12,9 +14,11 @@ import torch
 from search.errors import InvalidCheckpoint
 from search.training import checkpoint
 from search.training.checkpoint import (
+    check_place,
     load_checkpoint,
     random_states,
     restore_random_states,
+    restoring,
     save_checkpoint,
 )
 
@@ -94,3 +98,40 @@ def test_random_generators_go_on_where_they_were(tmp_path: Path) -> None:
     restore_random_states(load_checkpoint(tmp_path / "a.ckpt", {})["random"])
     again = [random.random(), np.random.rand(), random.gauss(), float(torch.rand(1))]  # noqa: NPY002
     assert drawn == again
+
+
+def seal(path: Path, body: bytes) -> None:
+    path.write_bytes(b"squeezenas-tvm checkpoint " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def saved(value: Any) -> bytes:
+    body = io.BytesIO()
+    torch.save(value, body)
+    return body.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"junk", "PyTorch does not load it (UnpicklingError)"),
+        (saved({}), "it does not say of which work it is"),
+        (saved([1, 2]), "it holds no work"),
+        (saved({"schema_version": "1", "fingerprint": {}}), "it does not say of which work it is"),
+        (saved({"schema_version": 1, "fingerprint": 3}), "it does not say of which work it is"),
+    ],
+)
+def test_sealed_and_yet_no_checkpoint(body: bytes, reason: str, tmp_path: Path) -> None:
+    seal(tmp_path / "last.ckpt", body)
+    assert refused(tmp_path / "last.ckpt").endswith(f"is damaged: {reason}; start anew in another folder")
+
+
+def test_states_of_another_form_are_refused(tmp_path: Path) -> None:
+    for error in (KeyError("epoch"), TypeError("no number"), RuntimeError("size mismatch"), IndexError("3")):
+        with pytest.raises(InvalidCheckpoint, match="its state is not one of this work"), restoring(tmp_path):
+            raise error
+    with pytest.raises(torch.OutOfMemoryError), restoring(tmp_path):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    check_place(tmp_path, epoch=(2, 2))
+    for found in (3, -1, 1.0, True, 10**9, None):
+        with pytest.raises(InvalidCheckpoint, match=r"epoch is .*, where 0 to 2 is possible"):
+            check_place(tmp_path, epoch=(found, 2))

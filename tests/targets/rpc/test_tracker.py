@@ -1,6 +1,7 @@
 """The tracker's protocol, spoken to a real tracker."""
 
 import socket
+import struct
 import threading
 
 import pytest
@@ -100,3 +101,39 @@ def test_the_address_is_taken_from_the_targets_variable(
         tracker_address(target)
     monkeypatch.setenv("MY_TRACKER", "10.0.0.5:9190")
     assert tracker_address(target) == "10.0.0.5:9190"
+
+
+def frame(text: bytes) -> bytes:
+    return struct.pack("<i", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        frame(b"{"),
+        frame(b"[" * 100_000),
+        frame(b"\xff\xfe"),
+        frame(b"[0, NaN]"),
+        frame(b"[0]"),
+        frame(b'[0, {"server_info": 3}]'),
+        frame(b'[0, ["10.0.0.5", 99999, "key"]]'),
+        frame(b'[0, ["10.0.0.5", "9090", "key"]]'),
+        struct.pack("<i", -1),
+        struct.pack("<i", 2**31 - 1),
+    ],
+)
+def test_answers_of_another_form_are_an_error(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection = listener.accept()[0]
+            connection.sendall(connection.recv(4) + answer + answer)
+            connection.recv(1 << 16)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with Tracker(f"127.0.0.1:{listener.getsockname()[1]}") as tracker:
+            with pytest.raises(OSError, match="no TVM tracker"):
+                tracker.registered()
+            if len(answer) > 4:
+                with pytest.raises(OSError, match="no TVM tracker"):
+                    tracker.grant(LONG_S)

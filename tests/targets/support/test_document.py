@@ -1,11 +1,15 @@
 """Kept JSON files: read, refused with the reason, upgraded in memory."""
 
+import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from targets.support.document import Document, DocumentWithFiles
+from targets.support.strict_json import NotFinite
 
 
 class Refused(Exception):
@@ -97,5 +101,31 @@ def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
     class Weights(Notes):
         weights: dict[str, float]
 
-    with pytest.raises(Refused, match=r"weights\.a: found nan"):
+    with pytest.raises(Refused, match=r"w\.json: damaged, not JSON \(NaN is no finite number\)"):
         Weights.parse('{"schema_version": 2, "notes": [], "weights": {"a": NaN}}', "w.json")
+
+
+def test_a_document_that_was_changed_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    Notes(schema_version=2, made_by="me", notes=["a", "b"]).save(path)
+    assert Notes.load(path).sha256 == {}
+    path.write_text(json.dumps(json.loads(path.read_text())))  # spaced otherwise
+    Notes.load(path)
+    path.write_text(path.read_text().replace('"a"', '"c"'))
+    with pytest.raises(
+        Refused, match=r"notes\.json: damaged, its content differs from its own checksum; write"
+    ):
+        Notes.load(path)
+
+
+def test_a_number_that_is_none_is_not_written(tmp_path: Path) -> None:
+    @dataclass
+    class Point:
+        x: float
+
+    class Points(Notes):
+        points: list[Point]
+
+    with pytest.raises(NotFinite, match=r"points\[0\]\.x is nan"):
+        Points(schema_version=2, notes=[], points=[Point(math.nan)]).save(tmp_path / "points.json")
+    assert not (tmp_path / "points.json").exists()

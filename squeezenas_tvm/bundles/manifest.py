@@ -1,0 +1,261 @@
+"""A bundle's manifest.json and labels.json, read and checked. Travels in the bundle, needs no packages.
+
+Sums tell that a file is what was deployed, not that this program can read it: that is checked too.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from targets.support.strict_json import parse_json
+else:  # in a bundle: strict_json.py lies beside this file
+    from strict_json import parse_json
+
+SCHEMA_VERSION = 1
+REQUIRED = ("model.so", "network.onnx", "labels.json", "run.py")
+WHAT_A_BUNDLE_IS = (
+    "a bundle is a folder with manifest.json, " + ", ".join(REQUIRED) + ", made by `squeezenas-tvm deploy`"
+)
+BROKEN = "is not what was deployed; copy the bundle again, or deploy again"
+MOST_BYTES = 1 << 24  # of manifest.json and labels.json
+MOST_SIDE = 1 << 15
+DEVICES = ("cpu", "cuda", "metal", "opencl", "rocm", "vulkan")  # of TVM
+
+Check = Callable[[Any], bool]
+
+
+class BundleError(Exception):
+    """A bundle that cannot be used here: one line that says which, why and what to do."""
+
+    exit_code = 2
+
+
+def manifest_sum(raw: bytes, stored: str) -> str:
+    """SHA-256 of a manifest's bytes with its own sum blanked out, so that the file can carry it."""
+    return hashlib.sha256(raw.replace(stored.encode(), b"0" * 64)).hexdigest()
+
+
+def file_sum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def own_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest; its ``files`` are the sums of all files of the bundle, which `read_manifest` checks.
+
+    Raises:
+        BundleError: no bundle, a newer schema, or a manifest that is not what was deployed, or no sound one.
+    """
+    if not folder.exists():
+        raise BundleError(f"no bundle at {folder}; {WHAT_A_BUNDLE_IS}")
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise BundleError(f"{folder} is not a bundle: it has no manifest.json; {WHAT_A_BUNDLE_IS}")
+    raw = _bounded(path)
+    try:
+        manifest = _object(raw)
+        schema_version, stored = manifest["schema_version"], str(manifest["manifest_sha256"])
+    except (ValueError, KeyError):
+        raise BundleError(f"{path} {BROKEN}") from None
+    if type(schema_version) is not int or not re.fullmatch("[0-9a-f]{64}", stored):
+        raise BundleError(f"{path} {BROKEN}")
+    if schema_version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{path} has schema_version {schema_version}, this program reads up to {SCHEMA_VERSION}; "
+            "use a newer squeezenas-tvm, or deploy again with this one"
+        )
+    if manifest_sum(raw, stored) != stored:
+        raise BundleError(f"{path} {BROKEN}")
+    _refuse(path, _manifest_faults(manifest))
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest and check every file of the bundle against it.
+
+    Raises:
+        BundleError: as `own_manifest`, and a file that is missing or is not what was deployed.
+    """
+    manifest = own_manifest(folder)
+    sums = manifest["files"]
+    for name in dict.fromkeys([*REQUIRED, *sums]):
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder / name} is missing; copy the bundle again, or deploy again")
+        if file_sum(folder / name) != sums.get(name):
+            raise BundleError(f"{folder / name} {BROKEN}")
+    return manifest
+
+
+def read_labels(folder: Path) -> list[dict[str, Any]]:
+    """The ``classes`` of labels.json, in a folder that `read_manifest` has checked. Raises BundleError."""
+    path = folder / "labels.json"
+    try:
+        labels = _object(_bounded(path))
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON: {error}; deploy again") from None
+    if type(labels.get("schema_version")) is not int or labels["schema_version"] > SCHEMA_VERSION:
+        raise BundleError(
+            f"{path} is of a schema that this program does not read; use a newer squeezenas-tvm"
+        )
+    _refuse(path, _label_faults(labels))
+    classes: list[dict[str, Any]] = labels["classes"]
+    return classes
+
+
+def _bounded(path: Path) -> bytes:
+    """Raises BundleError where the file cannot be read, or is none of ours by its size alone."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; copy the bundle again") from None
+    if len(raw) > MOST_BYTES:
+        raise BundleError(
+            f"{path} is larger than {MOST_BYTES >> 20} MiB; copy the bundle again, or deploy again"
+        )
+    return raw
+
+
+def _refuse(path: Path, faults: Sequence[str]) -> None:
+    if faults:
+        raise BundleError(
+            f"{path} is not one that this program can read: {'; '.join(faults[:5])}; "
+            "deploy again with this squeezenas-tvm"
+        )
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in ``raw``. Raises ValueError."""
+    found = parse_json(raw)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    return found
+
+
+def _manifest_faults(manifest: Mapping[str, Any]) -> list[str]:
+    """What this program could not use in a manifest; a phrase each."""
+    return [*_faults(manifest, _MANIFEST), *_faults(manifest.get("target", {}), _TARGET, "target.")] + [
+        f"files: {name!r} does not lie in the bundle"
+        for name in manifest.get("files", ())
+        if not _is_below(name)
+    ]
+
+
+def _label_faults(labels: Mapping[str, Any]) -> list[str]:
+    """The same of labels.json."""
+    classes = labels.get("classes")
+    if not isinstance(classes, list) or not 1 <= len(classes) <= 256:
+        return ["classes: missing, or no list of 1 to 256"]
+    faults = [
+        fault for place, entry in enumerate(classes) for fault in _faults(entry, _CLASS, f"classes[{place}].")
+    ]
+    places = [entry.get("index") for entry in classes if isinstance(entry, dict)]
+    return faults or (["classes: an index is given twice"] if len({*places}) < len(places) else [])
+
+
+def _faults(found: Any, wanted: Mapping[str, tuple[Check, str]], where: str = "") -> Iterator[str]:
+    """Of keys that are wanted; those that end in ``?`` may be absent."""
+    if not isinstance(found, dict):
+        yield f"{where.rstrip('.')}: no JSON object"
+        return
+    for key, (check, allowed) in wanted.items():
+        name = key.rstrip("?")
+        if name not in found:
+            if name == key:
+                yield f"{where}{name}: missing"
+        elif not check(found[name]):
+            yield f"{where}{name}: not {allowed}"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_byte(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 255
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_byte, value))
+
+
+def _is_input(value: Any) -> bool:
+    shape = value.get("shape") if isinstance(value, dict) else None
+    return (
+        isinstance(shape, list)
+        and len(shape) == 4
+        and all(type(size) is int for size in shape)
+        and (shape[0], shape[3]) == (1, 3)
+        and all(1 <= size <= MOST_SIDE for size in shape[1:3])
+    )
+
+
+def _is_weights(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and _is_flag(value.get("trained")) and _is_text_or_none(value.get("source"))
+    )
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_runs_on(value: Any) -> bool:
+    flags = value.get("cpu_flags", []) if isinstance(value, dict) else None
+    return (
+        isinstance(flags, list)
+        and all(map(_is_text, flags))
+        and _is_text(value.get("machine", ""))
+        and all(_is_text_or_none(value.get(name)) for name in ("cuda_arch", "cuda"))
+    )
+
+
+def _is_fingerprint(value: Any) -> bool:
+    cores = value.get("cores", 1) if isinstance(value, dict) else None
+    return type(cores) is int and 0 <= cores <= 1 << 16 and _is_text(value.get("tvm_version", ""))
+
+
+def _is_sums(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+def _is_below(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+_MANIFEST = {
+    "name": (_is_text, "text"),
+    "target": (_is_object, "a JSON object"),
+    "input": (_is_input, f"a shape [1, height, width, 3] up to {MOST_SIDE}"),
+    "weights": (_is_weights, "source and trained"),
+    "kernels": (_is_object, "a JSON object"),
+    "files": (_is_sums, "sums by name"),
+}
+_TARGET = {
+    "name": (_is_text, "text"),
+    "device": (lambda value: value in DEVICES, f"one of {', '.join(DEVICES)}"),
+    "runs_on?": (_is_runs_on, "machine, cpu_flags, cuda_arch and cuda as text"),
+    "fingerprint": (_is_fingerprint, "cores and versions"),
+}
+_CLASS = {
+    "index": (_is_byte, "0 to 255"),
+    "id": (_is_byte, "0 to 255"),
+    "name": (_is_text, "text"),
+    "color": (_is_colour, "a colour [red, green, blue], each 0 to 255"),
+}

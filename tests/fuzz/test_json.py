@@ -1,0 +1,160 @@
+"""Documents that are kept as JSON: whatever is in them, they are read or refused in one line."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import cost_models
+from cost_models.database.table import HEADER, TableDocument
+from cost_models.device_models.prior import Prior
+from cost_models.errors import CostModelError
+from cost_models.kernel_models.predictor import MANIFEST, TREES, Predictor
+from cost_models.kernel_models.tree_text import check_trees
+from cost_models.network_models.energy import EnergyReadings
+from cost_models.network_models.network_model import MODEL, NetworkModelDocument
+from search.errors import SearchError
+from search.results import document as search_document
+from search.results.record import read_record
+from targets.rpc.session import BoardReading
+
+from ..cost_models.some_kernels import convolution
+from .mutations import fuzz, is_one_line, json_like
+
+pytestmark = pytest.mark.slow
+SHIPPED = Path(cost_models.__file__).parent / "local-cpu"
+SEARCHED = Path(__file__).parents[2] / "benchmarks/results/camvid/search-local-cpu/search.json"
+ENERGY = {
+    "schema_version": 1,
+    "made_by": "run",
+    "sha256": {},
+    "readings": [
+        {
+            "network": "a",
+            "fingerprint": {"device": "x"},
+            "when": "2024-01-01",
+            "reading": {"sensor": "s", "idle_w": 1.0, "busy_w": 2.0, "latency_s": 0.1},
+        }
+    ],
+}
+
+
+def sound(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", [HEADER, MODEL, "prior.json", "energy.json"])
+def test_documents(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    source = SHIPPED if name != "prior.json" else SHIPPED.parent / "jetson-xavier"
+    load = {
+        HEADER: lambda: TableDocument.load(path),
+        MODEL: lambda: NetworkModelDocument.load(path),
+        "prior.json": lambda: Prior.load(path),
+        "energy.json": lambda: EnergyReadings.load(path),
+    }[name]
+
+    @fuzz(150)
+    @given(json_like(ENERGY if name == "energy.json" else sound(source / name)))
+    def run(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            load()
+        except CostModelError as error:
+            is_one_line(error, tmp_path)
+
+    run()
+
+
+def test_a_predictor_that_is_read_predicts(tmp_path: Path) -> None:
+    told = sound(SHIPPED / MANIFEST)
+    told["known"] = told["known"][:3]
+    (tmp_path / TREES).write_bytes((SHIPPED / TREES).read_bytes())
+
+    @fuzz(150)
+    @given(json_like(told))
+    def run(content: bytes) -> None:
+        (tmp_path / MANIFEST).write_bytes(content)
+        try:
+            (estimate,) = Predictor.load(tmp_path).predict([convolution(4, 8, 6, 16)])
+        except CostModelError as error:
+            is_one_line(error, tmp_path / MANIFEST)
+        else:
+            assert estimate.median_s > 0
+
+    with np.errstate(over="ignore"):  # of costs that are far too large, and told as that by whoever sums them
+        run()
+
+
+def test_trees() -> None:
+    told = sound(SHIPPED / TREES)
+    model = told["learner"]["gradient_booster"]["model"]
+    model.update(trees=model["trees"][:2], tree_info=[0, 0], iteration_indptr=[0, 1, 2])
+    model["gbtree_model_param"]["num_trees"] = "2"
+    check_trees(json.dumps(told).encode())
+    xgboost = pytest.importorskip("xgboost")
+
+    @fuzz(300)
+    @given(json_like(told))
+    def run(content: bytes) -> None:
+        try:
+            check_trees(content)
+        except ValueError:
+            return
+        names = told["learner"]["feature_names"]
+        try:
+            trees = xgboost.Booster(model_file=bytearray(content))
+        except xgboost.core.XGBoostError:
+            return
+        trees.predict(xgboost.DMatrix(np.zeros((2, len(names)))), validate_features=False)
+
+    run()
+
+
+def test_searches(tmp_path: Path) -> None:
+    path = tmp_path / search_document.FILE
+
+    @fuzz(100)
+    @given(json_like(sound(SEARCHED)))
+    def run(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            search_document.load(tmp_path)
+        except SearchError as error:
+            is_one_line(error, tmp_path)
+
+    run()
+
+
+def test_records(tmp_path: Path) -> None:
+    path = tmp_path / "judged.jsonl"
+
+    @fuzz(200)
+    @given(json_like({"options": ["a", "b"], "score": 0.5}))
+    def run(content: bytes) -> None:
+        path.write_bytes(content + b"\n" + b'{"options": ["c"], "score": 0.25}\n')
+        try:
+            found = list(read_record(path))
+        except SearchError as error:
+            is_one_line(error, tmp_path)
+        else:
+            assert (("c",), 0.25) in found
+            assert np.isfinite([score for _, score in found]).all()
+
+    run()
+
+
+def test_states_of_boards() -> None:
+    told = {"model": "x", "power_mode": "y", "clocks_mhz": {"cpu": 1000.0}, "temperatures_c": {"a": 40.0}}
+
+    @fuzz(300)
+    @given(json_like(told))
+    def run(content: bytes) -> None:
+        with suppress(ValueError):
+            str(BoardReading.from_json(content.decode("utf-8", "replace")))
+
+    run()
