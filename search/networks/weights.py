@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.weights import check_weights
@@ -21,6 +21,8 @@ from search.architecture import Architecture, dump_architecture, load_architectu
 from search.errors import InvalidWeights, SearchError
 from search.spaces.chain import ChainSpace
 from search.spaces.inverted_residual import SKIP
+from targets.support.child_python import child_python
+from targets.support.files import put_whole
 
 Array = npt.NDArray[np.float32]
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".tar")
@@ -97,8 +99,8 @@ def load_weights(architecture: Architecture, path: Path) -> dict[str, Array]:
 
 
 def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
-    """Write safetensors that ``load_weights`` reads."""
-    save_file({name: np.ascontiguousarray(values) for name, values in weights.items()}, path)
+    """Write safetensors that ``load_weights`` reads, whole or not at all. Raises OSError."""
+    put_whole(path, save({name: np.ascontiguousarray(values) for name, values in weights.items()}))
 
 
 def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) -> dict[str, Array]:
@@ -111,7 +113,7 @@ def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) ->
         return load_weights(architecture, path)
     described, converted = scratch / "architecture.yaml", scratch / "weights.safetensors"
     described.write_text(dump_architecture(architecture), encoding="utf-8")
-    command = [sys.executable, "-m", "search.networks.weights", str(described), str(path), str(converted)]
+    command = child_python("search.networks.weights", str(described), str(path), str(converted))
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
         reason = child.stderr.strip().splitlines() or ["no reason given"]

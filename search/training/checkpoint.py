@@ -6,7 +6,6 @@ tensors and plain data are read back, never code.
 
 import hashlib
 import io
-import os
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from search.errors import InvalidCheckpoint
+from targets.support.files import put_whole
 
 SCHEMA_VERSION = 1
 _HEAD = b"squeezenas-tvm checkpoint "
@@ -31,13 +31,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     body = io.BytesIO()
     torch.save({**state, "schema_version": SCHEMA_VERSION}, body)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(_HEAD + hashlib.sha256(body.getbuffer()).hexdigest().encode() + b"\n")
-        file.write(body.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    content = body.getvalue()
+    put_whole(path, _HEAD + hashlib.sha256(content).hexdigest().encode() + b"\n", content)
 
 
 def load_checkpoint(

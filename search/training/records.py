@@ -2,12 +2,15 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from torch.utils.tensorboard import SummaryWriter
+
+from targets.support.files import put_whole
+
+CURVES = "curves.csv"
 
 Row: TypeAlias = Mapping[str, str | int | float | None]
 
@@ -21,7 +24,7 @@ class Records:
     """
 
     def __init__(self, folder: Path, columns: Sequence[str], *, purge_step: int | None = None) -> None:
-        self._path, self._columns = folder / "curves.csv", columns
+        self._path, self._columns = folder / CURVES, columns
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
@@ -36,9 +39,7 @@ class Records:
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(partial, self._path)
+        put_whole(self._path, text.getvalue().encode())
         self._events.flush()
 
     def close(self) -> None:

@@ -3,10 +3,13 @@
 PNG, PPM/PGM and .npy are read here, other formats where Pillow is installed.
 """
 
+import hashlib
+import os
 import re
 import struct
 import zlib
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ UInt8 = npt.NDArray[np.uint8]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: gray, RGB, palette, gray + alpha, RGBA
 MAX_PIXELS = 100_000_000
+_MOST_BYTES = 1 << 30  # of a picture of ours
 
 
 class ImageError(Exception):
@@ -170,14 +174,69 @@ def _read_with_pillow(path: Path) -> UInt8:
         raise ImageError(f"{path} is not an image that can be read: {error}") from None
 
 
-def write_gray_png(path: Path, pixels: UInt8) -> None:
-    """Write (H, W) uint8 as an 8-bit gray PNG."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
+def gray_png(pixels: UInt8) -> bytes:
+    """(H, W) uint8 as an 8-bit gray PNG, sealed."""
     height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     lines = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # each line starts with its filter: 0, none
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 6)) + chunk(b"IEND", b"")
-    path.write_bytes(PNG_SIGNATURE + body)
+    return sealed_png(
+        PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(lines, 6)) + _END
+    )
+
+
+def write_gray_png(path: Path, pixels: UInt8) -> None:
+    """Write (H, W) uint8 as a sealed 8-bit gray PNG, whole or not at all. Raises OSError."""
+    partial = path.with_name(f".{path.name}.squeezenas-tvm")
+    try:
+        partial.write_bytes(gray_png(pixels))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sealed_png(png: bytes) -> bytes:
+    """A PNG with a comment at its end: that it was written here, and the sum of all before it."""
+    body = png.removesuffix(_END)
+    return body + _seal(body)
+
+
+def is_sealed_png(path: Path) -> bool:
+    """Whether a file is a picture that was written here, and that nobody has changed since."""
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        return False
+    png = path.read_bytes()
+    body = png[: -len(_seal(b""))]
+    return png == body + _seal(body)
+
+
+def check_places(places: Iterable[Path], images: Iterable[Path]) -> None:
+    """Refuse to write pictures over anything but older pictures of ours.
+
+    Args:
+        images: that are going to be read; none of them is overwritten, whoever wrote it.
+
+    Raises ImageError.
+    """
+    read = {os.path.realpath(image) for image in images}
+    for place in places:
+        if os.path.realpath(place) in read:
+            raise ImageError(f"{place} is one of the images and would be overwritten; name another --out")
+        if os.path.lexists(place) and not is_sealed_png(place):
+            raise ImageError(
+                f"{place} is there already, and is no picture that was written here, or was changed since; "
+                "move it away or name another --out"
+            )
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    """Of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _seal(body: bytes) -> bytes:
+    """The end of a sealed PNG with that beginning; as long for every one."""
+    text = f"squeezenas-tvm, sha256 {hashlib.sha256(body).hexdigest()}"
+    return _chunk(b"tEXt", b"Software\0" + text.encode()) + _END
+
+
+_END = _chunk(b"IEND", b"")

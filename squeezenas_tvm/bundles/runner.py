@@ -28,6 +28,7 @@ if TYPE_CHECKING or __package__:
     from squeezenas_tvm.bundles.images import (
         ImageError,
         UInt8,
+        check_places,
         read_image,
         resize_bilinear,
         resize_nearest,
@@ -35,7 +36,15 @@ if TYPE_CHECKING or __package__:
     )
 else:  # in a bundle: images.py lies beside this file
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from images import ImageError, UInt8, read_image, resize_bilinear, resize_nearest, write_gray_png
+    from images import (
+        ImageError,
+        UInt8,
+        check_places,
+        read_image,
+        resize_bilinear,
+        resize_nearest,
+        write_gray_png,
+    )
 
 SCHEMA_VERSION = 1
 LABELS = np.iinfo(np.uint8).max + 1  # that a pixel can have, whatever the classes
@@ -43,6 +52,7 @@ REQUIRED = ("model.so", "network.onnx", "labels.json", "run.py")
 WHAT_A_BUNDLE_IS = (
     "a bundle is a folder with manifest.json, " + ", ".join(REQUIRED) + ", made by `squeezenas-tvm deploy`"
 )
+BROKEN = "is not what was deployed; copy the bundle again, or deploy again"
 
 # What CUDA's driver and runtime call the failures that a user can do something about, and what that is.
 CUDA_FAILURES = {
@@ -76,38 +86,48 @@ def file_sum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest and check every file of the bundle against it.
+def own_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest; its ``files`` are the sums of all files of the bundle, which `read_manifest` checks.
 
     Raises:
-        BundleError: no bundle, a newer schema, a file that is missing or is not what was deployed.
+        BundleError: no bundle, a newer schema, or a manifest that is not what was deployed.
     """
     if not folder.exists():
         raise BundleError(f"no bundle at {folder}; {WHAT_A_BUNDLE_IS}")
     path = folder / "manifest.json"
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no manifest.json; {WHAT_A_BUNDLE_IS}")
-    broken = "is not what was deployed; copy the bundle again, or deploy again"
     raw = path.read_bytes()
     try:
         manifest = json.loads(raw)
         schema_version = int(manifest["schema_version"])
         stored, sums = str(manifest["manifest_sha256"]), dict(manifest["files"])
     except (ValueError, KeyError, TypeError):
-        raise BundleError(f"{path} {broken}") from None
+        raise BundleError(f"{path} {BROKEN}") from None
     if schema_version > SCHEMA_VERSION:
         raise BundleError(
             f"{path} has schema_version {schema_version}, this program reads up to {SCHEMA_VERSION}; "
             "use a newer squeezenas-tvm, or deploy again with this one"
         )
     if manifest_sum(raw, stored) != stored:
-        raise BundleError(f"{path} {broken}")
+        raise BundleError(f"{path} {BROKEN}")
+    return {**manifest, "files": sums}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest and check every file of the bundle against it.
+
+    Raises:
+        BundleError: no bundle, a newer schema, a file that is missing or is not what was deployed.
+    """
+    manifest = own_manifest(folder)
+    sums = manifest["files"]
     for name in dict.fromkeys([*REQUIRED, *sums]):
         if not (folder / name).is_file():
             raise BundleError(f"{folder / name} is missing; copy the bundle again, or deploy again")
         if file_sum(folder / name) != sums.get(name):
-            raise BundleError(f"{folder / name} {broken}")
-    return dict(manifest)
+            raise BundleError(f"{folder / name} {BROKEN}")
+    return manifest
 
 
 def processor() -> str:
@@ -306,6 +326,7 @@ def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
 
 
 def _segment_files(args: argparse.Namespace) -> None:
+    check_places((args.out / f"{path.stem}-labels.png" for path in args.image), args.image)
     bundle = Bundle.load(Path(__file__).resolve().parent)
     for path in args.image:
         image = read_image(path)

@@ -11,12 +11,15 @@ from search.data import Data, open_data
 from search.networks.weights import Array
 from search.parallel.ranks import Ranks
 from search.training import dump_recipe
-from search.training.best import WEIGHTS
+from search.training.best import REPORT, WEIGHTS
 from search.training.initial import initial_weights
 from search.training.recipe import Recipe
+from search.training.records import CURVES
 from search.training.run import CHECKPOINT, TrainingRun, same_classes
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.terminal.progress import progress
+from targets.support.files import put_whole, refuse_others
+from targets.support.sealed import is_sealed, says, sealed
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
 
@@ -64,6 +67,7 @@ def train_architecture(
 
     Raises:
         SearchError, UsageError: before the first step, for what does not fit.
+        InTheWay: files in ``out`` would be overwritten that no training of ours wrote.
         FailedTraining: later; FailedWork: a full disk. The last checkpoint is kept.
     """
     opened = [open_data(stage.data_spec(data)) for stage in recipe.training]
@@ -80,6 +84,8 @@ def train_architecture(
     own = {"results": [], "weights": WEIGHTS}
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
     try:
+        if not going_on:
+            _refuse_others(out, fitting, recipe)
         tensors = None if going_on else _initial(initial, fitting, architecture)
         best = _train(fitting, recipe, opened, out, tensors, workers=workers, going_on=going_on, shown=shown)
     except OSError as error:
@@ -121,12 +127,26 @@ def _train(
             run.resume()
         if not ranks.first:
             return run.run()
-        (out / ARCHITECTURE).write_text(dump_architecture(architecture), encoding="utf-8")
-        (out / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
+        for path, text in _described(out, architecture, recipe).items():
+            if not path.exists() or is_sealed(path):  # else the user's own
+                put_whole(path, sealed(text).encode())
         with progress("train", run.steps_left, shown=shown) as step:
             return run.run(step)
     finally:
         ranks.close()
+
+
+def _described(out: Path, architecture: Architecture, recipe: Recipe) -> dict[Path, str]:
+    """What says in a training's folder how it was made."""
+    return {out / ARCHITECTURE: dump_architecture(architecture), out / RECIPE: dump_recipe(recipe)}
+
+
+def _refuse_others(out: Path, architecture: Architecture, recipe: Recipe) -> None:
+    """Raise InTheWay where a new training would overwrite what it did not write, such as its own inputs."""
+    described = _described(out, architecture, recipe)
+    paths = [path for path, text in described.items() if not says(path, text)]
+    paths += [out / name for name in (WEIGHTS, REPORT, CURVES)]
+    refuse_others(paths, "move them away, or name another --out")
 
 
 def _initial(

@@ -11,7 +11,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from targets.errors import DeviceUnavailable, TargetError
 from targets.local_machine import LocalMachine
+from targets.support.child_python import child_python
 
 STOP, RESTART = b"s", b"r"  # commands to the host, see rpc_host
 START_S = 120.0  # importing TVM takes 2 s on a quiet machine
@@ -114,7 +114,7 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
     try:
         with log.open("wb") as log_file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "targets.rpc.local_server_host", key, str(os.getpid())],
+                child_python("targets.rpc.local_server_host", key, str(os.getpid())),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -134,10 +134,8 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    packages = str(Path(__file__).parents[2])
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [packages, os.environ.get("PYTHONPATH")])),
         "TMPDIR": str(folder),  # uploads of a killed worker go with the folder
         "TVM_NUM_THREADS": str(LocalMachine.detect().physical_cores),
     }

@@ -12,9 +12,10 @@ from targets.support.files import FailedWrite, write_whole
 from targets.support.strict_yaml import Refusal, parse_document
 
 Kept = TypeVar("Kept", bound="Document")
+_HEAD_BYTES = 1000
 _MOST_BYTES = 1 << 30  # far above any of ours; what is larger is none of them
 
-__all__ = ["Document", "DocumentWithFiles", "FailedWrite"]
+__all__ = ["Document", "DocumentWithFiles", "FailedWrite", "is_document"]
 
 
 class Document(BaseModel):
@@ -80,6 +81,14 @@ class Document(BaseModel):
         """Write it whole. Raises FailedWrite."""
         text = json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False)
         write_whole(path, text + "\n", self.WHAT)
+
+
+def is_document(path: Path) -> bool:
+    """Whether a file begins as one that is kept here, damaged or not."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'"schema_version"' in file.read(_HEAD_BYTES)
 
 
 class DocumentWithFiles(Document):
