@@ -1,11 +1,9 @@
 """Child processes find our packages and Python's, and never run what lies in the current folder."""
 
-import importlib.metadata
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +17,6 @@ import os, sys, targets
 print(os.path.realpath(targets.__file__))
 print(sys.argv[1:])
 """
-
-
-@pytest.fixture
-def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, with a file under the name of every module that a child could import."""
-    installed = importlib.metadata.packages_distributions()
-    for name in {*sys.stdlib_module_names, *installed, *PACKAGES}:
-        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'a').write({name!r} + ' ')\n")
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    assert not (tmp_path / "RAN").exists(), (tmp_path / "RAN").read_text()
 
 
 def run(*command: str, environ: dict[str, str] | None = None) -> str:

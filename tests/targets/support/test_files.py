@@ -1,12 +1,13 @@
 """Files are there whole or not at all, and a failure says what was to be written."""
 
 import os
-import resource
 from pathlib import Path
 
 import pytest
 
 from targets.support.files import FailedWrite, InTheWay, refuse_others, sha256, write_whole
+
+from ...faults import room_for
 
 
 def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
@@ -22,15 +23,9 @@ def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
 def test_a_failure_says_what_and_leaves_the_old_text(tmp_path: Path) -> None:
     path = tmp_path / "kept" / "b.txt"
     write_whole(path, "old", "the text")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
-    try:
-        with pytest.raises(
-            FailedWrite, match=r"b\.txt: the text cannot be written \(File too large\); make room"
-        ):
-            write_whole(path, "new", "the text")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = r"b\.txt: the text cannot be written \(File too large\); make room"
+    with pytest.raises(FailedWrite, match=said), room_for(1):
+        write_whole(path, "new", "the text")
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
 

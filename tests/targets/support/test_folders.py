@@ -8,7 +8,7 @@ import pytest
 from targets.support import folders
 from targets.support.folders import whole_folder
 
-from .killed import kill, run_killed
+from ...faults import kill, run_killed
 
 
 def write(out: Path, text: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from targets.support.partial import clear_left, partial_file, partial_folder
 
-from .killed import kill, run_killed
+from ...faults import kill, run_killed
 
 
 def names(folder: Path) -> list[str]:
