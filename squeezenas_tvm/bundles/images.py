@@ -218,7 +218,11 @@ def check_places(places: Iterable[Path], images: Iterable[Path]) -> None:
     Raises ImageError.
     """
     read = {os.path.realpath(image) for image in images}
+    written = set()
     for place in places:
+        if place in written:
+            raise ImageError(f"{place} would be written for two images; run them one by one")
+        written.add(place)
         if os.path.realpath(place) in read:
             raise ImageError(f"{place} is one of the images and would be overwritten; name another --out")
         if os.path.lexists(place) and not is_sealed_png(place):
