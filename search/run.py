@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from search.architecture import Architecture, dump_architecture
+from search.architecture import Architecture
 from search.errors import InvalidCheckpoint
 from search.kept import CHECKPOINT, is_kept
 from search.parallel.ranks import Ranks
@@ -19,14 +19,14 @@ from search.problem.problem import NEW_IN_FINGERPRINT, SearchProblem, SearchResu
 from search.problem.strategy import Progress, SearchStrategy
 from search.results import document
 from search.results.described import describe
-from search.results.front import genotype_of, write_front
+from search.results.front import CHOSEN, genotype_of, numbered, write_front
 from search.results.judging import judge
 from search.strategies.making import make_strategy, upgraded
 from search.strategies.registry import STRATEGIES
 from search.training.checkpoint import check_place, load_checkpoint, restoring, save_checkpoint
 from search.training.failures import damage_explained, failures_explained
-from search.training.records import Records
-from targets.support.files import write_whole
+from search.training.records import CURVES, Records
+from targets.support.files import refuse_others
 from targets.support.interrupts import HeldInterrupts
 
 RECORD = "judged.jsonl"
@@ -47,6 +47,7 @@ def run_search(
         InvalidSearch: no network of the space costs the budget, or the strategy does not go with the space.
         InvalidData: missing or damaged frames.
         InvalidCheckpoint: another search, or one in the way.
+        InTheWay: files of others would be overwritten.
         InvalidRecipe: the processes cannot share a batch.
         FailedTraining: no finite loss, out of memory, a lost process; the last checkpoint is kept.
         FailedWrite: a full disk.
@@ -55,6 +56,8 @@ def run_search(
     torch.manual_seed(problem.recipe.seed)
     fingerprint = problem.fingerprint()
     state = _saved(problem, fingerprint, out, resume)
+    if state is None and ranks.first:
+        _refuse_others(out)
     with failures_explained(out, memory=problem.recipe.out_of_memory, workers="workers in the recipe"):
         with restoring(out / CHECKPOINT) if state else contextlib.nullcontext():
             strategy = make_strategy(problem, ranks, state["search"] if state else None)
@@ -97,6 +100,15 @@ def _saved(
     return load_checkpoint(
         out / CHECKPOINT, fingerprint, free=free, new=NEW_IN_FINGERPRINT, upgraded=upgraded
     )
+
+
+def _refuse_others(out: Path) -> None:
+    """Raise InTheWay where a new search would overwrite what it did not write."""
+    names = ["networks.csv", "front.png", CHOSEN, RECORD]
+    if not document.is_unfinished(out):  # killed before its first checkpoint, a search leaves these two
+        names += [document.FILE, CURVES]
+    paths = [*(out / name for name in names), *numbered(out)]
+    refuse_others(paths, "move them away, or name another --out")
 
 
 class _Curves:
@@ -170,8 +182,6 @@ def _finish(
     result = SearchResult(judged, front, chosen, strategy.summary())
     if ranks.first:
         write_front(out, problem, judged, front, chosen, lambda n, name: _architecture(problem, n, name))
-        text = dump_architecture(_architecture(problem, chosen, "chosen"))
-        write_whole(out / "chosen.yaml", text, "the chosen architecture")
         describe(problem, result).save(out / document.FILE)
     return result
 

@@ -97,11 +97,14 @@ def _draw(path: Path) -> Path:
     from PIL import Image
 
     from search.data.scenes.scene import draw_scene
+    from squeezenas_tvm.bundles.images import check_places
+    from squeezenas_tvm.bundles.overlay import png
+    from targets.support.files import put_whole
 
+    check_places([path], [])
     image, _ = draw_scene(*SCENE_SIZE, np.random.default_rng(SCENE_SEED))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+        put_whole(path, png(Image.fromarray(image)))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}; name another --out") from None
     return path

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from squeezenas_tvm.about import SIBLINGS
 from squeezenas_tvm.options import port_number
-from targets.emulated_board import NAME, build, command, default_folder, environment
+from targets.emulated_board import NAME, SAFE, build, command, default_folder, environment
 from targets.errors import TargetError
 from targets.support.text import one_line
 
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         arguments = _server(options) if options.what == "serve" else options.arguments
         line = command(options.folder, arguments)
-        os.execve(line[0], line, environment(options.folder, PACKAGES))  # signals reach the board itself
+        variables = environment(options.folder, PACKAGES) | (SAFE if options.what == "serve" else {})
+        os.execve(line[0], line, variables)  # signals reach the board itself
     except TargetError as error:
         sys.stderr.write(one_line(f"error: {error}") + "\n")
         return error.exit_code

@@ -13,8 +13,9 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
+
+from targets.support.partial import partial_folder
 
 _log = logging.getLogger(__name__)
 
@@ -125,8 +126,8 @@ def _stand_in(name: str) -> Path:
     if compiler is None:
         raise OSError("no C compiler")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as work:
-        source, versions, built = (Path(work) / part for part in ("stub.c", "versions", name))
+    with partial_folder(path) as work:
+        source, versions, built = (work / part for part in ("stub.c", "versions", name))
         source.write_text(text, encoding="utf-8")
         versions.write_text(f"{name} {{ global: *; }};\n", encoding="utf-8")
         options = ["-shared", "-fPIC", "-w", f"-Wl,-soname,{name}"]

@@ -15,12 +15,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from targets.errors import BoardNotBuilt, MissingTool
+from targets.support.child_python import child_python
 from targets.support.commands import module_line
+from targets.support.folders import whole_folder
 from targets.target import load_target
 
 NAME = "emulated-aarch64"
@@ -33,6 +34,8 @@ _WHEELS = (
 _PLATFORMS = ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_28_aarch64")
 _HERE = Path(__file__).resolve().parent
 _CONTENTS = "contents"
+_NAMED = 5  # of what is in the way
+SAFE = {"PYTHONSAFEPATH": "1"}  # what Python runs there by ``-m`` is not looked for in the current folder
 
 
 def default_folder() -> Path:
@@ -116,20 +119,27 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _build(folder: Path) -> None:
-    for left in folder.parent.glob(f".{folder.name}-*"):  # by one that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        work, old = Path(scratch) / "new", Path(scratch) / "old"
+    with whole_folder(folder, lambda: _check_ours(folder)) as work:
         root = work / "root"
-        root.mkdir(parents=True)
-        _unpack_debian(Path(scratch), root)
+        root.mkdir()
+        _unpack_debian(work.parent, root)
         _install_wheels(work / "site", _python(root))
         _tell("loading TVM there, which is faster ever after")
-        _run(command(work, ["-c", "import targets.tvm_import"]), environment(work))
+        _run(command(work, ["-m", "targets.tvm_import"]), {**environment(work), **SAFE})
         (work / _CONTENTS).write_text(_contents(), encoding="utf-8")
-        if folder.exists():
-            folder.rename(old)
-        work.rename(folder)
+
+
+def _check_ours(folder: Path) -> None:
+    """Raise BoardNotBuilt where building there would replace anything but an older user space."""
+    if not os.path.lexists(folder):
+        return
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    contents = folder / _CONTENTS
+    if contents.is_file() and contents.read_bytes().startswith(b"apache-tvm=="):
+        found -= {"root", "site", "ours", _CONTENTS}
+    if found:
+        named = ", ".join(sorted(found)[:_NAMED])
+        raise BoardNotBuilt(f"{folder}: holds {named}, which is no emulated board; name another --folder")
 
 
 def _link(packages: Sequence[Path], folder: Path) -> Path:
@@ -171,8 +181,8 @@ def _install_wheels(site: Path, python: Path) -> None:
     options = ["--implementation", "cp", "--python-version", version, "--only-binary=:all:", *platforms]
     quiet = ["-q", "--disable-pip-version-check", "--no-input", "--no-compile"]
     _tell(f"fetching aarch64 wheels of TVM and what it needs, for Python {version}")
-    pip = [sys.executable, "-m", "pip", "install", *quiet, "--no-deps", *options, "--target", str(site)]
-    _run([*pip, *_contents().split()])
+    wanted = ["--no-deps", *options, "--target", str(site), *_contents().split()]
+    _run(child_python("pip", "install", *quiet, *wanted))
 
 
 def _contents() -> str:

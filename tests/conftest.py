@@ -1,14 +1,17 @@
 """Fixtures that tests of all packages share."""
 
+import importlib.metadata
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("targets", "cost_models", "search", "squeezenas_tvm")
 
 
 def pytest_configure() -> None:
@@ -40,3 +43,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data: no folder {folder}; name one with SQUEEZENAS_TVM_DATA")
     return folder
+
+
+@pytest.fixture
+def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with a file under the name of every module that a child could import."""
+    installed = importlib.metadata.packages_distributions()
+    for name in {*sys.stdlib_module_names, *installed, *PACKAGES}:
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'a').write({name!r} + ' ')\n")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    assert not (tmp_path / "RAN").exists(), (tmp_path / "RAN").read_text()

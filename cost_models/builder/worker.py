@@ -7,7 +7,6 @@ it deletes the pool's folder, which has no owner any more, and ends with its lin
 
 import contextlib
 import ctypes
-import json
 import math
 import os
 import pickle
@@ -17,7 +16,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,16 +26,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from targets.support.child_python import child_python
 from targets.support.text import MAX_ERROR_CHARS, brief
 
-# TVM's Python layer imports PyTorch wherever it is installed: 2 s and 200 MB a worker for nothing.
-_BOOTSTRAP = """
-import json, sys
-sys.modules["torch"] = None
-sys.path[:] = json.loads(sys.argv[1])
-from cost_models.builder.worker import serve
-serve(int(sys.argv[2]))
-"""
 _HERE, _READY = "here", "ready"  # what a worker says of itself; all else that it sends is a BuildResult
 _START_TIMEOUT_S = 180.0  # loading TVM: 1 s as a rule, far more from a cold disk on a busy board
 _SEND_TIMEOUT_S = 2  # a worker takes at once what it is sent, unless somebody has frozen it
@@ -103,7 +94,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT_S, 0))
         self.pipe = Connection(ours.detach())
-        command = [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), str(theirs.fileno())]
+        command = child_python("cost_models.builder.worker_process", str(theirs.fileno()))
         with theirs, log.open("wb") as output:
             self._process = subprocess.Popen(
                 command,

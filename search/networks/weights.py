@@ -23,6 +23,8 @@ from search.architecture import Architecture, dump_architecture, load_architectu
 from search.errors import InvalidWeights, SearchError
 from search.networks.names import head_tensors, our_names
 from search.networks.weight_files import HOLDERS, TORCH_SUFFIXES, is_torch, read_safetensors, state_dict_in
+from targets.support.child_python import child_python
+from targets.support.files import put_whole
 from targets.support.text import one_line
 
 if TYPE_CHECKING:
@@ -80,13 +82,15 @@ def load_beginning(architecture: Architecture, path: Path) -> Beginning:
 
 
 def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
-    """Write safetensors that ``load_weights`` reads. Raises InvalidWeights: ``load_weights`` would not."""
+    """Write safetensors that ``load_weights`` reads, whole or not at all.
+
+    Raises OSError, and InvalidWeights where ``load_weights`` would not read them.
+    """
     try:
         check_finite(weights)
     except InvalidGraph as error:
         raise InvalidWeights(f"{path}: not written: {error}") from None
-    content = save({name: np.ascontiguousarray(values) for name, values in weights.items()})
-    path.write_bytes(content)  # an OSError where there is no room, which safetensors has not
+    put_whole(path, save({name: np.ascontiguousarray(values) for name, values in weights.items()}))
 
 
 def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) -> dict[str, Array]:
@@ -99,7 +103,7 @@ def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) ->
         return load_weights(architecture, path)
     described, converted = scratch / "architecture.yaml", scratch / "weights.safetensors"
     described.write_text(dump_architecture(architecture), encoding="utf-8")
-    command = [sys.executable, "-m", "search.networks.weights", str(described), str(path), str(converted)]
+    command = child_python("search.networks.weights", str(described), str(path), str(converted))
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
         reason = child.stderr.strip().splitlines() or ["no reason given"]

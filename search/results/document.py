@@ -136,6 +136,14 @@ def load(folder: Path) -> SearchDocument:
     return document
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether a search that has not come to its end has written ``search.json`` there."""
+    try:
+        return not load(folder).finished
+    except InvalidSearch:
+        return False
+
+
 def _check(document: SearchDocument, path: Path) -> None:
     """Raises InvalidSearch where the parts do not fit together."""
     count = len(document.decisions)

@@ -1,6 +1,7 @@
 """What a search leaves of the networks that it judged: a table, a picture, the architectures of the front."""
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -10,6 +11,10 @@ from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
 from search.results.front_plot import draw_front
 from targets.support.files import write_whole
+from targets.support.sealed import is_sealed, write_sealed
+
+CHOSEN = "chosen.yaml"
+MOVE_AWAY = "move it away, and give the same command with --resume: it finds the same networks again"
 
 
 def write_front(
@@ -20,24 +25,33 @@ def write_front(
     chosen: Judged,
     architecture: Callable[[Judged, str], Architecture],
 ) -> list[Path]:
-    """Write ``networks.csv`` (all), ``front.png`` and the architectures of the front; returns their files.
+    """Write ``networks.csv`` (all), ``front.png``, and the architectures of the front and of ``chosen``.
 
     Args:
         architecture: makes the data of a network that is to have the given name.
+
+    Returns the files of the front's architectures. Raises InTheWay where somebody has written or changed one
+    of the architectures that are there.
     """
+    paths = [folder / "front" / f"{index:02d}.yaml" for index in range(len(front))]
+    texts = {
+        path: dump_architecture(architecture(network, f"front-{path.stem}"))
+        for path, network in zip(paths, front, strict=True)
+    }
+    texts[folder / CHOSEN] = dump_architecture(architecture(chosen, "chosen"))
+    write_sealed(texts, MOVE_AWAY)
+    for old in numbered(folder):
+        if old not in texts and is_sealed(old):  # of an older front
+            old.unlink()
     table = _csv(problem, networks, set(front), chosen)
     write_whole(folder / "networks.csv", table, "the judged networks")
-    (folder / "front").mkdir(exist_ok=True)
-    for old in (folder / "front").glob("*.yaml"):
-        old.unlink()
-    paths = []
-    for index, network in enumerate(front):
-        path = folder / "front" / f"{index:02d}.yaml"
-        text = dump_architecture(architecture(network, f"front-{index:02d}"))
-        write_whole(path, text, "an architecture of the front")
-        paths.append(path)
     draw_front(folder / "front.png", problem, networks, front, chosen)
     return paths
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Files there that are called as those of a front are."""
+    return sorted(path for path in folder.glob("front/*.yaml") if re.fullmatch(r"\d\d+", path.stem))
 
 
 def genotype_of(problem: SearchProblem, network: Judged) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """The picture of a front: accuracy over cost."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 
 from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
+from targets.support.files import write_whole
 
 _AXES = {
     "latency": ("estimated latency (ms)", 1e-3),
@@ -51,4 +53,6 @@ def draw_front(
     axes.set(xlabel=label, ylabel=f"{problem.task.title} as the search judged it (%)")
     axes.legend(loc="lower right", frameon=False)
     axes.grid(alpha=0.25)
-    figure.savefig(path, dpi=150)
+    picture = BytesIO()
+    figure.savefig(picture, dpi=150, format="png")
+    write_whole(path, picture.getvalue(), "the picture of the front")

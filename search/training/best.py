@@ -1,7 +1,6 @@
 """The weights that a training is for: the best ones so far, with what is known of them."""
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,16 +45,14 @@ def write_best(out: Path, network: nn.Module, report: Mapping[str, Any]) -> None
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    partial = out / f"{WEIGHTS}.partial"
     try:
-        save_weights(partial, tensors)
+        save_weights(out / WEIGHTS, tensors)
     except InvalidWeights as error:
         raise FailedTraining(
             f"{error}; or lower optimizer.learning_rate and train into another folder; the last checkpoint, "
             "if any, is kept"
         ) from None
-    document = {"schema_version": 1, **report, "weights": WEIGHTS, "weights_sha256": sha256(partial)}
-    os.replace(partial, out / WEIGHTS)
+    document = {"schema_version": 1, **report, "weights": WEIGHTS, "weights_sha256": sha256(out / WEIGHTS)}
     write_whole(out / REPORT, json_text(document, indent=2) + "\n", "what is known of the best weights")
 
 

@@ -4,10 +4,8 @@ A line with the SHA-256 of the rest, which PyTorch wrote: its own reader does no
 tensors and plain data are read back, never code.
 """
 
-import contextlib
 import hashlib
 import io
-import os
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 
 from search.errors import InvalidCheckpoint
+from targets.support.files import put_whole
 from targets.support.text import brief
 
 SCHEMA_VERSION = 1
@@ -37,18 +36,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     body = io.BytesIO()
     torch.save({**state, "schema_version": SCHEMA_VERSION}, body)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(_HEAD + hashlib.sha256(body.getbuffer()).hexdigest().encode() + b"\n")
-            file.write(body.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
+    content = body.getvalue()
+    put_whole(path, _HEAD + hashlib.sha256(content).hexdigest().encode() + b"\n", content)
 
 
 def load_checkpoint(

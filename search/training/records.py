@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,10 @@ from typing import Any, TypeAlias
 
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
+
+from targets.support.files import put_whole
+
+CURVES = "curves.csv"
 
 Row: TypeAlias = Mapping[str, str | int | float | None]
 
@@ -23,7 +26,7 @@ class Records:
     """
 
     def __init__(self, folder: Path, columns: Sequence[str], *, purge_step: int | None = None) -> None:
-        self._path, self._columns = folder / "curves.csv", columns
+        self._path, self._columns = folder / CURVES, columns
         if not isinstance(threading.excepthook, _UnlessEvents):
             threading.excepthook = _UnlessEvents(threading.excepthook)
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
@@ -40,9 +43,7 @@ class Records:
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(partial, self._path)
+        put_whole(self._path, text.getvalue().encode())
         self._events.flush()
 
     def close(self) -> None:

@@ -3,7 +3,8 @@
 What a command does is a function here: typed, without the command line. All of them log through ``logging``,
 draw no progress unless asked to, and raise the project's exceptions: ``UsageError`` and ``FailedWork`` of
 ``squeezenas_tvm.errors``, ``TargetError``, ``CostModelError`` and ``SearchError`` of the packages' own
-``errors``, ``BundleError`` of ``squeezenas_tvm.bundles.runner``.
+``errors``, ``BundleError`` of ``squeezenas_tvm.bundles.runner``, ``FailedWrite`` and ``InTheWay`` (files that
+are not ours would be overwritten) of ``targets.support.files``.
 
 Names are VERB_NOUN: a bare verb would be taken by the command's module of that name once it is imported.
 """

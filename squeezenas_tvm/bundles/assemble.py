@@ -7,9 +7,10 @@
 Either the whole bundle stands at ``out`` afterwards or what was there before does.
 """
 
+import contextlib
 import os
+import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,14 +24,17 @@ from squeezenas_tvm.about import __version__
 from squeezenas_tvm.bundles.runner import (
     REQUIRED,
     SCHEMA_VERSION,
+    BundleError,
     file_sum,
     manifest_sum,
+    own_manifest,
     processor,
     read_manifest,
 )
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, Target
 from targets.support import strict_json, text
+from targets.support.folders import whole_folder
 
 # Travels in every bundle, by its name there: the runner and the C++ example.
 _HERE, _DATA = Path(__file__).parent, Path(search.data.__file__).parent
@@ -45,6 +49,8 @@ SHIPPED = {
     "cpp/main.cc": _HERE / "cpp" / "main.cc",
     "cpp/CMakeLists.txt": _HERE / "cpp" / "CMakeLists.txt",
 }
+_COMPILED = re.compile(r"__pycache__/([^/.]+)\.[^/]+\.pyc")
+_NAMED = 5  # of the files in the way
 FILES = (*dict.fromkeys((*REQUIRED, *SHIPPED)),)
 
 
@@ -153,30 +159,19 @@ def runs_on(target: Target) -> dict[str, Any]:
 def assemble(out: Path) -> Iterator[Path]:
     """Give an empty folder next to ``out`` to build a bundle in; it goes to ``out`` once sealed and sound.
 
-    After an error nothing of it is left. An older bundle at ``out`` is replaced.
+    After an error nothing of it is left. An older bundle at ``out`` is replaced. The parent of the folder is
+    free for other work, and goes when it does.
 
     Raises:
-        UsageError: ``out`` is something other than a bundle, or cannot be written.
+        UsageError: ``out`` is no bundle, holds what deploy did not put there, or cannot be written.
     """
-    if out.exists() and not (out / "manifest.json").is_file() and not _is_empty_folder(out):
-        raise UsageError(f"{out} exists and is not a bundle; name a new folder")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}; name another folder") from None
-    folder = work / "new"
-    try:
-        folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(whole_folder(out, lambda: _check_ours(out)))
+        except OSError as error:
+            raise UsageError(f"{out} cannot be written: {error.strerror}; name another folder") from None
         yield folder
         read_manifest(folder)
-        if out.exists():
-            out.rename(work / "old")
-        folder.rename(out)
-    finally:
-        if (work / "old").exists() and not out.exists():  # stopped between the two renames
-            (work / "old").rename(out)
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def seal(
@@ -205,5 +200,39 @@ def seal(
     os.replace(partial, folder / "manifest.json")
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def _check_ours(out: Path) -> None:
+    """Raise UsageError where replacing ``out`` would lose anything that deploy did not put there."""
+    others = _others(out) if out.is_dir() else [out.name] * os.path.lexists(out)
+    if not others:
+        return
+    named = ", ".join(others[:_NAMED]) + f" and {len(others) - _NAMED} more" * (len(others) > _NAMED)
+    try:
+        own_manifest(out)
+    except BundleError:
+        raise UsageError(f"{out} exists and is not a bundle; name a new folder: there is {named}") from None
+    raise UsageError(
+        f"{out} holds what deploy did not put there, or what was changed since: {named}; move that away, or "
+        "name a new folder"
+    )
+
+
+def _others(folder: Path) -> list[str]:
+    """Files in a folder, and links to folders, that are not as the manifest of our bundle lists them."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found += [os.path.relpath(os.path.join(place, name), folder) for name in (*files, *links)]
+    try:
+        sums = own_manifest(folder)["files"]
+    except BundleError:
+        return sorted(found)
+    return sorted(name for name in found if not _is_ours(folder, name, sums))
+
+
+def _is_ours(folder: Path, name: str, sums: Mapping[str, str]) -> bool:
+    """Whether a file is the manifest, as that lists it, or what Python compiled of one that it lists."""
+    if name in sums:
+        path = folder / name
+        return path.is_file() and file_sum(path) == sums[name]
+    compiled = _COMPILED.fullmatch(name)
+    return name == "manifest.json" or (compiled is not None and f"{compiled[1]}.py" in sums)

@@ -1,7 +1,6 @@
 """What ``deploy`` does: tunes and compiles an architecture with weights for a target into a bundle."""
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +86,11 @@ def deploy_architecture(
     weights = weights or architecture.weights_path
     records = results_folder(target.name, measurements, dtype)
     fingerprint = environment(target, dtype)
+    if trials and records.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"--out {out} would replace the measurements in {records}; name another folder")
     try:
-        with tempfile.TemporaryDirectory() as scratch, assemble(out) as folder:
-            tensors = load_weights_apart(architecture, weights, Path(scratch)) if weights else None
+        with assemble(out) as folder:
+            tensors = load_weights_apart(architecture, weights, folder.parent) if weights else None
             graph = architecture.camera_network()
             inputs = {"frame": (1, *resolution, 3)}
             model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)

@@ -1,7 +1,10 @@
 """Images in and out of a network: reading, resizing, writing. Travels in the bundle, beside run.py."""
 
+import hashlib
+import os
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,9 @@ else:  # in a bundle: they lie beside this file
 __all__ = [
     "ImageError",
     "UInt8",
+    "check_places",
+    "gray_png",
+    "is_sealed_png",
     "read_image",
     "resize_bilinear",
     "resize_nearest",
@@ -24,6 +30,7 @@ __all__ = [
     "write_gray_png",
 ]
 LEAST_SQUEEZE = 1.2  # that is told: less hardly shows
+_MOST_BYTES = 1 << 30  # of a picture of ours
 
 
 def squeezed(image: UInt8, height: int, width: int) -> str:
@@ -63,14 +70,73 @@ def resize_bilinear(image: UInt8, height: int, width: int) -> UInt8:
     return resized
 
 
-def write_gray_png(path: Path, pixels: UInt8) -> None:
-    """Write (H, W) uint8 as an 8-bit gray PNG."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
+def gray_png(pixels: UInt8) -> bytes:
+    """(H, W) uint8 as an 8-bit gray PNG, sealed."""
     height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     lines = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # each line starts with its filter: 0, none
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 6)) + chunk(b"IEND", b"")
-    path.write_bytes(PNG_SIGNATURE + body)
+    return sealed_png(
+        PNG_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(lines, 6)) + _END
+    )
+
+
+def write_gray_png(path: Path, pixels: UInt8) -> None:
+    """Write (H, W) uint8 as a sealed 8-bit gray PNG, whole or not at all. Raises OSError."""
+    partial = path.with_name(f".{path.name}.squeezenas-tvm")
+    try:
+        partial.write_bytes(gray_png(pixels))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sealed_png(png: bytes) -> bytes:
+    """A PNG with a comment at its end: that it was written here, and the sum of all before it."""
+    body = png.removesuffix(_END)
+    return body + _seal(body)
+
+
+def is_sealed_png(path: Path) -> bool:
+    """Whether a file is a picture that was written here, and that nobody has changed since."""
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        return False
+    png = path.read_bytes()
+    body = png[: -len(_seal(b""))]
+    return png == body + _seal(body)
+
+
+def check_places(places: Iterable[Path], images: Iterable[Path]) -> None:
+    """Refuse to write pictures over anything but older pictures of ours.
+
+    Args:
+        images: that are going to be read; none of them is overwritten, whoever wrote it.
+
+    Raises ImageError.
+    """
+    read = {os.path.realpath(image) for image in images}
+    written = set()
+    for place in places:
+        if place in written:
+            raise ImageError(f"{place} would be written for two images; run them one by one")
+        written.add(place)
+        if os.path.realpath(place) in read:
+            raise ImageError(f"{place} is one of the images and would be overwritten; name another --out")
+        if os.path.lexists(place) and not is_sealed_png(place):
+            raise ImageError(
+                f"{place} is there already, and is no picture that was written here, or was changed since; "
+                "move it away or name another --out"
+            )
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    """Of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _seal(body: bytes) -> bytes:
+    """The end of a sealed PNG with that beginning; as long for every one."""
+    text = f"squeezenas-tvm, sha256 {hashlib.sha256(body).hexdigest()}"
+    return _chunk(b"tEXt", b"Software\0" + text.encode()) + _END
+
+
+_END = _chunk(b"IEND", b"")

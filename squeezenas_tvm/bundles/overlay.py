@@ -1,12 +1,14 @@
 """Show a segmentation to people: the picture tinted by class, beside it a legend of the classes in it."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from squeezenas_tvm.bundles.images import sealed_png
 from squeezenas_tvm.bundles.runner import LABELS
 
 UInt8 = npt.NDArray[np.uint8]
@@ -46,6 +48,13 @@ def draw_overlay(
     canvas.paste(picture, (0, (canvas.height - picture.height) // 2))
     panel.draw(ImageDraw.Draw(canvas), picture.width)
     return canvas
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as a PNG that says who wrote it."""
+    content = BytesIO()
+    picture.save(content, "PNG")
+    return sealed_png(content.getvalue())
 
 
 def _tinted(image: UInt8, labels: UInt8, classes: Sequence[Mapping[str, Any]]) -> UInt8:

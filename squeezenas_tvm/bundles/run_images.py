@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeezenas_tvm.bundles.images import UInt8, read_image, squeezed, write_gray_png
+from squeezenas_tvm.bundles.images import UInt8, check_places, gray_png, read_image, squeezed
 from squeezenas_tvm.bundles.opened import opened_bundle
-from squeezenas_tvm.bundles.overlay import draw_overlay
+from squeezenas_tvm.bundles.overlay import draw_overlay, png
 from squeezenas_tvm.bundles.runner import Bundle, dataset_ids, statistics_ms
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.energy import FrameEnergy, measure_frame, require_sensor
 from squeezenas_tvm.terminal.progress import progress
+from targets.support.files import put_whole
 
 UNTRAINED = "The weights are not trained: the labels mean nothing yet, the latency does."
 
@@ -89,6 +90,7 @@ def run_bundle(
         TargetError, FailedWork: no board, or one that does not run the bundle; no power sensor.
     """
     _check_images(images)
+    check_places((place for image in images for place in _places(image, out)), images)
     if energy:
         require_sensor(tracker)
     seen, frame_energy = [], None
@@ -127,7 +129,7 @@ def _see(bundle: Bundle, path: Path, image: UInt8, out: Path, repeats: int, warm
         log.warning("%s: %s", path, note)
     labels = bundle.segment(image)
     samples_ms = tuple(bundle.time_ms(image, repeats, warmup))
-    seen = SeenImage(path, out / f"{path.stem}-overlay.png", out / f"{path.stem}-labels.png", samples_ms)
+    seen = SeenImage(path, *_places(path, out), samples_ms)
     stats, manifest = seen.latency_ms, bundle.manifest
     overlay = draw_overlay(
         image,
@@ -141,11 +143,16 @@ def _see(bundle: Bundle, path: Path, image: UInt8, out: Path, repeats: int, warm
         warning="" if manifest["weights"]["trained"] else UNTRAINED,
     )
     try:
-        overlay.save(seen.overlay)
-        write_gray_png(seen.labels, dataset_ids(labels, bundle.classes))
+        put_whole(seen.overlay, png(overlay))
+        put_whole(seen.labels, gray_png(dataset_ids(labels, bundle.classes)))
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}; name another --out") from None
     return seen
+
+
+def _places(image: Path, out: Path) -> tuple[Path, Path]:
+    """Where its overlay and its labels are written."""
+    return out / f"{image.stem}-overlay.png", out / f"{image.stem}-labels.png"
 
 
 def _check_images(paths: Sequence[Path]) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING or __package__:
     from squeezenas_tvm.bundles.images import (
         ImageError,
         UInt8,
+        check_places,
         read_image,
         resize_bilinear,
         resize_nearest,
@@ -46,6 +47,7 @@ else:  # in a bundle: images.py lies beside this file
     from images import (
         ImageError,
         UInt8,
+        check_places,
         read_image,
         resize_bilinear,
         resize_nearest,
@@ -282,6 +284,7 @@ def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
 
 
 def _segment_files(args: argparse.Namespace) -> None:
+    check_places((args.out / f"{path.stem}-labels.png" for path in args.image), args.image)
     bundle = Bundle.load(Path(__file__).resolve().parent)
     for path in args.image:
         image = read_image(path)

@@ -18,7 +18,8 @@ from search.spaces import sampling
 from search.spaces.camera import segmentation_head
 from search.spaces.space import Genotype, SearchSpace, one_hot
 from squeezenas_tvm.errors import UsageError
-from targets.support.files import write_whole
+from targets.support.files import refuse_others, write_whole
+from targets.support.sealed import says
 
 DRAWN = 2000  # architectures that the few are chosen among
 FILE = "measured.csv"
@@ -57,7 +58,8 @@ def write_networks(
         folder: of the target's results; they go into one of their own below it.
 
     Raises:
-        UsageError: the space has fewer networks, or one of the files is there and differs.
+        UsageError: the space has fewer networks.
+        InTheWay: one of the files is there and differs.
     """
     chosen = choose_architectures(space, resolution, count, num_classes, seed)
     folder = folder / f"networks-{space.name}-{resolution}"
@@ -129,12 +131,8 @@ def _template(networks: list[str], resolution: Resolution) -> str:
 
 
 def _write_new(folder: Path, files: dict[str, str]) -> None:
-    """Write what is not there yet. Raises UsageError rather than overwrite what somebody has filled in."""
-    for name, text in files.items():
-        path = folder / name
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            raise UsageError(
-                f"{path}: is there already, and differs; move it away, or give another folder with --out"
-            )
-    for name, text in files.items():
-        write_whole(folder / name, text, "the networks to measure")
+    """Write what is not there yet. Raises InTheWay rather than overwrite what somebody has filled in."""
+    new = {folder / name: text for name, text in files.items() if not says(folder / name, text)}
+    refuse_others(new, "move it away, or give another folder with --out")
+    for path, text in new.items():
+        write_whole(path, text, "the networks to measure")

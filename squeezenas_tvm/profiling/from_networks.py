@@ -10,6 +10,8 @@ from cost_models.device_models.fitted_device import FILE, FittedDevice
 from cost_models.lookup import data_sheet, other_devices
 from squeezenas_tvm.profiling.measured_networks import read_networks
 from targets import Target
+from targets.support.document import is_document
+from targets.support.files import refuse_others
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,11 @@ def fit_target(
     Raises:
         UsageError: names every fault of the CSV file.
         CostModelError: the networks tell nothing, or the fit cannot be written.
+        InTheWay: a file that is no fit has its name.
     """
+    path = folder / FILE
+    if not is_document(path):
+        refuse_others([path], "move it away, or give another folder with --out")
     networks, notes = read_networks(measured)
     others = other_devices(target, dtype, [network.seconds for network in networks])
     fitted = FittedDevice.fit(
@@ -53,6 +59,5 @@ def fit_target(
         start=data_sheet(target, dtype),
         dtype=dtype,
     )
-    path = folder / FILE
     fitted.save(path, made_by=made_by)
     return FittedTarget(fitted, others, tuple(notes), path)

@@ -13,6 +13,7 @@ from squeezenas_tvm.errors import FailedWork
 from squeezenas_tvm.profiling.calibrate_networks import fit_network_model, time_whole
 from squeezenas_tvm.profiling.fit_predictor import fit_predictor, try_predictor
 from squeezenas_tvm.terminal.progress import Display, Pace, Snapshot, TaskLine, show
+from targets.support.files import refuse_others
 
 if TYPE_CHECKING:
     from cost_models.database.history import History
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cost_models.tuning.effort import Effort
     from targets import Target
 
+SAMPLES = "measurements.sqlite"  # all that was measured; what else is in its folder is made of it
 PARTS = ("sampling", "evolution", "build", "upload", "run")
 
 
@@ -95,13 +97,15 @@ def measure_kernels(
         profiled: what the kernels are for; the table says so, beside what the one in ``folder`` said.
 
     Raises:
+        InTheWay: what is saved would overwrite results of others.
         FailedWork: not one kernel could be measured.
     """
     from cost_models.database.records import How
     from cost_models.database.store import MeasurementStore
     from cost_models.profiling.context import measure_context
 
-    with MeasurementStore.open(folder / "measurements.sqlite") as store:
+    refuse_others_results(folder)
+    with MeasurementStore.open(folder / SAMPLES) as store:
         with measure_context(target, store, dtype=dtype, tracker=tracker) as context:
             table, tuning, additivity = _measure(context, wanted, title, shown)
             boards, history = _boards(context), context.history
@@ -139,7 +143,7 @@ def time_default_schedules(
     from cost_models.profiling.context import measure_context
     from cost_models.profiling.finalists import time_defaults
 
-    with MeasurementStore.open(folder / "measurements.sqlite") as store:
+    with MeasurementStore.open(folder / SAMPLES) as store:
         for kernel in kernels:
             store.add_kernel(kernel.key, kernel.description)
         with measure_context(target, store) as context, show(title, len(kernels), shown=shown) as display:
@@ -149,6 +153,21 @@ def time_default_schedules(
             context.apart(lambda: time_defaults(context, kernels, timing_s), watch)
             seconds = {kernel: context.history.default_s(kernel) for kernel in kernels}
     return {kernel: s for kernel, s in seconds.items() if math.isfinite(s)}
+
+
+def refuse_others_results(folder: Path, *more: str) -> None:
+    """Raise InTheWay where a folder has no measurements, but files by the names of what is made of them.
+
+    Args:
+        more: names that are written there, too.
+    """
+    from cost_models.database.table import HEADER, ROWS
+    from cost_models.kernel_models.predictor import MANIFEST, TREES
+    from cost_models.network_models.network_model import MODEL, NETWORKS
+
+    if not (folder / SAMPLES).exists():
+        names = (HEADER, ROWS, MANIFEST, TREES, MODEL, NETWORKS, *more)
+        refuse_others((folder / name for name in names), "name another folder for what is measured")
 
 
 def _measure(

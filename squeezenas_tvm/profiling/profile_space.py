@@ -10,8 +10,8 @@ from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.space import SearchSpace
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
-from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
-from squeezenas_tvm.profiling.summary import Profile, summarize
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels, refuse_others_results
+from squeezenas_tvm.profiling.summary import Profile, file_of, summarize
 from targets import Target
 from targets.toolchain.tools import find_tools
 
@@ -45,10 +45,12 @@ def profile_space(
     Raises:
         TargetError: no board, or a tool is missing.
         CostModelError: measurements there cannot be used.
+        InTheWay: the folder holds results of others.
         FailedWork: not one kernel could be measured.
     """
     find_tools(target, dtype)  # before anything long
     folder = results_folder(target.name, out, dtype)
+    refuse_others_results(folder, file_of(space, resolution))
     head = segmentation_head(classes)
     kernels = list(space_kernels(space, resolution, head))
     wanted = Wanted(

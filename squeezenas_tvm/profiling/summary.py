@@ -60,7 +60,7 @@ class Profile:
     @property
     def path(self) -> Path:
         """Of the document."""
-        return self.folder / f"{self.space.name}-{self.resolution}.json"
+        return self.folder / file_of(self.space, self.resolution)
 
     @property
     def holes(self) -> list[str]:
@@ -106,6 +106,11 @@ class Profile:
     def _rows(self) -> list[Row]:
         rows = self.measured.table.rows
         return [rows[kernel.key] for kernel in self.kernels if kernel.key in rows]
+
+
+def file_of(space: SearchSpace, resolution: Resolution) -> str:
+    """Name of the document of a profile."""
+    return f"{space.name}-{resolution}.json"
 
 
 def summarize(

@@ -9,6 +9,7 @@ from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.page import Report, page
 from squeezenas_tvm.reports.search import search_report
 from squeezenas_tvm.reports.training import training_report
+from targets.support.sealed import HTML, write_sealed
 
 PAGE = "report.html"
 
@@ -37,6 +38,7 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
 
     Raises:
         UsageError: no such folder, or the page cannot be written.
+        InTheWay: another page is there, or ours with changes.
         CostModelError, SearchError: a file in the folder that cannot be read.
     """
     out = out or folder / PAGE
@@ -47,8 +49,7 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
     now = datetime.now(timezone.utc).isoformat(timespec="minutes")
     text = page(report, f"squeezenas_tvm {__version__}, from {folder}, {now}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        write_sealed({out: text}, "name another place with --out", HTML)
     except OSError as error:
         raise UsageError(
             f"{out}: cannot be written ({error.strerror}); name another place with --out"

@@ -12,15 +12,17 @@ from search.kept import is_kept
 from search.networks.weights import Array, load_beginning
 from search.parallel.ranks import Ranks
 from search.training import dump_recipe
-from search.training.best import WEIGHTS
+from search.training.best import REPORT, WEIGHTS
 from search.training.recipe import Recipe
+from search.training.records import CURVES
 from search.training.run import TrainingRun, same_classes
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress
 from squeezenas_tvm.training.command import about_data
 from squeezenas_tvm.training.stopped import note_resumed, unwritten
-from targets.support.files import FailedWrite
+from targets.support.files import FailedWrite, put_whole, refuse_others
 from targets.support.interrupts import termination_stops
+from targets.support.sealed import is_sealed, says, sealed
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
 _NAMED = 12  # tensors that are named in a line
@@ -69,6 +71,7 @@ def train_architecture(
 
     Raises:
         SearchError, UsageError: before the first step, for what does not fit.
+        InTheWay: files in ``out`` would be overwritten that no training of ours wrote.
         FailedTraining: later; FailedWork: a full disk. Both say what is kept.
         KeyboardInterrupt: Ctrl-C, or SIGTERM; what was trained is in a checkpoint.
     """
@@ -88,6 +91,8 @@ def train_architecture(
     own = {"results": [], "weights": WEIGHTS}
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
     try:
+        if not going_on:
+            _refuse_others(out, fitting, recipe)
         tensors = None if going_on or initial is None else _initial(initial, fitting)
         with termination_stops():
             best = _train(
@@ -137,12 +142,26 @@ def _train(
             run.resume()
         if not ranks.first:
             return run.run()
-        (out / ARCHITECTURE).write_text(dump_architecture(architecture), encoding="utf-8")
-        (out / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
+        for path, text in _described(out, architecture, recipe).items():
+            if not path.exists() or is_sealed(path):  # else the user's own
+                put_whole(path, sealed(text).encode())
         with progress("train", run.steps_left, shown=shown) as step:
             return run.run(step)
     finally:
         ranks.close()
+
+
+def _described(out: Path, architecture: Architecture, recipe: Recipe) -> dict[Path, str]:
+    """What says in a training's folder how it was made."""
+    return {out / ARCHITECTURE: dump_architecture(architecture), out / RECIPE: dump_recipe(recipe)}
+
+
+def _refuse_others(out: Path, architecture: Architecture, recipe: Recipe) -> None:
+    """Raise InTheWay where a new training would overwrite what it did not write, such as its own inputs."""
+    described = _described(out, architecture, recipe)
+    paths = [path for path, text in described.items() if not says(path, text)]
+    paths += [out / name for name in (WEIGHTS, REPORT, CURVES)]
+    refuse_others(paths, "move them away, or name another --out")
 
 
 def _initial(path: Path, architecture: Architecture) -> Mapping[str, Array]:

@@ -25,6 +25,7 @@ from targets.rpc.processes import adopt_orphans, kill_all, reap, run_in_child, u
 from targets.rpc.tracker import Tracker, start_command
 from targets.sensors.readings import FUNCTION, read_board
 from targets.spec import TargetSpec
+from targets.support.partial import partial_folder
 
 PORT = 9090
 EVERYWHERE = "0.0.0.0"
@@ -131,10 +132,10 @@ def serve(
     with _listen(address, port) as listener, until_stopped() as stopped:
         _check_tracker(tracker)
         server = _server(spec, tracker, KeyedListener(listener, key, _hosts(address)))
-        with tempfile.TemporaryDirectory(prefix="squeezenas-board-") as folder:
+        with partial_folder(Path(tempfile.gettempdir()) / "squeezenas-board") as folder:
             adopt_orphans()
             try:
-                pid = run_in_child(lambda: server(folder))
+                pid = run_in_child(lambda: server(str(folder)))
                 ready()
                 while not stopped() and not over():
                     time.sleep(_POLL_S)
@@ -144,7 +145,7 @@ def serve(
                         )
                         time.sleep(_RESTART_S)
                         _empty(folder)
-                        pid = run_in_child(lambda: server(folder))
+                        pid = run_in_child(lambda: server(str(folder)))
             finally:
                 kill_all()
 
@@ -202,8 +203,8 @@ def _hosts(address: str) -> list[str]:
     return [one.address for one in every if one.family == socket.AF_INET]
 
 
-def _empty(folder: str) -> None:
+def _empty(folder: Path) -> None:
     """A server that died has left what was uploaded."""
-    for path in Path(folder).iterdir():
+    for path in folder.iterdir():
         with contextlib.suppress(OSError):
             shutil.rmtree(path)

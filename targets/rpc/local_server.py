@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from targets.errors import DeviceUnavailable, TargetError
 from targets.local_machine import LocalMachine
 from targets.rpc.local_tracker import LocalTracker
+from targets.support.child_python import child_python
 
 STOP, RESTART, REQUEST = b"s", b"r", b"q"  # to the host, see there; with the last comes a socket
 START_S = 120.0  # importing TVM takes 2 s on a quiet machine
@@ -123,7 +123,7 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
     try:
         with theirs, log.open("wb") as log_file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "targets.rpc.local_server_host", str(os.getpid())],
+                child_python("targets.rpc.local_server_host", str(os.getpid())),
                 stdin=theirs.fileno(),
                 stdout=log_file,
                 stderr=log_file,
@@ -143,10 +143,8 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    packages = str(Path(__file__).parents[2])
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [packages, os.environ.get("PYTHONPATH")])),
         "TMPDIR": str(folder),  # uploads of a killed worker go with the folder
         "TVM_NUM_THREADS": str(LocalMachine.detect().physical_cores),
     }

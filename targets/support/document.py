@@ -14,8 +14,9 @@ from targets.support.strict_json import json_text, parse_json
 from targets.support.strict_yaml import parse_document, spelled_short
 
 Kept = TypeVar("Kept", bound="Document")
+_HEAD_BYTES = 1000
 
-__all__ = ["Document", "DocumentWithFiles", "FailedWrite"]
+__all__ = ["Document", "DocumentWithFiles", "FailedWrite", "is_document"]
 
 
 class Document(BaseModel):
@@ -85,6 +86,14 @@ class Document(BaseModel):
         raw = json.loads(json_text(self.model_dump(mode="json")))
         raw["sha256"][path.name] = _sum(raw)
         write_whole(path, json_text(raw, indent=1) + "\n", self.WHAT)
+
+
+def is_document(path: Path) -> bool:
+    """Whether a file begins as one that is kept here, damaged or not."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'"schema_version"' in file.read(_HEAD_BYTES)
 
 
 class DocumentWithFiles(Document):

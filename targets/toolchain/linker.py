@@ -18,8 +18,10 @@ from pathlib import Path
 
 from targets.errors import CompileError, MissingTool
 from targets.spec import Toolchain
+from targets.support.child_python import child_python
 
 _SYMBOL_VERSION = re.compile(rb"GLIBC_(\d+)\.(\d+)")
+_PYTHON_M = (sys.executable, "-m")  # of a driver that is a Python module; it is started sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class Linker:
         Raises:
             CompileError: the compiler failed, or the result needs a newer C library; ``output`` is not there.
         """
-        command = [*self.command, "-shared", "-fPIC", "-o", output, *objects, *options, "-lm"]
+        module = self.command[: len(_PYTHON_M)] == _PYTHON_M
+        driver = child_python(*self.command[len(_PYTHON_M) :]) if module else self.command
+        command = [*driver, "-shared", "-fPIC", "-o", output, *objects, *options, "-lm"]
         english = {**os.environ, "LC_ALL": "C"}
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", check=False, env=english
@@ -70,7 +74,7 @@ def find_linker(toolchain: Toolchain) -> Linker:
     command: tuple[str, ...]
     if zig is not None:
         version = f".{toolchain.glibc}" if toolchain.glibc else ""
-        command = (sys.executable, "-m", "ziglang", "cc", "-O2", "-target", triple + version)
+        command = (*_PYTHON_M, "ziglang", "cc", "-O2", "-target", triple + version)
     elif gcc is not None:
         command = (gcc,)
     else:

@@ -14,7 +14,7 @@ from squeezenas_tvm.bundles.runner import read_manifest
 from squeezenas_tvm.demo import DRAWN, main
 from targets import load_target
 
-from .helpers import SIZE, command, fill, finish, kernels_of
+from .helpers import SIZE, command, fill, finish, kernels_of, refused_by
 
 NAMES = [entry.name for entry in CLASSES["camvid"]]
 STEPS = ("profile", "networks", "deploy", "run")
@@ -107,3 +107,10 @@ def test_step_that_is_refused_ends_the_demo(tmp_path: Path, capfd: pytest.Captur
     lines = capfd.readouterr().err.splitlines()
     assert "is a folder; name a file" in lines[-2]
     assert lines[-1] == "error: the demo's step profile was refused, see above"
+
+
+def test_a_scene_of_the_user_is_not_written_over(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scene.png").write_text("mine")
+    said = "scene.png is there already, and is no picture that was written here"
+    refused_by(main, ["--resolution", str(SIZE), "--out", str(tmp_path)], said, capfd)
+    assert (tmp_path / "scene.png").read_text() == "mine"

@@ -49,6 +49,15 @@ def test_wrong_input_is_one_line(
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.parametrize("records", ["out", "out/records"])
+def test_measurements_are_not_replaced_by_the_bundle(
+    records: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = deploy_arguments(tmp_path / "out", "--trials", "1", "--measurements", str(tmp_path / records))
+    check_refused(given, f"out would replace the measurements in {tmp_path / records}; name another", capfd)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_architecture_with_faults(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.yaml"
     rest = deploy_arguments(tmp_path / "out")[1:]

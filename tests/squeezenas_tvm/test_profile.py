@@ -320,6 +320,18 @@ def test_store_that_is_none_is_left_alone(
     assert (tmp_path / "measurements.sqlite").read_text(encoding="utf-8") == "to do\n" * 1000
 
 
+@pytest.mark.parametrize("name", ["table.json", "kernels.csv", f"squeezenas-small-{SIZE}.json"])
+def test_results_of_others_are_left_alone(
+    name: str, quick: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text('{"name": "my table"}')
+    given = arguments(quick, tmp_path / "out")
+    check_refused(given, f"{name}: there already, and would be overwritten; name another folder", capfd)
+    assert (tmp_path / "out" / name).read_text() == '{"name": "my table"}'
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
 def test_target_that_this_machine_cannot_link_for_is_failed_work(tmp_path: Path) -> None:
     path = quick_target(tmp_path)
     foreign = "tvm: {kind: llvm, mtriple: aarch64-linux-gnu, mcpu: cortex-a72}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,6 +31,7 @@ from squeezenas_tvm.profiling.measure import Measured
 from squeezenas_tvm.profiling.summary import summarize
 from targets import load_target
 
+from ..faults import room_for
 from .helpers import ROOT, SIZE, fill, kernels_of, quick_target, refused_by
 from .test_search import RECIPE
 from .test_train import ARCHITECTURE, STAGE
@@ -409,3 +411,28 @@ def test_damaged_profiles(
 ) -> None:
     damage(profile_copy)
     check_refused([str(profile_copy)], said, capsys)
+
+
+def test_a_page_of_others_is_not_written_over(searched: Path, tmp_path: Path, capfd: Any) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<p>mine</p>\n")
+    given = [str(searched), "--out", str(page)]
+    check_refused(given, "page.html: would be overwritten, and squeezenas-tvm did not write it so", capfd)
+    assert page.read_text() == "<p>mine</p>\n"
+    page.unlink()
+    assert report.main(given) == 0
+    assert report.main(given) == 0
+
+
+def test_without_room_the_old_page_stays(
+    searched: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    given = [str(searched), "--out", str(page)]
+    assert report.main(given) == 0
+    before = page.read_bytes()
+    capfd.readouterr()
+    with room_for(8192):
+        check_refused(given, "page.html: cannot be written (File too large)", capfd)
+    assert page.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [page]

@@ -151,3 +151,45 @@ def test_untuned_bundle_says_so(
     assert UNTUNED in capsys.readouterr().out.splitlines()
     assert main([*given, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["untuned"] is True
+
+
+def seen(bundle: Path, *images: Path, out: Path) -> list[str]:
+    return [str(bundle), *map(str, images), "--out", str(out), "--repeats", "1", "--warmup", "1"]
+
+
+def test_pictures_of_ours_are_written_anew(sealed_bundle: Path, street: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert main(seen(sealed_bundle, street, out=tmp_path / "seen")) == 0
+
+
+def test_an_image_that_is_read_is_never_overwritten(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(seen(sealed_bundle, street, out=tmp_path)) == 0
+    overlay = tmp_path / "street-overlay.png"
+    before = overlay.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    capfd.readouterr()
+    given = seen(sealed_bundle, street, overlay, out=tmp_path / "link")
+    check_refused(given, "street-overlay.png is one of the images and would be overwritten; name", capfd)
+    assert overlay.read_bytes() == before
+    assert not (tmp_path / "street-overlay-labels.png").exists()
+
+
+@pytest.mark.parametrize("name", ["street-labels.png", "street-overlay.png"])
+@pytest.mark.parametrize("ours", [False, True], ids=["of others", "ours, changed"])
+def test_ground_truth_and_other_pictures_are_not_overwritten(
+    name: str,
+    ours: bool,
+    sealed_bundle: Path,
+    street: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if ours:
+        assert main(seen(sealed_bundle, street, out=tmp_path)) == 0
+    Image.new("L", (64, 64)).save(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    capfd.readouterr()
+    check_refused(seen(sealed_bundle, street, out=tmp_path), f"{name} is there already, and is no", capfd)
+    assert (tmp_path / name).read_bytes() == before

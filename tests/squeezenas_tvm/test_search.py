@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from squeezenas_tvm import report, search, train
 from squeezenas_tvm.cli import build_parser
 from squeezenas_tvm.training.command import train_command
 
-from .helpers import command, finish, killed_loader
+from ..faults import room_for
+from .helpers import command, finish, killed_loader, refused_by
 
 RECIPE = """
 schema_version: 1
@@ -150,12 +152,59 @@ def test_a_folder_that_cannot_be_made_is_one_line(
 def test_no_room_for_what_was_learned_is_one_line(
     words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "out" / "last.ckpt.partial").mkdir(parents=True)  # where a checkpoint is written first
-    assert search.main(words) == 1
+    with room_for(100_000):  # less than a checkpoint takes
+        assert search.main(words) == 1
     *_, line = capfd.readouterr().err.splitlines()
     assert line.startswith("error: ")
     none = "no checkpoint was written yet; the same command begins anew"
-    assert line.endswith(f"Is a directory; make room there; {none}")
+    assert line.endswith(f"File too large; make room there; {none}")
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["chosen.yaml", "front/00.yaml", "search.json", "networks.csv"])
+def test_what_others_wrote_is_not_written_over(
+    name: str, words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine: 1\n")
+    refused_by(search.main, words, f"{name}: there already, and would be overwritten; move them away", capfd)
+    assert path.read_text() == "mine: 1\n"
+    assert [entry for entry in (tmp_path / "out").rglob("*") if entry.is_file()] == [path]
+
+
+def test_what_the_user_changed_in_a_search_stops_its_end_and_nothing_is_lost(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "front").mkdir(parents=True)
+    (out / "front" / "mine.yaml").write_text("mine: 1\n")
+    assert search.main(words) == 0
+    found = (out / "chosen.yaml").read_text()
+    (out / "chosen.yaml").write_text("# mine\n" + found)
+    capfd.readouterr()
+    assert search.main([*words, "--resume"]) == 2
+    *_, line = capfd.readouterr().err.splitlines()
+    assert "chosen.yaml: would be overwritten" in line
+    assert line.endswith(
+        "; move it away, and give the same command with --resume: it finds the same networks again"
+    )
+    (out / "chosen.yaml").rename(out / "own.yaml")
+    assert search.main([*words, "--resume"]) == 0
+    assert (out / "chosen.yaml").read_text() == found
+    assert (out / "front" / "mine.yaml").read_text() == "mine: 1\n"
+
+
+def test_a_search_that_never_came_to_a_checkpoint_begins_anew(words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert search.main(words) == 0
+    document = json.loads((out / "search.json").read_text())
+    document |= {"finished": False, "chosen": None, "choices": [], "front": [], "removed": [], "expected": {}}
+    shutil.rmtree(out / "front")
+    for name in ("last.ckpt", "judged.jsonl", "networks.csv", "front.png", "chosen.yaml"):
+        (out / name).unlink()
+    (out / "search.json").write_text(json.dumps(document))
+    assert search.main(words) == 0
 
 
 @pytest.mark.slow

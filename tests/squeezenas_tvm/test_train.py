@@ -107,6 +107,45 @@ def test_an_existing_training_is_not_written_over(
     assert main([*given, "--resume"]) == 0
 
 
+def test_what_is_given_is_not_written_over(
+    architecture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {
+        "architecture.yaml": Path(architecture).read_bytes(),
+        "recipe.yaml": b"# three evenings of notes\n" + Path(recipe(tmp_path)).read_bytes(),
+        "best.safetensors": weights(tmp_path / "w.safetensors", ARCHITECTURE).read_bytes(),
+        "curves.csv": b"mine\n",
+    }
+    for name, content in own.items():
+        out = tmp_path / f"out-{name}"
+        out.mkdir()
+        (out / name).write_bytes(content)
+        given = [architecture, "--data", SCENES, "--recipe", recipe(tmp_path), "--workers", "0"]
+        check_refused([*given, "--out", str(out)], f"{name}: there already, and would be overwritten", capsys)
+        assert [path.name for path in out.iterdir()] == [name]
+        assert (out / name).read_bytes() == content
+
+
+def test_notes_in_a_training_of_ours_are_kept(given: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(given) == 0
+    with (out / "recipe.yaml").open("a") as file:
+        file.write("# a thought\n")
+    before = (out / "recipe.yaml").read_bytes()
+    (out / "architecture.yaml").unlink()
+    assert main([*given[:-1], str(out), "--resume"]) == 0
+    assert (out / "recipe.yaml").read_bytes() == before
+    assert (out / "architecture.yaml").is_file()
+
+
+def test_a_training_that_never_came_to_a_checkpoint_begins_anew(given: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(given) == 0
+    for name in ("last.ckpt", "best.safetensors", "best.json", "curves.csv"):
+        (out / name).unlink()
+    assert main(given) == 0
+
+
 @pytest.mark.parametrize(
     "stop",
     [

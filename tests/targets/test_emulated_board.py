@@ -72,3 +72,22 @@ def test_its_command_has_moved_and_says_so() -> None:
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: the command is now: python -m squeezenas_tvm.emulated_board\n"
+
+
+@pytest.mark.parametrize("contents", [None, "apache-tvm==0.1\n", "of my thesis\n"])
+def test_other_folders_are_not_replaced(
+    contents: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tool in ("qemu-aarch64-static", "apt-get", "dpkg-deb"):
+        (tmp_path / tool).symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    folder, beside = tmp_path / "board", tmp_path / ".board-backup"
+    for place in (folder, beside):
+        place.mkdir()
+        (place / "thesis").touch()
+    if contents is not None:
+        (folder / "contents").write_text(contents)
+    with pytest.raises(BoardNotBuilt, match=r"board: holds .*thesis, which is no emulated board; name"):
+        build(folder)
+    assert (folder / "thesis").exists()
+    assert (beside / "thesis").exists()

@@ -55,6 +55,12 @@ def test_workers_stay_for_the_next_batch_and_leave_nothing_behind() -> None:
     assert not paths[0].parent.exists()
 
 
+def test_workers_run_nothing_of_the_current_folder(traps: Path) -> None:
+    with BuildPool(1) as pool:
+        (built,) = pool.build([scale(2)], TARGET)
+    assert built.error is None
+
+
 def test_many_threads_submit_and_each_gets_its_own() -> None:
     seen: list[Future[BuildResult]] = []
     futures: dict[int, Future[BuildResult]] = {}

@@ -311,6 +311,12 @@ def test_a_process_without_torch_reads_torch_files(tmp_path: Path) -> None:
     )
 
 
+def test_loading_apart_runs_nothing_of_the_current_folder(traps: Path, tmp_path_factory: Any) -> None:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.save(as_published(SMALL), traps / "w.pth")
+    assert load_weights_apart(SMALL, Path("w.pth"), folder)
+
+
 def test_loading_apart_is_loading(tmp_path: Path) -> None:
     torch.save(as_published(SMALL), tmp_path / "w.pth")
     apart = load_weights_apart(SMALL, tmp_path / "w.pth", tmp_path)

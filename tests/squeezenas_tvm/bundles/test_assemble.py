@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -13,6 +14,7 @@ from squeezenas_tvm.bundles.runner import REQUIRED, Bundle, BundleError, file_su
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, load_target
 
+from ...faults import kill, run_killed
 from ..conftest import rewrite_manifest, tiny_manifest
 
 
@@ -97,11 +99,80 @@ def test_second_deploy_replaces_the_bundle_and_failed_one_does_not(tmp_path: Pat
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_other_folders_are_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="exists and is not a bundle; name a new folder"), assemble(tmp_path):
-        pass
-    assert (tmp_path / "thesis.tex").exists()
+@pytest.mark.parametrize("manifest", [None, '{"name": "my web app", "manifest_version": 3}', "[]", "no JSON"])
+def test_other_folders_are_not_overwritten(manifest: str | None, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "thesis.tex").touch()
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    with (
+        pytest.raises(UsageError, match=r"exists and is not a bundle; name a new folder: there is .*thesis"),
+        assemble(tmp_path),
+    ):
+        pytest.fail("work was begun")
+    assert (tmp_path / "src" / "thesis.tex").exists()
+
+
+def changed_example(bundle: Path) -> None:
+    with (bundle / "cpp" / "main.cc").open("a") as file:
+        file.write("// mine\n")
+
+
+@pytest.mark.parametrize(
+    ("add", "named"),
+    [
+        (lambda bundle: (bundle / "notes.txt").touch(), "notes.txt"),
+        (lambda bundle: (bundle / "cpp" / "build").symlink_to("/"), "cpp/build"),
+        (changed_example, "cpp/main.cc"),
+    ],
+)
+def test_a_bundle_with_something_of_the_user_is_not_replaced(
+    add: Callable[[Path], None], named: str, bundle_copy: Path
+) -> None:
+    add(bundle_copy)
+    before = sorted(bundle_copy.rglob("*"))
+    refused = f"holds what deploy did not put there, or what was changed since: {named}; move that away, or"
+    with pytest.raises(UsageError, match=refused), assemble(bundle_copy):
+        pytest.fail("work was begun")
+    assert sorted(bundle_copy.rglob("*")) == before
+
+
+def test_what_the_user_adds_while_a_bundle_is_made_is_not_lost(bundle_copy: Path) -> None:
+    def build() -> None:
+        with assemble(bundle_copy) as folder:
+            fill(folder)
+            seal(folder, tiny_manifest(), classes=CLASSES["camvid"], dataset="camvid")
+            (bundle_copy / "notes.txt").touch()
+
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        build()
+    read_manifest(bundle_copy)
+    assert (bundle_copy / "notes.txt").exists()
+
+
+def test_a_bundle_that_ran_or_lost_a_file_is_replaced(bundle_copy: Path) -> None:
+    """Python compiles what ``run.py`` imports."""
+    (bundle_copy / "cpp" / "main.cc").unlink()
+    (bundle_copy / "__pycache__").mkdir()
+    (bundle_copy / "__pycache__" / "images.cpython-311.pyc").touch()
+    with assemble(bundle_copy) as folder:
+        fill(folder, b"new")
+        seal(folder, tiny_manifest(), classes=CLASSES["camvid"], dataset="camvid")
+    assert (bundle_copy / "model.so").read_bytes() == b"new"
+    assert not (bundle_copy / "__pycache__").exists()
+
+
+def test_what_a_killed_deploy_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    def work() -> None:
+        with assemble(tmp_path / "b") as folder:
+            fill(folder)
+            kill()
+
+    run_killed(work)
+    (left,) = tmp_path.iterdir()
+    with pytest.raises(BundleError), assemble(tmp_path / "b"):
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_out_below_a_file_is_refused(tmp_path: Path) -> None:

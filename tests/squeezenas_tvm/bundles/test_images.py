@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from squeezenas_tvm.bundles.images import resize_bilinear, resize_nearest, squeezed, write_gray_png
+from squeezenas_tvm.bundles.images import (
+    ImageError,
+    check_places,
+    is_sealed_png,
+    resize_bilinear,
+    resize_nearest,
+    squeezed,
+    write_gray_png,
+)
 
 
 def test_resizing() -> None:
@@ -42,3 +50,34 @@ def test_gray_png_is_what_pillow_reads(tmp_path: Path) -> None:
     with Image.open(tmp_path / "labels.png") as picture:
         assert picture.mode == "L"
         assert np.array_equal(np.asarray(picture), labels)
+
+
+def test_a_changed_byte_breaks_the_seal_of_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "labels.png"
+    write_gray_png(path, np.zeros((2, 3), np.uint8))
+    assert is_sealed_png(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["labels.png"]
+    good = path.read_bytes()
+    for position in range(len(good)):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])
+        assert not is_sealed_png(path)
+
+
+def test_pictures_go_where_nothing_else_is(tmp_path: Path) -> None:
+    place, image = tmp_path / "x-labels.png", tmp_path / "x.png"
+    check_places([place], [image])
+    write_gray_png(place, np.zeros((2, 3), np.uint8))
+    check_places([place], [image])
+    with pytest.raises(
+        ImageError, match=r"x-labels\.png would be written for two images; run them one by one"
+    ):
+        check_places([place, place], [image])
+    with pytest.raises(ImageError, match=r"x-labels\.png is one of the images"):
+        check_places([place], [image, tmp_path / "." / "x-labels.png"])
+    Image.open(place).save(place)
+    with pytest.raises(ImageError, match=r"x-labels\.png is there already, and is no picture"):
+        check_places([place], [image])
+    place.unlink()
+    place.symlink_to("nowhere")
+    with pytest.raises(ImageError, match="is there already"):
+        check_places([place], [image])

@@ -61,9 +61,9 @@ def test_what_somebody_filled_in_is_never_overwritten(
     filled = measured.read_text().replace(f"{SIZE},,", f"{SIZE},12,")
     measured.write_text(filled)
     capfd.readouterr()
-    refused_by(main, chosen(tmp_path), "measured.csv: is there already, and differs; move it away", capfd)
+    refused_by(main, chosen(tmp_path), "measured.csv: there already, and would be overwritten; move", capfd)
     assert measured.read_text() == filled
-    refused_by(main, chosen(tmp_path, "--seed", "1"), "is there already, and differs", capfd)
+    refused_by(main, chosen(tmp_path, "--seed", "1"), "there already, and would be overwritten", capfd)
     assert measured.read_text() == filled
 
 

@@ -281,3 +281,10 @@ def test_a_damaged_fit_is_one_line(
     folder.mkdir(parents=True)
     (folder / FILE).write_text("{}")
     refused_by(predict, ["squeezenas-lat-small", "--target", TARGET], "target: missing; ", capfd)
+
+
+def test_a_file_that_is_no_fit_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "fitted.json").write_text('{"name": "my suit"}')
+    given = ["--target", "jetson-orin", "--from-networks", str(tmp_path / "none.csv"), "--out", str(tmp_path)]
+    refused_by(profile, given, "fitted.json: there already, and would be overwritten; move it away", capfd)
+    assert (tmp_path / "fitted.json").read_text() == '{"name": "my suit"}'

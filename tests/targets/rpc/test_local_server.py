@@ -152,7 +152,7 @@ def test_a_host_that_is_stuck_is_killed_with_its_group(monkeypatch: pytest.Monke
 
 def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "tvm.py").write_text("raise ImportError('no TVM in here')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
     before = folders()
     with (
         pytest.raises(
@@ -162,6 +162,11 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tm
     ):
         pass
     assert folders() == before
+
+
+def test_it_runs_nothing_of_the_current_folder(traps: Path) -> None:
+    with local_rpc("local-cpu") as server:
+        assert server.address
 
 
 def test_two_servers_of_the_same_key_do_not_collide(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from targets.support.files import FailedWrite, sha256, write_whole
+from targets.support.files import FailedWrite, InTheWay, refuse_others, sha256, write_whole
+
+from ...faults import room_for
 
 
 def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
@@ -21,12 +23,37 @@ def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
 def test_a_failure_says_what_and_leaves_the_old_text(tmp_path: Path) -> None:
     path = tmp_path / "kept" / "b.txt"
     write_whole(path, "old", "the text")
-    (tmp_path / "kept" / "b.txt.partial").mkdir()
-    with pytest.raises(
-        FailedWrite, match=r"b\.txt: the text cannot be written \(Is a directory\); make room"
-    ):
+    said = r"b\.txt: the text cannot be written \(File too large\); make room"
+    with pytest.raises(FailedWrite, match=said), room_for(1):
         write_whole(path, "new", "the text")
     assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    for text in ("old", "new"):
+        write_whole(tmp_path / "link", text, "the text")
+        assert (tmp_path / "file").read_text() == text
+    assert (tmp_path / "link").readlink() == Path("file")
+
+
+def test_names_as_long_as_can_be(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    write_whole(path, "all", "the text")
+    assert path.read_text() == "all"
+
+
+def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.txt" for index in range(8)]
+    refuse_others(paths, "move them away")
+    paths[2].symlink_to("nowhere")
+    with pytest.raises(InTheWay, match=r"2\.txt: there already, and would be overwritten; move them away$"):
+        refuse_others(paths, "move them away")
+    for path in paths[3:]:
+        path.touch()
+    with pytest.raises(InTheWay, match=r"2\.txt, .*6\.txt and 1 more: there already"):
+        refuse_others(paths, "move them away")
 
 
 def test_content_is_on_the_disk_before_it_is_in_place(
