@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.op import Pattern, Shape, WorkKind, as_map
 from cost_models.ir.ops import Foreign
-from cost_models.onnx_io.reader import Steps, attributes
+from cost_models.onnx_io.model_file import attributes
+from cost_models.onnx_io.reader import Steps
 
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _ELEMENTWISE = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Sum", "Mean", "PRelu", "Where", "Clip"),
     *(
@@ -57,8 +58,8 @@ def foreign(found: Steps, node: NodeProto, index: int, shape: Shape) -> Foreign:
     pattern = _PATTERNS.get(kind, "out_elementwise_fusable")
     if index or pattern == "injective":  # which has no weights: what looks like them are scales
         return Foreign(kind, shape, fusion=pattern)
-    given = (found.constants[key] for key in node.input if key in found.constants)
-    weights = sum(v.size for v in given if v.ndim and np.issubdtype(v.dtype, np.floating))
+    given = (key for key in node.input if found.is_known(key) and found.dtypes[key] in _FLOATS)
+    weights = sum(math.prod(found.shapes[key]) for key in given if found.shapes[key])
     if kind not in _WORK:
         return Foreign(kind, shape, 0, weights, fusion=pattern)
     work, work_kind, label = _WORK[kind](found, node)
@@ -74,7 +75,7 @@ def activation(found: Steps, node: NodeProto) -> tuple[Foreign, str] | None:
     for x, end in (node.input, (node.input[1], node.input[0])):
         names, key = [node.op_type], end
         while (maker := found.makers.get(key)) is not None and found.readers[key] == 1:
-            inputs = [name for name in maker.input if name and name not in found.constants]
+            inputs = [name for name in maker.input if name and not found.is_known(name)]
             if len(inputs) != 1 or maker.op_type not in _ELEMENTWISE:
                 break
             names, key = [maker.op_type, *names], inputs[0]
