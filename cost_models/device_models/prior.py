@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from cost_models.errors import CostModelError, IncompatiblePrior
-from cost_models.estimate import OUTSIDE, Estimate, Source
+from cost_models.estimate import OUTSIDE, Estimate, Source, outside
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.ops import Conv2d
 from cost_models.network_models.network_model import NetworkModel
@@ -120,9 +120,7 @@ class Prior:
 
     def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
         """Of each, whatever it is; all of them ``far``: nobody has measured a kernel."""
-        return [
-            Estimate.within(self.predict_s(kernel), OUTSIDE, Source.PRIOR, far=True) for kernel in kernels
-        ]
+        return [outside(kernel, self.predict_s(kernel)) for kernel in kernels]
 
     def network(self, kernels: Sequence[Kernel], *, as_published: bool = False) -> Estimate:
         """Latency of a network, the sum over its kernels; ``far`` where nothing like it was calibrated on.
@@ -242,7 +240,7 @@ _CPU = _Usual({"dense": 0.6, "depthwise": 0.25, "grouped": 0.45}, 2e-6, (1, 8))
 
 def class_of(kernel: Kernel) -> str:
     """The class of a kernel's arithmetic; ``dense`` where there is none."""
-    return kernel.kind if kernel.kind in CLASSES else "dense"
+    return kernel.work_class if kernel.work_class in CLASSES else "dense"
 
 
 def rounded_macs(kernel: Kernel, steps: tuple[int, int]) -> float:
@@ -257,7 +255,7 @@ def rounded_macs(kernel: Kernel, steps: tuple[int, int]) -> float:
                 return kernel.macs * _excess(conv.in_channels, max(steps))
             inputs, outputs = conv.in_channels // conv.groups, conv.out_channels // conv.groups
             return kernel.macs * _excess(inputs, steps[0]) * _excess(outputs, steps[1])
-    return float(kernel.macs)
+    return float(kernel.steps or kernel.macs)
 
 
 def _excess(count: int, step: int) -> float:

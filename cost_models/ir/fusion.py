@@ -25,6 +25,7 @@ _KEPT_WORDS: dict[str, str] = {
     "out_elementwise_fusable": "anchor",
     "comm_reduce": "alone",
 }
+_LATER_FIELDS: dict[str, Any] = {"steps": 0, "counted": True}
 _READ_WORDS = {old: new for new, old in _KEPT_WORDS.items()}
 
 
@@ -81,6 +82,21 @@ class Kernel:
         return self.graph.macs(self.input_shapes)
 
     @property
+    def steps(self) -> int:
+        """What runs in place of its multiply-accumulates, see ``Foreign``; 0 where these are all."""
+        return sum(node.op.steps for node in self.graph.nodes if isinstance(node.op, Foreign))
+
+    @property
+    def work_class(self) -> str:
+        """Class of work by which its latency is told: ``kind``, or that of ``steps``."""
+        return "depthwise" if self.steps else self.kind
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether all its work is known."""
+        return all(node.op.counted for node in self.graph.nodes if isinstance(node.op, Foreign))
+
+    @property
     def bytes_moved(self) -> int:
         """Bytes read and written, every value once, in float32: a measure of traffic in any type."""
         return self.graph.bytes_moved(self.input_shapes)
@@ -110,6 +126,9 @@ def _fields(op: Op) -> dict[str, Any]:
     fields = asdict(op)
     if isinstance(op, Foreign):
         fields["fusion"] = _KEPT_WORDS.get(op.fusion, op.fusion)
+        for name, usual in _LATER_FIELDS.items():  # keys are as they were before there were such
+            if fields[name] == usual:
+                del fields[name]
     return fields
 
 
