@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any
 
+from refusals import run_benchmark
+
 from cost_models.builder.pool import BuildPool
 from cost_models.tuning.kernel_search import KernelSearch, SearchSettings
 from cost_models.tvm_import import tvm
@@ -76,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

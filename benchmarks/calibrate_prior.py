@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from refusals import run_benchmark
 
 from cost_models.device_models.calibration import calibrate
 from cost_models.device_models.prior import FILE, Prior
@@ -96,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -38,9 +38,9 @@ from typing import Any
 import fbnet_space
 import numpy as np
 import numpy.typing as npt
+from refusals import run_benchmark
 
 from cost_models.device_models.fewshot import LEAST_NETWORKS, TERMS, choose_networks, fit_device, work_of
-from cost_models.errors import CostModelError
 from cost_models.kernel_models.accuracy import spearman
 from squeezenas_tvm.cli import table
 
@@ -53,6 +53,8 @@ _EXACT = 1e-5  # relative: what float32 leaves of a sum
 
 class BadData(Exception):
     """The file is not what this benchmark reads."""
+
+    exit_code = 2
 
 
 def load(path: Path) -> tuple[Choices, list[str], Vector]:
@@ -261,12 +263,9 @@ def main() -> None:
     parser.add_argument("--same-chip", action="store_true", help="keep other settings of the same chip")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     options = parser.parse_args()
-    try:
-        document = run(options)
-    except (BadData, CostModelError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    document = run(options)
     print(json.dumps(document, indent=2) if options.json else as_text(document))
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

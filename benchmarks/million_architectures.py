@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from refusals import run_benchmark
 
 from cost_models.lookup import cost_model
 from search.costs.chain_costs import ChainCosts, Choices
@@ -95,4 +96,4 @@ def _describe(costs: ChainCosts, choice: Choices) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

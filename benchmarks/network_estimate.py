@@ -11,13 +11,13 @@ import argparse
 import json
 import math
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from refusals import run_benchmark
 
 from cost_models.database.network_records import WholeNetwork
 from cost_models.database.table import LatencyTable
@@ -29,7 +29,7 @@ from cost_models.network_models.network_model import NetworkModel, load_networks
 from squeezenas_tvm.profiling.calibrate_networks import calibrate
 
 
-def main() -> int:
+def main() -> None:
     """Calibrate, leave out, print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -37,13 +37,8 @@ def main() -> int:
     parser.add_argument("--table", type=Path, required=True, help="folder of a profile with --networks")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    try:
-        found = report(args.table)
-    except CostModelError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    found = report(args.table)
     print(json.dumps(found, indent=2) if args.json else _text(found))
-    return 0
 
 
 def report(folder: Path) -> dict[str, Any]:
@@ -141,4 +136,4 @@ def _number(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_benchmark(main)

@@ -10,15 +10,15 @@ intervals of the medians are.
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from refusals import run_benchmark
+
 from cost_models.database.table import LatencyTable
-from cost_models.errors import CostModelError
 from cost_models.estimate import Estimate, Source
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.accuracy import Errors
@@ -30,7 +30,7 @@ from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES
 
 
-def main() -> int:
+def main() -> None:
     """Fit, leave out, print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -41,13 +41,8 @@ def main() -> int:
     parser.add_argument("--most", type=int, help="groups that are tried of each hard hold-out (default all)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    try:
-        found = _report(args.table, args.again, args.seeds, args.most)
-    except CostModelError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    found = _report(args.table, args.again, args.seeds, args.most)
     print(json.dumps(found, indent=2) if args.json else _text(found))
-    return 0
 
 
 def _report(folder: Path, again: Path | None, seeds: int, most: int | None) -> dict[str, Any]:
@@ -132,4 +127,4 @@ def _line(name: str, errors: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_benchmark(main)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from comparing import Records, in_turns, say
+from refusals import run_benchmark
 
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
@@ -185,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from refusals import run_benchmark
 from torch.nn import functional
 
 from search.spaces.registry import get_space
@@ -232,4 +233,4 @@ def _text(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

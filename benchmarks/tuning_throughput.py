@@ -34,6 +34,7 @@ from typing import Any
 
 from comparing import Records, in_turns, say
 from plain_loop import Tuned, tune_plainly
+from refusals import run_benchmark
 from throughput_summary import PARTS, SIDES, Settings, as_text, results_of, summary
 
 from cost_models.builder.pool import BuildPool
@@ -214,4 +215,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

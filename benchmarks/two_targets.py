@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from refusals import run_benchmark
 
 from cost_models.lookup import cost_model
 from search.architecture import load_architecture
@@ -114,4 +115,4 @@ def _text(found: Mapping[str, Any], targets: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

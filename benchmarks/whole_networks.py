@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from refusals import run_benchmark
 
 from cost_models.errors import IncompatibleTable, MissingEntry
 from cost_models.lookup import results_folder
@@ -128,4 +129,4 @@ def _interleaved(*runs: Callable[[], list[float]]) -> list[list[float]]:
 
 if __name__ == "__main__":
     os.environ.setdefault("TVM_NUM_THREADS", str(LocalMachine.detect().physical_cores))
-    main()
+    run_benchmark(main)

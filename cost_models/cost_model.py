@@ -17,6 +17,7 @@ import numpy.typing as npt
 from cost_models.database.environment import differences
 from cost_models.database.table import LatencyTable
 from cost_models.device_models.fitted_device import FittedDevice
+from cost_models.device_models.other_processor import FromOtherProcessor, OtherProcessor
 from cost_models.device_models.prior import Prior
 from cost_models.errors import CostModelError, IncompatiblePredictor, MissingEntry
 from cost_models.estimate import Estimate, LatencySource, NetworkEstimate, Source
@@ -24,6 +25,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.kernel_models.predictor import PhysicalBase, Predictor
 from cost_models.network_models.network_model import NetworkModel
+from targets.target import profile_command
 
 _ENDS = ("median_s", "low_s", "high_s")
 
@@ -37,6 +39,7 @@ class CostModel:
     Attributes:
         target: its name.
         calibration: what networks take besides kernels, where they were timed whole.
+        processor: what table, predictor and calibration are of, where that is another one than here.
     """
 
     target: str
@@ -44,12 +47,13 @@ class CostModel:
     predictor: Predictor | None = None
     prior: Prior | FittedDevice | None = None
     calibration: NetworkModel | None = None
+    processor: OtherProcessor | None = None
 
     def __post_init__(self) -> None:
         if self.table is None and self.predictor is None and self.prior is None:
             raise CostModelError(
                 f"target {self.target}: no table, no predictor and no prior; make a table: "
-                f"python -m squeezenas_tvm.profile --target {self.target}"
+                f"{profile_command(self.target)}"
             )
         known = [source.fingerprint for source in (self.predictor, self.table) if source is not None]
         if len(known) == 2 and (other := differences(*known)):
@@ -62,7 +66,7 @@ class CostModel:
     def network_model(self) -> NetworkModel:
         """The calibration; of a device that only its prior knows, the prior's; else the plain sum."""
         if self.calibration is not None:
-            return self.calibration
+            return self.calibration.scaled(self.processor.scale) if self.processor else self.calibration
         alone = self.prior if self.table is None and self.predictor is None else None
         return NetworkModel() if alone is None else alone.network_model()
 
@@ -70,7 +74,17 @@ class CostModel:
     def _sources(self) -> list[LatencySource]:
         """The best first. The predictor's base tells last what nobody else does."""
         base = None if self.predictor is None else PhysicalBase(self.predictor)
-        return [one for one in (self.table, self.predictor, self.prior, base) if one is not None]
+        measured = (self._here(one) for one in (self.table, self.predictor))
+        return [one for one in (*measured, self.prior, self._here(base)) if one is not None]
+
+    def _here(self, source: LatencySource | None) -> LatencySource | None:
+        """What was measured on another processor, of this one."""
+        return FromOtherProcessor(source, self.processor) if source and self.processor else source
+
+    @property
+    def basis(self) -> str:
+        """How estimates of networks come about, in words."""
+        return f"{self.network_model}; {self.processor}" if self.processor else str(self.network_model)
 
     def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
         """Of each, from the best source that knows it; None where none does."""
@@ -94,7 +108,7 @@ class CostModel:
             if estimate is None and kernel.is_foreign:
                 raise CostModelError(
                     f"{kernel.label}: only a prior can tell it, and {self.target} has neither that nor a "
-                    f"predictor; make one: python -m squeezenas_tvm.profile --target {self.target}"
+                    f"predictor; make one: {profile_command(self.target)}"
                 )
             if estimate is None:
                 raise MissingEntry(kernel.key, self.target)
@@ -145,7 +159,8 @@ class CostModel:
 
     def whole(self, median_s: Vector, low_s: Vector, high_s: Vector) -> tuple[Vector, Vector, Vector]:
         """Networks, one an entry, from the sums of their pieces: median and ends of the interval, seconds."""
-        return self.network_model.network_s(median_s, low_s, high_s)
+        ends_s = self.network_model.network_s(median_s, low_s, high_s)
+        return self.processor.widened(*ends_s) if self.processor else ends_s
 
     def _inside_s(self, kernels: Sequence[Kernel], costs: Sequence[Estimate]) -> list[list[float]]:
         """What each kernel adds to a network: medians, low ends, high ends."""

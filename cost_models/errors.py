@@ -56,10 +56,9 @@ class MissingEntry(CostModelError):
     """A kernel without a measurement on the target asked for."""
 
     def __init__(self, kernel: str, target: str) -> None:
-        super().__init__(
-            f"{kernel}: not measured on {target}; "
-            f"measure it with: python -m squeezenas_tvm.profile --target {target}"
-        )
+        from targets.target import profile_command  # not at the top: every --help would wait for it
+
+        super().__init__(f"{kernel}: not measured on {target}; measure it with: {profile_command(target)}")
 
 
 class StoreError(CostModelError):

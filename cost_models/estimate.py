@@ -1,7 +1,8 @@
 """What something costs on a device, how sure that is, and who says so: one type, whoever tells it.
 
-Three sources, best first: ``measured``, a row of the target's table; ``predicted``, learned from the rows
-of that table; ``prior``, a physical model of a device from its data sheet and what others published.
+Four sources, best first: ``measured``, a row of the target's table; ``predicted``, learned from the rows
+of that table, or scaled from another processor's; ``other processor``, another one's as they are; ``prior``,
+a physical model of a device from its data sheet and what others published.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ class Source(Word):
 
     MEASURED = "measured"
     PREDICTED = "predicted"
+    ELSEWHERE = "other processor"
     PRIOR = "prior"
 
 

@@ -15,11 +15,13 @@ from cost_models.database.environment import differences, environment
 from cost_models.database.table import HEADER, LatencyTable
 from cost_models.device_models import fitted_device, prior
 from cost_models.device_models.fitted_device import FittedDevice
+from cost_models.device_models.other_processor import OtherProcessor, load_calibration, processor_of
 from cost_models.device_models.prior import Prior
 from cost_models.errors import CostModelError, IncompatibleTable
 from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
 from targets import Target, list_targets
+from targets.support.commands import command_line
 
 RESULTS = Path("results")
 _SHIPPED = Path(__file__).parent
@@ -77,13 +79,45 @@ def latency_table(target: Target, folder: Path | None = None) -> LatencyTable:
     shipped = shipped_table(target.name)
     if folder is not None or shipped is None or (own / HEADER).exists():
         return _matching_table(own, target)
-    table = LatencyTable.load(shipped, target=target.name)
-    _log.warning(
-        "%s: this device is not profiled yet; latencies are of the shipped table, measured on %s",
-        target.name,
-        table.machine or "an unnamed machine",
-    )
-    return table
+    return _shipped(target, shipped)[0]
+
+
+def _shipped(target: Target, folder: Path) -> tuple[LatencyTable, OtherProcessor | None]:
+    """The shipped table, and how it is of another processor; warns of what it is not."""
+    table = LatencyTable.load(folder, target=target.name)
+    processor = other_processor(target, table)
+    text = f"{target.name}: this device is not profiled yet; latencies are of the shipped table, measured on "
+    text += table.machine or "an unnamed machine"
+    if processor:
+        text += f": {processor}"
+    if processor and not processor.kernels:
+        calibrate = command_line("predict", "NETWORK", "--target", target.argument, "--calibrate")
+        text += f"; a few kernels measured here, in seconds, scale them: {calibrate}"
+    _log.warning(text)
+    return table, processor
+
+
+def other_processor(target: Target, table: LatencyTable) -> OtherProcessor | None:
+    """How a table's latencies become those of this machine; None where it is of this machine's processor.
+
+    What ``predict --calibrate`` measured on this processor is in ``results/TARGET`` and counts in any case: a
+    system's name for a processor may stand for several.
+
+    Raises:
+        IncompatiblePrior: what was measured here cannot be read.
+    """
+    here = target.local_processor()
+    if here is None:
+        return None
+    there, folder = processor_of(table.fingerprint), results_folder(target.name)
+    measured = load_calibration(folder)
+    if measured is not None and (measured.here, measured.table) == (here, table.digest()):
+        return measured.scale(there)
+    if there == here:
+        return None
+    if measured is not None:
+        _log.warning("%s: its calibration is of %s or of another table, and left out", folder, measured.here)
+    return OtherProcessor.unmeasured(there, here)
 
 
 def _matching_table(folder: Path, target: Target) -> LatencyTable:
@@ -97,7 +131,7 @@ def _matching_table(folder: Path, target: Target) -> LatencyTable:
         if differing := differences(table.fingerprint, here):
             raise IncompatibleTable(
                 f"{folder}: was measured in another environment ({', '.join(differing)}); "
-                f"profile again: python -m squeezenas_tvm.profile --target {target.name}"
+                f"profile again: {command_line('profile', '--target', target.argument)}"
             )
     return table
 
@@ -120,10 +154,18 @@ def cost_model(target: Target, folder: Path | None = None) -> CostModel:
         place = shipped_table(target.name) if folder is None else None
     if place is None:
         return CostModel(target.name, prior=_prior(target, own))
-    return with_files(latency_table(target, folder), place, _prior(target, own))
+    if place == own:
+        return with_files(_matching_table(own, target), place, _prior(target, own))
+    table, processor = _shipped(target, place)
+    return with_files(table, place, _prior(target, own), processor)
 
 
-def with_files(table: LatencyTable, folder: Path, told: Prior | FittedDevice | None = None) -> CostModel:
+def with_files(
+    table: LatencyTable,
+    folder: Path,
+    told: Prior | FittedDevice | None = None,
+    processor: OtherProcessor | None = None,
+) -> CostModel:
     """A table with the predictor and the calibration that lie in its folder, as far as there are any.
 
     Raises:
@@ -132,7 +174,7 @@ def with_files(table: LatencyTable, folder: Path, told: Prior | FittedDevice | N
     known = table.fingerprint
     predictor = Predictor.load(folder, fingerprint=known) if (folder / MANIFEST).exists() else None
     calibration = NetworkModel.load(folder, fingerprint=known) if (folder / MODEL).exists() else None
-    return CostModel(table.target, table, predictor, told, calibration)
+    return CostModel(table.target, table, predictor, told, calibration, processor)
 
 
 def _prior(target: Target, folder: Path) -> Prior | FittedDevice | None:

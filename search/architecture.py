@@ -18,6 +18,8 @@ from targets.support.strict_yaml import YAML_SUFFIXES, Section, named_yaml, pars
 from targets.support.text import near_miss
 
 _FILES = resources.files("search") / "architectures"
+WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".tar", ".bin", ".npz")
+"""Endings of files of weights, which are taken for architectures now and then."""
 _USUAL_CLASSES = 19  # of files that say nothing of classes: those of 0.1
 
 
@@ -169,6 +171,11 @@ def load_architecture(source: str | Path) -> Architecture:
         InvalidArchitecture: no such name or file, not YAML, or unlike the schema: every fault in one message.
         UnknownSpace, UnknownCandidate: from the check against the space.
     """
+    if Path(source).suffix.lower() in WEIGHTS:
+        raise InvalidArchitecture(
+            f"{source}: holds weights; give the architecture that they are of, a name or a .yaml file, and "
+            "them beside it (--weights; to train on from them, --init)"
+        )
     text, where = named_yaml(source, "architecture", _FILES, InvalidArchitecture)
     architecture = parse_architecture(text, where)
     if architecture.weights is None:

@@ -27,13 +27,17 @@ class Resolution(NamedTuple):
 
     def checked(self) -> "Resolution":
         """Itself, or InvalidResolution: sides from 64 to 8192 pixels work, odd ones too."""
-        nearest = Resolution(*(min(max(side, SMALLEST), LARGEST) for side in self))
+        nearest = self.nearest()
         if nearest != self:
             raise InvalidResolution(
                 f"resolution {self}: sides must be {SMALLEST} to {LARGEST} pixels; "
                 f"the nearest that works is {nearest}"
             )
         return self
+
+    def nearest(self) -> "Resolution":
+        """The nearest size that networks take."""
+        return Resolution(*(min(max(side, SMALLEST), LARGEST) for side in self))
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}"

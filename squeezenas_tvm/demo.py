@@ -4,7 +4,6 @@ Profiles the Small space, estimates the published networks from that table, depl
 """
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -73,7 +72,9 @@ def execute(args: argparse.Namespace) -> Result:
 
 def _run(step: Sequence[str]) -> None:
     """One command in this process. Its own error line has been printed when it fails."""
-    sys.stderr.write(f"\n$ squeezenas-tvm {shlex.join(step)}\n")
+    from targets.support.commands import command_line
+
+    sys.stderr.write(f"\n$ {command_line(*step)}\n")
     sys.stderr.flush()
     code = dispatch(step)
     if code == 130:

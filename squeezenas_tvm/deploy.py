@@ -92,6 +92,7 @@ def _document(deployed: "Deployed") -> dict[str, Any]:
 
 def _text(deployed: "Deployed", target: "Target") -> str:
     from squeezenas_tvm.bundles.deploy import untuned_text
+    from targets.support.commands import command_line, shell_line
 
     out, manifest = deployed.folder, deployed.manifest
     resolution = f"{manifest.height}x{manifest.width}"
@@ -104,11 +105,13 @@ def _text(deployed: "Deployed", target: "Target") -> str:
     lines.append(
         f"module: {out / 'model.so'} (uint8 RGB frame 1x{resolution}x3 in, class indices 1x{resolution} out)"
     )
+    run = ("run", out, "IMAGE", "--out", "seen")
     if target.kind == "local":
-        lines.append(f"next: squeezenas-tvm run {out} IMAGE --out seen")
+        lines.append(f"next: {command_line(*run)}")
     else:
-        lines.append(f"next: copy {out} to the device, and there: python {out.name}/run.py IMAGE")
-        lines.append(f"or from here: squeezenas-tvm run {out} IMAGE --out seen --tracker HOST:PORT")
+        there = shell_line(("python", f"{out.resolve().name}/run.py", "IMAGE"))
+        lines.append(f"next: copy {out} to the device, and there: {there}")
+        lines.append(f"or from here: {command_line(*run, '--tracker', 'HOST:PORT')}")
     lines.append(f"from C++: {out / 'cpp'} has an example and how to build it")
     return "\n".join(lines)
 

@@ -72,10 +72,12 @@ def _architecture(args: argparse.Namespace) -> "Evaluation":
     from search.data import open_data
     from search.resolution import Resolution
     from squeezenas_tvm.evaluation.architecture import evaluate_architecture
+    from targets.support.commands import command_line
 
     for option in ("tracker", "target"):
         if getattr(args, option) is not None:
-            raise UsageError(f"--{option} is for bundles; make one of {args.network}: squeezenas-tvm deploy")
+            make = command_line("deploy", args.network, "--target", args.target or "NAME", "--out", "BUNDLE")
+            raise UsageError(f"--{option} is for bundles; make one of {args.network}: {make}")
     resolution = Resolution.parse(args.resolution) if args.resolution else None
     architecture, data = load_architecture(args.network), open_data(args.data)
     return evaluate_architecture(architecture, data, args.split, weights=args.weights, resolution=resolution)

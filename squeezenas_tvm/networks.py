@@ -52,7 +52,7 @@ def execute(args: argparse.Namespace) -> Result:
     model = cost_model(load_target(args.target), args.table) if args.target else None
     networks = [_describe(architecture, resolution, model) for architecture in found]
     networks.sort(key=lambda network: (network["space"], network["gmacs"]))
-    return Result(document=networks, text=_text(networks, resolution, model))
+    return Result(document=networks, text=_text(networks, resolution, model, args.target))
 
 
 def _describe(
@@ -93,16 +93,21 @@ def _estimate(architecture: "Architecture", resolution: "Resolution", model: "Co
     }
 
 
-def _text(networks: list[dict[str, Any]], resolution: "Resolution", model: "CostModel | None") -> str:
+def _text(
+    networks: list[dict[str, Any]], resolution: "Resolution", model: "CostModel | None", target: str
+) -> str:
+    """``target``: as it was given."""
+    from targets.support.commands import command_line
+
     header = ["name", "GMACs", "M params", "mIoU %", "ms on Xavier"]
     notes = [f"MACs and estimates at {resolution}. The other numbers:", *_origins(networks)]
     if model is not None:
         header += [f"ms on {model.target}, estimated", "of its time"]
-        notes.append(f"Estimates: {model.network_model}.")
-        if any("estimated_latency_ms" not in network for network in networks):
-            notes.append(
-                f"-: kernels of it are not measured at {resolution}; run profile for its space first."
-            )
+        notes.append(f"Estimates: {model.basis}.")
+        missing = sorted({n["space"] for n in networks if "estimated_latency_ms" not in n})
+        for space in missing:
+            given = ("--target", target, "--space", space, "--resolution", resolution)
+            notes.append(f"-: kernels of {space} are not measured: {command_line('profile', *given)}")
     rows = [_row(network, estimates=model is not None) for network in networks]
     return "\n".join([table(header, rows), "", *notes])
 

@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cost_models.lookup import cost_model
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.terminal.shares import share_text
 
@@ -40,34 +40,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HxW",
         help="height and width of the image, pixels (default 1024x2048; of an ONNX file its own)",
     )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="first measure a few kernels of the shipped table on this machine's processor, in seconds; they "
+        "are kept in results/TARGET and scale that table from then on",
+    )
 
 
 def execute(args: argparse.Namespace) -> Result:
     """Add up what the kernels of each network cost: measured, else predicted, else by the target's prior."""
+    from cost_models.lookup import cost_model
     from search.resolution import Resolution
     from squeezenas_tvm.predicting.predict import predict_network
     from squeezenas_tvm.profiling.energy import usual_power
     from targets import load_target
 
+    target = load_target(args.target)
     resolution = None if args.resolution is None else Resolution.parse(args.resolution)
     networks = [_network(name, resolution) for name in args.architecture]
-    model = cost_model(load_target(args.target), args.table)
+    if args.calibrate:
+        from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
+
+        calibrate_processor(target, args.table)
+    model = cost_model(target, args.table)
     power_w = usual_power(model, args.table)
     predicted = [predict_network(network, model, power_w) for network in networks]
     described = [_document(network) for network in predicted]
-    document = {"target": model.target, "power_w": power_w, "networks": described}
+    processor = asdict(model.processor) if model.processor else None
+    document = {"target": model.target, "processor": processor, "power_w": power_w, "networks": described}
     return Result(document=document, text=_text(predicted, model, power_w))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    return run_command("predict", add_arguments, execute, argv, example=EXAMPLE, kept="nothing was changed")
+    return run_command(
+        "predict", add_arguments, execute, argv, example=EXAMPLE, kept="what was measured is kept"
+    )
 
 
 def _network(name: str, resolution: "Resolution | None") -> "Network":
     from search.architecture import load_architecture
-    from squeezenas_tvm.predicting.predict import is_onnx, network_of, read_network
+    from squeezenas_tvm.predicting.predict import is_onnx, network_of, read_network, refuse_other_formats
 
+    refuse_other_formats(name)
     if is_onnx(name):
         return read_network(Path(name), resolution)
     return network_of(load_architecture(name), resolution)
@@ -119,7 +135,7 @@ def _text(networks: "Sequence[PredictedNetwork]", model: "CostModel", power_w: f
         rows.append([network.name, network.resolution, median, interval, shares])
     lines = [table(["network", "at", "ms", "low to high", "of its time"], rows), ""]
     files = ", ONNX files as they are" if any(is_onnx(network.name) for network in networks) else ""
-    lines.append(f"On {model.target}, from camera frame to class indices{files}: {model.network_model}.")
+    lines.append(f"On {model.target}, from camera frame to class indices{files}: {model.basis}.")
     lines += [_counts_text(network) for network in networks]
     if power_w is not None:
         lines.append(f"mJ: at {power_w:.3g} W, which networks measured there draw (run --energy).")

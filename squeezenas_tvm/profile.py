@@ -1,12 +1,12 @@
 """``profile``: measures the kernels of a space on a target and composes its table of block latencies."""
 
 import argparse
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cost_models.lookup import results_folder
 from cost_models.tuning.effort import EFFORTS, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
@@ -94,6 +94,9 @@ def execute(args: argparse.Namespace) -> Result:
     from targets import load_target
 
     target = load_target(args.target)
+    if args.tracker and (args.from_networks or args.choose_networks):
+        option = "--from-networks" if args.from_networks else "--choose-networks"
+        raise UsageError(f"--tracker {args.tracker} is not for {option}, which measures nothing itself")
     if args.from_networks:
         return _fit(target, args)
     space, resolution = get_space(args.space), Resolution.parse(args.resolution)
@@ -130,7 +133,9 @@ def _choose(
 ) -> Result:
     """``--choose-networks``: the files, and what to do with them."""
     from cost_models.device_models.fewshot import LEAST_NETWORKS
+    from cost_models.lookup import results_folder
     from squeezenas_tvm.profiling.choose_networks import write_networks
+    from targets.support.commands import command_line
 
     if args.choose_networks < LEAST_NETWORKS:
         raise UsageError(
@@ -149,27 +154,39 @@ def _choose(
         "networks": [{"file": str(file), "blocks": list(a.genotype.values())} for file, a in files.items()],
         "measured": str(written.measured),
     }
+    dtype = ("--dtype", args.dtype) if args.dtype != "float32" else ()
+    one = ("--target", args.target, "--resolution", resolution, *dtype, "--out", "BUNDLE")
     text = (
         f"{len(files)} networks of {space.name} to measure on {target.name} at {resolution}: "
         f"{written.measured.parent}\n"
-        f"1. Measure each on the device, from camera frame to class indices; for example: squeezenas-tvm "
-        f"deploy {next(iter(files))} --target {args.target} --resolution {resolution} "
-        f"--out BUNDLE, and run the bundle there.\n"
+        "1. Measure each on the device, from camera frame to class indices; for example by a bundle: "
+        f"{command_line('deploy', next(iter(files)), *one)}\n"
         f"2. Write the milliseconds into {written.measured}, column latency_ms.\n"
-        f"3. squeezenas-tvm profile --target {args.target} --from-networks {written.measured}"
+        f"3. {_fit_command(args, written.measured)}"
     )
     return Result(document=document, text=text)
 
 
+def _fit_command(args: argparse.Namespace, measured: Path) -> str:
+    """The command that fits the same target, in the same folder, to the networks in a file."""
+    from targets.support.commands import command_line
+
+    given = ["--target", args.target, "--from-networks", measured]
+    given += ["--dtype", args.dtype] if args.dtype != "float32" else []
+    return command_line("profile", *given, *(("--out", args.out) if args.out else ()))
+
+
 def _fit(target: "Target", args: argparse.Namespace) -> Result:
     """``--from-networks``: the fit, and how well each network is told by the others."""
+    from cost_models.lookup import results_folder
     from squeezenas_tvm.profiling.from_networks import fit_target
 
-    made_by = f"squeezenas-tvm profile --target {args.target} --from-networks {args.from_networks}"
+    made_by = _fit_command(args, args.from_networks)
     folder = results_folder(target.name, args.out, args.dtype)
     done = fit_target(target, args.from_networks, folder, dtype=args.dtype, made_by=made_by)
     document = _fit_document(done)
-    return Result(document=document, text=_fit_text(document))
+    given = "" if folder == results_folder(target.name) else f" with --table {shlex.quote(str(folder))}"
+    return Result(document=document, text=_fit_text(document, given))
 
 
 def _fit_document(done: "FittedTarget") -> dict[str, Any]:
@@ -192,7 +209,7 @@ def _fit_document(done: "FittedTarget") -> dict[str, Any]:
     }
 
 
-def _fit_text(document: Mapping[str, Any]) -> str:
+def _fit_text(document: Mapping[str, Any], given: str) -> str:
     rows = [
         [n["name"], f"{n['measured_ms']:.2f}", f"{n['left_out_ms']:.2f}", f"{100 * n['error']:+.1f}"]
         for n in document["networks"]
@@ -209,7 +226,7 @@ def _fit_text(document: Mapping[str, Any]) -> str:
             f"{document['interval_factor']:.2f}.",
             f"Averaged: {made_of}; other devices asked: {', '.join(document['others']) or 'none'}.",
             *document["notes"],
-            f"Fitted: {document['path']}; other commands estimate with it what was not measured.",
+            f"Fitted: {document['path']}; other commands{given} estimate with it what was not measured.",
         ]
     )
 

@@ -66,7 +66,7 @@ def execute(args: argparse.Namespace) -> Result:
         resume=args.resume,
     )
     document = {"out": str(trained.folder), **trained.best}
-    return Result(document=document, text=_text(trained, args.data))
+    return Result(document=document, text=_text(trained))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command("train", add_arguments, run, argv, example=EXAMPLE, kept=KEPT)
 
 
-def _text(trained: "Trained", data: str) -> str:
+def _text(trained: "Trained") -> str:
     from search.training.best import REPORT, WEIGHTS
     from search.training.run import CHECKPOINT
+    from squeezenas_tvm.training.command import commands_after_training
     from squeezenas_tvm.training.train import ARCHITECTURE, RECIPE
 
     out, best = trained.folder, trained.best
@@ -90,9 +91,8 @@ def _text(trained: "Trained", data: str) -> str:
         lines.append(f"{best['architecture']}: mIoU {best['miou_percent']:.2f} % on {best['split']}; {where}")
     files = (WEIGHTS, REPORT, "curves.csv", "tensorboard", CHECKPOINT)
     lines.append(f"{out}: {', '.join(files)}, {ARCHITECTURE}, {RECIPE}")
-    file = out / ARCHITECTURE
-    lines.append(f"next: squeezenas-tvm evaluate {file} --data {data} --split test")
-    lines.append(f"or:   squeezenas-tvm deploy {file} --target local-cpu --out {out / 'bundle'}")
+    evaluate, deploy = commands_after_training(out / ARCHITECTURE, best, out)
+    lines += [f"next: {evaluate}", f"or:   {deploy}"]
     return "\n".join(lines)
 
 

@@ -6,10 +6,8 @@ Nothing is believed that can be tried: linkers link, compilers compile, and a se
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from targets import emulated_board
 from targets.cuda_stand_in import has_driver, why_no_gpu
@@ -20,6 +18,7 @@ from targets.rpc.session import Session, open_session
 from targets.rpc.tracker import Tracker, start_command
 from targets.sensors.power import power_sensor
 from targets.spec import Toolchain
+from targets.support.commands import command_line, module_line
 from targets.target import Target
 from targets.toolchain.cuda_compiler import (
     CudaCompiler,
@@ -61,7 +60,7 @@ def check_target(target: Target, tracker: str | None = None) -> list[Check]:
     """Every need of a target, in the order in which they matter. Connects to its tracker and board.
 
     Args:
-        tracker: HOST:PORT; from the variable that the target names when None.
+        tracker: HOST:PORT; when None that of the variable that the target names, or for a local target none.
 
     Raises:
         InvalidTarget: TVM refuses its description.
@@ -70,6 +69,8 @@ def check_target(target: Target, tracker: str | None = None) -> list[Check]:
     building = list(_building(target))
     if target.kind == "board":
         return [*building, *_board(target, tracker)]
+    if tracker is not None:  # as profile does with it: this target's device, at somebody's tracker
+        return [*building, *_board(target, tracker), *_power()]
     # a local device is reached with what building needs, and never without its GPU
     return [*building, _device(target, None), *_power()] if all(check.ok for check in building) else building
 
@@ -166,7 +167,7 @@ def _emulation() -> Iterator[Check]:
     yield _attempt("qemu", emulated_board.find_qemu, MEASURE)
     folder = emulated_board.default_folder()
     built = emulated_board.is_built(folder)
-    fix = "" if built else f"build it: {Path(sys.executable).name} -m squeezenas_tvm.emulated_board build"
+    fix = "" if built else f"build it: {module_line('squeezenas_tvm.emulated_board', 'build')}"
     yield Check("user space for qemu", built, str(folder) if built else f"{folder}: not built", fix, MEASURE)
 
 
@@ -217,5 +218,6 @@ def _failure(name: str, error: TargetError, needed_for: str = BUILD) -> Check:
 
 def _start_board(target: Target, address: str) -> str:
     if target.name == emulated_board.NAME:
-        return f"start it: python -m squeezenas_tvm.emulated_board serve --tracker {address}"
-    return f"on the board: squeezenas-tvm board --target {target.name} --tracker {address}"
+        return f"start it: {module_line('squeezenas_tvm.emulated_board', 'serve', '--tracker', address)}"
+    given = ("--target", target.argument, "--tracker", address)
+    return f"on the board: {command_line('board', *given)}"

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from targets.errors import BoardNotBuilt, MissingTool
+from targets.support.commands import module_line
 from targets.target import load_target
 
 NAME = "emulated-aarch64"
@@ -179,7 +180,7 @@ def _python(root: Path) -> Path:
     found = [path for path in (root / "usr" / "bin").glob("python3.*") if not path.is_symlink()]
     if not found:
         raise BoardNotBuilt(
-            f"{root}: no Python there; build it: python -m squeezenas_tvm.emulated_board build"
+            f"{root}: no Python there; build it: {module_line('squeezenas_tvm.emulated_board', 'build')}"
         )
     return found[0]
 

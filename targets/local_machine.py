@@ -13,6 +13,17 @@ _VECTOR_FLAGS = (
 _CPUS = Path("/sys/devices/system/cpu")
 
 
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What latencies are of: a processor as the system names it, and how many of its cores are used."""
+
+    name: str
+    cores: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.cores} core{'s' * (self.cores > 1)})"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalMachine:
     """The CPU as this process may use it: affinity and cgroup quota are respected.

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
 
 from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget
 from targets.fingerprint import Fingerprint
-from targets.local_machine import LocalMachine, cpu_flags, unsupported_features
+from targets.local_machine import LocalMachine, Processor, cpu_flags, unsupported_features
 from targets.spec import TargetSpec
+from targets.support.commands import command_line
 from targets.support.strict_yaml import faults, read_mapping
 from targets.support.text import near_miss
 
@@ -21,6 +22,13 @@ _STATIC_SHARED_BYTES = 48 << 10
 
 class Target(TargetSpec):
     """A checked target file. Methods import TVM, which takes seconds; the data alone does not."""
+
+    _path: Path | None = PrivateAttr(None)
+
+    @property
+    def argument(self) -> str:
+        """What ``--target`` takes for it: the path of its file, or the name of a shipped one."""
+        return str(self._path) if self._path else target_argument(self.name)
 
     def tvm_target(self) -> Any:
         """The ``tvm.target.Target`` to build for.
@@ -44,6 +52,13 @@ class Target(TargetSpec):
             hint = near_miss(str(self.tvm.get("tag", "")), map(str, tvm.target.list_tags()))
             reason = str(error).splitlines()[0]
             raise InvalidTarget(f"target {self.name}", [f"tvm: refused by TVM{hint} {reason}"]) from error
+
+    def local_processor(self) -> Processor | None:
+        """The CPU of this machine as the target uses it; None where its device is another. Needs no TVM."""
+        if self.kind != "local" or self.tvm.get("kind") != "llvm":
+            return None
+        machine, cores = LocalMachine.detect(), self.tvm.get("num-cores")
+        return Processor(machine.cpu_model, cores if isinstance(cores, int) else machine.physical_cores)
 
     @property
     def uses_cuda(self) -> bool:
@@ -106,7 +121,7 @@ def _detected_gpu(name: str) -> dict[str, Any]:
     if not device.exist:
         raise DeviceUnavailable(
             f"target {name}: no NVIDIA GPU on this machine: {why_no_gpu()}; "
-            f"see: squeezenas-tvm targets check {name}"
+            f"see: {command_line('targets', 'check', target_argument(name))}"
         )
     found: dict[str, Any] = json.loads(str(tvm.target.Target.from_device(device)))
     found.pop("tag", None)
@@ -119,6 +134,16 @@ def list_targets() -> tuple[str, ...]:
     """Names of the shipped targets and of their variants, sorted."""
     names = [path.stem for path in _FOLDER.glob("*.yaml")]
     return tuple(sorted([*names, *(f"{name}-{suffix}" for name in names for suffix in _read(name).variants)]))
+
+
+def target_argument(name: str) -> str:
+    """What ``--target`` takes for a target of which only the name is known: itself, or a file so named."""
+    return name if name in list_targets() else f"{name}.yaml"
+
+
+def profile_command(name: str) -> str:
+    """The command that measures a target of which only the name is known."""
+    return command_line("profile", "--target", target_argument(name))
 
 
 @functools.cache
@@ -141,7 +166,9 @@ def load_target(name_or_path: str | Path) -> Target:
     if Path(text).suffix in (".yaml", ".yml"):
         if not Path(text).is_file():
             raise UnknownTarget(text, list_targets())
-        return _read_file(Path(text))
+        target = _read_file(Path(text))
+        target._path = Path(text)
+        return target
     if text not in list_targets():
         raise UnknownTarget(text, list_targets())
     if (_FOLDER / f"{text}.yaml").is_file():

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cost_models.errors import IncompatibleStore, StorageFull, StoreError
+from targets.support.commands import command_line
 
 SCHEMA_VERSION = 2
-PROFILE_COMMAND = "python -m squeezenas_tvm.profile --target NAME"
+PROFILE_COMMAND = command_line("profile", "--target", "NAME")
 _FORMAT = "squeezenas_tvm measurements"
 _BUSY_TIMEOUT_S = 60.0
 

@@ -22,6 +22,7 @@ from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from targets.support.document import DocumentWithFiles
+from targets.target import profile_command
 
 ROWS, HEADER = "kernels.csv", "table.json"
 
@@ -168,7 +169,7 @@ class LatencyTable:
         if target is not None and header.target != target:
             raise IncompatibleTable(
                 f"{folder}: is a table of {header.target}, not of {target}; give --table the folder of a "
-                f"profile of {target}, or make one: python -m squeezenas_tvm.profile --target {target}"
+                f"profile of {target}, or make one: {profile_command(target)}"
             )
         content = header.content(folder, ROWS)
         try:

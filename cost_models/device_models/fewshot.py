@@ -97,6 +97,22 @@ def choose_networks(columns: Vector, count: int) -> list[int]:
     return chosen
 
 
+def interval_factor(logs: Sequence[float] | Vector) -> float:
+    """Nine of ten lie within this factor, by the errors of one or more others.
+
+    Of nine and more errors their quantile (conformal). The worst of fewer covers less, and is drawn out as
+    errors with exponential tails would be.
+
+    Args:
+        logs: ``log(said / measured)`` of each.
+    """
+    errors = np.sort(np.abs(logs))
+    rank = math.ceil((len(errors) + 1) * CONFIDENCE)
+    if rank <= len(errors):
+        return math.exp(float(errors[rank - 1]))
+    return math.exp(float(errors[-1]) * math.log(1 - CONFIDENCE) / -math.log(len(errors) + 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Refit:
     """What a model of another form says that was fitted to the very networks.
@@ -129,16 +145,8 @@ class DeviceModel:
 
     @property
     def error_factor(self) -> float:
-        """Nine of ten networks like the measured ones lie within this factor, by the left-out errors.
-
-        Of nine and more networks their quantile (conformal). The worst of fewer covers less, and is drawn out
-        as errors with exponential tails would be.
-        """
-        errors = np.sort(np.abs(np.log(np.maximum(1 + self.left_out, 1e-9))))
-        rank = math.ceil((len(errors) + 1) * CONFIDENCE)
-        if rank <= len(errors):
-            return math.exp(float(errors[rank - 1]))
-        return math.exp(float(errors[-1]) * math.log(1 - CONFIDENCE) / -math.log(len(errors) + 1))
+        """Nine of ten networks like the measured ones lie within this factor, by the left-out errors."""
+        return interval_factor(np.log(np.maximum(1 + self.left_out, 1e-9)))
 
     def predict_s(self, work: Vector, others: Vector | None = None) -> Vector:
         """Latency of networks, or of any pieces of them: (networks), in seconds.

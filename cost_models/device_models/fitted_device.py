@@ -36,6 +36,7 @@ from cost_models.estimate import Estimate, LatencySource, Source, prior_factor
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.network_models.network_model import NetworkModel
+from targets.support.commands import command_line
 from targets.support.document import Document
 
 FILE = "fitted.json"
@@ -272,7 +273,9 @@ class FittedDocument(Document):
     WHAT: ClassVar[str] = "a fitted device"
     SCHEMA: ClassVar[int] = 1
     REFUSAL = IncompatiblePrior
-    AGAIN: ClassVar[str] = "fit it again: squeezenas-tvm profile --target TARGET --from-networks FILE.csv"
+    AGAIN: ClassVar[str] = "fit it again: " + command_line(
+        "profile", "--target", "TARGET", "--from-networks", "FILE.csv"
+    )
 
     source: Literal["prior"] = "prior"
     target: str

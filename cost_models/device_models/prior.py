@@ -29,6 +29,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.ir.ops import Conv2d
 from cost_models.network_models.network_model import NetworkModel
 from targets import Target
+from targets.support.commands import command_line
 from targets.support.document import Document
 
 FILE = "prior.json"
@@ -100,7 +101,7 @@ class Prior:
         if target.peaks is None or dtype not in peaks:
             raise CostModelError(
                 f"target {target.name}: its file has no peaks for {dtype}, so there is no prior; "
-                f"add them, or measure: python -m squeezenas_tvm.profile --target {target.name}"
+                f"add them, or measure: {command_line('profile', '--target', target.argument)}"
             )
         gpu = target.tvm.get("kind") == "cuda" or bool(target.toolchain and target.toolchain.cuda)
         usual = _GPU if gpu else _CPU

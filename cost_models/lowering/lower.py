@@ -20,6 +20,7 @@ from cost_models.lowering.float16 import sums_in_float32
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
+from targets.support.commands import command_line
 from targets.support.text import brief
 from targets.toolchain.cuda_compiler import CudaCompiler, cubin_architectures, plain_architecture
 from targets.toolchain.tools import Tools
@@ -228,5 +229,5 @@ def _check_machine_code(path: Path, compiler: CudaCompiler) -> None:
     holds = sorted(found) + ["source text"] * (_KERNEL_SOURCE in data)
     raise LoweringError(
         f"{path}: holds {' and '.join(holds) or 'nothing'} for the GPU, allowed: machine code for {wanted} "
-        "alone; see what TVM's CUDA runtime lacks here: squeezenas-tvm targets check NAME"
+        "alone; see what TVM's CUDA runtime lacks here: " + command_line("targets", "check", "NAME")
     )

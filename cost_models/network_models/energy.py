@@ -17,6 +17,7 @@ from pydantic import Field
 from cost_models.database.environment import differences
 from cost_models.errors import CostModelError, InvalidMeasurement
 from targets.sensors.power import PowerSensor
+from targets.support.commands import command_line
 from targets.support.document import Document
 
 FILE = "energy.json"
@@ -109,8 +110,8 @@ class EnergyReadings(Document):
     WHAT: ClassVar[str] = "a list of energy readings"
     SCHEMA: ClassVar[int] = 1
     REFUSAL = CostModelError
-    AGAIN: ClassVar[str] = (
-        "move it away and measure again: squeezenas-tvm run BUNDLE IMAGE --out DIR --energy"
+    AGAIN: ClassVar[str] = "move it away and measure again: " + command_line(
+        "run", "BUNDLE", "IMAGE", "--out", "DIR", "--energy"
     )
 
     readings: list[StoredReading]

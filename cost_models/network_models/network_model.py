@@ -12,7 +12,7 @@ that the end waits for longest. ``network_fit`` finds the numbers; without netwo
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -76,6 +76,17 @@ class NetworkModel:
         return (
             f"sums of kernels and what happens between them, calibrated on {self.origin} "
             f"(median error of those left out {self.errors.median:.1%})"
+        )
+
+    def scaled(self, factor: float) -> "NetworkModel":
+        """Of a device on which everything takes so many times as long."""
+        least_s, most_s = self.range_s
+        return replace(
+            self,
+            gap_s=self.gap_s * factor,
+            cold_s_per_byte=self.cold_s_per_byte * factor,
+            overhead_s=self.overhead_s * factor,
+            range_s=(least_s * factor, most_s * factor),
         )
 
     def kernel_s(self, kernel: Kernel, alone_s: float) -> float:

@@ -101,22 +101,24 @@ class Budget:
         step = 10.0 ** (math.floor(math.log10(amount)) - 3)
         return f"{math.ceil(amount / step) * step:.4g} {self.unit}"
 
-    def check(self, least: float, most: float) -> None:
+    def check(self, least: float, most: float, where: str = "") -> None:
         """Raises InvalidSearch where no network of the space costs the budget.
 
         Args:
             least, most: cost of the cheapest and of the dearest network.
+            where: what the costs are of, in words: ``costs are at 512x1024``.
         """
+        told = f" ({where})" if where else ""
         if self.value < least:
             raise InvalidSearch(
                 f"budget {self}: the cheapest network of the space takes {self.text(least)}; "
-                f"the smallest budget that can be met is {self._rounded_up(least)}"
+                f"the smallest budget that can be met is {self._rounded_up(least)}{told}"
             )
         if self.value > most:
             raise InvalidSearch(
                 f"budget {self}: the dearest network of the space takes {self.text(most)}; "
                 "any budget up to that is a choice, above it there is nothing to search: "
-                "take a larger space"
+                f"take a larger space{told}"
             )
 
 

@@ -57,8 +57,17 @@ class SearchProblem:
     def check(self) -> None:
         """Raises InvalidSearch: no network of the space costs the budget; InvalidData: damaged frames."""
         if self.budget:
-            self.budget.check(*self.costs.range(self.budget.name))
+            self.budget.check(*self.costs.range(self.budget.name), self._where())
         self.data.check("train", "val")
+
+    def _where(self) -> str:
+        """What costs are of. Frames of another size are named: ``--resolution`` may have been left out."""
+        where = f"costs are on {self.target} at {self.resolution}"
+        size = self.data.frame_size
+        if size is None or Resolution(*size) == self.resolution:
+            return where
+        frames = Resolution(*size)
+        return f"{where}; frames of {self.data.name} have {frames}: --resolution {frames.nearest()}"
 
     def fingerprint(self) -> dict[str, Any]:
         """What a search that is resumed must have been started with."""

@@ -44,6 +44,7 @@ class TrainingRun:
         data: of each of ``recipe.training``.
         initial: weights to begin with; tensors that are missing keep their fresh values.
         workers: processes of this one that load data.
+        about: is kept with the best weights as it is.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class TrainingRun:
         *,
         initial: Mapping[str, Array] | None = None,
         workers: int = 0,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self._architecture, self._recipe, self._data = architecture, recipe, list(data)
         self._task = TASKS[architecture.task]
         self._out, self._ranks, self._workers = out, ranks, workers
+        self._about = dict(about or {})
         self._on_step: Callable[[str], None] = _silent
         torch.manual_seed(recipe.seed)
         self._network = build_network(architecture)
@@ -242,6 +245,7 @@ class TrainingRun:
             "recipe": self._recipe.name,
             "seed": self._recipe.seed,
             "data": data.name,
+            **self._about,
             "stage": stage.name,
             "epoch": self._epoch + 1,
             "chosen_by": f"{self._task.title} on val" if by_val else "being the last epoch",

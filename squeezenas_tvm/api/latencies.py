@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cost_models.database.table import LatencyTable
 from cost_models.estimate import NetworkEstimate
-from cost_models.lookup import cost_model
+from cost_models.lookup import cost_model, other_processor
 from search.architecture import Architecture
 from search.costs.kernel_table import network_graph, network_kernels
 from search.resolution import Resolution
@@ -72,7 +72,9 @@ def estimate_latency(
 ) -> NetworkEstimate:
     """Latency of the deployed network (camera frame to class indices), without the device.
 
-    Every kernel is told by the best source that knows it: measured, else predicted, else a prior.
+    Every kernel is told by the best source that knows it: measured, else predicted, else a prior. What comes
+    from a shipped table of another processor than this machine's says ``other processor``, until
+    ``predict_network`` has calibrated it.
 
     Args:
         resolution: height and width, pixels.
@@ -95,6 +97,7 @@ def predict_network(
     resolution: tuple[int, int] | None = None,
     *,
     table: "CostModel | LatencyTable | str | Path | None" = None,
+    calibrate: bool = False,
 ) -> "PredictedNetwork":
     """All that is known of a network on a target that it never ran on: ``estimate_latency``, and more.
 
@@ -102,8 +105,11 @@ def predict_network(
         network: an architecture, or an ONNX file of any network.
         resolution: height and width, pixels; 1024x2048 when None, or what the ONNX file says.
         table: see ``estimate_latency``.
+        calibrate: first measure a few kernels of the shipped table on this machine's processor, in seconds;
+            they are kept in ``results/TARGET`` and scale that table from then on.
 
     Raises:
+        UsageError: there is no shipped table to calibrate.
         InvalidGraph: an ONNX file that latencies cannot be told for.
         As ``estimate_latency``.
     """
@@ -115,6 +121,10 @@ def predict_network(
         asked = predict.network_of(network, size)
     else:
         asked = predict.read_network(Path(network), size)
+    if calibrate:
+        from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
+
+        calibrate_processor(target, table, shown=False)
     model = _cost_model(target, table)
     folder = Path(table) if isinstance(table, str | Path) else None
     return predict.predict_network(asked, model, usual_power(model, folder))
@@ -195,7 +205,7 @@ def _cost_model(target: Target, table: "CostModel | LatencyTable | str | Path | 
     from cost_models.cost_model import CostModel
 
     if isinstance(table, LatencyTable):
-        return CostModel(table.target, table)
+        return CostModel(table.target, table, processor=other_processor(target, table))
     if isinstance(table, CostModel):
         return table
     return cost_model(target, Path(table) if table else None)

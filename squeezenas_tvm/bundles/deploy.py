@@ -115,6 +115,8 @@ def _check(
 ) -> None:
     """Before anything long. Raises TargetError or UsageError for what is missing."""
     find_tools(target, dtype)
+    if tracker and not trials:
+        raise UsageError(f"--tracker {tracker} is for --trials N: without trials no board is asked")
     if trials and target.kind == "board" and not tracker:
         try:
             tracker_address(target)

@@ -117,6 +117,40 @@ def measure_kernels(
     return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
 
 
+def time_default_schedules(
+    target: "Target",
+    kernels: "Sequence[Kernel]",
+    folder: Path,
+    *,
+    title: str,
+    timing_s: float,
+    shown: bool = True,
+) -> "Mapping[Kernel, float]":
+    """Time kernels with their default schedules, once more if the store has them; no table is written.
+
+    Args:
+        folder: of the store.
+        timing_s: at most, for each.
+
+    Returns:
+        Seconds of those that ran, each at its fastest.
+    """
+    from cost_models.database.store import MeasurementStore
+    from cost_models.profiling.context import measure_context
+    from cost_models.profiling.finalists import time_defaults
+
+    with MeasurementStore.open(folder / "measurements.sqlite") as store:
+        for kernel in kernels:
+            store.add_kernel(kernel.key, kernel.description)
+        with measure_context(target, store) as context, show(title, len(kernels), shown=shown) as display:
+            context.status.begin(kernels)
+            context.status.phase = "timing default schedules"
+            watch = _Watch(display, context, title)
+            context.apart(lambda: time_defaults(context, kernels, timing_s), watch)
+            seconds = {kernel: context.history.default_s(kernel) for kernel in kernels}
+    return {kernel: s for kernel, s in seconds.items() if math.isfinite(s)}
+
+
 def _measure(
     context: "MeasureContext", wanted: Wanted, title: str, shown: bool
 ) -> "tuple[LatencyTable, dict[str, Any], Additivity | None]":

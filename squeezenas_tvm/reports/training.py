@@ -1,12 +1,10 @@
 """The report of a training: its curves, and what is known of the best weights."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from search.architecture import load_architecture
-from search.data.classes import CLASSES
 from search.training.recipe import load_recipe
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
@@ -23,6 +21,7 @@ from squeezenas_tvm.reports.page import (
     paragraph,
     table,
 )
+from squeezenas_tvm.training.command import commands_after_training
 
 CURVES, BEST, ARCHITECTURE, RECIPE = "curves.csv", "best.json", "architecture.yaml", "recipe.yaml"
 _AGAIN = "the train command with --resume writes it again from the last checkpoint"
@@ -44,7 +43,7 @@ def training_report(folder: Path) -> Report:
     planned = load_recipe(folder / RECIPE).epochs if (folder / RECIPE).exists() else None
     sections = [PageSection("Result", _result(best, rows, planned)), PageSection("Curves", _curves(rows))]
     if best:
-        sections += [PageSection("Classes", _classes(best)), PageSection("Next", _next(folder, best["data"]))]
+        sections += [PageSection("Classes", _classes(best)), PageSection("Next", _next(folder, best))]
     summary = f"no epoch has been evaluated yet, {_done(rows, planned)} are done"
     if best:
         evaluated = best["miou_percent"] is not None
@@ -130,12 +129,5 @@ def _classes(best: dict[str, Any]) -> Markup:
     return table(["class", "IoU %"], rows)
 
 
-def _next(folder: Path, data: str) -> Markup:
-    given = [str(folder / ARCHITECTURE)]
-    first = data.partition("+")[0]
-    spec = first if first == "synthetic" else f"{first if first in CLASSES else 'folder'}:PATH"
-    lines = (
-        ["evaluate", *given, "--data", spec, "--split", "test"],
-        ["deploy", *given, "--target", "local-cpu", "--out", str(folder / "bundle")],
-    )
-    return command("\n".join(shlex.join(["squeezenas-tvm", *words]) for words in lines))
+def _next(folder: Path, best: dict[str, Any]) -> Markup:
+    return command("\n".join(commands_after_training(folder / ARCHITECTURE, best, folder)))

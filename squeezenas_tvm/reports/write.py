@@ -72,7 +72,7 @@ def _kind(folder: Path) -> str:
     if (folder / "measurements.sqlite").exists():
         raise UsageError(
             f"{folder}: a profile that has not ended, without a table; the same profile command goes on and "
-            "writes it"
+            "writes it (what predict --calibrate measured there is used)"
         )
     raise UsageError(
         f"{folder}: neither a profile (table.json, kernels.csv) nor a search (search.json, curves.csv) nor a "

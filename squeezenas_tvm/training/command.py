@@ -1,7 +1,15 @@
-"""The command line that trains what a search chose: what its text, document and page say comes next."""
+"""The command lines that come next: after a search its training, after a training its weights' use.
 
-import shlex
+Text, documents and pages say the same.
+"""
+
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
+
+from search.data.frames import Size
+from search.resolution import Resolution
+from targets.support.commands import command_line
 
 
 def train_command(data_spec: str, out: Path) -> str:
@@ -11,5 +19,34 @@ def train_command(data_spec: str, out: Path) -> str:
         data_spec, out: of the search.
     """
     recipe = "squeezenas-paper" if data_spec.startswith("cityscapes") else "camvid"
-    words = ["squeezenas-tvm", "train", str(out / "chosen.yaml"), "--data", data_spec]
-    return shlex.join([*words, "--recipe", recipe, "--out", str(out / "trained")])
+    given = ("--data", data_spec, "--recipe", recipe, "--out", out / "trained")
+    return command_line("train", out / "chosen.yaml", *given)
+
+
+def about_data(data_spec: str, splits: Collection[str], frame_size: Size | None) -> dict[str, Any]:
+    """What is kept with the best weights so that their next commands can be told."""
+    size = Resolution(*frame_size).nearest() if frame_size else None
+    return {
+        "data_spec": data_spec,
+        "evaluate_on": next((split for split in ("test", "val") if split in splits), "train"),
+        "frames": str(size) if size else None,
+    }
+
+
+def commands_after_training(architecture: Path, best: Mapping[str, Any], out: Path) -> tuple[str, str]:
+    """What evaluates trained weights, and what deploys them at the size of the frames they learned from.
+
+    Args:
+        architecture: the file that names the weights.
+        best: what is known of them; of trainings before 0.2 it lacks ``about_data``.
+        out: folder of the training.
+    """
+    spec, split = best.get("data_spec") or "KIND:PATH", best.get("evaluate_on", "val")
+    size = best.get("frames") or "HxW"
+    return (
+        command_line("evaluate", architecture, "--data", spec, "--split", split),
+        command_line(
+            *("deploy", architecture, "--target", "local-cpu"),
+            *("--resolution", size, "--out", out / "bundle"),
+        ),
+    )

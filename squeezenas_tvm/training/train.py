@@ -17,6 +17,7 @@ from search.training.recipe import Recipe
 from search.training.run import CHECKPOINT, TrainingRun, same_classes
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.terminal.progress import progress
+from squeezenas_tvm.training.command import about_data
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
 
@@ -77,17 +78,24 @@ def train_architecture(
             "--init FILE begins from pretrained ones",
             names,
         )
+    about = about_data(data, opened[-1].splits, opened[-1].frame_size)
     own = {"results": [], "weights": WEIGHTS}
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
     try:
         tensors = None if going_on else _initial(initial, fitting, architecture)
-        best = _train(fitting, recipe, opened, out, tensors, workers=workers, going_on=going_on, shown=shown)
+        best = _train(
+            fitting,
+            *(recipe, opened, out, tensors, about),
+            workers=workers,
+            going_on=going_on,
+            shown=shown,
+        )
     except OSError as error:
         raise FailedWork(
             f"{error.filename or out}: {error.strerror or error}; make room there; the last checkpoint "
             "is kept, the same command with --resume goes on from it"
         ) from error
-    return Trained(out, best)
+    return Trained(out, {**about, **best})
 
 
 def _prepare_folder(out: Path, *, resume: bool) -> bool:
@@ -108,6 +116,7 @@ def _train(
     data: Sequence[Data],
     out: Path,
     initial: Mapping[str, Array] | None,
+    about: Mapping[str, Any],
     *,
     workers: int,
     going_on: bool,
@@ -116,7 +125,9 @@ def _train(
     """What is known of the best weights."""
     ranks = Ranks.start()
     try:
-        run = TrainingRun(architecture, recipe, data, out, ranks, initial=initial, workers=workers)
+        run = TrainingRun(
+            architecture, recipe, data, out, ranks, initial=initial, workers=workers, about=about
+        )
         if going_on:
             run.resume()
         if not ranks.first:

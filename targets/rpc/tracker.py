@@ -15,6 +15,7 @@ from typing import Any
 
 from targets.errors import DeviceUnavailable, TargetError
 from targets.rpc.local_server import parse_address
+from targets.support.commands import module_line
 from targets.target import Target
 
 _ANSWER_S = 10.0  # a tracker that is up answers in milliseconds
@@ -101,7 +102,7 @@ def no_board(key: str, address: str, waited_s: float, error: OSError | None = No
         reason = "the tracker does not answer" if isinstance(error, TimeoutError) else _spell(error)
         advice = "is the address right and the tracker up?"
     elif key in names:
-        reason, advice = "all of them are busy", "wait for them, raise wait_s or register more boards"
+        reason, advice = "all of them are busy", "wait for them, or register more boards"
     else:
         reason = f"the tracker has these keys: {', '.join(sorted(set(names))) or 'none'}"
         advice = "start the board's RPC server with that key"
@@ -112,16 +113,19 @@ def tracker_address(target: Target) -> str:
     """What the variable that the target names says. Raises TargetError if there is none."""
     variable = target.rpc.tracker_env
     if variable is None:
-        raise TargetError(f"target {target.name}: no tracker address; pass HOST:PORT or give rpc.tracker_env")
+        raise TargetError(f"target {target.name}: no tracker address; give --tracker HOST:PORT")
     address = os.environ.get(variable)
     if not address:
-        raise TargetError(f"target {target.name}: no tracker address; pass HOST:PORT or set {variable} to it")
+        raise TargetError(
+            f"target {target.name}: no tracker address; give --tracker HOST:PORT, or set {variable} to it"
+        )
     return address
 
 
 def start_command(port: int) -> str:
     """Shell command that starts a tracker on loopback. Without --port-end TVM takes no port above 9198."""
-    return f"python -m tvm.exec.rpc_tracker --host 127.0.0.1 --port {port} --port-end {port + 1}"
+    ports = ("--port", port, "--port-end", port + 1)
+    return module_line("tvm.exec.rpc_tracker", "--host", "127.0.0.1", *ports)
 
 
 def _spell(error: OSError) -> str:

@@ -119,7 +119,7 @@ def test_kernels_unlike_all_that_was_measured_are_named_once(predictor: Predicto
 
 
 def test_a_hole_without_predictor_and_prior_is_an_error() -> None:
-    with pytest.raises(MissingEntry, match="not measured on board; measure it with: python -m"):
+    with pytest.raises(MissingEntry, match="not measured on board; measure it with: squeezenas-tvm profile"):
         CostModel("board", TABLE).network([KNOWN[0], NEW])
 
 

@@ -189,6 +189,12 @@ def test_blocks_must_fit_the_space() -> None:
     assert space.startswith("unknown space 'squeezenas-smal', did you mean squeezenas-small?; allowed: ")
 
 
+@pytest.mark.parametrize("name", ["best.pth", "trained/best.safetensors"])
+def test_weights_are_no_architecture(name: str) -> None:
+    with pytest.raises(InvalidArchitecture, match=rf"^{name}: holds weights; give the architecture that"):
+        load_architecture(name)
+
+
 def test_an_unknown_name_gets_the_near_miss_and_the_list() -> None:
     expected = (
         "unknown architecture 'squeezenas-lat-smal', did you mean squeezenas-lat-small?; "

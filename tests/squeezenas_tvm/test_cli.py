@@ -21,7 +21,10 @@ from squeezenas_tvm.cli import Result, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
 
 ROOT = Path(squeezenas_tvm.__file__).parent.parent
-HEAVY = ("tvm", "torch", "onnx", "numpy", "pydantic", "rich", "yaml", "PIL")
+HEAVY = (
+    *("tvm", "tvm_ffi", "torch", "xgboost", "scipy", "matplotlib", "onnx", "numpy"),
+    *("pydantic", "rich", "yaml", "PIL", "tensorboard", "safetensors", "networkx"),
+)
 
 
 def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -46,6 +49,20 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded.isdisjoint(HEAVY)
     assert "usage: squeezenas-tvm" in done.stdout
     assert "example:\n" in done.stdout
+
+
+def test_help_of_no_command_loads_anything_heavy() -> None:
+    """All in one process: what the first ones load would be seen at the later ones, too."""
+    done = python(
+        "-c",
+        "import sys; from squeezenas_tvm.cli import COMMANDS, dispatch\n"
+        "for name in COMMANDS:\n"
+        "    assert dispatch([name, '--help']) == 0, name\n"
+        f"    print(name, *sorted(sys.modules.keys() & {set(HEAVY)}), file=sys.stderr)\n",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == list(cli.COMMANDS)
+    assert done.stdout.count("example:\n") == len(cli.COMMANDS)
 
 
 def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

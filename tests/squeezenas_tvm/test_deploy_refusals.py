@@ -25,6 +25,10 @@ check_refused = partial(refused_by, main)
         (["--resolution", "7x7"], "the nearest that works is 64x64"),
         (["--resolution", "abc"], "write HEIGHTxWIDTH in pixels"),
         (["--trials", "-1"], "argument --trials: '-1' is not a whole number of 0 or more"),
+        (
+            ["--tracker", "127.0.0.1:9190"],
+            "--tracker 127.0.0.1:9190 is for --trials N: without trials no board",
+        ),
         (["--weights", "none.pth"], "none.pth: no such file of weights"),
         (["--out", "file/bundle"], "file/bundle cannot be written: "),
         (["--out", "file"], "file exists and is not a bundle; name a new folder"),

@@ -109,7 +109,8 @@ def test_holes_that_nothing_tells_are_dashes_and_say_what_to_do(
     lines = {line.split()[0]: line for line in said.splitlines() if line}
     assert " to " in lines["squeezenas-lat-small"]
     assert lines["squeezenas-lat-large"].split()[-2:] == ["-", "-"]
-    assert "-: kernels of it are not measured at 64x128; run profile for its space first." in said
+    given = "--target local-cpu --space squeezenas-large --resolution 64x128"
+    assert f"-: kernels of squeezenas-large are not measured: squeezenas-tvm profile {given}" in said
 
 
 def test_macs_follow_the_resolution(capfd: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +238,7 @@ def test_table_of_another_environment(table: Path, tmp_path: Path, capfd: pytest
     given = ["--target", "local-cpu", "--table", str(other)]
     check_refused(given, f"{other}: was measured in another environment (device 'another CPU' instead", capfd)
     check_refused(given, "tvm_version '0.28.0' instead of '0.27", capfd)
-    check_refused(given, "profile again: python -m squeezenas_tvm.profile --target local-cpu", capfd)
+    check_refused(given, "profile again: squeezenas-tvm profile --target local-cpu", capfd)
 
 
 def test_wrong_resolution_in_a_process_of_its_own(tmp_path: Path) -> None:

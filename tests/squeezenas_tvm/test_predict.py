@@ -100,6 +100,24 @@ def test_wrong_words_are_refused(table: Path, tmp_path: Path, capfd: pytest.Capt
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("x.pth", "holds weights"), ("x.safetensors", "holds weights"), ("x.tflite", "is not ONNX")],
+)
+def test_files_of_other_formats_are_told_what_is_wanted(
+    name: str, what: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = f"{name}: {what}"
+    refused([name, "--target", "local-cpu"], said, capfd)
+    refused([name, "--target", "local-cpu"], "torch.onnx.export(network, example_input, 'x.onnx')", capfd)
+
+
+def test_any_file_that_is_no_network_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("", encoding="utf-8")
+    refused([str(path), "--target", "local-cpu"], f"{path}: is not ONNX; allowed: architectures", capfd)
+
+
 def test_kernels_of_a_network_come_in_order_and_as_often_as_they_run() -> None:
     kernels = network_kernels(load_architecture(NAME), Resolution(64, 128))
     assert len(kernels) > len(set(kernels)) > 20

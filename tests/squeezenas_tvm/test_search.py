@@ -151,6 +151,10 @@ def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
     [
         (["--budget", "1us"], "error: budget '1us': write a number above 0 with a unit, such as 30ms"),
         (["--budget", "0.1ms"], "error: budget 0.1 ms: the cheapest network of the space takes "),
+        (
+            ["--budget", "0.1ms", "--resolution", "512x1024"],
+            "at 512x1024; frames of synthetic have 64x64: --resolution 64x64)",
+        ),
         (["--objective", "latncy"], "error: objective 'latncy', did you mean latency?"),
         (
             ["--strategy", "random", "--recipe", "smal"],

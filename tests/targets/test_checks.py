@@ -197,9 +197,22 @@ def test_a_tracker_without_the_boards(board: Target, yard: Yard) -> None:
         "boards under board",
         False,
         "none",
-        f"on the board: squeezenas-tvm board --target stand-in --tracker {yard.address}",
+        f"on the board: squeezenas-tvm board --target stand-in.yaml --tracker {yard.address}",
         MEASURE,
     )
+
+
+def test_a_tracker_that_is_given_is_asked_for_a_local_target_too(yard: Yard) -> None:
+    target = load_target("local-cpu")
+    port = free_port()
+    nobody = named(check_target(target, f"127.0.0.1:{port}"), "tracker")
+    assert (nobody.ok, nobody.found) == (False, f"127.0.0.1:{port}: Connection refused")
+    with pytest.raises(TargetError, match="found 'nohost:notaport', allowed: HOST:PORT"):
+        check_target(target, "nohost:notaport")
+    there = check_target(target, yard.address)
+    assert named(there, "tracker").ok
+    boards = named(there, "boards under local-cpu")
+    assert boards.fix == f"on the board: squeezenas-tvm board --target local-cpu --tracker {yard.address}"
 
 
 def test_a_tracker_with_other_boards(board: Target, yard: Yard) -> None:

@@ -123,7 +123,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_or_empty_file_is_refused_unless_it_may_be_made(tmp_path: Path) -> None:
     missing = tmp_path / "new" / "m.sqlite"
-    with pytest.raises(StoreError, match=r"no measurements there; make them with: python -m"):
+    with pytest.raises(StoreError, match=r"no measurements there; make them with: squeezenas-tvm profile"):
         MeasurementStore.open(missing, create=False)
     assert not missing.parent.exists()
     empty = tmp_path / "empty.sqlite"

@@ -251,13 +251,13 @@ def test_unknown_environment_says_what_differs(store: MeasurementStore, environm
     assert str(caught.value) == (
         f"{store.path}: not measured in this environment; the nearest of 2 there has "
         "measure.repeat 20 instead of 5, tvm_version '0.27.0' instead of '0.28.0'; "
-        "ask for that one, or measure with: python -m squeezenas_tvm.profile --target NAME"
+        "ask for that one, or measure with: squeezenas-tvm profile --target NAME"
     )
     assert caught.value.exit_code == 2
 
 
 def test_unknown_environment_of_an_empty_store(store: MeasurementStore) -> None:
-    with pytest.raises(UnknownEnvironment, match="nothing measured yet; measure with: python -m"):
+    with pytest.raises(UnknownEnvironment, match="nothing measured yet; measure with: squeezenas-tvm"):
         store.find_environment(BOARD)
 
 

@@ -155,8 +155,7 @@ def test_what_was_not_measured_is_an_error_that_names_it() -> None:
     with pytest.raises(MissingEntry) as caught:
         table.graph(graph, inputs)
     assert str(caught.value) == (
-        f"{second.key}: not measured on board; "
-        "measure it with: python -m squeezenas_tvm.profile --target board"
+        f"{second.key}: not measured on board; measure it with: squeezenas-tvm profile --target board.yaml"
     )
     with pytest.raises(MissingEntry):  # the same layers on a larger map are another kernel
         table.graph(graph, {"x": (1, 8, 16, 16)})

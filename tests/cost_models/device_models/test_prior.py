@@ -67,7 +67,7 @@ def test_without_peaks_there_is_no_prior(name: str, dtype: str) -> None:
     with pytest.raises(CostModelError) as refusal:
         Prior.from_peaks(load_target(name), dtype)
     assert f"target {name}: its file has no peaks for {dtype}" in str(refusal.value)
-    assert f"measure: python -m squeezenas_tvm.profile --target {name}" in str(refusal.value)
+    assert f"measure: squeezenas-tvm profile --target {name}" in str(refusal.value)
 
 
 NETWORK = [kernel for _ in range(3) for kernel in residual(32, 6, 3, 64, 64)]

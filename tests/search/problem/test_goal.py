@@ -68,6 +68,12 @@ def test_a_budget_below_the_cheapest_network_names_the_smallest_that_can_be_met(
     Budget.parse(smallest).check(least, 9e-3)  # what it names is accepted
 
 
+def test_a_refused_budget_says_what_the_costs_are_of() -> None:
+    for budget in ("1ms", "10ms"):
+        with pytest.raises(InvalidSearch, match=r"\(costs are at 64x128\)$"):
+            Budget.parse(budget).check(4e-3, 9e-3, "costs are at 64x128")
+
+
 def test_a_budget_above_the_dearest_network_is_refused() -> None:
     with pytest.raises(InvalidSearch, match=r"budget 10 ms: the dearest network of the space takes 9 ms"):
         Budget.parse("10ms").check(4e-3, 9e-3)

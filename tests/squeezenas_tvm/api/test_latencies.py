@@ -94,7 +94,7 @@ def test_a_device_nobody_has_attached_is_told_by_its_prior(
 def test_what_nothing_tells_is_an_error(folder: Path, tmp_path: Path) -> None:
     target, architecture = st.load_target("local-cpu"), st.load_architecture(NAME)
     table = st.LatencyTable.load(folder / "results" / "local-cpu")
-    with pytest.raises(MissingEntry, match="not measured on local-cpu; measure it with: python -m"):
+    with pytest.raises(MissingEntry, match="not measured on local-cpu; measure it with: squeezenas-tvm"):
         st.estimate_latency(architecture, target, (128, 128), table=table)
     with pytest.raises(InvalidResolution, match="the nearest that works is 64x64"):
         st.estimate_latency(architecture, target, (7, 7), table=table)

@@ -70,6 +70,8 @@ def test_what_somebody_filled_in_is_never_overwritten(
 def test_wrong_numbers_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     few = [*chosen(tmp_path), "--choose-networks", "3"]
     refused_by(main, few, "--choose-networks 3: fewer than 4 tell nothing; allowed: 4 or more", capfd)
+    tracker = chosen(tmp_path, "--tracker", "127.0.0.1:1")
+    refused_by(main, tracker, "--tracker 127.0.0.1:1 is not for --choose-networks", capfd)
     many = [*chosen(tmp_path), "--choose-networks", "2001"]
     refused_by(main, many, "space squeezenas-small: 2001 networks to choose of 2000; choose fewer", capfd)
     single = [*chosen(tmp_path), "--space", "mobilenetv3-small"]
