@@ -19,13 +19,14 @@ multicore architectures" (CACM 52(4), 2009).
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from cost_models.errors import CostModelError, IncompatiblePrior
 from cost_models.estimate import OUTSIDE, Estimate, Source, outside
 from cost_models.ir.fusion import Kernel
+from cost_models.ir.graph import BYTES_PER_ELEMENT
 from cost_models.ir.ops import Conv2d
 from cost_models.network_models.network_model import NetworkModel
 from targets import Target
@@ -112,6 +113,25 @@ class Prior:
             overhead_s=usual.overhead_s,
             channel_steps=usual.channel_steps,
             origin=f"usual shares of the target's peaks in {dtype}: {target.peaks.source}",
+        )
+
+    def in_type(self, dtype: str, target: Target) -> "Prior":
+        """The same device working in another element type.
+
+        Arithmetic is faster as far as the target's peaks are, traffic as far as elements are smaller. Without
+        a peak, arithmetic is slower as far as elements are larger.
+        """
+        smaller = BYTES_PER_ELEMENT["float32"] / BYTES_PER_ELEMENT[dtype]
+        peaks = {str(name): rate for name, rate in target.peaks.gmacs_per_s.items()} if target.peaks else {}
+        known = {"float32", dtype} <= peaks.keys()
+        faster = peaks[dtype] / peaks["float32"] if known else min(smaller, 1.0)
+        return replace(
+            self,
+            macs_per_s={name: rate * faster for name, rate in self.macs_per_s.items()},
+            bytes_per_s=self.bytes_per_s * smaller,
+            origin=f"{self.origin}; {dtype} by "
+            + ("the target's peaks" if known else "the size of an element"),
+            networks=(),
         )
 
     def predict_s(self, kernel: Kernel) -> float:

@@ -184,8 +184,8 @@ def _convolution(conv: Conv2d, output: Shape, inputs: int, machine: Machine) -> 
 def _other_work(kernel: Kernel, machine: Machine) -> dict[str, float]:
     """What stands in place of a convolution where other operations multiply: work of a class, no more.
 
-    Steps read through conditions, one by one, where multiply-accumulates fill vectors: with 16 lanes each of a
-    transposed convolution takes 10 to 24 times as long, of a max pooling 6 to 8 (TVM's default schedules).
+    Steps read through conditions, one by one, where multiply-accumulates fill vectors: with 16 lanes each of
+    a transposed convolution takes 10 to 24 times as long, of a max pooling 6 to 8 (TVM's default schedules).
     Threads of a warp read at once.
     """
     steps = kernel.steps * (machine.lanes if machine.lanes < _WARP else 1) or kernel.macs

@@ -71,7 +71,7 @@ def load(path: Path) -> Model:
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise InvalidGraph(f"{path}: its weights are damaged: {brief(error)}; export it again") from None
     try:
-        onnx.checker.check_model(_with_shapes(model.proto))
+        onnx.checker.check_model(with_shapes(model.proto))
     except (ValueError, onnx.checker.ValidationError) as error:
         raise InvalidGraph(f"{path}: not valid ONNX: {brief(error)}") from None
     return _inlined(_converted(model, path), path)
@@ -242,7 +242,7 @@ def _is_in_file(tensor: TensorProto, folder: Path, wanted: int | None) -> bool:
     return True
 
 
-def _with_shapes(proto: ModelProto) -> ModelProto:
+def with_shapes(proto: ModelProto) -> ModelProto:
     """A copy for ONNX's checker, which wants shapes that its format leaves open."""
     made = ModelProto()
     made.CopyFrom(proto)
@@ -259,7 +259,7 @@ def _converted(model: Model, path: Path) -> Model:
     if model.opset >= OLDEST_OPSET:
         return model
     try:
-        proto = onnx.version_converter.convert_version(_with_shapes(model.proto), OLDEST_OPSET)
+        proto = onnx.version_converter.convert_version(with_shapes(model.proto), OLDEST_OPSET)
     except Exception as error:  # of many types, from ONNX's C++
         raise InvalidGraph(
             f"{path}: opset {model.opset}, which ONNX cannot convert: {brief(error)}; "

@@ -34,6 +34,8 @@ class Network:
 
     Attributes:
         foreign: read from an ONNX file, as it is; else of a space, from camera frame to class indices.
+        dtype: element type of maps and weights; None: whatever was measured.
+        notes: what is unusual about its file, a phrase each.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Network:
     inputs: Mapping[str, Shape]
     kernels: KernelGraph
     foreign: bool
+    dtype: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class PredictedNetwork:
         energy_j: None where no power was ever measured there.
         unsure: kernels far from all that was measured.
         outside: operations that only a prior tells, the longest first.
+        dtype: element type of maps and weights.
+        notes: what is unusual about its file or the estimate, a phrase each.
     """
 
     name: str
@@ -101,6 +107,8 @@ class PredictedNetwork:
     unsure: tuple[str, ...]
     outside: tuple[Outside, ...]
     kernels: tuple[PredictedKernel, ...]
+    dtype: str = "float32"
+    notes: tuple[str, ...] = ()
 
 
 def is_onnx(name: str | Path) -> bool:
@@ -139,7 +147,12 @@ def read_network(path: Path, resolution: Resolution | None = None) -> Network:
     imported = read_onnx(path, resolution)
     kernels = KernelGraph.of(imported.graph, imported.inputs)
     size = "x".join(map(str, imported.size))
-    return Network(path.name, size, imported.graph, imported.inputs, kernels, foreign=True)
+    return Network(
+        *(path.name, size, imported.graph, imported.inputs, kernels),
+        foreign=True,
+        dtype=imported.dtype,
+        notes=imported.notes,
+    )
 
 
 def predict_network(network: Network, model: CostModel, power_w: float | None = None) -> PredictedNetwork:
@@ -151,11 +164,11 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
     Raises:
         MissingEntry: a kernel was not measured, and nothing else tells it.
     """
-    kernels = network.kernels.kernels
+    kernels, dtype = network.kernels.kernels, network.dtype or "float32"
     total = model.network(network.kernels)
     calls = Counter(kernel.key for kernel in kernels)
     costs = dict(zip(kernels, model.estimates(kernels), strict=True))
-    counted = count(network.graph, network.inputs)
+    counted = count(network.graph, network.inputs, dtype)
     predicted = PredictedNetwork(
         name=network.name,
         resolution=network.resolution,
@@ -168,7 +181,7 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
         params=counted["params"],
         bytes_moved=counted["bytes"],
         peak_memory_bytes=counted["memory"],
-        planned_memory_bytes=planned_bytes(network.graph, network.inputs),
+        planned_memory_bytes=planned_bytes(network.graph, network.inputs, dtype),
         energy_j=None if power_w is None else total.median_s * power_w,
         unsure=tuple(kernel.key for kernel in total.unsure if not kernel.is_foreign),
         outside=tuple(_outside(network, costs)) if network.foreign else (),
@@ -176,6 +189,8 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
             PredictedKernel(key, calls[key], cost.median_s, cost.low_s, cost.high_s, cost.source)
             for key, cost in {kernel.key: cost for kernel, cost in costs.items()}.items()
         ),
+        dtype=dtype,
+        notes=(*network.notes, *(adjustment.note for adjustment in model.adjustments)),
     )
     _warn_of_unsure(predicted, network, model)
     return predicted
