@@ -1,7 +1,7 @@
 """``predict``: latency of networks on a target without the device, and where each number comes from."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ EXAMPLE = (
     "squeezenas-tvm predict mine.yaml --target jetson-xavier\n"
     "squeezenas-tvm predict unet.onnx --target local-cpu"
 )
+
+_TUNED = "Latencies are of tuned kernels; without tuning: --default-schedules."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,12 +88,12 @@ def execute(args: argparse.Namespace) -> Result:
     predicted = [predict_network(network, models.of(network.dtype), power_w) for network in networks]
     faults = _faults(args.architecture, resolution, target) if args.check else {}
     described = [_document(network) for network in predicted]
-    for name, described_network in zip(args.architecture, described, strict=True):
-        described_network["tvm_imports"] = None if name not in faults else faults[name] is None
+    for name, entry in zip(args.architecture, described, strict=True):
+        entry["tvm"] = {"imports": faults[name] is None, "fault": faults[name]} if name in faults else None
     processor = asdict(model.processor) if model.processor else None
     document = {"target": model.target, "processor": processor, "power_w": power_w, "networks": described}
-    text = "\n".join([_text(predicted, model, power_w), *_schedules_text(args.default_schedules)])
-    text = "\n".join([text, *(fault or f"{name}: TVM imports it." for name, fault in faults.items())])
+    document["schedules"] = "default" if args.default_schedules else "tuned"
+    text = "\n".join([_text(predicted, model, power_w), *_hints(args), *_checks_text(faults)])
     return Result(document=document, text=text, exit_code=int(any(faults.values())))
 
 
@@ -120,10 +122,18 @@ def _faults(names: Sequence[str], resolution: "Resolution | None", target: "Targ
     return {name: import_fault(Path(name), resolution, target) for name in names if is_onnx(name)}
 
 
-def _schedules_text(default: bool) -> list[str]:
-    if default:
-        return []
-    return ["Latencies are of tuned kernels; of default schedules: --default-schedules."]
+def _hints(args: argparse.Namespace) -> list[str]:
+    """What was not asked for."""
+    from squeezenas_tvm.predicting.predict import is_onnx
+
+    hints = [] if args.default_schedules else [_TUNED]
+    if any(map(is_onnx, args.architecture)) and not args.check:
+        hints.append("Whether TVM imports ONNX files was not tried: --check.")
+    return hints
+
+
+def _checks_text(faults: Mapping[str, str | None]) -> list[str]:
+    return [fault or f"{name}: TVM imports it." for name, fault in faults.items()]
 
 
 def _document(network: "PredictedNetwork") -> dict[str, Any]:

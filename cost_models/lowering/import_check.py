@@ -42,6 +42,7 @@ def _fixed(path: Path, size: tuple[int, int] | None) -> ModelProto:
     """The model as TVM wants it, its sizes numbers. Weights are inputs: nothing but their shapes matters."""
     model = load(path)
     proto = with_shapes(model.proto)
+    proto.graph.name = str(path)  # for messages
     small = {tensor.name for tensor in proto.graph.initializer}
     for value, filled in zip(model.proto.graph.input, proto.graph.input, strict=True):
         if value.name not in small:

@@ -14,12 +14,12 @@ class Models:
     """What predictions are asked of.
 
     Attributes:
-        table: folder of a table or a fit.
+        table: a model that the caller has, or the folder of a table or a fit; None: what there is.
         default_schedules: kernels as they run without tuning.
     """
 
     target: Target
-    table: Path | None = None
+    table: CostModel | Path | None = None
     default_schedules: bool = False
     _read: dict[Path | None, CostModel] = field(default_factory=dict)
 
@@ -29,13 +29,17 @@ class Models:
         Raises:
             CostModelError: there is none, or it cannot be read.
         """
-        folder = self.table or (typed_folder(self.target, dtype) if dtype else None)
-        if folder not in self._read:
-            self._read[folder] = cost_model(self.target, folder)
-        found = self._read[folder]
+        found = self.table if isinstance(self.table, CostModel) else self._in_folder(self.table, dtype)
         if dtype is not None:
             found = in_type(found, dtype, self.target)
         if self.default_schedules:
             by_default = DefaultSchedules(self.target.uses_cuda)
             found = replace(found, adjustments=(*found.adjustments, by_default))
         return found
+
+    def _in_folder(self, folder: Path | None, dtype: str | None) -> CostModel:
+        if folder is None and dtype is not None:
+            folder = typed_folder(self.target, dtype)
+        if folder not in self._read:
+            self._read[folder] = cost_model(self.target, folder)
+        return self._read[folder]

@@ -23,6 +23,7 @@ from targets.support.strict_yaml import YAML_SUFFIXES
 
 USUAL = Resolution(1024, 2048)  # of an architecture; an ONNX file has its own
 _OTHER_FORMATS = (*WEIGHTS, ".pb", ".h5", ".keras", ".tflite", ".mlmodel", ".engine", ".trt", ".so")
+_KEY_CHARS = 100
 _NAMED = 5  # kernels of each network that are named when they are unsure
 
 log = logging.getLogger(__name__)
@@ -216,6 +217,11 @@ def _outside(network: Network, costs: Mapping[Kernel, Estimate]) -> Sequence[Out
     return sorted(outside, key=lambda entry: -entry.share)
 
 
+def _short(key: str) -> str:
+    """A kernel's key, of which other people's networks may have one of any length."""
+    return key if len(key) <= _KEY_CHARS else f"{key[:_KEY_CHARS]}... {key.rpartition(' ')[2]}"
+
+
 def _warn_of_unsure(predicted: PredictedNetwork, network: Network, model: CostModel) -> None:
     """Names kernels far from all that was measured; where nothing was, the prior's origin says so."""
     unsure = predicted.unsure
@@ -229,5 +235,5 @@ def _warn_of_unsure(predicted: PredictedNetwork, network: Network, model: CostMo
         remedy = by_prior_alone.remedy
     else:
         remedy = "measure them: profile its space at this resolution"
-    named = ", ".join(unsure[:_NAMED])
+    named = ", ".join(map(_short, unsure[:_NAMED]))
     log.warning("%s: far from all that was measured: %s%s; %s", network.name, named, more, remedy)
