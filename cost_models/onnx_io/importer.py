@@ -78,7 +78,7 @@ def read_onnx(path: Path, size: tuple[int, int] | None = None) -> Imported:
 
 def from_onnx(model: onnx.ModelProto, size: tuple[int, int] | None = None, *, name: str) -> Imported:
     """``read_onnx`` of a checked model; ``name`` is for messages."""
-    return _Importer(steps(without_weights(model), size, name), name).run()
+    return _Importer(steps(without_weights(model, name), size, name), name).run()
 
 
 class _Importer:

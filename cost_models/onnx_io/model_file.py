@@ -66,10 +66,7 @@ def load(path: Path) -> Model:
         raise InvalidGraph(f"{path}: not an ONNX file, or a network without operations")
     _check_versions(proto, path)
     _check_nodes(proto, path)
-    try:
-        model = without_weights(proto, path.parent)
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise InvalidGraph(f"{path}: its weights are damaged: {brief(error)}; export it again") from None
+    model = without_weights(proto, str(path), path.parent)
     try:
         onnx.checker.check_model(with_shapes(model.proto))
     except (ValueError, onnx.checker.ValidationError) as error:
@@ -136,15 +133,23 @@ def _all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
                 yield from _all_nodes(graph.node)
 
 
-def without_weights(proto: ModelProto, folder: Path | None = None) -> Model:
+def without_weights(proto: ModelProto, name: str, folder: Path | None = None) -> Model:
     """A copy in which what is too large for a size, or is not there, is an input.
 
     Args:
+        name: for messages.
         folder: where files with weights lie; without one, such weights are not there.
 
     Raises:
-        OSError, ValueError, ValidationError: weights that are damaged.
+        InvalidGraph: weights that are damaged.
     """
+    try:
+        return _without_weights(proto, folder)
+    except Exception as error:  # of many types, from files, and from ONNX's readers of tensors
+        raise InvalidGraph(f"{name}: its weights are damaged: {brief(error)}; export it again") from error
+
+
+def _without_weights(proto: ModelProto, folder: Path | None) -> Model:
     made, kept, dropped = ModelProto(), [], {}
     missing: list[str] = []
     for tensor in (*proto.graph.initializer, *_large_constants(proto.graph)):

@@ -117,7 +117,7 @@ class _Walk:
             if value.name in model.weights:
                 self._add_weights(value)
         for tensor in graph.initializer:
-            self._add_constant(tensor.name, numpy_helper.to_array(tensor))
+            self._take_constant(tensor)
         self.found.weights.update(loose)
 
     def _take_input(self, value: ValueInfoProto, size: tuple[int, int] | None) -> None:
@@ -126,6 +126,13 @@ class _Walk:
             self.found.dtypes[value.name] = value.type.tensor_type.elem_type
         except InvalidGraph as error:
             self.failed[value.name] = error
+
+    def _take_constant(self, tensor: TensorProto) -> None:
+        try:
+            self._add_constant(tensor.name, numpy_helper.to_array(tensor))
+        except Exception as error:  # of many types, from ONNX's readers of tensors
+            told = InvalidGraph(f"{self.name}: constant {tensor.name} makes no sense: {brief(error)}")
+            self.failed[tensor.name] = told
 
     def _add_weights(self, value: ValueInfoProto) -> None:
         tensor = value.type.tensor_type

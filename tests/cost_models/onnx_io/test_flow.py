@@ -25,7 +25,7 @@ def body(nodes: list[NodeProto], inputs: list[str], outputs: list[str], *tensors
 
 def found(nodes: list[NodeProto], constants: Any = None, opset: int = 18) -> Steps:
     made = model([CONV, *nodes], WEIGHTS | (constants or {}), opset=opset)
-    return steps(without_weights(made), None, "net.onnx")
+    return steps(without_weights(made, "net.onnx"), None, "net.onnx")
 
 
 def kinds(told: Steps) -> list[str]:

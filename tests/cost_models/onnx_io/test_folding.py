@@ -18,7 +18,7 @@ def found(nodes: list[NodeProto], constants: Any, opset: int = 20) -> Steps:
     made = model([CONV, *nodes], WEIGHTS, opset=opset)
     for name, array in constants.items():  # not before: ONNX's inference would compute with them
         made.graph.initializer.extend(model([CONV], {name: array}).graph.initializer)
-    return steps(without_weights(made), None, "net.onnx")
+    return steps(without_weights(made, "net.onnx"), None, "net.onnx")
 
 
 def doubled(times: int) -> list[NodeProto]:

@@ -19,7 +19,7 @@ from ..onnx_models import CONV, MAP, WEIGHTS, ints, model, node, random
 
 
 def steps_of(made: onnx.ModelProto, size: tuple[int, int] | None = None) -> Steps:
-    return steps(without_weights(made), size, "net.onnx")
+    return steps(without_weights(made, "net.onnx"), size, "net.onnx")
 
 
 CONV_ALONE = node("Conv", ["x", "w"], ["y"], name="first")
