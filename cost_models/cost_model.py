@@ -23,6 +23,7 @@ from cost_models.errors import CostModelError, IncompatiblePredictor, MissingEnt
 from cost_models.estimate import Estimate, LatencySource, NetworkEstimate, Source
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.kernel_graph import KernelGraph
+from cost_models.kernel_models.adjustments import Adjustment
 from cost_models.kernel_models.predictor import PhysicalBase, Predictor
 from cost_models.network_models.network_model import NetworkModel
 from targets.target import profile_command
@@ -40,6 +41,7 @@ class CostModel:
         target: its name.
         calibration: what networks take besides kernels, where they were timed whole.
         processor: what table, predictor and calibration are of, where that is another one than here.
+        adjustments: what is asked of kernels beside what was measured.
     """
 
     target: str
@@ -48,6 +50,7 @@ class CostModel:
     prior: Prior | FittedDevice | None = None
     calibration: NetworkModel | None = None
     processor: OtherProcessor | None = None
+    adjustments: tuple[Adjustment, ...] = ()
 
     def __post_init__(self) -> None:
         if self.table is None and self.predictor is None and self.prior is None:
@@ -94,6 +97,8 @@ class CostModel:
             told = zip(missing, source.kernels(missing), strict=True) if missing else ()
             found |= {kernel: estimate for kernel, estimate in told if estimate is not None}
             missing = [kernel for kernel in missing if kernel not in found]
+        for adjust in self.adjustments:
+            found = {kernel: adjust(kernel, estimate) for kernel, estimate in found.items()}
         return [found.get(kernel) for kernel in kernels]
 
     def estimates(self, kernels: Sequence[Kernel]) -> list[Estimate]:

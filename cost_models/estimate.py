@@ -16,6 +16,7 @@ from cost_models.ir.fusion import Kernel
 
 CONFIDENCE = 0.9  # that an estimate's interval holds the latency
 OUTSIDE = 4.0  # a prior's factor either way: one was 3.4 times off under another run-time of the same board
+UNCOUNTED = 16.0  # the same of kernels whose work nobody has counted
 
 
 class Word(str, Enum):
@@ -60,6 +61,16 @@ class Estimate:
     def within(median_s: float, factor: float, source: Source, *, far: bool = False) -> "Estimate":
         """With an interval that reaches so many times up and down."""
         return Estimate(median_s, median_s / factor, median_s * factor, source, far)
+
+
+def prior_factor(kernel: Kernel) -> float:
+    """How far off a prior may be, either way."""
+    return OUTSIDE if kernel.is_counted else UNCOUNTED
+
+
+def outside(kernel: Kernel, median_s: float) -> Estimate:
+    """What a prior says of a kernel, nothing like which was measured."""
+    return Estimate.within(median_s, prior_factor(kernel), Source.PRIOR, far=True)
 
 
 @dataclass(frozen=True, slots=True)

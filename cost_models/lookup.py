@@ -7,6 +7,7 @@ calibrated once, reviewed, and labelled with the machine it is from, lies in a f
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cost_models.device_models.fitted_device import FittedDevice
 from cost_models.device_models.other_processor import OtherProcessor, load_calibration, processor_of
 from cost_models.device_models.prior import Prior
 from cost_models.errors import CostModelError, IncompatibleTable
+from cost_models.kernel_models.adjustments import OtherType
 from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
 from targets import Target, list_targets
@@ -158,6 +160,27 @@ def cost_model(target: Target, folder: Path | None = None) -> CostModel:
         return with_files(_matching_table(own, target), place, _prior(target, own))
     table, processor = _shipped(target, place)
     return with_files(table, place, _prior(target, own), processor)
+
+
+def typed_folder(target: Target, dtype: str) -> Path | None:
+    """Where latencies of a target in another type than float32 were measured or fitted, if anywhere."""
+    folder = results_folder(target.name, None, dtype)
+    there = any((folder / name).exists() for name in (HEADER, fitted_device.FILE))
+    return folder if there and dtype != "float32" else None
+
+
+def in_type(model: CostModel, dtype: str, target: Target) -> CostModel:
+    """The same device in an element type: if another was measured, told by that in wider intervals."""
+    prior, known = model.prior, "float32"
+    if model.table is not None:
+        known = str(model.table.fingerprint.get("dtype"))
+    elif isinstance(prior, FittedDevice):
+        known = prior.dtype
+    if known == dtype:
+        return model
+    if model.table is None and isinstance(prior, Prior):
+        return replace(model, prior=prior.in_type(dtype, target))
+    return replace(model, adjustments=(*model.adjustments, OtherType(dtype, known)))
 
 
 def with_files(

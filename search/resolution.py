@@ -18,12 +18,17 @@ class Resolution(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "Resolution":
         """``HxW`` -> Resolution. Raises InvalidResolution naming the nearest size that works."""
-        match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.strip().lower())
+        return cls.read(text).checked()
+
+    @classmethod
+    def read(cls, text: str) -> "Resolution":
+        """``HxW`` -> Resolution, of a network that is none of ours. Raises InvalidResolution."""
+        match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text.strip().lower())
         if not match:
             raise InvalidResolution(
-                f"resolution {text!r}: write HEIGHTxWIDTH in pixels, for example 512x1024"
+                f"resolution {text[:40]!r}: write HEIGHTxWIDTH in pixels, for example 512x1024"
             )
-        return cls(int(match[1]), int(match[2])).checked()
+        return cls(int(match[1]), int(match[2]))
 
     def checked(self) -> "Resolution":
         """Itself, or InvalidResolution: sides from 64 to 8192 pixels work, odd ones too."""

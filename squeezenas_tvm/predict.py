@@ -1,8 +1,8 @@
 """``predict``: latency of networks on a target without the device, and where each number comes from."""
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
     from search.resolution import Resolution
     from squeezenas_tvm.predicting.predict import Network, Outside, PredictedNetwork
+    from targets import Target
 
 EXAMPLE = (
     "squeezenas-tvm predict squeezenas-lat-small --target local-cpu --resolution 256x512\n"
     "squeezenas-tvm predict mine.yaml --target jetson-xavier\n"
     "squeezenas-tvm predict unet.onnx --target local-cpu"
 )
+
+_TUNED = "Latencies are of tuned kernels; without tuning: --default-schedules."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="height and width of the image, pixels (default 1024x2048; of an ONNX file its own)",
     )
     parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        help="of weights and maps, where the target lists it (default: an ONNX file's own, else the table's)",
+    )
+    parser.add_argument(
+        "--default-schedules",
+        action="store_true",
+        help="latency without tuning (default: of kernels that were tuned)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="also try whether TVM can import the ONNX files; exit 1 if not"
+    )
+    parser.add_argument(
         "--calibrate",
         action="store_true",
         help="first measure a few kernels of the shipped table on this machine's processor, in seconds; they "
@@ -50,26 +66,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """Add up what the kernels of each network cost: measured, else predicted, else by the target's prior."""
-    from cost_models.lookup import cost_model
     from search.resolution import Resolution
+    from squeezenas_tvm.predicting.models import Models
     from squeezenas_tvm.predicting.predict import predict_network
     from squeezenas_tvm.profiling.energy import usual_power
     from targets import load_target
 
     target = load_target(args.target)
-    resolution = None if args.resolution is None else Resolution.parse(args.resolution)
+    if args.dtype:
+        target.require_dtype(args.dtype)
+    resolution = None if args.resolution is None else Resolution.read(args.resolution)
     networks = [_network(name, resolution) for name in args.architecture]
     if args.calibrate:
         from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
 
         calibrate_processor(target, args.table)
-    model = cost_model(target, args.table)
+    networks = [replace(network, dtype=args.dtype or network.dtype) for network in networks]
+    models = Models(target, args.table, default_schedules=args.default_schedules)
+    model = models.of(args.dtype)
     power_w = usual_power(model, args.table)
-    predicted = [predict_network(network, model, power_w) for network in networks]
+    predicted = [predict_network(network, models.of(network.dtype), power_w) for network in networks]
+    faults = _faults(args.architecture, resolution, target) if args.check else {}
     described = [_document(network) for network in predicted]
+    for name, entry in zip(args.architecture, described, strict=True):
+        entry["tvm"] = {"imports": faults[name] is None, "fault": faults[name]} if name in faults else None
     processor = asdict(model.processor) if model.processor else None
     document = {"target": model.target, "processor": processor, "power_w": power_w, "networks": described}
-    return Result(document=document, text=_text(predicted, model, power_w))
+    document["schedules"] = "default" if args.default_schedules else "tuned"
+    text = "\n".join([_text(predicted, model, power_w), *_hints(args), *_checks_text(faults)])
+    return Result(document=document, text=text, exit_code=int(any(faults.values())))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,13 +111,37 @@ def _network(name: str, resolution: "Resolution | None") -> "Network":
     refuse_other_formats(name)
     if is_onnx(name):
         return read_network(Path(name), resolution)
-    return network_of(load_architecture(name), resolution)
+    return network_of(load_architecture(name), resolution and resolution.checked())
+
+
+def _faults(names: Sequence[str], resolution: "Resolution | None", target: "Target") -> dict[str, str | None]:
+    """ONNX file -> why TVM cannot import it, or None."""
+    from cost_models.lowering.import_check import import_fault
+    from squeezenas_tvm.predicting.predict import is_onnx
+
+    return {name: import_fault(Path(name), resolution, target) for name in names if is_onnx(name)}
+
+
+def _hints(args: argparse.Namespace) -> list[str]:
+    """What was not asked for."""
+    from squeezenas_tvm.predicting.predict import is_onnx
+
+    hints = [] if args.default_schedules else [_TUNED]
+    if any(map(is_onnx, args.architecture)) and not args.check:
+        hints.append("Whether TVM imports ONNX files was not tried: --check.")
+    return hints
+
+
+def _checks_text(faults: Mapping[str, str | None]) -> list[str]:
+    return [fault or f"{name}: TVM imports it." for name, fault in faults.items()]
 
 
 def _document(network: "PredictedNetwork") -> dict[str, Any]:
     return {
         "name": network.name,
         "resolution": network.resolution,
+        "dtype": network.dtype,
+        "notes": list(network.notes),
         "latency_ms": {
             "median": network.median_s * 1e3,
             "low": network.low_s * 1e3,
@@ -137,6 +186,7 @@ def _text(networks: "Sequence[PredictedNetwork]", model: "CostModel", power_w: f
     files = ", ONNX files as they are" if any(is_onnx(network.name) for network in networks) else ""
     lines.append(f"On {model.target}, from camera frame to class indices{files}: {model.basis}.")
     lines += [_counts_text(network) for network in networks]
+    lines += [f"{network.name}: {'; '.join(network.notes)}." for network in networks if network.notes]
     if power_w is not None:
         lines.append(f"mJ: at {power_w:.3g} W, which networks measured there draw (run --energy).")
     if any("prior" in network.sources for network in networks):
@@ -154,6 +204,8 @@ def _counts_text(network: "PredictedNetwork") -> str:
     costs |= {"bytes": network.bytes_moved, "memory": network.peak_memory_bytes}
     said = [shown(name, value) for name, value in costs.items()]
     said[-1] += f" ({network.planned_memory_bytes / 2**20:.3g} in TVM's plan)"
+    if network.dtype != "float32":
+        said.append(f"in {network.dtype}")
     if network.energy_j is not None:
         said.append(f"{network.energy_j * 1e3:.3g} mJ")
     return f"{network.name}: {', '.join(said)}."

@@ -67,6 +67,11 @@ class Target(TargetSpec):
         """Whether its kernels run on an NVIDIA GPU."""
         return str(self.tvm_target().kind.name) == "cuda"
 
+    def require_dtype(self, dtype: str) -> None:
+        """Raises TargetError when the target does not list an element type."""
+        if dtype not in self.dtypes:
+            raise TargetError(f"target {self.name}: dtype is {dtype!r}, allowed: {', '.join(self.dtypes)}")
+
     def fingerprint(self, dtype: str = "float32") -> Fingerprint:
         """The identity of measurements on this device.
 
@@ -75,8 +80,7 @@ class Target(TargetSpec):
         """
         from targets.tvm_import import tvm
 
-        if dtype not in self.dtypes:
-            raise TargetError(f"target {self.name}: dtype is {dtype!r}, allowed: {', '.join(self.dtypes)}")
+        self.require_dtype(dtype)
         tvm_target = self.tvm_target()
         power_mode: str | None = None
         if self.kind == "local" and tvm_target.kind.name == "cuda":

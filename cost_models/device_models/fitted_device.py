@@ -32,7 +32,7 @@ from cost_models.device_models.fewshot import (
 )
 from cost_models.device_models.prior import Prior
 from cost_models.errors import IncompatiblePrior, MissingEntry
-from cost_models.estimate import OUTSIDE, Estimate, LatencySource, Source
+from cost_models.estimate import Estimate, LatencySource, Source, prior_factor
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.network_models.network_model import NetworkModel
@@ -147,6 +147,7 @@ class FittedDevice:
         told = [Estimate.within(s, factor, Source.PRIOR) for s in left_out_s]
         return NetworkModel(
             overhead_s=float(self.model.costs_s[TERMS.index("network")]),
+            range_s=(min(measured_s), max(measured_s)),
             origin=f"{len(self.networks)} measured networks",
             errors=Errors.of(told, measured_s),
         )
@@ -169,7 +170,7 @@ class FittedDevice:
         found: list[Estimate | None] = []
         for kernel, median_s in zip(kernels, medians_s.tolist(), strict=True):
             far = kernel.is_foreign or not self._is_like_measured(kernel)
-            factor = max(near, OUTSIDE) if far else near
+            factor = max(near, prior_factor(kernel)) if far else near
             found.append(Estimate.within(median_s, factor, Source.PRIOR, far=far))
         return found
 

@@ -19,13 +19,14 @@ multicore architectures" (CACM 52(4), 2009).
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from cost_models.errors import CostModelError, IncompatiblePrior
-from cost_models.estimate import OUTSIDE, Estimate, Source
+from cost_models.estimate import OUTSIDE, Estimate, Source, outside
 from cost_models.ir.fusion import Kernel
+from cost_models.ir.graph import BYTES_PER_ELEMENT
 from cost_models.ir.ops import Conv2d
 from cost_models.network_models.network_model import NetworkModel
 from targets import Target
@@ -114,6 +115,25 @@ class Prior:
             origin=f"usual shares of the target's peaks in {dtype}: {target.peaks.source}",
         )
 
+    def in_type(self, dtype: str, target: Target) -> "Prior":
+        """The same device working in another element type.
+
+        Arithmetic is faster as far as the target's peaks are, traffic as far as elements are smaller. Without
+        a peak, arithmetic is slower as far as elements are larger.
+        """
+        smaller = BYTES_PER_ELEMENT["float32"] / BYTES_PER_ELEMENT[dtype]
+        peaks = {str(name): rate for name, rate in target.peaks.gmacs_per_s.items()} if target.peaks else {}
+        known = {"float32", dtype} <= peaks.keys()
+        faster = peaks[dtype] / peaks["float32"] if known else min(smaller, 1.0)
+        return replace(
+            self,
+            macs_per_s={name: rate * faster for name, rate in self.macs_per_s.items()},
+            bytes_per_s=self.bytes_per_s * smaller,
+            origin=f"{self.origin}; {dtype} by "
+            + ("the target's peaks" if known else "the size of an element"),
+            networks=(),
+        )
+
     def predict_s(self, kernel: Kernel) -> float:
         """Latency of a kernel, in seconds."""
         macs_s = rounded_macs(kernel, self.channel_steps) / self.macs_per_s[class_of(kernel)]
@@ -121,9 +141,7 @@ class Prior:
 
     def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
         """Of each, whatever it is; all of them ``far``: nobody has measured a kernel."""
-        return [
-            Estimate.within(self.predict_s(kernel), OUTSIDE, Source.PRIOR, far=True) for kernel in kernels
-        ]
+        return [outside(kernel, self.predict_s(kernel)) for kernel in kernels]
 
     def network(self, kernels: Sequence[Kernel], *, as_published: bool = False) -> Estimate:
         """Latency of a network, the sum over its kernels; ``far`` where nothing like it was calibrated on.
@@ -243,7 +261,7 @@ _CPU = _Usual({"dense": 0.6, "depthwise": 0.25, "grouped": 0.45}, 2e-6, (1, 8))
 
 def class_of(kernel: Kernel) -> str:
     """The class of a kernel's arithmetic; ``dense`` where there is none."""
-    return kernel.kind if kernel.kind in CLASSES else "dense"
+    return kernel.work_class if kernel.work_class in CLASSES else "dense"
 
 
 def rounded_macs(kernel: Kernel, steps: tuple[int, int]) -> float:
@@ -258,7 +276,7 @@ def rounded_macs(kernel: Kernel, steps: tuple[int, int]) -> float:
                 return kernel.macs * _excess(conv.in_channels, max(steps))
             inputs, outputs = conv.in_channels // conv.groups, conv.out_channels // conv.groups
             return kernel.macs * _excess(inputs, steps[0]) * _excess(outputs, steps[1])
-    return float(kernel.macs)
+    return float(kernel.steps or kernel.macs)
 
 
 def _excess(count: int, step: int) -> float:

@@ -20,6 +20,9 @@ class Foreign(Op):
         weights: values it has of its own.
         kind: class of its work.
         fusion: its ``pattern``.
+        steps: what runs where that is more than ``work``: comparisons of a window, sums over zeros between
+            pixels. Each is like a multiply-accumulate of a depthwise convolution that fills no vectors.
+        counted: whether ``work`` and ``steps`` are all that it does; else nobody knows how long it takes.
     """
 
     arity: ClassVar[int | None] = None
@@ -29,6 +32,8 @@ class Foreign(Op):
     weights: int = 0
     kind: WorkKind = "memory"
     fusion: Pattern = "out_elementwise_fusable"
+    steps: int = 0
+    counted: bool = True
 
     @property
     def pattern(self) -> Pattern:

@@ -25,6 +25,7 @@ _KEPT_WORDS: dict[str, str] = {
     "out_elementwise_fusable": "anchor",
     "comm_reduce": "alone",
 }
+_LATER_FIELDS: dict[str, Any] = {"steps": 0, "counted": True}
 _READ_WORDS = {old: new for new, old in _KEPT_WORDS.items()}
 
 
@@ -81,6 +82,21 @@ class Kernel:
         return self.graph.macs(self.input_shapes)
 
     @property
+    def steps(self) -> int:
+        """What runs in place of its multiply-accumulates, see ``Foreign``; 0 where these are all."""
+        return sum(node.op.steps for node in self.graph.nodes if isinstance(node.op, Foreign))
+
+    @property
+    def work_class(self) -> str:
+        """Class of work by which its latency is told: ``kind``, or that of ``steps``."""
+        return "depthwise" if self.steps else self.kind
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether all its work is known."""
+        return all(node.op.counted for node in self.graph.nodes if isinstance(node.op, Foreign))
+
+    @property
     def bytes_moved(self) -> int:
         """Bytes read and written, every value once, in float32: a measure of traffic in any type."""
         return self.graph.bytes_moved(self.input_shapes)
@@ -110,6 +126,9 @@ def _fields(op: Op) -> dict[str, Any]:
     fields = asdict(op)
     if isinstance(op, Foreign):
         fields["fusion"] = _KEPT_WORDS.get(op.fusion, op.fusion)
+        for name, usual in _LATER_FIELDS.items():  # keys are as they were before there were such
+            if fields[name] == usual:
+                del fields[name]
     return fields
 
 
@@ -156,45 +175,70 @@ def kernel_calls(graph: Graph, inputs: Mapping[str, Shape]) -> list[Call]:
     return [_cut(pinned, nodes, shapes) for nodes in _group(pinned, shapes)]
 
 
+@dataclass(eq=False)
+class _Group:
+    """Nodes of a kernel, and what decides what else joins it.
+
+    Attributes:
+        moves: all only move or combine elements.
+        reduces: one of them fuses with nothing.
+        repeats: all give elements as they are, or repeat them.
+    """
+
+    nodes: list[Node]
+    moves: bool
+    reduces: bool
+    repeats: bool
+
+    def take(self, other: "_Group") -> None:
+        """Add the nodes of another."""
+        self.nodes += other.nodes
+        self.moves &= other.moves
+        self.reduces |= other.reduces
+        self.repeats &= other.repeats
+
+
 def _group(graph: Graph, shapes: Mapping[str, Shape]) -> list[list[Node]]:
     """Nodes of each kernel. Greedy form of FuseOps: a value with one reader may join its reader's kernel.
 
     A convolution or a reduction takes in the elementwise operations that follow it, and what is elementwise
     or repeats elements on their other inputs. What only moves or combines elements joins its like.
     """
-    group_of: dict[str, list[Node]] = {}
-    groups: list[list[Node]] = []
+    group_of: dict[str, _Group] = {}
     for node in graph.nodes:
-        joined = _joinable(graph, node, group_of, shapes)
-        target = [member for group in joined for member in group] + [node]
-        groups = [group for group in groups if group not in joined] + [target]
-        group_of.update({member.name: target for member in target})
+        pattern = node.op.pattern
+        own = _Group([node], pattern in _MOVES, pattern == "comm_reduce", _repeats(node, shapes))
+        parts = [own, *_joinable(graph, node, group_of)]
+        target = max(parts, key=lambda part: len(part.nodes))
+        for part in parts:
+            if part is not target:
+                target.take(part)
+                group_of.update((member.name, target) for member in part.nodes)
+        group_of[node.name] = target
     order = {node.name: index for index, node in enumerate(graph.nodes)}
-    for group in groups:
-        group.sort(key=lambda n: order[n.name])
-    return sorted(groups, key=lambda g: order[g[-1].name])
+    groups = [group.nodes for group in dict.fromkeys(group_of.values())]
+    for nodes in groups:
+        nodes.sort(key=lambda n: order[n.name])
+    return sorted(groups, key=lambda nodes: order[nodes[-1].name])
 
 
-def _joinable(
-    graph: Graph, node: Node, group_of: Mapping[str, list[Node]], shapes: Mapping[str, Shape]
-) -> list[list[Node]]:
+def _joinable(graph: Graph, node: Node, group_of: Mapping[str, _Group]) -> list[_Group]:
     """Groups of the node's inputs that go on with this node; at most one of them holds a convolution."""
-    joined: list[list[Node]] = []
+    joined: list[_Group] = []
     has_work = False
     for name in node.inputs:
         group = group_of.get(name)
         if group is None or len(graph.consumers[name]) > 1 or name in graph.outputs or group in joined:
             continue
-        if _only_moves(group):
+        if group.moves:
             joins = node.op.pattern in _MOVES
         else:
-            takes = all(member.op.pattern != "comm_reduce" for member in group)
-            joins = takes and node.op.pattern == "elementwise" and not has_work
+            joins = not group.reduces and node.op.pattern == "elementwise" and not has_work
             has_work = has_work or joins
         if joins:
             joined.append(group)
     if has_work:  # from the other inputs it takes what is elementwise or repeats elements, no more
-        joined = [g for g in joined if all(_repeats(n, shapes) for n in g) or not _only_moves(g)]
+        joined = [group for group in joined if group.repeats or not group.moves]
     return joined
 
 
@@ -202,10 +246,6 @@ def _repeats(node: Node, shapes: Mapping[str, Shape]) -> bool:
     """Whether every element of the result is one of the input's at the same place, or at the only place."""
     single = node.op.sort == "resizes" and shapes[node.inputs[0]][2:] == (1, 1)
     return single or node.op.pattern in _REPEATS
-
-
-def _only_moves(group: list[Node]) -> bool:
-    return all(member.op.pattern in _MOVES for member in group)
 
 
 def _cut(graph: Graph, nodes: list[Node], shapes: Mapping[str, Shape]) -> Call:

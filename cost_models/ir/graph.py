@@ -12,7 +12,12 @@ from math import prod
 from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import BatchNorm2d, Conv2d, Op, Shape
 
-BYTES_PER_ELEMENT = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1}
+BYTES_PER_ELEMENT = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "uint8": 1}
+
+
+def element_bytes(kind: str, dtype: str) -> int:
+    """Of a value that an operation calls ``kind``, in a network whose maps are of ``dtype``."""
+    return BYTES_PER_ELEMENT[dtype if kind == "float32" else kind]
 
 
 @dataclass(frozen=True)
@@ -116,15 +121,16 @@ class Graph:
         """Trainable values."""
         return sum(map(prod, self.parameters().values()))
 
-    def bytes_moved(self, inputs: Mapping[str, Shape]) -> int:
+    def bytes_moved(self, inputs: Mapping[str, Shape], dtype: str = "float32") -> int:
         """Bytes that cross memory when the whole graph runs as one kernel: inputs, weights, outputs, once.
 
-        In float32; what runs in float16 moves about half as many.
+        Args:
+            dtype: element type of maps and weights.
         """
         shapes = self.shapes(inputs)
         values = (*self.inputs, *self.outputs)
-        traffic = sum(prod(shapes[name]) * BYTES_PER_ELEMENT[self.dtype(name)] for name in values)
-        return traffic + self.num_parameters * BYTES_PER_ELEMENT["float32"]
+        traffic = sum(prod(shapes[name]) * element_bytes(self.dtype(name), dtype) for name in values)
+        return traffic + self.num_parameters * BYTES_PER_ELEMENT[dtype]
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 A value lives from the kernel that makes it to the last one that reads it. Inputs are the caller's and stay,
 as do results. Weights are not counted, nor what a kernel keeps to itself: padding is packed a tile at a time
-by the schedules here. Bytes are those of float32 maps, as in ``Kernel.bytes_moved``.
+by the schedules here. Bytes are those of float32 maps unless another type is given.
 
 Two numbers. What is alive at once: no order-keeping program does with less, and it is told block by block.
 What TVM's plan sets aside: more, since a greedy rule fills its storages; 1.0 to 2.0 times the first in random
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cost_models.ir.fusion import Call, kernel_calls
-from cost_models.ir.graph import BYTES_PER_ELEMENT, Graph, fold_batch_norm
+from cost_models.ir.graph import Graph, element_bytes, fold_batch_norm
 from cost_models.ir.ops import Shape
 
 _MATCH = 16  # TVM does not put a value into a storage that many times larger
@@ -50,12 +50,12 @@ class Value:
     kept: bool
 
 
-def steps(graph: Graph, inputs: Mapping[str, Shape]) -> Iterator[Step]:
-    """The kernels of a graph in the order they run, with what lives meanwhile."""
+def steps(graph: Graph, inputs: Mapping[str, Shape], dtype: str = "float32") -> Iterator[Step]:
+    """The kernels of a graph in the order they run, with what lives meanwhile; maps are of ``dtype``."""
     folded = fold_batch_norm(graph)
     calls = kernel_calls(folded, inputs)
     ends = {*folded.inputs, *folded.outputs}
-    values = {value.name: value for call in calls for value in _values(call, ends)}
+    values = {value.name: value for call in calls for value in _values(call, ends, dtype)}
     last = {name: index for index, call in enumerate(calls) for name in call.reads}
     alive = sum(values[name].bytes for name in folded.inputs if name in values)  # others give a size alone
     for index, call in enumerate(calls):
@@ -66,9 +66,9 @@ def steps(graph: Graph, inputs: Mapping[str, Shape]) -> Iterator[Step]:
         alive -= sum(value.bytes for value in freed)
 
 
-def peak_bytes(graph: Graph, inputs: Mapping[str, Shape]) -> int:
+def peak_bytes(graph: Graph, inputs: Mapping[str, Shape], dtype: str = "float32") -> int:
     """The most bytes that are alive at once; 0 for a graph without operations."""
-    return max((step.alive for step in steps(graph, inputs)), default=0)
+    return max((step.alive for step in steps(graph, inputs, dtype)), default=0)
 
 
 @dataclass(eq=False)
@@ -77,7 +77,7 @@ class _Storage:
     dtype: str
 
 
-def planned_bytes(graph: Graph, inputs: Mapping[str, Shape]) -> int:
+def planned_bytes(graph: Graph, inputs: Mapping[str, Shape], dtype: str = "float32") -> int:
     """What TVM's plan sets aside (its pass StaticPlanBlockMemory), with inputs and results beside it.
 
     A value gets the smallest free storage of its type that it fits into, or else the largest, which is
@@ -87,7 +87,7 @@ def planned_bytes(graph: Graph, inputs: Mapping[str, Shape]) -> int:
     free: list[_Storage] = []
     held: dict[str, _Storage] = {}
     ends = 0
-    for step in steps(graph, inputs):
+    for step in steps(graph, inputs, dtype):
         made = step.made
         if not made.kept:
             storage = _best(free, made)
@@ -114,10 +114,10 @@ def _best(free: list[_Storage], value: Value) -> _Storage | None:
     return max(alike, key=lambda storage: storage.bytes, default=None)
 
 
-def _values(call: Call, ends: set[str]) -> Iterator[Value]:
+def _values(call: Call, ends: set[str], dtype: str) -> Iterator[Value]:
     """What a kernel reads, and then what it makes."""
     kernel = call.kernel
     graph, shapes = kernel.graph, kernel.graph.shapes(kernel.input_shapes)
     for name, own in zip((*call.reads, call.nodes[-1]), (*graph.inputs, *graph.outputs), strict=True):
-        dtype = graph.dtype(own)
-        yield Value(name, math.prod(shapes[own]) * BYTES_PER_ELEMENT[dtype], dtype, name in ends)
+        kind = graph.dtype(own)
+        yield Value(name, math.prod(shapes[own]) * element_bytes(kind, dtype), kind, name in ends)

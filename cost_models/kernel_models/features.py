@@ -67,6 +67,7 @@ FEATURES: Mapping[str, Feature] = {
 }
 
 _VECTORS_A_TASK = 8
+_WARP = 32  # threads
 _TILE_ROWS = 16  # tiles divide a map's rows, 23 and 90 badly: they cost as if filled up to this
 _VECTOR_BITS, _LEAST_BITS = {"avx512f": 512, "avx": 256}, 128
 _Count = Annotated[int, Field(ge=1)]
@@ -99,7 +100,7 @@ class Machine:
         described = json.loads(fingerprint["tvm_target"])
         if described["kind"] == "cuda":
             processors = multiprocessors().get(described.get("arch", ""), _USUAL_MULTIPROCESSORS)
-            return cls(lanes=32, processors=processors, macs_per_s=macs_per_s, bytes_per_s=bytes_per_s)
+            return cls(lanes=_WARP, processors=processors, macs_per_s=macs_per_s, bytes_per_s=bytes_per_s)
         from targets.tvm_import import tvm
 
         # TVM's llvm_get_vector_width says 512 of every x86
@@ -135,7 +136,7 @@ def features(kernel: Kernel, machine: Machine) -> dict[str, float]:
         found |= _tiled(conv, made, others, machine)
     else:
         channels_in = sum(_channels(graph, name, shapes) for name in graph.inputs)
-        found |= _NO_CONVOLUTION | {"in_channels": channels_in} | _other_work(kernel)
+        found |= _NO_CONVOLUTION | {"in_channels": channels_in} | _other_work(kernel, machine)
         found |= {f"tiled_{name}": found[name] for name in ("macs", "bytes_in", "bytes_out")}
     bytes_moved = found["bytes_in"] + found["bytes_out"] + found["bytes_weights"]
     found["compute_s"] = found.pop("filled_macs") / machine.macs_per_s
@@ -183,13 +184,18 @@ def _convolution(conv: Conv2d, output: Shape, inputs: int, machine: Machine) -> 
     }
 
 
-def _other_work(kernel: Kernel) -> dict[str, float]:
-    """What stands in place of a convolution where other operations multiply: work of a class, no more."""
-    if not kernel.macs:
+def _other_work(kernel: Kernel, machine: Machine) -> dict[str, float]:
+    """What stands in place of a convolution where other operations multiply: work of a class, no more.
+
+    Steps read through conditions, one by one, where multiply-accumulates fill vectors: with 16 lanes each of
+    a transposed convolution takes 10 to 24 times as long, of a max pooling 6 to 8 (TVM's default schedules).
+    Threads of a warp read at once.
+    """
+    steps = kernel.steps * (machine.lanes if machine.lanes < _WARP else 1) or kernel.macs
+    if not steps:
         return {}
-    window, groups = _LIKE[kernel.kind]
-    intensity = kernel.macs / kernel.bytes_moved
-    work = {"macs": kernel.macs, "filled_macs": kernel.macs, "intensity": intensity}
+    window, groups = _LIKE[kernel.work_class]
+    work = {"macs": steps, "filled_macs": steps, "intensity": steps / kernel.bytes_moved}
     return {**work, "window": window, "groups": groups, "stride": 1, "dilation": 1}
 
 

@@ -27,7 +27,7 @@ import xgboost
 
 from cost_models.database.environment import differences
 from cost_models.errors import CostModelError, IncompatiblePredictor
-from cost_models.estimate import OUTSIDE, Estimate, Source
+from cost_models.estimate import Estimate, outside
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.features import FEATURES, FEATURES_VERSION, Machine, Vector, matrix
 from cost_models.kernel_models.intervals import (
@@ -223,10 +223,7 @@ class PhysicalBase:
         """Of foreign ones; of the others the predictor says more."""
         foreign = [kernel for kernel in kernels if kernel.is_foreign]
         medians_s = iter(self.predictor.base_s(foreign))
-        return [
-            Estimate.within(next(medians_s), OUTSIDE, Source.PRIOR, far=True) if kernel.is_foreign else None
-            for kernel in kernels
-        ]
+        return [outside(kernel, next(medians_s)) if kernel.is_foreign else None for kernel in kernels]
 
     def digest(self) -> str:
         """The predictor's."""

@@ -115,12 +115,16 @@ class NetworkModel:
         return (1 - self.overlap) * total_s + self.overlap * path_s
 
     def network_s(self, median_s: Vector, low_s: Vector, high_s: Vector) -> tuple[Vector, Vector, Vector]:
-        """Whole networks from what their kernels add up to: median and ends of the 90 % interval, in seconds.
+        """Whole networks from what their kernels add up to: median and ends of the 90 % interval, seconds.
+
+        The overhead of networks shorter than any calibrated on is in proportion: nobody saw it on its own.
 
         Args:
             median_s, low_s, high_s: of each network, ``sum_s`` or sums of ``CostModel.pieces``.
         """
-        whole_s = median_s + self.overhead_s
+        shortest_s = self.range_s[0] - self.overhead_s
+        share = np.minimum(1.0, median_s / shortest_s) if shortest_s > 0 else 1.0
+        whole_s = median_s + share * self.overhead_s
         nearest_s = np.clip(whole_s, *self.range_s)
         width = self.width * (1 + np.abs(np.log2(whole_s / nearest_s)))
         below, above = np.log(median_s / low_s), np.log(high_s / median_s)

@@ -1,16 +1,16 @@
 """What ONNX operations cost that ours do not say: work, weights, and what TVM fuses them with."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
-from cost_models.errors import InvalidGraph
-from cost_models.ir.op import Pattern, Shape, WorkKind, as_map
+from cost_models.ir.op import Pattern, Shape, as_map
 from cost_models.ir.ops import Foreign
-from cost_models.onnx_io.reader import Steps, attributes
+from cost_models.onnx_io.reader import Steps
+from cost_models.onnx_io.work import WORK, Work
 
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _ELEMENTWISE = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Sum", "Mean", "PRelu", "Where", "Clip"),
     *(
@@ -43,6 +43,8 @@ _PATTERNS: Mapping[str, Pattern] = {
     **dict.fromkeys(_INJECTIVE, "injective"),
     **dict.fromkeys(_REDUCTIONS, "comm_reduce"),
 }  # as TVM fuses them; all others take in what is elementwise after them
+# They pass over their map once
+_COUNTED = ("GlobalAveragePool", "ReduceMean", "ArgMax", "ArgMin", "MaxUnpool")
 
 
 def foreign(found: Steps, node: NodeProto, index: int, shape: Shape) -> Foreign:
@@ -55,14 +57,15 @@ def foreign(found: Steps, node: NodeProto, index: int, shape: Shape) -> Foreign:
     """
     kind = node.op_type
     pattern = _PATTERNS.get(kind, "out_elementwise_fusable")
-    if index or pattern == "injective":  # which has no weights: what looks like them are scales
-        return Foreign(kind, shape, fusion=pattern)
-    given = (found.constants[key] for key in node.input if key in found.constants)
-    weights = sum(v.size for v in given if v.ndim and np.issubdtype(v.dtype, np.floating))
-    if kind not in _WORK:
-        return Foreign(kind, shape, 0, weights, fusion=pattern)
-    work, work_kind, label = _WORK[kind](found, node)
-    return Foreign(label, shape, work, weights, work_kind, pattern)
+    work = WORK[kind](found, node) if kind in WORK else Work(kind)
+    counted = kind in WORK or kind in _PATTERNS or kind in _COUNTED
+    if index:
+        return Foreign(work.label, shape, fusion=pattern)
+    if pattern == "injective":  # which has no weights: what looks like them are scales
+        return Foreign(work.label, shape, fusion=pattern, steps=work.steps)
+    given = (key for key in node.input if found.is_known(key) and found.dtypes[key] in _FLOATS)
+    weights = sum(math.prod(found.shapes[key]) for key in given if found.shapes[key])
+    return Foreign(work.label, shape, work.macs, weights, work.kind, pattern, work.steps, counted)
 
 
 def activation(found: Steps, node: NodeProto) -> tuple[Foreign, str] | None:
@@ -74,60 +77,10 @@ def activation(found: Steps, node: NodeProto) -> tuple[Foreign, str] | None:
     for x, end in (node.input, (node.input[1], node.input[0])):
         names, key = [node.op_type], end
         while (maker := found.makers.get(key)) is not None and found.readers[key] == 1:
-            inputs = [name for name in maker.input if name and name not in found.constants]
+            inputs = [name for name in maker.input if name and not found.is_known(name)]
             if len(inputs) != 1 or maker.op_type not in _ELEMENTWISE:
                 break
             names, key = [maker.op_type, *names], inputs[0]
             if key == x:
                 return Foreign("+".join(names), as_map(found.shapes[x]), fusion="elementwise"), x
     return None
-
-
-_Work = tuple[int, WorkKind, str]  # multiply-accumulates, their class, and what people call it
-
-
-def _conv(found: Steps, node: NodeProto) -> _Work:
-    outputs, group_inputs, *kernel = found.shapes[node.input[1]]
-    inputs = found.shapes[node.input[0]][1]
-    groups = attributes(node).get("group", 1)
-    if group_inputs * groups != inputs:
-        raise InvalidGraph(
-            f"{node.op_type} {node.name or node.output[0]}: its weights are for {group_inputs * groups} "
-            f"channels, its input has {inputs}"
-        )
-    work = math.prod(found.shapes[node.output[0]]) * group_inputs * math.prod(kernel)
-    label = f"{node.op_type}{'x'.join(map(str, kernel))}"
-    return work, _kind(inputs, outputs, groups, kernel), label
-
-
-def _conv_transpose(found: Steps, node: NodeProto) -> _Work:
-    inputs, group_outputs, *kernel = found.shapes[node.input[1]]
-    groups = attributes(node).get("group", 1)
-    work = math.prod(found.shapes[node.input[0]]) * group_outputs * math.prod(kernel)
-    return work, _kind(inputs, group_outputs * groups, groups, kernel), node.op_type
-
-
-def _kind(inputs: int, outputs: int, groups: int, kernel: Sequence[int]) -> WorkKind:
-    """As ``Kernel.kind`` says it of a convolution."""
-    if groups == 1:
-        return "pointwise" if set(kernel) == {1} else "dense"
-    return "depthwise" if groups == inputs == outputs else "grouped"
-
-
-def _gemm(found: Steps, node: NodeProto) -> _Work:
-    summed = found.shapes[node.input[0]][0 if attributes(node).get("transA") else 1]
-    return math.prod(found.shapes[node.output[0]]) * summed, "pointwise", node.op_type
-
-
-def _matmul(found: Steps, node: NodeProto) -> _Work:
-    summed = found.shapes[node.input[0]][-1]
-    return math.prod(found.shapes[node.output[0]]) * summed, "pointwise", node.op_type
-
-
-_WORK: Mapping[str, Callable[[Steps, NodeProto], _Work]] = {
-    "Conv": _conv,
-    "DeformConv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-}

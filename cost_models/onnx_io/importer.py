@@ -4,20 +4,33 @@ What our operations can say exactly becomes these, so that its kernels are those
 becomes ``Foreign``. Weights are left behind.
 """
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.graph import Graph, GraphBuilder, Node
 from cost_models.ir.op import Op, Shape, as_map
 from cost_models.ir.ops import BatchNorm2d, Conv2d
 from cost_models.onnx_io.foreign import foreign
+from cost_models.onnx_io.model_file import load, without_weights
 from cost_models.onnx_io.ops import EXACT, Exact
-from cost_models.onnx_io.reader import Steps, first_side, load, steps
+from cost_models.onnx_io.reader import Steps, first_side, steps
+from targets.support.text import brief
+
+_CONVOLUTIONS = ("Conv", "ConvTranspose", "DeformConv")
+DTYPES: Mapping[int, str] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.BFLOAT16: "bfloat16",
+    TensorProto.DOUBLE: "float64",
+}
 
 
 @dataclass(frozen=True)
@@ -28,11 +41,15 @@ class Imported:
         graph: its nodes have the names of the ONNX nodes, as in ``up1.conv``.
         inputs: shape of every input that it reads.
         frames: those among them whose channels are last, by what is done with them.
+        dtype: element type of most of its values: ``float32``, ``float16`` or what the file has.
+        notes: what is unusual about the file, a phrase each.
     """
 
     graph: Graph
     inputs: dict[str, Shape]
     frames: frozenset[str] = frozenset()
+    dtype: str = "float32"
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> Shape:
@@ -52,15 +69,18 @@ def read_onnx(path: Path, size: tuple[int, int] | None = None) -> Imported:
             or None. An open batch is 1.
 
     Raises:
-        InvalidGraph: not a network that latencies can be told for, with the reason (``onnx_reading.load`` and
-            ``steps`` list them).
+        InvalidGraph: not a network that latencies can be told for, with the reason (``model_file.load`` and
+            ``reader.steps`` list them).
     """
-    return from_onnx(load(path), size, name=str(path))
+    found = steps(load(path), size, str(path))
+    if not any(node.op_type in _CONVOLUTIONS for node in found.nodes):
+        raise InvalidGraph(f"{path}: has no convolution; latencies are known for networks of convolutions")
+    return _Importer(found, str(path)).run()
 
 
 def from_onnx(model: onnx.ModelProto, size: tuple[int, int] | None = None, *, name: str) -> Imported:
     """``read_onnx`` of a checked model; ``name`` is for messages."""
-    return _Importer(steps(model, size, name), name).run()
+    return _Importer(steps(without_weights(model, name), size, name), name).run()
 
 
 class _Importer:
@@ -75,12 +95,28 @@ class _Importer:
 
     def run(self) -> Imported:
         for node in self.found.nodes:
-            self._take(node)
+            try:
+                self._take(node)
+            except InvalidGraph as error:
+                raise InvalidGraph(f"{self.name}: {error}") from None
+            except Exception as error:  # of many types, where attributes make no sense
+                what = f"{node.op_type} {node.name or node.output[0]}"
+                raise InvalidGraph(f"{self.name}: {what} makes no sense: {brief(error)}") from error
         outputs = [self.value[key] for key in self.found.outputs if key in self.value]
         graph = _without_unused(self.net.build(*dict.fromkeys(outputs)))
         if not graph.nodes:
             raise InvalidGraph(f"{self.name}: its result does not depend on its input")
-        return Imported(graph, {key: self.shapes[key] for key in graph.inputs}, self.found.frames)
+        inputs = {key: self.shapes[key] for key in graph.inputs}
+        return Imported(graph, inputs, self.found.frames, self._dtype(), self.found.notes)
+
+    def _dtype(self) -> str:
+        """The floating-point type of most elements that are made."""
+        counts: Counter[int] = Counter()
+        for node in self.found.nodes:
+            for key in node.output:
+                if self.found.dtypes.get(key) in DTYPES:
+                    counts[self.found.dtypes[key]] += math.prod(self.found.shapes[key])
+        return DTYPES[counts.most_common(1)[0][0]] if counts else "float32"
 
     def _take(self, node: NodeProto) -> None:
         exact = EXACT[node.op_type](self.found, node) if node.op_type in EXACT else None
@@ -88,7 +124,7 @@ class _Importer:
             self._keep(node, exact)
             return
         for index, key in enumerate(node.output):
-            if key:
+            if key in self.found.shapes:  # of others nothing is read
                 op = foreign(self.found, node, index, as_map(self.found.shapes[key]))
                 inputs = [self.value[name] for name in node.input if name in self.value]
                 self._add(key, node, op, list(dict.fromkeys(inputs)))
@@ -132,8 +168,8 @@ class _Importer:
         given = [part for part in node.name.split("/") if part]
         parts = [a for a, b in zip(given, [*given, ""][1:], strict=True) if not b.startswith(f"{a}.")]
         short = parts[:-1] if len(parts) > 1 and parts[-1] == node.op_type else parts
-        choices = [".".join(short), ".".join(parts), key]
-        choices += [f"{key}.{count}" for count in range(len(self.made) + len(self.found.inputs) + 1)]
+        others = (f"{key}.{count}" for count in itertools.count())
+        choices = itertools.chain((".".join(short), ".".join(parts), key), others)
         return next(c for c in choices if c and c not in self.shapes)
 
 

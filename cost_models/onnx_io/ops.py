@@ -28,8 +28,10 @@ from cost_models.ir.ops import (
     ShiftByOne,
     ToByte,
 )
+from cost_models.onnx_io.folding import Array
 from cost_models.onnx_io.foreign import activation
-from cost_models.onnx_io.reader import Array, Steps, attributes
+from cost_models.onnx_io.model_file import attributes
+from cost_models.onnx_io.reader import Steps
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _DIGITS = 6  # what float32 keeps of a number that people wrote
@@ -79,7 +81,7 @@ def _conv(found: Steps, node: NodeProto) -> Exact | None:
     _, inputs, *map_size = found.shapes[node.input[0]]
     seen = window(node, kernel, map_size)
     groups = attributes(node).get("group", 1)
-    if not seen.is_square or node.input[1] not in found.constants or group_inputs * groups != inputs:
+    if not seen.is_square or not found.is_known(node.input[1]) or group_inputs * groups != inputs:
         return None
     bias = len(node.input) > 2 and bool(node.input[2])
     sides = (seen.kernel[0], seen.strides[0], seen.before[0], seen.dilations[0])
@@ -121,7 +123,7 @@ def _mul(found: Steps, node: NodeProto) -> Exact | None:
 
 
 def _has_constant(found: Steps, node: NodeProto) -> bool:
-    return any(key in found.constants for key in node.input)
+    return any(found.is_known(key) for key in node.input)
 
 
 def _normalize(found: Steps, key: str, scale: str) -> Exact | None:

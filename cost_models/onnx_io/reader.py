@@ -1,38 +1,31 @@
-"""An ONNX file as the steps that run, all sizes known: what only computes sizes or weights is computed here.
+"""An ONNX model as the steps that run, all sizes known: what only computes sizes or weights is left out.
 
-ONNX's own shape inference is asked node by node, with the constants found so far. So networks whose sizes are
-computed in the graph (as exporters write resizes and reshapes) need no run-time. No PyTorch, no TVM.
+Sizes that the graph computes (as exporters write resizes and reshapes), and branches and loops that it
+decides itself, are followed here: such networks need no run-time. What no output needs is passed over. No
+PyTorch, no TVM.
 """
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import NodeProto, TypeProto, helper, numpy_helper
-from onnx.external_data_helper import load_external_data_for_model
-from onnx.inliner import inline_local_functions
-from onnx.reference import ReferenceEvaluator
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import Shape
+from cost_models.onnx_io.flow import Flow, undecided
+from cost_models.onnx_io.folding import LARGEST, Array, TooLarge, computed, inferred
 from cost_models.onnx_io.layout import frames
+from cost_models.onnx_io.model_file import MOST_NODES, Model, attributes
+from cost_models.onnx_io.parameters import parameters_among
 from targets.support.text import brief
 
-OLDEST_OPSET = 7
-_SIZES_UP_TO = 4096  # elements: larger constants are weights, which no size depends on
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
-_FLOW = ("If", "Loop", "Scan", "LSTM", "GRU", "RNN", "SequenceMap")
-_CONVOLUTIONS = ("Conv", "ConvTranspose", "DeformConv")
-
-Array = npt.NDArray[Any]
+_RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,9 @@ class Steps:
         opset: version of the operations.
         shapes: of every value, by name.
         dtypes: of every value, numbers of ONNX's ``TensorProto.DataType``.
-        constants: values that are known before the network runs.
+        constants: values that are known before the network runs, where they may be sizes.
+        weights: names of larger values that do not depend on what goes in.
+        notes: what is unusual about the file, a phrase each.
         frames: inputs whose channels are last, by what is done with them.
     """
 
@@ -55,6 +50,8 @@ class Steps:
     shapes: dict[str, Shape] = field(default_factory=dict)
     dtypes: dict[str, int] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
+    weights: set[str] = field(default_factory=set)
+    notes: tuple[str, ...] = ()
     frames: frozenset[str] = frozenset()
 
     @cached_property
@@ -66,6 +63,10 @@ class Steps:
     def readers(self) -> Mapping[str, int]:
         """Value -> how many nodes and outputs read it."""
         return Counter(key for node in self.nodes for key in node.input) + Counter(self.outputs)
+
+    def is_known(self, key: str) -> bool:
+        """Whether a value does not depend on what goes in."""
+        return key in self.constants or key in self.weights
 
     def made_by(self, key: str, kind: str) -> NodeProto | None:
         """The node that made a value, if it is one of this kind."""
@@ -82,107 +83,197 @@ class Steps:
         return None
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """A checked model with its weights, functions inlined.
-
-    Raises:
-        InvalidGraph: no file, no sound ONNX file, weights in other files that are missing, an unsupported
-            opset, or a network that is quantised, branches or loops while it runs, or has no convolution.
-    """
-    if not path.is_file():
-        raise InvalidGraph(f"{path}: no such file")
-    try:
-        model = onnx.load_model(path, format="protobuf", load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise InvalidGraph(f"{path}: not an ONNX file: {brief(error)}") from None
-    if not model.opset_import or not model.graph.node:
-        raise InvalidGraph(f"{path}: not an ONNX file, or a network without operations")
-    _check_versions(model, path)
-    try:
-        load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise InvalidGraph(
-            f"{path}: its weights are in other files, and one is missing or damaged: {brief(error)}; "
-            "put them beside it"
-        ) from None
-    try:
-        onnx.checker.check_model(model)
-    except (ValueError, onnx.checker.ValidationError) as error:
-        raise InvalidGraph(f"{path}: not valid ONNX: {brief(error)}") from None
-    if model.functions:
-        model = inline_local_functions(model)
-    _check_operations(model, path)
-    return model
-
-
-def _check_versions(model: onnx.ModelProto, path: Path) -> None:
-    newest = onnx.defs.onnx_opset_version()
-    opset = _opset(model)
-    if not OLDEST_OPSET <= opset <= newest or model.ir_version > onnx.IR_VERSION:
-        raise InvalidGraph(
-            f"{path}: opset {opset} in format {model.ir_version}; allowed are opsets {OLDEST_OPSET} to "
-            f"{newest} in formats up to {onnx.IR_VERSION}; export it again with an opset among them"
-        )
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-
-
-def _check_operations(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse what runs otherwise than once, node by node, in floating point."""
-    for node in model.graph.node:
-        kind = node.op_type
-        if kind in _QUANTISED or kind.startswith(("QLinear", "QGemm")):
-            raise InvalidGraph(
-                f"{path}: quantised ({kind}); latencies are of floating point: export it before quantisation"
-            )
-        if kind in _FLOW or kind.startswith("Sequence"):
-            raise InvalidGraph(
-                f"{path}: {kind} {node.name or node.output[0]} decides while it runs how often what runs; "
-                "export it unrolled, for fixed sizes"
-            )
-        if node.domain not in ("", "ai.onnx"):
-            raise InvalidGraph(
-                f"{path}: {kind} of {node.domain} is no operation of ONNX; export it without that domain"
-            )
-    if not any(node.op_type in _CONVOLUTIONS for node in model.graph.node):
-        raise InvalidGraph(f"{path}: has no convolution; latencies are known for networks of convolutions")
-
-
-def steps(model: onnx.ModelProto, size: tuple[int, int] | None, name: str) -> Steps:
+def steps(model: Model, size: tuple[int, int] | None, name: str) -> Steps:
     """The steps of a model for one size of its images.
 
     Args:
-        model: as ``load`` gives it.
+        model: as ``load`` and ``without_weights`` give it.
         size: height and width; may be None where the model has them. An open batch is 1.
         name: for messages.
 
     Raises:
-        InvalidGraph: open sizes, other sizes than these, sizes that do not fit the network, or sizes that
-            depend on what the network computes.
+        InvalidGraph: open sizes, other sizes than these, sizes that do not fit the network, sizes or work
+            that depend on what the network computes; or it is quantised.
     """
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    found = Steps(
-        tuple(value.name for value in inputs),
-        tuple(v.name for v in model.graph.output),
-        _opset(model),
-        frames=frames(model.graph),
-    )
-    for value in inputs:
-        found.shapes[value.name] = _input_shape(value, size, name, is_frame=value.name in found.frames)
-        found.dtypes[value.name] = value.type.tensor_type.elem_type
-    for key, tensor in weights.items():
-        _add_constant(found, key, numpy_helper.to_array(tensor))
-    for node in model.graph.node:
-        _run_or_keep(found, node, name)
-    return found
+    walk = _Walk(model, size, name)
+    for node in model.proto.graph.node:
+        walk.take(node)
+    return walk.needed()
 
 
-def _input_shape(
-    value: onnx.ValueInfoProto, size: tuple[int, int] | None, name: str, *, is_frame: bool
+class _Walk:
+    """Goes through the nodes in order. What fails is kept until it turns out that an output needs it."""
+
+    def __init__(self, model: Model, size: tuple[int, int] | None, name: str) -> None:
+        graph = model.proto.graph
+        loose = parameters_among(graph) - model.weights
+        inputs = [value for value in graph.input if value.name not in model.weights]
+        inputs = [value for value in inputs if value.name not in {t.name for t in graph.initializer}]
+        images = tuple(value.name for value in inputs if value.name not in loose)
+        notes = (*model.notes, *_loose_note([v.name for v in inputs if v.name in loose]))
+        self.name, self.failed, self.taken = name, dict[str, InvalidGraph](), 0
+        outputs = tuple(value.name for value in graph.output)
+        self.found = Steps(images, outputs, model.opset, frames=frames(graph), notes=notes)
+        self.flow = Flow(model.opset, self.found.constants, self.found.shapes)
+        for value in inputs:
+            self._take_input(value, None if value.name in loose else size)
+        for value in graph.input:
+            if value.name in model.weights:
+                self._add_weights(value)
+        for tensor in graph.initializer:
+            self._take_constant(tensor)
+        self.found.weights.update(loose)
+
+    def _take_input(self, value: ValueInfoProto, size: tuple[int, int] | None) -> None:
+        try:
+            is_frame = value.name in self.found.frames
+            self.found.shapes[value.name] = input_shape(value, size, self.name, is_frame=is_frame)
+            self.found.dtypes[value.name] = value.type.tensor_type.elem_type
+        except InvalidGraph as error:
+            self.failed[value.name] = error
+
+    def _take_constant(self, tensor: TensorProto) -> None:
+        try:
+            self._add_constant(tensor.name, numpy_helper.to_array(tensor))
+        except Exception as error:  # of many types, from ONNX's readers of tensors
+            told = InvalidGraph(f"{self.name}: constant {tensor.name} makes no sense: {brief(error)}")
+            self.failed[tensor.name] = told
+
+    def _add_weights(self, value: ValueInfoProto) -> None:
+        tensor = value.type.tensor_type
+        shape = tuple(dim.dim_value for dim in tensor.shape.dim)
+        if math.prod(shape) > LARGEST:
+            raise TooLarge(f"{self.name}: weights {value.name} have {math.prod(shape):,} elements")
+        self.found.shapes[value.name], self.found.dtypes[value.name] = shape, tensor.elem_type
+        self.found.weights.add(value.name)
+
+    def _add_constant(self, key: str, values: Array) -> None:
+        self.found.constants[key] = values
+        self.found.shapes[key] = values.shape
+        self.found.dtypes[key] = helper.np_dtype_to_tensor_dtype(values.dtype)
+
+    def take(self, node: NodeProto) -> None:
+        """Compute a node that needs no image; of any other tell the shapes that it makes."""
+        self.taken += 1
+        if self.taken > MOST_NODES:
+            raise InvalidGraph(f"{self.name}: more than {MOST_NODES:,} operations, loops written out")
+        try:
+            for key in node.input:
+                if key in self.failed:
+                    raise self.failed[key]
+            written = self.flow.written_out(node)
+            if written is None:
+                self._run_or_keep(node)
+            else:
+                for inner in written:
+                    self.take(inner)
+        except TooLarge:
+            raise
+        except InvalidGraph as error:
+            told = str(error) if str(error).startswith(f"{self.name}: ") else f"{self.name}: {error}"
+            self.failed |= {key: InvalidGraph(told) for key in node.output if key}
+        except Exception as error:  # of many types, where attributes make no sense
+            what = f"{self.name}: {_title(node)} makes no sense: {brief(error)}"
+            self.failed |= {key: InvalidGraph(what) for key in node.output if key}
+
+    def _run_or_keep(self, node: NodeProto) -> None:
+        found, read = self.found, [key for key in node.input if key]
+        _check(node)
+        if node.op_type == "Shape" and read[0] not in found.constants:
+            bounds = {attribute.name: attribute.i for attribute in node.attribute}
+            shape = found.shapes[read[0]][slice(bounds.get("start"), bounds.get("end"))]
+            self._add_constant(node.output[0], np.array(shape, np.int64))
+            return
+        try:
+            made = inferred(node, found.opset, found.shapes, found.dtypes, found.constants)
+            values = computed(node, found.opset, made, found.constants)
+        except TooLarge as error:
+            raise TooLarge(f"{self.name}: {_title(node)}: {error}") from None
+        except Exception as error:  # of many types, from ONNX's C++ and its reference operations
+            raise InvalidGraph(
+                f"{_title(node)} does not fit its inputs: {brief(error)}; try another size"
+            ) from error
+        for key, value in (values or {}).items():
+            self._add_constant(key, value)
+        if values is None:
+            self._keep(node, made)
+
+    def _keep(self, node: NodeProto, made: Mapping[str, tuple[Shape, int]]) -> None:
+        """A node that is not computed: it runs, or makes weights of weights."""
+        found = self.found
+        is_known = all(found.is_known(key) for key in node.input if key)
+        for key in filter(None, node.output):
+            if key not in made:
+                self.failed[key] = InvalidGraph(f"{self.name}: {_title(node)}: {self._unknown(node, key)}")
+                continue
+            found.shapes[key], found.dtypes[key] = made[key]
+            if is_known:
+                found.weights.add(key)
+            elif math.prod(made[key][0]) == 0:
+                self.failed[key] = InvalidGraph(
+                    f"{self.name}: {_title(node)} leaves nothing of its input; give a larger size"
+                )
+        if not is_known:
+            found.nodes.append(node)
+
+    def _unknown(self, node: NodeProto, key: str) -> str:
+        unread = [name for name in node.input if name in self.found.weights]
+        if any(self.found.dtypes[name] == TensorProto.INT64 for name in unread):
+            return f"the shape of {key} depends on values of {unread[-1]} that are not there"
+        return f"the shape of {key} depends on what the network computes; export it for fixed sizes"
+
+    def needed(self) -> Steps:
+        """The steps that outputs depend on.
+
+        Raises:
+            InvalidGraph: one of them failed.
+        """
+        outputs = [e for key in self.found.outputs for e in self.flow.sequences.get(key, (key,))]
+        for key in outputs:
+            if key in self.failed:
+                raise self.failed[key]
+        wanted, kept = set(outputs), []
+        for node in reversed(self.found.nodes):
+            if not wanted.isdisjoint(node.output):
+                wanted.update(node.input)
+                kept.append(node)
+        return replace(self.found, outputs=tuple(outputs), nodes=kept[::-1])
+
+
+def _title(node: NodeProto) -> str:
+    return f"{node.op_type} {node.name or next(iter(node.output), '')}"
+
+
+def _check(node: NodeProto) -> None:
+    """Refuse what runs otherwise than once, node by node, in floating point."""
+    kind = node.op_type
+    if kind in _QUANTISED or kind.startswith(("QLinear", "QGemm")):
+        raise InvalidGraph(
+            f"quantised ({kind}); latencies are of floating point: export it before quantisation"
+        )
+    if kind in _RECURRENT:
+        raise InvalidGraph(f"{_title(node)} runs step by step, which nothing here tells the latency of")
+    if kind.startswith(("Sequence", "Optional")):
+        raise undecided(node)
+    if node.domain not in ("", "ai.onnx"):
+        raise InvalidGraph(f"{kind} of {node.domain} is no operation of ONNX; export it without that domain")
+
+
+def _loose_note(names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (f"weights are inputs ({names[0]}{more}): counted as weights",)
+
+
+def input_shape(
+    value: ValueInfoProto, size: tuple[int, int] | None, name: str, *, is_frame: bool = False
 ) -> Shape:
+    """Sides of an input, open ones filled in. Raises InvalidGraph where some stay open or are others.
+
+    Args:
+        is_frame: its channels are last.
+    """
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         raise InvalidGraph(f"{name}: input {value.name} has no shape; export it with one")
@@ -199,6 +290,8 @@ def _input_shape(
     known = tuple(side for side in shape if side is not None)
     if len(known) < len(shape):
         raise InvalidGraph(f"{name}: input {value.name} has an open shape; export it with fixed sizes")
+    if math.prod(known) > LARGEST:
+        raise TooLarge(f"{name}: input {value.name} has {math.prod(known):,} elements; allowed: {LARGEST:,}")
     return known
 
 
@@ -219,80 +312,3 @@ def _require_size(sides: Sequence[int | None], size: tuple[int, int], what: str)
             f"{what} is for images of {fixed}, not of {size[0]}x{size[1]}; leave the resolution out, "
             "or export it with open sizes"
         )
-
-
-def _add_constant(found: Steps, name: str, values: Array) -> None:
-    found.constants[name] = values
-    found.shapes[name] = values.shape
-    found.dtypes[name] = helper.np_dtype_to_tensor_dtype(values.dtype)
-
-
-def _run_or_keep(found: Steps, node: NodeProto, name: str) -> None:
-    """Compute a node that needs no image; of any other tell the shapes that it makes."""
-    read = [key for key in node.input if key]
-    what = f"{name}: {node.op_type} {node.name or node.output[0]}"
-    try:
-        if node.op_type == "Shape" and read[0] not in found.constants:
-            bounds = {attribute.name: attribute.i for attribute in node.attribute}
-            shape = found.shapes[read[0]][slice(bounds.get("start"), bounds.get("end"))]
-            _add_constant(found, node.output[0], np.array(shape, np.int64))
-        elif all(key in found.constants for key in read):
-            for key, value in _computed(found, node, read).items():
-                _add_constant(found, key, value)
-        else:
-            _infer(found, node, read)
-    except InvalidGraph:
-        raise
-    except Exception as error:  # of many types, from ONNX's C++ and its reference operations
-        raise InvalidGraph(f"{what} does not fit its inputs: {brief(error)}; try another size") from error
-    for key in filter(None, node.output):
-        if key not in found.shapes:
-            raise InvalidGraph(
-                f"{what}: the shape of {key} depends on what the network computes; export it for fixed sizes"
-            )
-        if math.prod(found.shapes[key]) == 0 and key not in found.constants:
-            raise InvalidGraph(f"{what} leaves nothing of its input; give a larger size")
-
-
-def _computed(found: Steps, node: NodeProto, read: Sequence[str]) -> dict[str, Array]:
-    """Results of a node by ONNX's reference, which heeds the opset of models alone."""
-    made = [key for key in node.output if key]
-    inputs, outputs = (
-        [helper.make_empty_tensor_value_info(key) for key in keys] for keys in (dict.fromkeys(read), made)
-    )
-    graph = helper.make_graph([node], "step", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", found.opset)])
-    values = ReferenceEvaluator(model).run(None, {key: found.constants[key] for key in read})
-    return {key: np.asarray(value) for key, value in zip(made, values, strict=True)}
-
-
-def _infer(found: Steps, node: NodeProto, read: Sequence[str]) -> None:
-    schema = onnx.defs.get_schema(node.op_type, found.opset)
-    types = {key: helper.make_tensor_type_proto(found.dtypes[key], found.shapes[key]) for key in read}
-    data = {
-        key: numpy_helper.from_array(found.constants[key], key)
-        for key in read
-        if key in found.constants and found.constants[key].size <= _SIZES_UP_TO
-    }
-    opsets = [helper.make_opsetid("", found.opset)]
-    made = onnx.shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=opsets)
-    for key, kind in made.items():
-        dims = _dims(kind)
-        if key and dims is not None:
-            found.shapes[key] = dims
-            found.dtypes[key] = kind.tensor_type.elem_type
-    found.nodes.append(node)
-
-
-def _dims(kind: TypeProto) -> Shape | None:
-    """Sides of a tensor; None where one is not known. What is no size at all does not fit."""
-    tensor = kind.tensor_type
-    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-        return None
-    return tuple(max(int(dim.dim_value), 0) for dim in tensor.shape.dim)
-
-
-def attributes(node: NodeProto) -> Mapping[str, Any]:
-    """Attributes of a node by name; texts as ``str``."""
-    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}

@@ -41,11 +41,16 @@ def shown(name: str, value: float) -> str:
     return f"{number:.3g} {unit}" if number < 999.5 else f"{number:.0f} {unit}"
 
 
-def count(graph: Graph, inputs: Mapping[str, Shape]) -> dict[str, int]:
-    """Objectives that follow from the layers alone, on whatever device: macs, params, bytes, memory."""
+def count(graph: Graph, inputs: Mapping[str, Shape], dtype: str = "float32") -> dict[str, int]:
+    """Objectives that follow from the layers alone, on whatever device: macs, params, bytes, memory.
+
+    Args:
+        dtype: element type of maps and weights.
+    """
+    kernels = split_into_kernels(graph, inputs)
     return {
         "macs": graph.macs(inputs),
         "params": graph.num_parameters,
-        "bytes": sum(kernel.bytes_moved for kernel in split_into_kernels(graph, inputs)),
-        "memory": peak_bytes(graph, inputs),
+        "bytes": sum(kernel.graph.bytes_moved(kernel.input_shapes, dtype) for kernel in kernels),
+        "memory": peak_bytes(graph, inputs, dtype),
     }

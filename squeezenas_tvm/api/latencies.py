@@ -1,6 +1,7 @@
 """What a network costs on a target: measured, estimated, predicted."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +98,8 @@ def predict_network(
     resolution: tuple[int, int] | None = None,
     *,
     table: "CostModel | LatencyTable | str | Path | None" = None,
+    dtype: str | None = None,
+    default_schedules: bool = False,
     calibrate: bool = False,
 ) -> "PredictedNetwork":
     """All that is known of a network on a target that it never ran on: ``estimate_latency``, and more.
@@ -107,6 +110,8 @@ def predict_network(
         table: see ``estimate_latency``.
         calibrate: first measure a few kernels of the shipped table on this machine's processor, in seconds;
             they are kept in ``results/TARGET`` and scale that table from then on.
+        dtype: of maps and weights, ``float32`` or ``float16``; None: as in the ONNX file, else as measured.
+        default_schedules: latency without tuning.
 
     Raises:
         UsageError: there is no shipped table to calibrate.
@@ -114,19 +119,24 @@ def predict_network(
         As ``estimate_latency``.
     """
     from squeezenas_tvm.predicting import predict
+    from squeezenas_tvm.predicting.models import Models
     from squeezenas_tvm.profiling.energy import usual_power
 
-    size = None if resolution is None else Resolution(*resolution).checked()
+    size = None if resolution is None else Resolution(*resolution)
     if isinstance(network, Architecture):
-        asked = predict.network_of(network, size)
+        asked = predict.network_of(network, size and size.checked())
     else:
         asked = predict.read_network(Path(network), size)
     if calibrate:
         from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
 
         calibrate_processor(target, table, shown=False)
-    model = _cost_model(target, table)
+    if dtype is not None:
+        target.require_dtype(dtype)
+    asked = replace(asked, dtype=dtype or asked.dtype)
     folder = Path(table) if isinstance(table, str | Path) else None
+    given = folder if table is None or folder else _cost_model(target, table)
+    model = Models(target, given, default_schedules=default_schedules).of(asked.dtype)
     return predict.predict_network(asked, model, usual_power(model, folder))
 
 

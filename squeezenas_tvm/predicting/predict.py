@@ -23,6 +23,7 @@ from targets.support.strict_yaml import YAML_SUFFIXES
 
 USUAL = Resolution(1024, 2048)  # of an architecture; an ONNX file has its own
 _OTHER_FORMATS = (*WEIGHTS, ".pb", ".h5", ".keras", ".tflite", ".mlmodel", ".engine", ".trt", ".so")
+_KEY_CHARS = 100
 _NAMED = 5  # kernels of each network that are named when they are unsure
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class Network:
 
     Attributes:
         foreign: read from an ONNX file, as it is; else of a space, from camera frame to class indices.
+        dtype: element type of maps and weights; None: whatever was measured.
+        notes: what is unusual about its file, a phrase each.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Network:
     inputs: Mapping[str, Shape]
     kernels: KernelGraph
     foreign: bool
+    dtype: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ class PredictedNetwork:
         energy_j: None where no power was ever measured there.
         unsure: kernels far from all that was measured.
         outside: operations that only a prior tells, the longest first.
+        dtype: element type of maps and weights.
+        notes: what is unusual about its file or the estimate, a phrase each.
     """
 
     name: str
@@ -101,6 +108,8 @@ class PredictedNetwork:
     unsure: tuple[str, ...]
     outside: tuple[Outside, ...]
     kernels: tuple[PredictedKernel, ...]
+    dtype: str = "float32"
+    notes: tuple[str, ...] = ()
 
 
 def is_onnx(name: str | Path) -> bool:
@@ -139,7 +148,12 @@ def read_network(path: Path, resolution: Resolution | None = None) -> Network:
     imported = read_onnx(path, resolution)
     kernels = KernelGraph.of(imported.graph, imported.inputs)
     size = "x".join(map(str, imported.size))
-    return Network(path.name, size, imported.graph, imported.inputs, kernels, foreign=True)
+    return Network(
+        *(path.name, size, imported.graph, imported.inputs, kernels),
+        foreign=True,
+        dtype=imported.dtype,
+        notes=imported.notes,
+    )
 
 
 def predict_network(network: Network, model: CostModel, power_w: float | None = None) -> PredictedNetwork:
@@ -151,11 +165,11 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
     Raises:
         MissingEntry: a kernel was not measured, and nothing else tells it.
     """
-    kernels = network.kernels.kernels
+    kernels, dtype = network.kernels.kernels, network.dtype or "float32"
     total = model.network(network.kernels)
     calls = Counter(kernel.key for kernel in kernels)
     costs = dict(zip(kernels, model.estimates(kernels), strict=True))
-    counted = count(network.graph, network.inputs)
+    counted = count(network.graph, network.inputs, dtype)
     predicted = PredictedNetwork(
         name=network.name,
         resolution=network.resolution,
@@ -168,7 +182,7 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
         params=counted["params"],
         bytes_moved=counted["bytes"],
         peak_memory_bytes=counted["memory"],
-        planned_memory_bytes=planned_bytes(network.graph, network.inputs),
+        planned_memory_bytes=planned_bytes(network.graph, network.inputs, dtype),
         energy_j=None if power_w is None else total.median_s * power_w,
         unsure=tuple(kernel.key for kernel in total.unsure if not kernel.is_foreign),
         outside=tuple(_outside(network, costs)) if network.foreign else (),
@@ -176,6 +190,8 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
             PredictedKernel(key, calls[key], cost.median_s, cost.low_s, cost.high_s, cost.source)
             for key, cost in {kernel.key: cost for kernel, cost in costs.items()}.items()
         ),
+        dtype=dtype,
+        notes=(*network.notes, *(adjustment.note for adjustment in model.adjustments)),
     )
     _warn_of_unsure(predicted, network, model)
     return predicted
@@ -201,6 +217,11 @@ def _outside(network: Network, costs: Mapping[Kernel, Estimate]) -> Sequence[Out
     return sorted(outside, key=lambda entry: -entry.share)
 
 
+def _short(key: str) -> str:
+    """A kernel's key, of which other people's networks may have one of any length."""
+    return key if len(key) <= _KEY_CHARS else f"{key[:_KEY_CHARS]}... {key.rpartition(' ')[2]}"
+
+
 def _warn_of_unsure(predicted: PredictedNetwork, network: Network, model: CostModel) -> None:
     """Names kernels far from all that was measured; where nothing was, the prior's origin says so."""
     unsure = predicted.unsure
@@ -214,5 +235,5 @@ def _warn_of_unsure(predicted: PredictedNetwork, network: Network, model: CostMo
         remedy = by_prior_alone.remedy
     else:
         remedy = "measure them: profile its space at this resolution"
-    named = ", ".join(unsure[:_NAMED])
+    named = ", ".join(map(_short, unsure[:_NAMED]))
     log.warning("%s: far from all that was measured: %s%s; %s", network.name, named, more, remedy)

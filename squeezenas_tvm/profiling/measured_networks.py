@@ -137,7 +137,7 @@ def _kernels(network: str, resolution: str, folder: Path) -> "tuple[Kernel, ...]
         from cost_models.ir.fusion import split_into_kernels
         from cost_models.onnx_io.importer import read_onnx
 
-        imported = read_onnx(folder / network, Resolution.parse(resolution) if resolution else None)
+        imported = read_onnx(folder / network, Resolution.read(resolution) if resolution else None)
         return tuple(split_into_kernels(imported.graph, imported.inputs))
     is_file = Path(network).suffix in (".yaml", ".yml")
     architecture = load_architecture(folder / network if is_file else network)

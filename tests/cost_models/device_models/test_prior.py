@@ -51,6 +51,18 @@ def test_channels_are_rounded_up_to_the_hardwares_steps() -> None:
     assert rounded_macs(relu(16, 8, 8), (32, 32)) == 0
 
 
+def test_another_type_is_as_fast_as_peaks_and_sizes_say() -> None:
+    xavier = load_target("jetson-xavier")  # float16 in pairs; no peak for float64
+    half, double = (PRIOR.in_type(dtype, xavier) for dtype in ("float16", "float64"))
+    heavy, wide = convolution(256, 256, 32, 32, 3), relu(64, 128, 128)
+    for kernel in (heavy, wide):
+        whole_s = PRIOR.predict_s(kernel) - PRIOR.overhead_s
+        assert half.predict_s(kernel) - PRIOR.overhead_s == pytest.approx(whole_s / 2)
+        assert double.predict_s(kernel) - PRIOR.overhead_s == pytest.approx(whole_s * 2)
+    assert half.origin == "made up; float16 by the target's peaks"
+    assert double.origin == "made up; float64 by the size of an element"
+
+
 def test_peaks_give_a_prior_in_which_faster_hardware_is_faster() -> None:
     slow, fast = (Prior.from_peaks(load_target(name)) for name in ("jetson-xavier", "jetson-xavier-maxn"))
     half = Prior.from_peaks(load_target("jetson-xavier"), "float16")

@@ -1,5 +1,7 @@
 """Work and weights of operations that ours do not say."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,22 @@ import torch
 from onnx import NodeProto
 from torch.utils.flop_counter import FlopCounterMode
 
+from cost_models.device_models.prior import Prior
 from cost_models.errors import InvalidGraph
+from cost_models.ir.fusion import Kernel
+from cost_models.ir.graph import Graph, Node
 from cost_models.ir.ops import Foreign
 
-from ..onnx_models import CONV, WEIGHTS, imported, ints, node, operations, random
+from ..onnx_models import CONV, MAP, WEIGHTS, imported, ints, node, operations, random
+
+PRIOR = Prior(
+    target="any",
+    macs_per_s={"dense": 1e11, "depthwise": 1e10, "grouped": 1e10},
+    bytes_per_s=1e11,
+    overhead_s=1e-6,
+    channel_steps=(1, 1),
+    origin="round numbers",
+)
 
 
 def work_by_torch(run: Any) -> int:
@@ -44,7 +58,11 @@ def test_transposed_convolutions(weight: tuple[int, ...], options: dict[str, int
     attributes |= {"output_padding": [options.get("output_padding", 0)] * 2}
     up = node("ConvTranspose", ["x", "w"], ["y"], **attributes)
     (op,) = operations([up], {"w": random(*weight)})
-    assert op == Foreign("ConvTranspose", tuple(made.shape), work, filters.numel(), kind)  # type: ignore[arg-type]
+    told = Foreign("ConvTranspose", tuple(made.shape), work, filters.numel(), kind)  # type: ignore[arg-type]
+    steps = (
+        made.numel() * 8 // options.get("groups", 1) * math.prod(weight[2:])
+    )  # TVM's: at the result's size
+    assert op == replace(told, steps=steps)
 
 
 def test_matrix_products() -> None:
@@ -90,3 +108,66 @@ def test_weights_of_another_width_are_refused() -> None:
     wrong: list[NodeProto] = [CONV, node("Conv", ["c", "k"], ["y"], name="second")]
     with pytest.raises(InvalidGraph, match=r"Conv second.* (channels|does not fit)"):
         imported(wrong, WEIGHTS | {"k": np.zeros((4, 5, 1, 1), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("bchw,cm->bmhw", [(1, 8, 16, 32), (8, 4)]),
+        ("bchw,bdhw->bcd", [(1, 8, 16, 32), (1, 8, 16, 32)]),
+        ("...cw, ...wd -> ...cd", [(1, 8, 16, 32), (1, 8, 32, 5)]),
+    ],
+)
+def test_sums_by_letters(equation: str, shapes: list[tuple[int, ...]]) -> None:
+    tensors = [torch.zeros(shape) for shape in shapes]
+    work = work_by_torch(lambda: torch.einsum(equation, *tensors))
+    second = "c" if shapes[1] == shapes[0] else "k"
+    constants = WEIGHTS | ({"k": random(*shapes[1])} if second == "k" else {})
+    (_, op) = operations([CONV, node("Einsum", ["c", second], ["y"], equation=equation)], constants)
+    assert (op.macs(()), op.work_kind) == (work, "pointwise")
+
+
+def test_a_sum_of_one_operand_multiplies_nothing() -> None:
+    (_, op) = operations([CONV, node("Einsum", ["c"], ["y"], equation="bchw->bwc")])
+    assert (op.macs(()), op.sort) == (0, "reductions")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_attention_multiplies_twice(flat: bool) -> None:
+    """4 queries with 6 keys of 16 numbers in 2 heads, 1 batch; flat: heads side by side in a row."""
+    queries, keys = ((1, 4, 32), (1, 6, 32)) if flat else ((1, 2, 4, 16), (1, 2, 6, 16))
+    heads = {"q_num_heads": 2, "kv_num_heads": 2} if flat else {}
+    nodes = [
+        CONV,
+        node("Slice", ["c", "from", "upto", "axes"], ["s"]),
+        node("Reshape", ["s", "q"], ["query"]),
+        node("Expand", ["k", "k.shape"], ["key"]),
+        node("Attention", ["query", "key", "key"], ["y"], **heads),
+    ]
+    numbers = {"from": ints(0, 0), "upto": ints(1, 4), "axes": ints(1, 2), "q": ints(*queries)}
+    made = {**WEIGHTS, **numbers, "k": random(*keys), "k.shape": ints(*keys)}
+    op = operations(nodes, made, opset=23)[-1]
+    one, many = torch.zeros(1, 2, 4, 16), torch.zeros(1, 2, 6, 16)
+    assert op.macs(()) == work_by_torch(lambda: one @ many.mT @ many)
+
+
+def test_a_large_window_is_more_work_than_a_small_one() -> None:
+    def seconds(window: int) -> float:
+        pads = {"kernel_shape": [window] * 2, "pads": [window // 2] * 4}
+        (_, op) = operations([CONV, node("MaxPool", ["c"], ["y"], **pads)])
+        assert op.macs(()) == 0
+        return PRIOR.predict_s(Kernel(Graph(("x0",), (Node("n0", op, ("x0",)),), ("n0",)), (MAP,)))
+
+    assert seconds(13) > 10 * seconds(3)
+
+
+def test_work_that_nobody_counted_has_a_wide_interval() -> None:
+    told = {}
+    for kind in ("Softmax", "MaxPool"):
+        pool = {"kernel_shape": [3, 3]} if kind == "MaxPool" else {}
+        (_, op) = operations([CONV, node(kind, ["c"], ["y"], **pool)])
+        (told[kind],) = PRIOR.kernels([Kernel(Graph(("x0",), (Node("n0", op, ("x0",)),), ("n0",)), (MAP,))])
+    wide, narrow = (told[kind] for kind in ("Softmax", "MaxPool"))
+    assert wide is not None
+    assert narrow is not None
+    assert wide.high_s / wide.median_s == pytest.approx(4 * narrow.high_s / narrow.median_s)

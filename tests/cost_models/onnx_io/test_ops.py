@@ -1,5 +1,6 @@
 """What ONNX nodes become: our operations where these say the same, else foreign ones."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -141,17 +142,17 @@ def test_batch_normalisation_elsewhere_is_elementwise() -> None:
         (
             [node("AveragePool", ["c"], ["y"], kernel_shape=[3, 3], pads=[1] * 4)],
             {},
-            [Foreign("AveragePool", MAP)],
+            [Foreign("AveragePool", MAP, steps=9 * prod(MAP))],
         ),
         (
             [node("AveragePool", ["c"], ["y"], kernel_shape=[1, 1], strides=[2, 2])],
             {},
-            [Foreign("AveragePool", (1, 8, 8, 16))],
+            [Foreign("AveragePool", (1, 8, 8, 16), steps=1024)],
         ),
         (
             [node("MaxPool", ["c"], ["y"], kernel_shape=[2, 2], strides=[2, 2])],
             {},
-            [Foreign("MaxPool", (1, 8, 8, 16))],
+            [Foreign("MaxPool", (1, 8, 8, 16), steps=4 * 1024)],
         ),
         (
             [node("GlobalMaxPool", ["c"], ["y"])],
@@ -168,7 +169,7 @@ def test_batch_normalisation_elsewhere_is_elementwise() -> None:
             [ArgMax(), ToByte()],
         ),
         ([node("ArgMax", ["c"], ["y"], axis=1)], {}, [Foreign("ArgMax", (1, 1, 16, 32))]),
-        ([node("Softmax", ["c"], ["y"], axis=1)], {}, [Foreign("Softmax", MAP)]),
+        ([node("Softmax", ["c"], ["y"], axis=1)], {}, [Foreign("Softmax", MAP, counted=False)]),
         (
             [node("DepthToSpace", ["c"], ["y"], blocksize=2)],
             {},
@@ -209,7 +210,8 @@ def test_nodes_after_a_convolution(nodes: list[NodeProto], constants: Any, expec
 )
 def test_resizes(attributes: Any, expected: Resize | None) -> None:
     resize = node("Resize", ["c", "", "s"], ["y"], **attributes)
-    foreign = Foreign("Resize", (1, 8, 32, 64), fusion="injective")
+    taps = {"linear": 4, "cubic": 16, "nearest": 0}[attributes["mode"]]
+    foreign = Foreign("Resize", (1, 8, 32, 64), fusion="injective", steps=taps * 8 * 32 * 64)
     scales = {"s": np.array([1, 1, 2, 2], np.float32)}
     assert after_first(resize, constants=scales) == [expected or foreign]
 
@@ -218,7 +220,7 @@ def test_older_resizes_count_pixels_from_their_corners() -> None:
     scales = {"s": np.array([1, 1, 2, 2], np.float32)}
     for kind, opset in (("Resize", 10), ("Upsample", 9)):
         (op,) = after_first(node(kind, ["c", "s"], ["y"], mode="linear"), constants=scales, opset=opset)
-        assert op == Foreign(kind, (1, 8, 32, 64), fusion="injective")
+        assert op == Foreign(kind, (1, 8, 32, 64), fusion="injective", steps=4 * 8 * 32 * 64)
 
 
 def test_an_odd_map_is_shifted_and_filled_up() -> None:
