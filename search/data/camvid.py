@@ -12,11 +12,11 @@ from importlib import resources
 from pathlib import Path
 
 from search.data.classes import CLASSES, IGNORE, Colour
-from search.data.dataset_file import read_text
 from search.data.files import LABEL_ENDINGS, StoredFrame, files_by_stem, folders_in, names_in, stored_data
 from search.data.frames import Data
 from search.data.label_code import LabelCode
 from search.errors import InvalidData
+from targets.support.reading import read_text
 from targets.support.text import near_miss
 
 STILLS, LABELLED = "701_StillsRaw_full", "LabeledApproved_full"
@@ -100,7 +100,7 @@ def _own_code(folder: Path) -> LabelCode:
 
 
 def _lines(path: Path) -> list[str]:
-    return read_text(path, MOST_BYTES).splitlines()
+    return read_text(path, InvalidData, most_bytes=MOST_BYTES).splitlines()
 
 
 def _read_codes(path: Path) -> list[int]:
