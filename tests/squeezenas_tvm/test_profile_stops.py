@@ -40,7 +40,7 @@ def test_interrupted_anywhere_it_goes_on_and_repeats_nothing(
     moments = random.Random(3)
     before = results(folder)
     for _ in range(4):
-        process = command("profile", *arguments(quick, folder), cwd=tmp_path, program=ONLY)
+        process = command("profile", *arguments(quick, folder), cwd=tmp_path)
         try:
             process.wait(timeout=moments.uniform(1.0, 6.0))
         except subprocess.TimeoutExpired:
