@@ -43,13 +43,17 @@ def write_sealed(files: Mapping[Path, str], advice: str, comment: str = YAML) ->
         OSError: no room, or a place that cannot be written.
     """
     new = {path: text for path, text in files.items() if not says(path, text, comment)}
-    others = [str(path) for path in new if os.path.lexists(path) and not is_sealed(path)]
+    others = [str(path) for path in new if _is_a_file(path) and not is_sealed(path)]
     if others:
         raise InTheWay(
             f"{', '.join(others)}: would be overwritten, and squeezenas-tvm did not write it so; {advice}"
         )
     for path, text in new.items():
         put_whole(path, sealed(text, comment).encode())
+
+
+def _is_a_file(path: Path) -> bool:
+    return os.path.lexists(path) and not path.is_dir()  # a folder refuses by itself
 
 
 def says(path: Path, text: str, comment: str = YAML) -> bool:

@@ -250,6 +250,7 @@ def test_hole_is_shown_and_the_exit_code_says_so(
     assert document["additivity"] is None
     assert "Not measured (2): 0/k3e1, 0/k3e1g2; the same command tries the rest again." in text
     assert "Whole blocks" not in text
+    (tmp_path / "measurements.sqlite").touch()
     monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.measure_kernels", lambda *_, **__: measured)
     given = ["--target", "local-cpu", "--resolution", str(SIZE), "--out", str(tmp_path)]
     assert main(given) == 1

@@ -58,7 +58,7 @@ def test_what_says_the_same_already_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_that_name_is_in_the_way(tmp_path: Path) -> None:
-    with pytest.raises(InTheWay):
+    with pytest.raises(IsADirectoryError):
         write(tmp_path, "a: 1\n")
 
 
