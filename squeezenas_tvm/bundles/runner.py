@@ -20,9 +20,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+if sys.version_info < (3, 10):  # noqa: UP036  # a board's own Python, instead of the one that has TVM
+    sys.stderr.write(
+        f"error: {sys.executable} is Python {platform.python_version()}, this needs 3.10 or newer; "
+        "use the Python that has TVM\n"
+    )
+    sys.exit(2)
 try:
     import numpy as np
-except ImportError as missing:  # a board's own Python, instead of the one that has TVM
+except ImportError as missing:
     if __package__:
         raise
     sys.stderr.write(

@@ -1,7 +1,9 @@
 """The runner that travels in the bundle: what the module says, what is refused, use without our packages."""
 
+import ast
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,19 @@ def test_script_without_numpy(sealed_bundle: Path, tmp_path: Path) -> None:
     said = refused(run_alone(sealed_bundle, "street.png", cwd=tmp_path, without="numpy*"))
     assert said.startswith("error: numpy cannot be imported by ")
     assert said.endswith("-m pip install numpy")
+
+
+def test_script_with_an_old_python(sealed_bundle: Path) -> None:
+    """It is compiled before it can say so: nothing in it may be newer than Python 3.8."""
+    script = str(sealed_bundle / "run.py")
+    ast.parse(Path(script).read_text(encoding="utf-8"), feature_version=(3, 8))
+    code = (
+        f"import runpy, sys; sys.version_info = (3, 8, 10); runpy.run_path({script!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    said = refused(done)
+    assert said.startswith(f"error: {sys.executable} is Python 3.")
+    assert said.endswith("this needs 3.10 or newer; use the Python that has TVM")
 
 
 def test_script_tells_of_a_shape_that_distorts(sealed_bundle: Path, tmp_path: Path) -> None:
