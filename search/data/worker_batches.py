@@ -57,7 +57,7 @@ def handed_over(tensors: Sequence[Tensor]) -> list[Any]:
     if torch.utils.data.get_worker_info() is None:
         return list(tensors)
     try:
-        return [tensor.share_memory_() for tensor in tensors]
+        return [tensor.share_memory_() for tensor in tensors]  # type: ignore[no-untyped-call]
     except RuntimeError:  # whatever PyTorch says: no space, no folder, too many files
         return [tensor.numpy() for tensor in tensors]
 

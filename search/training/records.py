@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 
 from targets.support.files import put_whole
@@ -58,5 +57,5 @@ class _UnlessEvents:
         self._shown = shown
 
     def __call__(self, told: threading.ExceptHookArgs) -> None:
-        if type(told.thread) is not _AsyncWriterThread:
+        if type(told.thread).__name__ != "_AsyncWriterThread":
             self._shown(told)
