@@ -40,21 +40,23 @@ class Imported:
     Attributes:
         graph: its nodes have the names of the ONNX nodes, as in ``up1.conv``.
         inputs: shape of every input that it reads.
+        frames: those among them whose channels are last, by what is done with them.
         dtype: element type of most of its values: ``float32``, ``float16`` or what the file has.
         notes: what is unusual about the file, a phrase each.
     """
 
     graph: Graph
     inputs: dict[str, Shape]
+    frames: frozenset[str] = frozenset()
     dtype: str = "float32"
     notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> Shape:
         """Height and width of its first image; empty where it reads none."""
-        for shape in self.inputs.values():
+        for key, shape in self.inputs.items():
             if len(shape) == 4:
-                first = first_side(shape)
+                first = first_side(shape, is_frame=key in self.frames)
                 return shape[first : first + 2]
         return ()
 
@@ -105,7 +107,7 @@ class _Importer:
         if not graph.nodes:
             raise InvalidGraph(f"{self.name}: its result does not depend on its input")
         inputs = {key: self.shapes[key] for key in graph.inputs}
-        return Imported(graph, inputs, self._dtype(), self.found.notes)
+        return Imported(graph, inputs, self.found.frames, self._dtype(), self.found.notes)
 
     def _dtype(self) -> str:
         """The floating-point type of most elements that are made."""

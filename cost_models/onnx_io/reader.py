@@ -19,6 +19,7 @@ from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import Shape
 from cost_models.onnx_io.flow import Flow, undecided
 from cost_models.onnx_io.folding import LARGEST, Array, TooLarge, computed, inferred
+from cost_models.onnx_io.layout import frames
 from cost_models.onnx_io.model_file import MOST_NODES, Model, attributes
 from cost_models.onnx_io.parameters import parameters_among
 from targets.support.text import brief
@@ -38,6 +39,7 @@ class Steps:
         dtypes: of every value, numbers of ONNX's ``TensorProto.DataType``.
         constants: values that are known before the network runs, where they may be sizes.
         weights: names of larger values that do not depend on what goes in.
+        frames: inputs whose channels are last, by what is done with them.
         notes: what is unusual about the file, a phrase each.
     """
 
@@ -49,6 +51,7 @@ class Steps:
     dtypes: dict[str, int] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
+    frames: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -109,7 +112,8 @@ class _Walk:
         images = tuple(value.name for value in inputs if value.name not in loose)
         notes = (*model.notes, *_loose_note([v.name for v in inputs if v.name in loose]))
         self.name, self.failed, self.taken = name, dict[str, InvalidGraph](), 0
-        self.found = Steps(images, tuple(v.name for v in graph.output), model.opset, notes=notes)
+        outputs = tuple(value.name for value in graph.output)
+        self.found = Steps(images, outputs, model.opset, frames=frames(graph), notes=notes)
         self.flow = Flow(model.opset, self.found.constants, self.found.shapes)
         for value in inputs:
             self._take_input(value, None if value.name in loose else size)
@@ -122,7 +126,8 @@ class _Walk:
 
     def _take_input(self, value: ValueInfoProto, size: tuple[int, int] | None) -> None:
         try:
-            self.found.shapes[value.name] = input_shape(value, size, self.name)
+            is_frame = value.name in self.found.frames
+            self.found.shapes[value.name] = input_shape(value, size, self.name, is_frame=is_frame)
             self.found.dtypes[value.name] = value.type.tensor_type.elem_type
         except InvalidGraph as error:
             self.failed[value.name] = error
@@ -261,7 +266,7 @@ def _loose_note(names: Sequence[str]) -> tuple[str, ...]:
     return (f"weights are inputs ({names[0]}{more}): counted as weights",)
 
 
-def input_shape(value: ValueInfoProto, size: tuple[int, int] | None, name: str) -> Shape:
+def input_shape(value: ValueInfoProto, size: tuple[int, int] | None, name: str, *, is_frame: bool) -> Shape:
     """Sides of an input, open ones filled in. Raises InvalidGraph where some stay open or are others."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
@@ -270,7 +275,7 @@ def input_shape(value: ValueInfoProto, size: tuple[int, int] | None, name: str) 
     if shape and shape[0] is None:
         shape[0] = 1
     if len(shape) == 4:
-        first = first_side(shape)
+        first = first_side(shape, is_frame=is_frame)
         if size is not None:
             _require_size(shape[first : first + 2], size, f"{name}: input {value.name}")
             shape[first : first + 2] = size
@@ -284,10 +289,14 @@ def input_shape(value: ValueInfoProto, size: tuple[int, int] | None, name: str) 
     return known
 
 
-def first_side(shape: Sequence[int | None]) -> int:
-    """Where height stands among an image's four sides, width after it: a frame has its channels last."""
+def first_side(shape: Sequence[int | None], *, is_frame: bool) -> int:
+    """Where height stands among an image's four sides, width after it: a frame has its channels last.
+
+    Args:
+        is_frame: so the network says; where it does not, it may still look like one.
+    """
     channels = (1, 3, 4)
-    return 1 if shape[3] in channels and shape[1] not in channels else 2
+    return 1 if is_frame or (shape[3] in channels and shape[1] not in channels) else 2
 
 
 def _require_size(sides: Sequence[int | None], size: tuple[int, int], what: str) -> None:

@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
 
 from cost_models.errors import InvalidGraph
-from cost_models.onnx_io.importer import read_onnx
+from cost_models.onnx_io.importer import from_onnx, read_onnx
 from cost_models.onnx_io.model_file import load, without_weights
 from cost_models.onnx_io.reader import Steps, steps
 
@@ -158,6 +158,16 @@ def test_a_frame_has_its_channels_last() -> None:
     moved = [node("Transpose", ["x"], ["m"], perm=[0, 3, 1, 2]), node("Conv", ["m", "w"], ["y"])]
     made = model(moved, {"w": random(8, 3, 3, 3)}, shape=[1, "h", "w", 3])
     assert steps_of(made, (64, 96)).shapes["m"] == (1, 3, 64, 96)
+
+
+@pytest.mark.parametrize("before", [[], [node("Cast", ["x"], ["r"], to=1), node("Mul", ["r", "s"], ["k"])]])
+def test_a_frame_of_any_channels_is_told_by_what_is_done_with_it(before: list[onnx.NodeProto]) -> None:
+    moved = node("Transpose", ["k" if before else "x"], ["m"], perm=[0, 3, 1, 2])
+    weights = {"w": random(8, 5, 3, 3), "s": random(1)}
+    made = model([*before, moved, node("Conv", ["m", "w"], ["y"])], weights, shape=[1, "h", "w", 5])
+    found = steps_of(made, (64, 96))
+    assert (found.frames, found.shapes["m"]) == ({"x"}, (1, 5, 64, 96))
+    assert from_onnx(made, (64, 96), name="net.onnx").size == (64, 96)
 
 
 @pytest.mark.parametrize(
