@@ -116,7 +116,7 @@ def _network(name: str, resolution: "Resolution | None") -> "Network":
 
 def _faults(names: Sequence[str], resolution: "Resolution | None", target: "Target") -> dict[str, str | None]:
     """ONNX file -> why TVM cannot import it, or None."""
-    from cost_models.lowering.import_check import import_fault
+    from squeezenas_tvm.predicting.import_check import import_fault
     from squeezenas_tvm.predicting.predict import is_onnx
 
     return {name: import_fault(Path(name), resolution, target) for name in names if is_onnx(name)}

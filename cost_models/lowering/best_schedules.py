@@ -6,7 +6,7 @@ from typing import Any
 
 from cost_models.database.history import History
 from cost_models.ir.fusion import Kernel
-from cost_models.lowering.lower import kernels, lower, structural_hash
+from cost_models.lowering.pipeline import kernels, lower, structural_hash
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.schedules.serialization import apply_schedule
 

@@ -239,6 +239,29 @@ def _joined(flow: Flow, node: NodeProto) -> Iterator[NodeProto]:
         yield helper.make_node("Concat", elements, [node.output[0]], axis=given["axis"])
 
 
+def _mapped(flow: Flow, node: NodeProto) -> Iterator[NodeProto]:
+    """A body for each element, or for elements of several sequences at a time."""
+    body, rounds = graph_of(node, "body"), list[list[str]]()
+    for index in range(len(flow.elements(node))):
+        prefix = f"{node.output[0]}.{index}."
+        given = [flow.sequences[key][index] if key in flow.sequences else key for key in node.input]
+        names = _bound(body, given)
+        yield from _copied(body, names, prefix)
+        rounds.append([names.get(value.name, value.name) for value in body.output])
+    for place, key in enumerate(node.output):
+        flow.sequences[key] = tuple(made[place] for made in rounds)
+
+
+def _present(flow: Flow, node: NodeProto) -> Iterator[NodeProto]:
+    """Optional values are there: a graph of fixed sizes has no others."""
+    if node.op_type == "OptionalHasElement":
+        yield _constant(node.output[0], np.array(bool(node.input and node.input[0])))
+    elif not node.input or not node.input[0]:
+        raise undecided(node)
+    else:
+        yield from _passed(node, node.input[:1])
+
+
 def _length(flow: Flow, node: NodeProto) -> Iterator[NodeProto]:
     yield _constant(node.output[0], np.array(len(flow.elements(node)), np.int64))
 
@@ -250,6 +273,8 @@ _FLOW: Mapping[str, Callable[[Flow, NodeProto], Iterator[NodeProto]]] = {
     "SplitToSequence": _split,
     "SequenceAt": _element,
     "SequenceLength": _length,
+    "SequenceMap": _mapped,
     "ConcatFromSequence": _joined,
+    **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), _present),
     **dict.fromkeys(("SequenceConstruct", "SequenceEmpty", "SequenceInsert", "SequenceErase"), _sequence),
 }

@@ -235,16 +235,16 @@ def _is_there(tensor: TensorProto, folder: Path | None) -> bool:
 
 
 def _is_in_file(tensor: TensorProto, folder: Path, wanted: int | None) -> bool:
-    """Whether the file that a tensor names has its bytes; nothing of it is read."""
+    """Whether the file that a tensor names is as long as it must be; nothing of it is read."""
     info = ExternalDataInfo(tensor)
     path = folder / info.location
     if not path.is_file():
         return False
     start = info.offset or 0
     length = path.stat().st_size - start if info.length is None else info.length
-    if wanted is not None and (length != wanted or start + length > path.stat().st_size):
-        raise ValueError(f"{tensor.name} has {length} bytes in {info.location}, of {wanted}")
-    return True
+    if wanted is not None and info.length is not None and length != wanted:
+        raise ValueError(f"{tensor.name} has {length} bytes of {wanted}")
+    return start + (length if wanted is None else wanted) <= path.stat().st_size
 
 
 def with_shapes(proto: ModelProto) -> ModelProto:

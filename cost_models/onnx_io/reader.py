@@ -39,8 +39,8 @@ class Steps:
         dtypes: of every value, numbers of ONNX's ``TensorProto.DataType``.
         constants: values that are known before the network runs, where they may be sizes.
         weights: names of larger values that do not depend on what goes in.
-        notes: what is unusual about the file, a phrase each.
         frames: inputs whose channels are last, by what is done with them.
+        notes: what is unusual about the file, a phrase each.
     """
 
     inputs: tuple[str, ...]
@@ -51,8 +51,8 @@ class Steps:
     dtypes: dict[str, int] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
-    notes: tuple[str, ...] = ()
     frames: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def makers(self) -> Mapping[str, NodeProto]:
@@ -266,14 +266,8 @@ def _loose_note(names: Sequence[str]) -> tuple[str, ...]:
     return (f"weights are inputs ({names[0]}{more}): counted as weights",)
 
 
-def input_shape(
-    value: ValueInfoProto, size: tuple[int, int] | None, name: str, *, is_frame: bool = False
-) -> Shape:
-    """Sides of an input, open ones filled in. Raises InvalidGraph where some stay open or are others.
-
-    Args:
-        is_frame: its channels are last.
-    """
+def input_shape(value: ValueInfoProto, size: tuple[int, int] | None, name: str, *, is_frame: bool) -> Shape:
+    """Sides of an input, open ones filled in. Raises InvalidGraph where some stay open or are others."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         raise InvalidGraph(f"{name}: input {value.name} has no shape; export it with one")

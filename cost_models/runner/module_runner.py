@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
-from cost_models.lowering.lower import Compiled, compile_lowered, export, lower
+from cost_models.lowering.pipeline import Compiled, compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.runner.runner import DeviceSession, RunResult, RunSettings, uploaded
 from cost_models.tvm_import import relax, tvm

@@ -12,7 +12,7 @@ from cost_models.errors import LoweringError
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Conv2d
-from cost_models.lowering.lower import kernels, lower
+from cost_models.lowering.pipeline import kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.runner.runner import (
     DeviceSession,

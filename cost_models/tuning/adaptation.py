@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from cost_models.database.records import Trial
-from cost_models.lowering.lower import structural_hash
+from cost_models.lowering.pipeline import structural_hash
 from cost_models.schedules.conv_template import Conv, Tile, find_conv
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import (

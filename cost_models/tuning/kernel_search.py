@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from cost_models.database.records import Trial
 from cost_models.errors import CostModelError
-from cost_models.lowering.lower import structural_hash
+from cost_models.lowering.pipeline import structural_hash
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import Proposal, apply_schedule, tile_of
 from cost_models.tuning.evolution import Evolution

@@ -15,7 +15,7 @@ from cost_models.errors import UnknownEnvironment
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.lookup import results_folder
 from cost_models.lowering.best_schedules import tuned_modules
-from cost_models.lowering.lower import Compiled, compile_lowered, export, lower
+from cost_models.lowering.pipeline import Compiled, compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tuning.effort import Effort
 from search.architecture import Architecture

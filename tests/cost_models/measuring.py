@@ -11,7 +11,7 @@ from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Conv2d
-from cost_models.lowering.lower import structural_hash
+from cost_models.lowering.pipeline import structural_hash
 from cost_models.profiling.context import MeasureContext
 from cost_models.tvm_import import tvm
 from targets import Target, load_target

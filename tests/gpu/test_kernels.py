@@ -13,7 +13,7 @@ from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Add, Conv2d
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.lowering.lower import compile_lowered, kernels, lower
+from cost_models.lowering.pipeline import compile_lowered, kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.runner.reference import Reference
 from cost_models.runner.runner import RunSettings, arguments_of, run_kernel

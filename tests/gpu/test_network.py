@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cost_models.lowering.lower import compile_lowered, export, lower
+from cost_models.lowering.pipeline import compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import relax, tvm
 from search.architecture import load_architecture

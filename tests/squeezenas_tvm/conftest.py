@@ -19,7 +19,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cost_models.lowering.lower import compile_lowered, lower
+from cost_models.lowering.pipeline import compile_lowered, lower
 from cost_models.tvm_import import tvm, tvm_ffi
 from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, seal

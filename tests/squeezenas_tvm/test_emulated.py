@@ -22,7 +22,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from cost_models.lowering.lower import compile_lowered, export, lower
+from cost_models.lowering.pipeline import compile_lowered, export, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.runner.module_runner import CACHES, build_block, time_block
 from cost_models.runner.runner import RunSettings

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from cost_models.ir.fusion import split_into_kernels
-from cost_models.lowering import lower as lowering
+from cost_models.lowering import pipeline as lowering
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.onnx_io.importer import read_onnx
 from search.architecture import load_architecture

@@ -14,7 +14,7 @@ from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.lowering.lower import structural_hash
+from cost_models.lowering.pipeline import structural_hash
 from cost_models.schedules.default import schedule_default
 from cost_models.tuning.effort import EFFORTS, Effort
 from cost_models.tvm_import import tvm

@@ -18,7 +18,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Add, ArgMax, Conv2d, Resize
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.lowering.lower import Compiled, compile_lowered, export, kernels, lower
+from cost_models.lowering.pipeline import Compiled, compile_lowered, export, kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import apply_schedule
@@ -200,7 +200,7 @@ def test_code_for_another_gpu_does_not_leave(tools: Tools, tmp_path: Path) -> No
 WITHOUT_RUNTIME = """
 import pickle, sys
 from pathlib import Path
-from cost_models.lowering.lower import compile_lowered, export
+from cost_models.lowering.pipeline import compile_lowered, export
 from cost_models.tvm_import import tvm
 from targets.toolchain.tools import has_cuda_runtime
 lowered, tools = tvm.ir.load_json(Path(sys.argv[1]).read_text()), pickle.loads(Path(sys.argv[2]).read_bytes())

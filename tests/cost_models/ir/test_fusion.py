@@ -10,7 +10,7 @@ import pytest
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import Activation, Add, Conv2d, Foreign, Shape
-from cost_models.lowering import lower as lowering
+from cost_models.lowering import pipeline as lowering
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture

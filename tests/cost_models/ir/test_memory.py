@@ -10,7 +10,7 @@ import pytest
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.memory import peak_bytes, planned_bytes, steps
 from cost_models.ir.ops import Activation, Add, Conv2d, Resize, Shape
-from cost_models.lowering.lower import compile_lowered, lower
+from cost_models.lowering.pipeline import compile_lowered, lower
 from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import load_architecture
 from search.spaces.camera import camera_network, segmentation_head

@@ -13,7 +13,7 @@ from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module, tuned_modules
-from cost_models.lowering.lower import kernels, lower, structural_hash
+from cost_models.lowering.pipeline import kernels, lower, structural_hash
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.schedules.serialization import Proposal, apply_schedule
 from cost_models.tuning.kernel_search import KernelSearch, SearchSettings

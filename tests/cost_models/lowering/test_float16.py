@@ -31,9 +31,9 @@ from cost_models.ir.ops import (
     ToByte,
 )
 from cost_models.ir.weights import random_weights
-from cost_models.lowering import lower as lowering
+from cost_models.lowering import pipeline as lowering
 from cost_models.lowering.best_schedules import kernel_module, tuned_modules
-from cost_models.lowering.lower import compile_lowered, kernels, lower, structural_hash
+from cost_models.lowering.pipeline import compile_lowered, kernels, lower, structural_hash
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.profiling.blocks import time_blocks
 from cost_models.profiling.context import MeasureContext, measure_context

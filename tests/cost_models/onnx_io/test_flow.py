@@ -140,6 +140,29 @@ def test_elements_of_one_row_lose_their_axis_where_the_file_says_so() -> None:
     assert told.shapes["j"] == (8, 1, 16, 32)
 
 
+def test_a_map_over_a_sequence_is_a_body_for_each_element() -> None:
+    each = body([node("Relu", ["e"], ["r"])], ["e"], ["r"])
+    parts = [
+        node("SplitToSequence", ["c", "four"], ["q"], axis=1),
+        node("SequenceMap", ["q"], ["m"], body=each),
+        node("ConcatFromSequence", ["m"], ["y"], axis=1),
+    ]
+    told = found(parts, {"four": np.int64(4)})
+    assert kinds(told).count("Relu") == 2
+    assert told.shapes["y"] == MAP
+
+
+def test_optional_values_are_there() -> None:
+    taken = body([node("OptionalGetElement", ["o"], ["t"])], [], ["t"])
+    lost = body([node("NonZero", ["c"], ["t"])], [], ["t"])
+    asks = [
+        node("Optional", ["c"], ["o"]),
+        node("OptionalHasElement", ["o"], ["is"]),
+        node("If", ["is"], ["y"], then_branch=taken, else_branch=lost),
+    ]
+    assert found(asks).shapes["y"] == MAP
+
+
 def test_an_element_that_is_not_there_is_named() -> None:
     parts = [node("SequenceConstruct", ["c"], ["q"]), node("SequenceAt", ["q", "five"], ["y"])]
     with pytest.raises(InvalidGraph, match=r"^net.onnx: SequenceAt y: no element 5 of 1$"):

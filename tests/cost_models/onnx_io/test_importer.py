@@ -11,7 +11,7 @@ from onnx import NodeProto
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.fusion import Kernel, split_into_kernels
-from cost_models.lowering import lower as lowering
+from cost_models.lowering import pipeline as lowering
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.onnx_io.importer import Imported, from_onnx, read_onnx
 from cost_models.tvm_import import tvm

@@ -70,7 +70,7 @@ def test_versions_outside_those_known_are_refused(tmp_path: Path) -> None:
     refused(saved(tmp_path, made), f"in format {onnx.IR_VERSION + 1}; allowed are")
 
 
-def test_weights_in_another_file_may_be_missing_but_not_damaged(tmp_path: Path) -> None:
+def test_weights_in_another_file_may_be_missing(tmp_path: Path) -> None:
     made = model([CONV_ALONE])
     convert_model_to_external_data(made, location="weights.bin", size_threshold=0)
     path = tmp_path / "net.onnx"
@@ -78,12 +78,14 @@ def test_weights_in_another_file_may_be_missing_but_not_damaged(tmp_path: Path) 
     there = steps(load(path), None, "")
     np.testing.assert_array_equal(there.constants["w"], WEIGHTS["w"])
     assert there.notes == ()
-    (tmp_path / "weights.bin").write_bytes(b"too few")
-    refused(path, "its weights are damaged: ValueError: w has ")
-    (tmp_path / "weights.bin").unlink()
-    left = steps(load(path), None, "")
-    assert (left.weights, left.shapes["y"]) == ({"w"}, there.shapes["y"])
-    assert left.notes == ("weights are not there (w): told by their shapes",)
+    for lose in (
+        lambda: (tmp_path / "weights.bin").write_bytes(b"a pointer"),
+        (tmp_path / "weights.bin").unlink,
+    ):
+        lose()
+        left = steps(load(path), None, "")
+        assert (left.weights, left.shapes["y"]) == ({"w"}, there.shapes["y"])
+        assert left.notes == ("weights are not there (w): told by their shapes",)
 
 
 def test_invalid_onnx_is_refused(tmp_path: Path) -> None:

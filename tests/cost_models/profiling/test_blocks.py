@@ -13,7 +13,7 @@ from cost_models.errors import LoweringError, MissingEntry
 from cost_models.ir.fusion import split_into_kernels
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Add, Conv2d
-from cost_models.lowering.lower import Compiled
+from cost_models.lowering.pipeline import Compiled
 from cost_models.profiling import blocks as block_runs
 from cost_models.profiling.blocks import Block, time_blocks
 from cost_models.profiling.context import MeasureContext, measure_context

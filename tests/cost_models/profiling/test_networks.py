@@ -16,7 +16,7 @@ from cost_models.errors import LoweringError, MissingEntry
 from cost_models.ir.fusion import split_into_kernels
 from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Conv2d, Normalize
-from cost_models.lowering.lower import Compiled
+from cost_models.lowering.pipeline import Compiled
 from cost_models.profiling import networks as network_runs
 from cost_models.profiling.context import MeasureContext, measure_context
 from cost_models.profiling.networks import ROUNDS, Network, time_networks, whole_networks

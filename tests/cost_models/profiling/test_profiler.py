@@ -14,7 +14,7 @@ from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.lowering.lower import structural_hash
+from cost_models.lowering.pipeline import structural_hash
 from cost_models.profiling import finalists as careful
 from cost_models.profiling import profiler as profiler_module
 from cost_models.profiling.context import MeasureContext, measure_context

@@ -10,7 +10,7 @@ import pytest
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.lowering.lower import structural_hash
+from cost_models.lowering.pipeline import structural_hash
 from cost_models.profiling import finalists as careful
 from cost_models.profiling.context import MeasureContext, measure_context
 from cost_models.profiling.profiler import measure

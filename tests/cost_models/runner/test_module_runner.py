@@ -11,7 +11,7 @@ import pytest
 
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import Activation, Add, Conv2d, Mul, Shape
-from cost_models.lowering.lower import kernels, lower
+from cost_models.lowering.pipeline import kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.runner.module_runner import Cache, build_block, time_block
 from cost_models.runner.runner import RunSettings, arguments_of, run_kernel

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cost_models.lowering.lower import kernels, lower, structural_hash
+from cost_models.lowering.pipeline import kernels, lower, structural_hash
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.tile_model import Cpu
 from cost_models.tvm_import import tvm, tvm_ffi

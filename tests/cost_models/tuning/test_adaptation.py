@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.ops import Conv2d
-from cost_models.lowering.lower import kernels, lower
+from cost_models.lowering.pipeline import kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.schedules.conv_template import Tile, find_conv
 from cost_models.schedules.serialization import apply_schedule, apply_tile, tile_text, trace_text

@@ -13,7 +13,7 @@ from cost_models.database.records import Trial
 from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.lowering.lower import structural_hash
+from cost_models.lowering.pipeline import structural_hash
 from cost_models.runner.runner import RunSettings, arguments_of, run_kernel
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import Proposal, apply_schedule

@@ -11,7 +11,7 @@ import torch
 
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import Shape
-from cost_models.lowering.lower import compile_lowered, lower
+from cost_models.lowering.pipeline import compile_lowered, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import relax, tvm
 from search.architecture import list_architectures, load_architecture

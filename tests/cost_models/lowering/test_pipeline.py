@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cost_models.errors import CostModelError, InvalidGraph, LoweringError
-from cost_models.lowering.lower import (
+from cost_models.lowering.pipeline import (
     Compiled,
     compile_lowered,
     export,
@@ -267,7 +267,7 @@ def test_another_process_finds_the_same_hashes_and_runs_the_exported_module(tmp_
     export(compile_lowered(lowered, TARGET, {}).executable, tmp_path / "model.so")
     said = in_fresh_process(
         "import json, numpy, onnx",
-        "from cost_models.lowering.lower import kernels, lower",
+        "from cost_models.lowering.pipeline import kernels, lower",
         "from cost_models.tvm_import import relax, tvm",
         f"folder, target = {str(tmp_path)!r}, tvm.target.Target({{'kind': 'llvm', 'num-cores': 2}})",
         "x = tvm.runtime.tensor(numpy.load(folder + '/x.npy'))",
