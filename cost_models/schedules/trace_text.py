@@ -53,8 +53,9 @@ def _check_instruction(place: int, instruction: Any, known: set[str]) -> None:
     _check_numbers(where, [inputs, attributes])
     if None in attributes or (name == "GetSBlock" and [type(value) for value in attributes] != [str, str]):
         raise ValueError(f"{where}: an attribute of another type")
+    left_to_tvm = ("None",) if name == "Split" else ()  # one of its factors
     for value in inputs:
-        if isinstance(value, str) and value[:1] != '"' and value not in known:
+        if isinstance(value, str) and value[:1] != '"' and value not in known and value not in left_to_tvm:
             raise ValueError(f"{where}: {value[:40]!r} is no result of an earlier one")
     for value in outputs:
         if not isinstance(value, str) or not _RESULT.fullmatch(value) or value in known:
