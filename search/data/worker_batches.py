@@ -97,7 +97,8 @@ def _say_no_room() -> None:
     """Once."""
     log.warning(
         "batches do not fit into what is left of /dev/shm, and take a slower way: make room there "
-        "(docker run --shm-size=1g), or load without worker processes (--workers 0)"
+        "(docker run --shm-size=1g), or load without processes (train: --workers 0, search: workers: 0 in "
+        "the recipe)"
     )
 
 
