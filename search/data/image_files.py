@@ -90,7 +90,7 @@ class OpenedImage:
             if high_bytes:  # of 16-bit colours Pillow keeps no more
                 plain.check_range(int(pixels.max()) << 8 | 255)
         else:
-            raise ImageError(f"pixels of mode {picture.mode}; save it with 8 bits a channel")
+            raise ImageError(f"pixels of mode {picture.mode}; save it as gray or RGB of 8 bits a channel")
         return _three_channels(plain.upright(pixels, self.orientation))
 
 

@@ -61,5 +61,6 @@ def evaluate_architecture(
         weights=str(path),
         resolution=str(size) if size else "each frame's own size",
         runs=f"PyTorch on {device}",
+        size=size,
         shown=shown,
     )

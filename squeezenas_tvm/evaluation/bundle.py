@@ -47,6 +47,7 @@ def evaluate_bundle(
             weights=bundle.manifest["weights"]["source"],
             resolution=f"{bundle.height}x{bundle.width}",
             runs=runs,
+            size=(bundle.height, bundle.width),
             shown=shown,
         )
 

@@ -1,5 +1,6 @@
 """Segments every frame of a split at its full size, and counts. No PyTorch: TVM must not meet it."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,8 +15,10 @@ from search.tasks.segmentation_metrics import (
     mean_iou,
     pixel_accuracy,
 )
-from squeezenas_tvm.bundles.images import UInt8
+from squeezenas_tvm.bundles.images import UInt8, squeezed
 from squeezenas_tvm.terminal.progress import progress
+
+log = logging.getLogger(__name__)
 
 Segment = Callable[[UInt8], UInt8]  # frame (H, W, 3) -> class indices (H, W)
 
@@ -65,21 +68,28 @@ def evaluate_frames(
     weights: str | None,
     resolution: str,
     runs: str,
+    size: tuple[int, int] | None = None,
     shown: bool = True,
 ) -> Evaluation:
     """Segment the frames one after the other, and say how right that was.
 
     Args:
         network, weights, resolution, runs: see `Evaluation`.
+        size: height and width to which every frame is resized; a note tells where that distorts them.
         shown: draw how far it is.
     """
     frames = data.frames(split)
     counts: Counts = np.zeros((data.num_classes, data.num_classes), dtype=np.int64)
+    notes: list[str] = []
     with progress("evaluate", len(frames), shown=shown) as step:
         for index, name in enumerate(frames.names):
             image, labels = frames[index]
+            if size and (note := squeezed(image, *size)):
+                notes.append(note)
             counts = counts + confusion_matrix(labels, segment(image), data.num_classes)
             step(name)
+    if notes:
+        log.warning("%d of %d frames are %s", len(notes), len(frames), notes[0])
     by_class = dict(zip(data.class_names, iou_per_class(counts).tolist(), strict=True))
     by_category = iou_per_category(counts, data.categories) if data.categories else None
     known = [iou for iou in (by_category or {}).values() if iou == iou]

@@ -145,7 +145,7 @@ def test_floating_point(tmp_path: Path, scale: float, said: str) -> None:
 
 def test_signed_pixels_are_refused(tmp_path: Path) -> None:
     Image.fromarray(photo()[:, :, 0].astype(np.int32)).save(tmp_path / "a.tif")
-    assert "pixels of mode I; save it with 8 bits a channel" in refusal(tmp_path / "a.tif")
+    assert "pixels of mode I; save it as gray or RGB of 8 bits a channel" in refusal(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".webp"])

@@ -27,6 +27,14 @@ def test_scores_of_what_the_module_gives(sealed_bundle: Path, caplog: pytest.Log
     assert told.miou_percent is not None
 
 
+def test_frames_that_are_squeezed_are_told(sealed_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate_bundle(sealed_bundle, open_data("synthetic:4:64x128"), "train", shown=False)
+    (said,) = caplog.messages
+    assert said.startswith(
+        "4 of 4 frames are squeezed: the network of 64x64 sees everything 2 times narrower"
+    )
+
+
 def test_the_right_labels_are_all_right() -> None:
     labels = dict(zip(*zip(*((f[0].tobytes(), f[1]) for f in _frames()), strict=True), strict=True))
     told = evaluate_frames(
