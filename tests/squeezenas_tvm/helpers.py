@@ -20,11 +20,12 @@ from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
-from targets import Target
+from targets import LocalMachine, Target
 
 ROOT = Path(__file__).parents[2]
 SIZE = Resolution(64, 128)
 NAME = "squeezenas-lat-small"
+XEON = "Intel(R) Xeon(R) Processor"  # that the shipped table of local-cpu is of, with two cores
 TRIED = 6  # trials that a filled store has of every kernel
 
 QUICK = """
@@ -39,6 +40,19 @@ measure:
   {number: 1, repeat: 3, min_repeat_ms: 1, cooldown_ms: 0, timeout_s: 30,
    interval_width: 0.5, drift: 0.5, budget_s: 0.1}
 """
+
+
+def pretend_processor(monkeypatch: pytest.MonkeyPatch, name: str = XEON, cores: int = 2) -> None:
+    """This machine has another processor, as far as tables are concerned."""
+    machine = LocalMachine(
+        cpu_model=name,
+        physical_cores=cores,
+        logical_cores=cores,
+        vector_extensions=("avx2",),
+        memory_bytes=1 << 34,
+        governor=None,
+    )
+    monkeypatch.setattr("targets.target.LocalMachine.detect", lambda: machine)
 
 
 def quick_target(folder: Path) -> Path:

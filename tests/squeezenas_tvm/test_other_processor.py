@@ -19,31 +19,19 @@ from squeezenas_tvm.profiling import calibrate_processor as work
 from targets import load_target
 from targets.local_machine import LocalMachine
 
-from .helpers import NAME, quick_target, refused_by
+from .helpers import NAME, XEON, pretend_processor, quick_target, refused_by
 
 SIZE = "256x512"
 ARGUMENTS = [NAME, "--target", "local-cpu", "--resolution", SIZE]
 EPYC = "AMD EPYC 7763 64-Core Processor"
-XEON = "Intel(R) Xeon(R) Processor"
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder without results, on a machine of another processor."""
     monkeypatch.chdir(tmp_path)
-    pretend(monkeypatch, EPYC)
-
-
-def pretend(monkeypatch: pytest.MonkeyPatch, name: str, cores: int = 2) -> None:
-    machine = LocalMachine(
-        cpu_model=name,
-        physical_cores=cores,
-        logical_cores=cores,
-        vector_extensions=("avx2",),
-        memory_bytes=1 << 34,
-        governor=None,
-    )
-    monkeypatch.setattr("targets.target.LocalMachine.detect", lambda: machine)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.5, 0.5, 0.5))
+    pretend_processor(monkeypatch, EPYC)
 
 
 def predicted(capfd: pytest.CaptureFixture[str], *more: str) -> tuple[dict[str, object], str]:
@@ -64,7 +52,7 @@ def test_predict_says_whose_latency_it_is(
     here = network["latency_ms"]
     assert predict.main(ARGUMENTS) == 0
     assert "100% other processor" in capfd.readouterr().out
-    pretend(monkeypatch, XEON)
+    pretend_processor(monkeypatch, XEON)
     own, said = predicted(capfd)
     assert own["sources"] == {"measured": pytest.approx(1)}
     assert own["processor"] is None
@@ -78,7 +66,7 @@ def test_predict_says_whose_latency_it_is(
 def test_other_cores_are_another_processor(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pretend(monkeypatch, XEON, cores=16)
+    pretend_processor(monkeypatch, XEON, cores=16)
     network, said = predicted(capfd)
     assert network["sources"] == {"other processor": pytest.approx(1)}
     assert f"predictions for {XEON} (16 cores) from another processor, {XEON} (2 cores)" in said
@@ -135,7 +123,7 @@ def test_a_few_kernels_measured_here_scale_the_table_from_then_on(
     target = st.load_target("local-cpu")
     told = st.estimate_latency(st.load_architecture(NAME), target, (256, 512))
     assert told.shares == {"predicted": pytest.approx(1)}
-    pretend(monkeypatch, "AMD EPYC 9654 96-Core Processor")
+    pretend_processor(monkeypatch, "AMD EPYC 9654 96-Core Processor")
     moved, said = predicted(capfd)
     assert moved["sources"] == {"other processor": pytest.approx(1)}
     assert f"its calibration is of {EPYC} (2 cores) or of another table, and left out" in said
@@ -145,11 +133,20 @@ def test_a_processor_of_the_same_name_can_be_calibrated(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Hypervisors call many processors alike."""
-    pretend(monkeypatch, XEON)
+    pretend_processor(monkeypatch, XEON)
     with timed(monkeypatch, 0.8):
         network, said = predicted(capfd, "--calibrate")
     assert network["sources"] == {"predicted": pytest.approx(1)}
     assert "0.80 times the latencies of" in said
+
+
+def test_a_busy_machine_is_told_to_calibrate_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 9.0, 9.0))
+    with timed(monkeypatch, 4.0):
+        _, said = predicted(capfd, "--calibrate")
+    assert "this machine is busy (load 9.0): calibrate once more when it is idle" in said
 
 
 def test_what_cannot_be_calibrated_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from squeezenas_tvm.predict import main
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import load_target
 
-from .helpers import SIZE, fill, kernels_of, refused_by
+from .helpers import SIZE, fill, kernels_of, pretend_processor, refused_by
 
 NAME = "squeezenas-lat-small"
 
@@ -70,6 +70,7 @@ def test_the_shipped_table_serves_where_nothing_was_profiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    pretend_processor(monkeypatch)
     document, said = predicted(capfd, NAME, "--target", "local-cpu", "--resolution", "256x512")
     assert document["networks"][0]["sources"] == {"measured": pytest.approx(1)}
     assert "this device is not profiled yet; latencies are of the shipped table" in said
