@@ -209,6 +209,8 @@ class _Walk:
             found.shapes[key], found.dtypes[key] = made[key]
             if is_known:
                 found.weights.add(key)
+            elif math.prod(made[key][0]) == 0 and any(math.prod(shape) for shape, _ in made.values()):
+                self._add_constant(key, np.zeros(made[key][0], helper.tensor_dtype_to_np_dtype(made[key][1])))
             elif math.prod(made[key][0]) == 0:
                 self.failed[key] = InvalidGraph(
                     f"{self.name}: {_title(node)} leaves nothing of its input; give a larger size"
@@ -241,7 +243,7 @@ class _Walk:
 
 
 def _title(node: NodeProto) -> str:
-    return f"{node.op_type} {node.name or next(iter(node.output), '')}"
+    return f"{node.op_type} {node.name or next(filter(None, node.output), '')}"
 
 
 def _check(node: NodeProto) -> None:

@@ -94,6 +94,21 @@ def test_unpooling_gives_the_size_that_it_is_told() -> None:
     assert found([pool, node("MaxUnpool", ["p", "i"], ["y"], **window)], {}).shapes["y"] == MAP
 
 
+def test_a_known_choice_of_channels_has_a_known_size() -> None:
+    some = {"some": np.array([True, False, True] + [False] * 5)}
+    assert found([node("Compress", ["c", "some"], ["y"], axis=1)], some).shapes["y"] == (1, 2, 16, 32)
+    assert found([node("Compress", ["c", "some"], ["y"])], some).shapes["y"] == (2,)
+
+
+def test_an_empty_part_is_nothing() -> None:
+    """As rotary embeddings cut off what they do not turn, even where that is nothing."""
+    parts = [node("Split", ["c", "n"], ["p", "none"], axis=1), node("Concat", ["p", "none"], ["y"], axis=1)]
+    told = found(parts, {"n": ints(8, 0)})
+    assert told.shapes["y"] == MAP
+    assert told.constants["none"].shape == (1, 0, 16, 32)
+    assert [n.op_type for n in told.nodes] == ["Conv", "Split", "Concat"]
+
+
 def test_what_no_output_needs_may_be_anything() -> None:
     lost = [node("NonZero", ["c"], ["i"]), node("LSTM", ["i", "w", "w"], ["l"], hidden_size=8)]
     told = found([*lost, node("Relu", ["c"], ["y"])], {})
