@@ -34,8 +34,7 @@ def with_sizes(case: Any) -> ModelProto:
 def read(made: ModelProto) -> Steps | None:
     try:
         return steps(without_weights(made, "net.onnx"), None, "net.onnx")
-    except InvalidGraph as error:
-        assert "\n" not in str(error)
+    except InvalidGraph:
         return None
 
 
