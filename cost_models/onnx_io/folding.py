@@ -19,6 +19,7 @@ from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import Shape
 from cost_models.onnx_io.model_file import SIZES_UP_TO, attributes
 
+LARGEST_CONSTANT = 2**30  # elements of what is made of constants, 4 GiB in float32
 LARGEST = 2**32  # elements of a value, 16 GiB in float32: no device has room for more
 
 Array = npt.NDArray[Any]

@@ -29,6 +29,7 @@ BOMBS = {
     "concats": (doubled(40), {"k0": ints(1, 2, 3, 4)}),
     "fill": ([node("ConstantOfShape", ["n"], ["k"])], {"n": ints(1 << 20, 1 << 20)}),
     "spread": ([node("Expand", ["one", "n"], ["k"])], {"one": ints(1), "n": ints(100_000, 100_000)}),
+    "square": ([node("ConstantOfShape", ["n"], ["k"])], {"n": ints(1 << 16, 1 << 15)}),
     "tiles": ([node("Tile", ["one", "n"], ["k"])], {"one": ints(1), "n": ints(1 << 40)}),
     "range": (
         [node("Range", ["a", "b", "d"], ["k"])],
@@ -41,9 +42,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_no_device_has_room_for_is_refused_even_where_nobody_reads_it(name: str) -> None:
     nodes, constants = BOMBS[name]
-    with pytest.raises(
-        InvalidGraph, match=r"^net.onnx: .*k\d* has [\d,]+ elements; allowed are 4,294,967,296$"
-    ):
+    with pytest.raises(InvalidGraph, match=r"^net.onnx: .*k\d* has [\d,]+ elements; allowed are [14],"):
         found([*nodes, node("Relu", ["c"], ["y"])], constants)
 
 
