@@ -128,16 +128,20 @@ class CostModel:
             told.append(repr((dict(self.predictor.errors), self.predictor.intervals.reach)))
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
-    def network(self, kernels: Sequence[Kernel] | KernelGraph) -> NetworkEstimate:
+    def network(self, kernels: Sequence[Kernel] | KernelGraph, *, of_a_space: bool = True) -> NetworkEstimate:
         """Of kernels that run one after another, one of them possibly often; or of their graph.
+
+        Args:
+            of_a_space: like the networks that were timed whole; others may be much smaller.
 
         Raises:
             MissingEntry: see ``estimates``.
         """
         graph = kernels if isinstance(kernels, KernelGraph) else KernelGraph.chain(kernels)
         costs, model = self.estimates(graph.kernels), self.network_model
+        model = model if of_a_space else model.of_few_kernels(len(costs))
         inside_s, alone_s = self._inside_s(graph.kernels, costs), [cost.median_s for cost in costs]
-        whole_s = self.whole(*(np.array([model.sum_s(graph, end_s, alone_s)]) for end_s in inside_s))
+        whole_s = self._whole(model, *(np.array([model.sum_s(graph, end_s, alone_s)]) for end_s in inside_s))
         unsure = dict.fromkeys(kernel for kernel, cost in zip(graph.kernels, costs, strict=True) if cost.far)
         median_s, low_s, high_s = (float(end_s[0]) for end_s in whole_s)
         return NetworkEstimate(
@@ -164,7 +168,12 @@ class CostModel:
 
     def whole(self, median_s: Vector, low_s: Vector, high_s: Vector) -> tuple[Vector, Vector, Vector]:
         """Networks, one an entry, from the sums of their pieces: median and ends of the interval, seconds."""
-        ends_s = self.network_model.network_s(median_s, low_s, high_s)
+        return self._whole(self.network_model, median_s, low_s, high_s)
+
+    def _whole(
+        self, model: NetworkModel, median_s: Vector, low_s: Vector, high_s: Vector
+    ) -> tuple[Vector, Vector, Vector]:
+        ends_s = model.network_s(median_s, low_s, high_s)
         return self.processor.widened(*ends_s) if self.processor else ends_s
 
     def _inside_s(self, kernels: Sequence[Kernel], costs: Sequence[Estimate]) -> list[list[float]]:

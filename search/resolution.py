@@ -23,7 +23,7 @@ class Resolution(NamedTuple):
     @classmethod
     def read(cls, text: str) -> "Resolution":
         """``HxW`` -> Resolution, of a network that is none of ours. Raises InvalidResolution."""
-        match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text.strip().lower())
+        match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.strip().lower())
         if not match:
             raise InvalidResolution(
                 f"resolution {text[:40]!r}: write HEIGHTxWIDTH in pixels, for example 512x1024"

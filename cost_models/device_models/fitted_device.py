@@ -147,7 +147,6 @@ class FittedDevice:
         told = [Estimate.within(s, factor, Source.PRIOR) for s in left_out_s]
         return NetworkModel(
             overhead_s=float(self.model.costs_s[TERMS.index("network")]),
-            range_s=(min(measured_s), max(measured_s)),
             origin=f"{len(self.networks)} measured networks",
             errors=Errors.of(told, measured_s),
         )

@@ -31,6 +31,7 @@ from cost_models.kernel_models.accuracy import Errors
 from targets.support.document import DocumentWithFiles
 from targets.support.reading import read_text
 
+_USUAL_KERNELS = 40  # of the networks that are calibrated on
 MODEL, NETWORKS = "network.json", "networks.csv"
 Vector = npt.NDArray[np.float64]
 
@@ -91,6 +92,13 @@ class NetworkModel:
             range_s=(least_s * factor, most_s * factor),
         )
 
+    def of_few_kernels(self, count: int) -> "NetworkModel":
+        """For a network of other kernels than those calibrated on, and maybe of a few.
+
+        Nobody has seen the overhead on its own: of fewer kernels than usual, it is in proportion.
+        """
+        return replace(self, overhead_s=self.overhead_s * min(1.0, count / _USUAL_KERNELS))
+
     def kernel_s(self, kernel: Kernel, alone_s: float) -> float:
         """Seconds that a kernel adds to a network in which none overlaps.
 
@@ -115,16 +123,12 @@ class NetworkModel:
         return (1 - self.overlap) * total_s + self.overlap * path_s
 
     def network_s(self, median_s: Vector, low_s: Vector, high_s: Vector) -> tuple[Vector, Vector, Vector]:
-        """Whole networks from what their kernels add up to: median and ends of the 90 % interval, seconds.
-
-        The overhead of networks shorter than any calibrated on is in proportion: nobody saw it on its own.
+        """Whole networks from what their kernels add up to: median and ends of the 90 % interval, in seconds.
 
         Args:
             median_s, low_s, high_s: of each network, ``sum_s`` or sums of ``CostModel.pieces``.
         """
-        shortest_s = self.range_s[0] - self.overhead_s
-        share = np.minimum(1.0, median_s / shortest_s) if shortest_s > 0 else 1.0
-        whole_s = median_s + share * self.overhead_s
+        whole_s = median_s + self.overhead_s
         nearest_s = np.clip(whole_s, *self.range_s)
         width = self.width * (1 + np.abs(np.log2(whole_s / nearest_s)))
         below, above = np.log(median_s / low_s), np.log(high_s / median_s)

@@ -19,6 +19,7 @@ from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import Shape
 from cost_models.onnx_io.model_file import SIZES_UP_TO, attributes
 
+LARGEST_CONSTANT = 2**30  # elements of what is made of constants, 4 GiB in float32
 LARGEST = 2**32  # elements of a value, 16 GiB in float32: no device has room for more
 
 Array = npt.NDArray[Any]
@@ -125,6 +126,18 @@ def _unpooled(node: NodeProto, shapes: Mapping[str, Shape], constants: Values) -
     return batch, channels, *(max((n - 1) * s + k - sum(cut), 0) for n, s, k, cut in sizes)
 
 
+def _compressed(node: NodeProto, shapes: Mapping[str, Shape], constants: Values) -> Shape | None:
+    """Of ``Compress``: as many as its condition takes."""
+    condition, axis = constants.get(node.input[1]), attributes(node).get("axis")
+    if condition is None:
+        return None
+    taken, shape = int(np.count_nonzero(condition)), list(shapes[node.input[0]])
+    if axis is None:
+        return (taken,)
+    shape[axis] = taken
+    return tuple(shape)
+
+
 def _as_first(node: NodeProto, shapes: Mapping[str, Shape], _constants: Values) -> Shape | None:
     return shapes[node.input[0]]
 
@@ -134,4 +147,5 @@ _RULES: Mapping[str, Callable[[NodeProto, Mapping[str, Shape], Values], Shape | 
     "GroupNormalization": _as_first,
     "MeanVarianceNormalization": _as_first,
     "MaxUnpool": _unpooled,
+    "Compress": _compressed,
 }

@@ -142,7 +142,7 @@ class _Importer:
             return False
         try:
             return exact.op.output_shape(inputs, None) == as_map(self.found.shapes[node.output[0]])
-        except InvalidGraph:
+        except (InvalidGraph, ValueError):  # ours take maps
             return False
 
     def _follows_own_convolution(self, key: str) -> bool:

@@ -25,7 +25,7 @@ SIZES_UP_TO = 4096  # elements: larger constants are weights, which no size depe
 MOST_NODES = 20_000  # of a network, functions and loops written out
 _MOST_BYTES = 2**31 - 1  # of a file: protobuf reads no more
 _TEXTS = ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer")
-_BITS = {
+_BITS: Mapping[int, int] = {
     **dict.fromkeys((TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT32), 32),
     **dict.fromkeys((TensorProto.DOUBLE, TensorProto.INT64, TensorProto.UINT64), 64),
     **dict.fromkeys((TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.INT16, TensorProto.UINT16), 16),
@@ -292,5 +292,6 @@ def graph_of(node: NodeProto, name: str) -> GraphProto:
     """A branch or body of a node. Raises InvalidGraph where it has none of that name."""
     for attribute in node.attribute:
         if attribute.name == name and attribute.type == AttributeProto.GRAPH:
-            return attribute.g
+            graph: GraphProto = attribute.g
+            return graph
     raise InvalidGraph(f"{node.op_type} {node.name or node.output[0]} has no {name}")

@@ -18,13 +18,14 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import Shape
 from cost_models.onnx_io.flow import Flow, undecided
-from cost_models.onnx_io.folding import LARGEST, Array, TooLarge, computed, inferred
+from cost_models.onnx_io.folding import LARGEST, LARGEST_CONSTANT, Array, TooLarge, computed, inferred
 from cost_models.onnx_io.layout import frames
 from cost_models.onnx_io.model_file import MOST_NODES, Model, attributes
 from cost_models.onnx_io.parameters import parameters_among
 from targets.support.text import brief
 
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+_ALLOWED = f"allowed are {LARGEST_CONSTANT:,}"
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
@@ -207,8 +208,13 @@ class _Walk:
                 self.failed[key] = InvalidGraph(f"{self.name}: {_title(node)}: {self._unknown(node, key)}")
                 continue
             found.shapes[key], found.dtypes[key] = made[key]
+            if is_known and math.prod(made[key][0]) > LARGEST_CONSTANT:
+                count = math.prod(made[key][0])
+                raise TooLarge(f"{self.name}: constant {key} has {count:,} elements; {_ALLOWED}")
             if is_known:
                 found.weights.add(key)
+            elif math.prod(made[key][0]) == 0 and any(math.prod(shape) for shape, _ in made.values()):
+                self._add_constant(key, np.zeros(made[key][0], helper.tensor_dtype_to_np_dtype(made[key][1])))
             elif math.prod(made[key][0]) == 0:
                 self.failed[key] = InvalidGraph(
                     f"{self.name}: {_title(node)} leaves nothing of its input; give a larger size"
@@ -241,7 +247,7 @@ class _Walk:
 
 
 def _title(node: NodeProto) -> str:
-    return f"{node.op_type} {node.name or next(iter(node.output), '')}"
+    return f"{node.op_type} {node.name or next(filter(None, node.output), '')}"
 
 
 def _check(node: NodeProto) -> None:

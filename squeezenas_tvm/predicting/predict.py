@@ -166,7 +166,7 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
         MissingEntry: a kernel was not measured, and nothing else tells it.
     """
     kernels, dtype = network.kernels.kernels, network.dtype or "float32"
-    total = model.network(network.kernels)
+    total = model.network(network.kernels, of_a_space=not network.foreign)
     calls = Counter(kernel.key for kernel in kernels)
     costs = dict(zip(kernels, model.estimates(kernels), strict=True))
     counted = count(network.graph, network.inputs, dtype)

@@ -156,3 +156,9 @@ def test_a_kernel_of_any_length_is_named_in_a_line(capfd: pytest.CaptureFixture[
     path = saved("chain.onnx", model([first, *chain, node("Relu", ["v300"], ["y"])]))
     assert main([path, "--target", "local-cpu"]) == 0
     assert max(map(len, capfd.readouterr().err.splitlines())) < 300
+
+
+def test_a_network_of_one_kernel_has_no_overhead_of_forty(capfd: pytest.CaptureFixture[str]) -> None:
+    network = told(capfd, saved("one.onnx", model([CONV, RELU])), "--target", "local-cpu")
+    (kernel,) = network["kernels"]
+    assert kernel["median_ms"] < network["latency_ms"]["median"] < kernel["median_ms"] + 0.02

@@ -45,16 +45,10 @@ def test_without_networks_it_is_the_plain_sum() -> None:
     assert str(plain) == "sums of kernels, without what happens between them"
 
 
-def test_the_overhead_of_networks_shorter_than_any_calibrated_on_is_in_proportion() -> None:
-    def whole_s(kernels_s: float) -> float:
-        median_s, low_s, high_s = MODEL_OF_A_BOARD.network_s(*[np.array([kernels_s])] * 3)
-        assert low_s[0] < kernels_s < high_s[0]
-        return float(median_s[0])
-
-    assert whole_s(4e-3) == pytest.approx(4.2e-3)
-    assert whole_s(2.8e-3) == pytest.approx(3e-3)  # the shortest
-    assert whole_s(1.4e-3) == pytest.approx(1.5e-3)
-    assert whole_s(1e-5) < 1.1e-5
+def test_the_overhead_of_a_few_kernels_is_in_proportion() -> None:
+    overheads_s = {count: MODEL_OF_A_BOARD.of_few_kernels(count).overhead_s for count in (1, 20, 40, 400)}
+    assert overheads_s == pytest.approx({1: 5e-6, 20: 1e-4, 40: 2e-4, 400: 2e-4})
+    assert MODEL_OF_A_BOARD.of_few_kernels(1).kernel_s(convolution(16, 32, 20, 40), 1e-4) > 1e-4
 
 
 def test_a_kernel_adds_its_scaled_time_the_gap_and_what_is_cold() -> None:

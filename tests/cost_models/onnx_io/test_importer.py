@@ -197,3 +197,9 @@ def test_foreign_operations_are_cut_as_tvm_fuses_them(case: str) -> None:
     ours = kernels_of(from_onnx(made, name="net.onnx"))
     labels = [kernel.label for kernel in ours]
     assert len(ours) == sum(kernel.calls for kernel in fused.values()), (labels, list(fused))
+
+
+def test_indices_of_the_largest_of_what_is_no_map_are_foreign() -> None:
+    nodes = [CONV, node("Reshape", ["c", "r"], ["f"]), node("ArgMax", ["f"], ["y"], axis=1, keepdims=0)]
+    (*_, last) = imported(nodes, WEIGHTS | {"r": ints(1, 8, 512)}).graph.nodes
+    assert type(last.op).__name__ == "Foreign"
