@@ -57,7 +57,7 @@ def test_our_packages_are_found_from_their_own_folder(monkeypatch: pytest.Monkey
 
 
 def test_nothing_starts_python_in_another_way() -> None:
-    """Of all files, only the helper names the interpreter in a command; messages may."""
+    """Only one file names the interpreter in a command; messages may."""
     starts = re.compile(r"\[\s*sys\.executable|Popen\w*Worker|PopenPool|multiprocessing\.Process")
     found = [
         path.relative_to(ROOT).as_posix()
