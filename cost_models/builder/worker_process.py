@@ -2,10 +2,15 @@
 
 import sys
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run with the number of the descriptor."""
     # TVM's Python layer imports PyTorch wherever it is installed: 2 s and 200 MB a worker for nothing.
     sys.modules["torch"] = None  # type: ignore[assignment]
-
     from cost_models.builder.worker import serve
 
     serve(int(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
