@@ -11,6 +11,8 @@ SearchError
 ├── InvalidRecipe         a recipe that is not one, or does not fit its data or its device
 ├── InvalidCheckpoint     a checkpoint that is none, or one of another work
 └── FailedTraining        training that cannot go on: what is kept, what to change (exit code 1)
+    ├── Diverged          no finite loss: the same steps again would fail again
+    └── LostWorker        a process that loads data is gone
 """
 
 
@@ -60,3 +62,11 @@ class FailedTraining(SearchError):
     """Training that cannot go on: no finite loss, out of memory, a lost process."""
 
     exit_code = 1
+
+
+class Diverged(FailedTraining):
+    """No finite loss. The text ends with what to change; where it is caught, what is kept is added."""
+
+
+class LostWorker(FailedTraining):
+    """A process that loads data is gone. Where it is caught, what to do is added."""

@@ -11,10 +11,11 @@ import torch
 
 from search.architecture import Architecture, dump_architecture
 from search.errors import InvalidCheckpoint
+from search.kept import CHECKPOINT, is_kept
 from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
 from search.problem.judged import Judged, choose, pareto_front
-from search.problem.problem import SearchProblem, SearchResult, Watch
+from search.problem.problem import NEW_IN_FINGERPRINT, SearchProblem, SearchResult, Watch
 from search.problem.strategy import Progress, SearchStrategy
 from search.results import document
 from search.results.described import describe
@@ -26,8 +27,8 @@ from search.training.checkpoint import check_place, load_checkpoint, restoring, 
 from search.training.failures import damage_explained, failures_explained
 from search.training.records import Records
 from targets.support.files import write_whole
+from targets.support.interrupts import HeldInterrupts
 
-CHECKPOINT = "last.ckpt"
 RECORD = "judged.jsonl"
 SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process
 
@@ -39,62 +40,63 @@ def run_search(
     ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``, ``search.json``.
 
     Args:
-        resume: go on from ``last.ckpt``.
+        resume: go on from ``last.ckpt``, if there is one.
         watch: is told how far it is.
 
     Raises:
         InvalidSearch: no network of the space costs the budget, or the strategy does not go with the space.
         InvalidData: missing or damaged frames.
-        InvalidCheckpoint: nothing to resume, another search, or one in the way.
+        InvalidCheckpoint: another search, or one in the way.
+        InvalidRecipe: the processes cannot share a batch.
         FailedTraining: no finite loss, out of memory, a lost process; the last checkpoint is kept.
         FailedWrite: a full disk.
     """
     problem.check()
     torch.manual_seed(problem.recipe.seed)
-    state = _saved(problem, out, resume)
-    with failures_explained(memory=problem.recipe.out_of_memory, workers="workers in the recipe"):
+    fingerprint = problem.fingerprint()
+    state = _saved(problem, fingerprint, out, resume)
+    with failures_explained(out, memory=problem.recipe.out_of_memory, workers="workers in the recipe"):
         with restoring(out / CHECKPOINT) if state else contextlib.nullcontext():
             strategy = make_strategy(problem, ranks, state["search"] if state else None)
             check_place(out / CHECKPOINT, step=(strategy.step, strategy.steps_wanted))
-            curves = _Curves(problem, strategy, out, ranks, state)
-        if ranks.first and not (resume and (out / document.FILE).exists()):
+            curves = _Curves(fingerprint, strategy, out, ranks, state)
+        if ranks.first and not (state and (out / document.FILE).exists()):
             describe(problem).save(out / document.FILE)
         if ranks.first and strategy.step < strategy.steps_wanted:
             (out / RECORD).unlink(missing_ok=True)  # of weights that are about to change
-        _run(strategy, curves, watch)
-        return _finish(problem, strategy, out, ranks, watch)
+        with damage_explained():
+            _run(strategy, curves, watch)
+            return _finish(problem, strategy, out, ranks, watch)
 
 
 def _run(strategy: SearchStrategy, curves: "_Curves", watch: Watch) -> None:
     """All steps that are left; Ctrl-C leaves a checkpoint."""
     watch.begin("search", strategy.steps_wanted, strategy.step)
     try:
-        with damage_explained():
-            for progress in strategy.steps():
+        with contextlib.closing(strategy.steps()) as steps:  # which hold Ctrl-C back until then
+            for progress in steps:
                 curves.add(progress)
                 watch.step(progress)
     except KeyboardInterrupt:
-        curves.save()
+        with HeldInterrupts():
+            curves.save()
         raise
     finally:
         curves.close()
 
 
-def _saved(problem: SearchProblem, out: Path, resume: bool) -> dict[str, Any] | None:
-    """The checkpoint to go on from. Raises InvalidCheckpoint where one is in the way."""
-    there = (out / CHECKPOINT).exists()
-    if not resume:
-        if there:
-            raise InvalidCheckpoint(
-                f"{out} holds a search already; go on with --resume, or name another --out"
-            )
+def _saved(
+    problem: SearchProblem, fingerprint: Mapping[str, Any], out: Path, resume: bool
+) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if any. Raises InvalidCheckpoint where one is in the way."""
+    if not is_kept(out):
         return None
-    if not there:
-        raise InvalidCheckpoint(
-            f"{out / CHECKPOINT}: nothing to resume; leave --resume out to start, or name another --out"
-        )
+    if not resume:
+        raise InvalidCheckpoint(f"{out} holds a search already; go on with --resume, or name another --out")
     free = STRATEGIES[problem.strategy].free
-    return load_checkpoint(out / CHECKPOINT, problem.fingerprint(), free=free, upgraded=upgraded)
+    return load_checkpoint(
+        out / CHECKPOINT, fingerprint, free=free, new=NEW_IN_FINGERPRINT, upgraded=upgraded
+    )
 
 
 class _Curves:
@@ -102,13 +104,13 @@ class _Curves:
 
     def __init__(
         self,
-        problem: SearchProblem,
+        fingerprint: Mapping[str, Any],
         strategy: SearchStrategy,
         out: Path,
         ranks: Ranks,
         state: Mapping[str, Any] | None,
     ) -> None:
-        self._strategy, self._out, self._fingerprint = strategy, out, problem.fingerprint()
+        self._strategy, self._out, self._fingerprint = strategy, out, fingerprint
         self._rows: list[dict[str, float | None]] = list(state["rows"]) if state else []
         self._losses: list[float] = list(state["losses"]) if state else []
         self._saved_s = time.monotonic()

@@ -4,7 +4,8 @@ A command is a module ``squeezenas_tvm/NAME.py`` with ``add_arguments(parser)``,
 and ``main(argv) -> int``, which calls :func:`run_command`. It imports at its top only what starts fast: heavy
 libraries belong in ``execute``, so that ``--help`` answers at once.
 
-Exit codes: 0 done, 1 failed work, 2 wrong use or input, 130 stopped with Ctrl-C, 141 output's reader left.
+Exit codes: 0 done, 1 failed work, 2 wrong use or input, 130 stopped with Ctrl-C, 141 output's reader left,
+143 stopped with SIGTERM.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ COMMANDS = {
     "report": "one HTML page of a profile, a search or a training",
     "demo": "the main job from end to end on this machine's CPU",
 }
+
+_CTRL_C = 128 + signal.SIGINT
 
 log = logging.getLogger("squeezenas_tvm")
 _TRACE = logging.Formatter()
@@ -102,33 +106,41 @@ def run_command(
     argv: Sequence[str] | None = None,
     *,
     example: str,
-    kept: str,
+    kept: str | Callable[[argparse.Namespace], str],
 ) -> int:
     """Parse, execute, print. Returns the exit code; errors without ``exit_code`` are bugs and pass through.
 
     Args:
         example: lines of shell for the end of ``--help``.
-        kept: what a run stopped with Ctrl-C leaves behind, one phrase; ``{option}`` stands for an argument.
+        kept: what a run stopped with Ctrl-C leaves behind, one phrase, or what finds out when it has stopped;
+            ``{option}`` stands for an argument.
     """
-    kept_now = "nothing was started"
+    args = None
     try:
         args = build_parser(name, add_arguments, example=example).parse_args(argv)
         _set_up_logging(verbose=args.verbose)
-        kept_now = kept.format_map(vars(args))
         with _stdout_to_stderr():
             result = execute(args)
         text = _spelled(result, as_json=args.json)
     except SystemExit as stop:  # --help has been printed
         return stop.code if isinstance(stop.code, int) else 0
-    except KeyboardInterrupt:
-        _complain(f"stopped: {kept_now}")
-        return 130
+    except KeyboardInterrupt as stop:
+        exit_code = int(getattr(stop, "exit_code", _CTRL_C))
+        by = "" if exit_code == _CTRL_C else f" by {signal.Signals(exit_code - 128).name}"
+        _complain(f"stopped{by}: {_kept_now(kept, args)}")
+        return exit_code
     except Exception as error:
         exit_code = _exit_code(error)
         if exit_code is None:
             raise
         return _failed(error, exit_code)
     return result.exit_code if _emit(text) else 141
+
+
+def _kept_now(kept: str | Callable[[argparse.Namespace], str], args: argparse.Namespace | None) -> str:
+    if args is None:
+        return "nothing was started"
+    return kept.format_map(vars(args)) if isinstance(kept, str) else kept(args)
 
 
 def _spelled(result: Result, *, as_json: bool) -> str:
@@ -172,17 +184,20 @@ def first_process_speaks(
         with first_process_speaks(execute) as run:
             return run_command(name, add_arguments, run, ...)
 
-    Results and progress are the first one's to tell. Errors are everybody's: torchrun ends the others as soon
-    as one has failed, maybe before the first one has said why.
+    Results, notes and progress are the first one's to tell. Errors are everybody's: torchrun ends the others
+    as soon as one has failed, maybe before the first one has said why.
     """
     if os.environ.get("RANK", "0") == "0":
         yield execute
         return
 
     def silent(args: argparse.Namespace) -> Result:
-        for package in ("squeezenas_tvm", "search"):
+        for package in ("squeezenas_tvm", *SIBLINGS):
             logging.getLogger(package).setLevel(logging.ERROR)
-        return execute(args)
+        try:
+            return execute(args)
+        except KeyboardInterrupt:
+            raise SystemExit(_CTRL_C) from None
 
     with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
         yield silent

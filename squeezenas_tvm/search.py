@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from squeezenas_tvm.cli import Result, first_process_speaks, leave, positive_int, run_command, table
 from squeezenas_tvm.options import add_resolution, seed_number
+from squeezenas_tvm.training.stopped import stopped
 
 if TYPE_CHECKING:
     from search.problem.problem import SearchProblem, SearchResult
@@ -20,7 +21,6 @@ EXAMPLE = (
     "--budget 30ms --recipe paper"
 )
 _LIKELIEST = 4  # candidates of a position that are named
-KEPT = "the last finished epoch is kept; the same command with --resume goes on from there"
 _CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks")
 
 
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the search is kept (default results/search-TARGET)"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR, if any")
     add_resolution(parser, "1024x2048")
     _add_strategy(parser)
 
@@ -99,12 +99,14 @@ def execute(args: argparse.Namespace) -> Result:
     """Search, judge what was found, write the front and the chosen network."""
     from search.resolution import Resolution
     from search.results.described import describe
-    from squeezenas_tvm.searching.search import search_space
+    from squeezenas_tvm.searching.search import default_folder, search_space
     from squeezenas_tvm.training.command import train_command
     from targets import load_target
 
+    target = load_target(args.target)
+    args.out = args.out or default_folder(target)  # where what is kept is looked for
     found = search_space(
-        target=load_target(args.target),
+        target=target,
         space=args.space,
         task=args.task,
         data=args.data,
@@ -158,7 +160,9 @@ def _decided(problem: "SearchProblem", result: "SearchResult") -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     with first_process_speaks(execute) as run:
-        return run_command("search", add_arguments, run, argv, example=EXAMPLE, kept=KEPT)
+        return run_command(
+            "search", add_arguments, run, argv, example=EXAMPLE, kept=lambda args: stopped(args.out)
+        )
 
 
 if __name__ == "__main__":

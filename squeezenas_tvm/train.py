@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from squeezenas_tvm.cli import Result, first_process_speaks, leave, run_command, table
 from squeezenas_tvm.options import seed_number, trials_count
+from squeezenas_tvm.training.stopped import stopped
 
 if TYPE_CHECKING:
     from squeezenas_tvm.training.train import Trained
@@ -17,7 +18,6 @@ EXAMPLE = (
     "torchrun --nproc_per_node 8 -m squeezenas_tvm.train squeezenas-lat-small \\\n"
     "    --data cityscapes:data/cityscapes --recipe squeezenas-paper --out lat-small-cityscapes"
 )
-KEPT = "a checkpoint is kept in {out}; the same command with --resume goes on from there"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +72,14 @@ def execute(args: argparse.Namespace) -> Result:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     with first_process_speaks(execute) as run:
-        return run_command("train", add_arguments, run, argv, example=EXAMPLE, kept=KEPT)
+        return run_command(
+            "train", add_arguments, run, argv, example=EXAMPLE, kept=lambda args: stopped(args.out)
+        )
 
 
 def _text(trained: "Trained", data: str) -> str:
-    from search.training.best import REPORT, WEIGHTS
-    from search.training.run import CHECKPOINT
+    from search.kept import CHECKPOINT, WEIGHTS
+    from search.training.best import REPORT
     from squeezenas_tvm.training.train import ARCHITECTURE, RECIPE
 
     out, best = trained.folder, trained.best

@@ -56,7 +56,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("lookup",),
     ),
     "search": (
-        ("errors", "resolution"),
+        ("errors", "resolution", "kept"),
         ("parallel",),
         ("spaces",),
         ("data",),

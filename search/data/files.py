@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from search.data.classes import CLASSES, Colour
 from search.data.frames import Data, Size, UInt8
 from search.errors import InvalidData
+from targets.support.files import sha256
 
 IMAGES, LABELS = ("PNG", "JPEG"), ("PNG",)  # whatever a file is called: Pillow tries no other format
 _MODES = ("RGB", "RGBA", "L", "P", "1")  # of labels
@@ -119,6 +120,13 @@ class StoredFrame:
                 f"{self.image.name} has {image.shape[0]}x{image.shape[1]}"
             )
         return image, labels
+
+    def digest(self) -> bytes:
+        """See `Frame`. Raises InvalidData: a file cannot be read."""
+        try:
+            return "".join(map(sha256, (self.image, self.labels))).encode()
+        except OSError as error:
+            raise InvalidData(f"{error.filename}: cannot be read: {error.strerror}") from None
 
     def faults(self, size: Size | None, *, decode: bool) -> list[str]:
         """See `Frame`."""

@@ -29,6 +29,9 @@ class Frame(Protocol):
     def load(self) -> tuple[UInt8, UInt8]:
         """Image (H, W, 3), RGB, and labels (H, W): class indices, or ``IGNORE``. Raises InvalidData."""
 
+    def digest(self) -> bytes:
+        """Of what it is made from, without decoding that: another one for other content under its name."""
+
     def faults(self, size: Size | None, *, decode: bool) -> list[str]:
         """What is wrong with it, each in one line; ``decode`` reads all of it, not only the heads.
 

@@ -51,6 +51,10 @@ class RelabelledFrame:
         image, labels = self.frame.load()
         return image, np.array(self.indices, np.uint8)[labels]
 
+    def digest(self) -> bytes:
+        """See `search.data.frames.Frame`."""
+        return self.frame.digest() + repr(self.indices).encode()
+
     def faults(self, size: Size | None, *, decode: bool) -> list[str]:
         """See `search.data.frames.Frame`."""
         return self.frame.faults(size, decode=decode)

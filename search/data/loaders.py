@@ -4,11 +4,8 @@ What a batch holds depends on the seed, the epoch and its number alone, so that 
 anywhere, and W ranks of N images see what one process with W * N images sees.
 """
 
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from search.data.augmentation import Augmentation
 from search.data.frames import Frames, Size, UInt8
+from search.data.worker_batches import batch_loader, handed_over, loaded
 from search.errors import InvalidData
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 
@@ -81,7 +79,7 @@ class TrainLoader:
 
     def __init__(self, plan: "_Plan", batches: "_Augmented", workers: int) -> None:
         self._plan, self._begun = plan, 0
-        self._loader = _loader(batches, plan, workers, stay=True)
+        self._loader = batch_loader(batches, plan, workers, stay=True)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -91,7 +89,8 @@ class TrainLoader:
         """The batches of an epoch, from one of them on.
 
         Images are (N, 3, H, W) float32, normalised by ImageNet's statistics; labels (N, H, W) int64.
-        One epoch at a time: a new one ends the one before. Raises InvalidData: a frame cannot be used.
+        One epoch at a time: a new one ends the one before. Raises InvalidData: a frame cannot be used;
+        LostWorker: a process that loads is gone.
         """
         self._plan.epoch, self._plan.start = number, start_batch
         self._begun = begun = self._begun + 1
@@ -112,7 +111,7 @@ class EvalLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return _finished(_loader(self._whole, self._batches, self._workers, stay=False))
+        return _finished(batch_loader(self._whole, self._batches, self._workers, stay=False))
 
 
 @dataclass
@@ -146,7 +145,7 @@ class _Augmented(Dataset[Any]):
     augmentation: Augmentation
     seed: int
 
-    def __getitem__(self, key: tuple[int, list[int]]) -> Batch | InvalidData:
+    def __getitem__(self, key: tuple[int, list[int]]) -> list[Any] | InvalidData:
         epoch, indices = key
         try:
             return _batch([self._sample(epoch, index) for index in indices])
@@ -166,7 +165,7 @@ class _Whole(Dataset[Any]):
     frames: Frames
     size: Size | None
 
-    def __getitem__(self, indices: list[int]) -> Batch | InvalidData:
+    def __getitem__(self, indices: list[int]) -> list[Any] | InvalidData:
         try:
             return _batch([self._sample(index) for index in indices])
         except InvalidData as error:
@@ -180,49 +179,15 @@ class _Whole(Dataset[Any]):
         return image, labels
 
 
-def _batch(samples: Sequence[tuple[UInt8, UInt8]]) -> Batch:
+def _batch(samples: Sequence[tuple[UInt8, UInt8]]) -> list[Any]:
     """Bytes still: they travel from a worker in a fifth of the time. Raises InvalidData for several sizes."""
     if len({(image.shape, labels.shape) for image, labels in samples}) > 1:
         raise InvalidData("frames that differ in size cannot stand in one batch; allowed: batches of one")
     images = torch.from_numpy(np.stack([image for image, _ in samples]))
     labels = torch.from_numpy(np.stack([labels for _, labels in samples]))
-    return images.permute(0, 3, 1, 2).contiguous(), labels
-
-
-def _loader(batches: Dataset[Any], order: Any, workers: int, *, stay: bool) -> DataLoader[Any]:
-    """Of a data set whose items are batches, in the given order of keys."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=order,
-        num_workers=workers,
-        persistent_workers=stay and workers > 0,
-        collate_fn=_as_it_is,
-        worker_init_fn=_begin_worker,
-        generator=torch.Generator(),  # or each pass would take a number from the common one
-    )
-
-
-def _begin_worker(number: int) -> None:
-    """Leave Ctrl-C to the process that is served: also where that goes in the middle of a batch, and the
-    thread that hands it over would show a traceback, by this hook."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shown = sys.excepthook
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, ConnectionError | EOFError):
-            shown(kind, error, trace)
-
-    sys.excepthook = hook
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+    return handed_over([images.permute(0, 3, 1, 2).contiguous(), labels])
 
 
 def _finished(loader: DataLoader[Any]) -> Iterator[Batch]:
-    for batch in loader:
-        if isinstance(batch, InvalidData):
-            raise batch
-        images, labels = batch
+    for images, labels in loaded(loader):
         yield images.to(torch.float32).sub_(_MEAN).div_(_STD), labels.to(torch.int64)

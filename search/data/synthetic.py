@@ -33,6 +33,10 @@ class DrawnFrame:
         """See `search.data.frames.Frame`."""
         return draw_scene(*self.size, np.random.default_rng([SEED, self.place, self.index]))
 
+    def digest(self) -> bytes:
+        """Of its numbers, which it is drawn by."""
+        return repr((SEED, self)).encode()
+
     def faults(self, size: Size | None, *, decode: bool) -> list[str]:
         """None: there is no file."""
         return []

@@ -8,99 +8,75 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.weights import check_finite, check_weights
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.errors import InvalidWeights, SearchError
-from search.spaces.chain import ChainSpace
-from search.spaces.inverted_residual import SKIP
+from search.networks.names import head_tensors, our_names
+from search.networks.weight_files import HOLDERS, TORCH_SUFFIXES, is_torch, read_safetensors, state_dict_in
 from targets.support.text import one_line
 
 if TYPE_CHECKING:
     import torch
 
 Array = npt.NDArray[np.float32]
-_ONLY_TRAINING = "num_batches_tracked"
-TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".tar")
-
-# Node of ours -> module in the authors' state dicts (github.com/ashaw596/squeezenas). {i} is a position.
-_STEM = {"stem.conv": "encoder.conv1.0", "stem.bn": "encoder.conv1.1"}
-_HEAD = {"head.conv": "encoder.last_conv.0", "head.bn": "encoder.last_conv.1"}
-_BLOCK = {
-    "expand.conv": "op.0",
-    "expand.bn": "op.1",
-    "depthwise.conv": "op.3",
-    "depthwise.bn": "op.4",
-    "project.conv": "op.6",
-    "project.bn": "op.7",
-}
-_SKIP = {
-    "project.conv": "op.op.1",
-    "project.bn": "op.op.2",
-    "even.conv": "op.conv_1.0",
-    "even.bn": "op.conv_1.1",
-    "odd.conv": "op.conv_2.0",
-    "odd.bn": "op.conv_2.1",
-}
-_LRASPP = {
-    "high.conv": "decoder._1x1_TL.conv",
-    "high.bn": "decoder._1x1_TL.bn",
-    "gate": "decoder._1x1_BL",
-    "classify_high": "decoder._1x1_TR",
-    "classify_low": "decoder._1x1_BR",
-}
-_ASPP = {
-    f"{ours}.{part}": f"{theirs}.{part}"
-    for part in ("conv", "bn")
-    for ours, theirs in {
-        "point": "decoder._1x1_1_conv",
-        "atrous6": "decoder._3x3_1_conv",
-        "atrous12": "decoder._3x3_2_conv",
-        "atrous18": "decoder._3x3_3_conv",
-        "fuse": "decoder._1x1_2_conv",
-        "refine": "logits2",
-    }.items()
-} | {"detail": "lowlevel1x1", "classify": "logits3"}
-
-
-def published_keys(architecture: Architecture) -> dict[str, str]:
-    """Tensor name in the authors' files -> tensor name in our graph, for a SqueezeNAS architecture."""
-    space = architecture.search_space
-    if not isinstance(space, ChainSpace):
-        return {}  # the authors published chains alone
-    modules = _STEM | _HEAD
-    for index, block in enumerate(space.short_form(architecture.genotype)):
-        for ours, theirs in (_SKIP if block == SKIP else _BLOCK).items():
-            modules[f"blocks.{index}.{ours}"] = f"encoder.residuals.{index}.{theirs}"
-    decoder = _LRASPP if space.decoder == "lraspp" else _ASPP
-    modules |= {f"decoder.{ours}": theirs for ours, theirs in decoder.items()}
-    graph = architecture.network()
-    tensors = graph.parameters() | graph.buffers()
-    split = (name.rsplit(".", 1) for name in tensors)
-    return {f"{modules[node]}.{tensor}": f"{node}.{tensor}" for node, tensor in split if node in modules}
 
 
 def load_weights(architecture: Architecture, path: Path) -> dict[str, Array]:
     """Weights for a network: ``node.tensor`` -> float32 array, every tensor there and of the right shape.
 
-    Reads ``.safetensors`` (our names), and PyTorch state dicts (our names or the authors').
+    Reads safetensors and PyTorch state dicts, by our names or the authors'.
 
     Raises:
         InvalidWeights: not readable, of another network (lists every missing, extra or misshapen tensor), or
             with values that are no finite numbers.
     """
-    if not path.is_file():
-        raise InvalidWeights(f"{path}: no such file of weights")
-    tensors = _read_torch(path) if path.suffix in TORCH_SUFFIXES else _read_safetensors(path)
-    return _fit(architecture, tensors, path)
+    return _fit(architecture, _read(path), path)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Weights to begin a training with.
+
+    Attributes:
+        tensors: ours by name, as far as the file has them.
+        fresh: names of ours that are to be made anew: tensors of the head.
+        left: names of the file's tensors that are not used.
+    """
+
+    tensors: dict[str, Array]
+    fresh: list[str]
+    left: list[str]
+
+
+def load_beginning(architecture: Architecture, path: Path) -> Beginning:
+    """Every tensor of a file that fits by name and shape. The head may be another one, or missing.
+
+    Raises:
+        InvalidWeights: not readable, or the encoder is that of another network.
+    """
+    tensors, graph = _read(path), architecture.network()
+    wanted, head = graph.parameters() | graph.buffers(), head_tensors(architecture)
+    names = our_names(architecture, tensors)
+    used = {
+        name: ours
+        for name, ours in names.items()
+        if ours in wanted and (ours not in head or tuple(tensors[name].shape) == wanted[ours])
+    }
+    fresh = sorted(head - set(used.values()))
+    blank = {name: np.zeros(wanted[name], np.float32) for name in fresh}  # so that the rest is checked
+    found = _fit(architecture, {name: tensors[name] for name in used} | blank, path)
+    taken = {name: values for name, values in found.items() if name not in blank}
+    return Beginning(taken, fresh, sorted(names.keys() - used.keys()))
 
 
 def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
@@ -109,7 +85,8 @@ def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
         check_finite(weights)
     except InvalidGraph as error:
         raise InvalidWeights(f"{path}: not written: {error}") from None
-    save_file({name: np.ascontiguousarray(values) for name, values in weights.items()}, path)
+    content = save({name: np.ascontiguousarray(values) for name, values in weights.items()})
+    path.write_bytes(content)  # an OSError where there is no room, which safetensors has not
 
 
 def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) -> dict[str, Array]:
@@ -118,7 +95,7 @@ def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) ->
     Args:
         scratch: a folder for the architecture's file and the converted weights.
     """
-    if path.suffix not in TORCH_SUFFIXES or not path.is_file():
+    if not path.is_file() or not is_torch(path):
         return load_weights(architecture, path)
     described, converted = scratch / "architecture.yaml", scratch / "weights.safetensors"
     described.write_text(dump_architecture(architecture), encoding="utf-8")
@@ -130,9 +107,15 @@ def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) ->
     return load_weights(architecture, converted)
 
 
+def _read(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise InvalidWeights(f"{path}: no such file of weights")
+    return _read_torch(path) if is_torch(path) else _read_safetensors(path)
+
+
 def _read_safetensors(path: Path) -> dict[str, Array]:
     try:
-        return load_file(path)
+        return read_safetensors(path)
     except (SafetensorError, OSError, ValueError, AttributeError, TypeError, LookupError) as error:
         # The last three: a precision that numpy lacks.
         raise InvalidWeights(
@@ -145,16 +128,19 @@ def _read_torch(path: Path) -> dict[str, Array]:
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by its path PyTorch would go by its ending
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise any of a dozen kinds
         raise InvalidWeights(
             f"{path}: not loaded ({type(error).__name__}): damaged, no PyTorch file, or holds more than "
             "tensors, which could run code; save it with torch.save(network.state_dict(), path)"
         ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    state = state_dict_in(state)
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise InvalidWeights(f"{path}: holds no state dict (a mapping from names to tensors)")
+        raise InvalidWeights(
+            f"{path}: holds no state dict (a mapping from names to tensors), also not as one of its "
+            f"{', '.join(HOLDERS)}"
+        )
     return {str(name): _plain(str(name), values, path) for name, values in state.items()}
 
 
@@ -182,17 +168,10 @@ def _plain(name: str, values: "torch.Tensor", path: Path) -> Array:
 
 def _fit(architecture: Architecture, tensors: Mapping[str, Array], path: Path) -> dict[str, Array]:
     """The tensors under our names, without what only training reads, checked against the network."""
-    # module.: DistributedDataParallel
-    names = {name: name.removeprefix("module.") for name in tensors if not name.endswith(_ONLY_TRAINING)}
-    if any(name.startswith(("encoder.", "decoder._")) for name in names.values()):
-        published = published_keys(architecture)
-        names = {name: published.get(ours, ours) for name, ours in names.items()}
     known: dict[str, str] = {}
-    for name, ours in names.items():
+    for name, ours in our_names(architecture, tensors).items():
         if ours in known:
-            raise InvalidWeights(
-                f"{path}: {known[ours]} and {name} are both the tensor {ours}; leave one out"
-            )
+            raise InvalidWeights(f"{path}: {known[ours]} and {name} are both {ours}; leave one of them out")
         known[ours] = name
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told as that

@@ -18,11 +18,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from search.errors import FailedTraining
+from search.errors import FailedTraining, InvalidRecipe
 from search.parallel.sync_batch_norm import convert_batch_norm
+from targets.support.interrupts import Terminated
 
 TIMEOUT = timedelta(minutes=30)  # of one exchange: a process may be evaluating meanwhile
-KEPT = "the last checkpoint is kept; start the same command again with --resume"
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe|Socket", re.IGNORECASE)
 
 
@@ -53,8 +53,9 @@ class Ranks:
             torch.cuda.set_device(device)
         ranks = cls(rank, world_size, device)
         if world_size > 1:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, _on_sigterm)
+            if rank and threading.current_thread() is threading.main_thread():
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, _leave_to_the_first)
             with ranks.watched():
                 dist.init_process_group(
                     "nccl" if gpu else "gloo", timeout=TIMEOUT, device_id=device if gpu else None
@@ -65,6 +66,19 @@ class Ranks:
     def first(self) -> bool:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
+
+    def share(self, batch_size: int, where: str = "") -> int:
+        """Images of this process's part of a batch. Raises InvalidRecipe where parts would differ.
+
+        Args:
+            where: begins the refusal.
+        """
+        if batch_size % self.world_size:
+            raise InvalidRecipe(
+                f"{where}batch_size {batch_size} cannot be shared by {self.world_size} processes; "
+                "allowed: a multiple of that"
+            )
+        return batch_size // self.world_size
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Of every process's ``tensor``, the same in all of them; without a gradient."""
@@ -98,16 +112,21 @@ class Ranks:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Around anything that exchanges something: a process that is gone becomes a FailedTraining."""
+        """Around anything that exchanges something: a process that is gone becomes a FailedTraining.
+
+        Terminated, where this one was told to end as well.
+        """
         try:
             yield
         except RuntimeError as error:
-            if self.world_size > 1 and (isinstance(error, dist.DistError) or _LOST.search(str(error))):
-                raise FailedTraining(
-                    f"process {self.rank} of {self.world_size} lost contact with the others: one of them was "
-                    f"killed, failed (see its own message) or cannot be reached; {KEPT}"
-                ) from error
-            raise
+            if self.world_size == 1 or not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
+                raise
+            if _told_to_end:
+                raise Terminated from error
+            raise FailedTraining(
+                f"process {self.rank} of {self.world_size} lost contact with the others: one of them was "
+                "killed, failed (see its own message) or cannot be reached"
+            ) from error
 
     def close(self) -> None:
         """Leave the job."""
@@ -115,8 +134,10 @@ class Ranks:
             dist.destroy_process_group()
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    raise FailedTraining(
-        f"process {os.environ.get('RANK')} was told to end (SIGTERM), which torchrun does when another "
-        f"process of the job was killed or failed; {KEPT}"
-    )
+_told_to_end: list[int] = []  # signals that came
+
+
+def _leave_to_the_first(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C and SIGTERM reach all processes, at different steps. The first saves and leaves, which ends the
+    others: were one of them to leave earlier, the first would be lost within its step."""
+    _told_to_end.append(number)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from search.architecture import Architecture, architecture_of
 from search.costs.space_costs import SpaceCosts
+from search.data.fingerprint import fingerprint
 from search.data.frames import Data
 from search.problem.goal import SEARCHED, Budget, Mix
 from search.problem.judged import Judged
@@ -13,6 +14,8 @@ from search.problem.strategy import Progress, SearchRecipe
 from search.resolution import Resolution
 from search.spaces.space import Genotype, Head, SearchSpace
 from search.tasks.task import Task
+
+NEW_IN_FINGERPRINT = ("task", "frames")
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,15 @@ class SearchProblem:
         self.data.check_labelled("train", "val")
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a search that is resumed must have been started with."""
+        """What a search that is resumed must have been started with. Reads files of the data.
+
+        Those of 0.1 lack ``NEW_IN_FINGERPRINT``.
+        """
         return {
             "space": self.space.name,
+            "task": self.task.name,
             "data": f"{self.data.name}, {self.data.num_classes} classes",
+            "frames": fingerprint(self.data, ("train", "val")),
             "target": self.target,
             "costs": self.costs.digest(),
             "mix": str(self.mix),

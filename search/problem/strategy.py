@@ -1,6 +1,6 @@
 """What a search strategy is: steps that can be stopped after any of them, then proposals and their scores."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ class SearchRecipe(Protocol):
 
     @property
     def out_of_memory(self) -> str:
-        """What there was too little memory for if that happens, and what to do."""
+        """What there was too little memory for if that happens, and what to change."""
 
     def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
         """All of it."""
@@ -68,8 +68,12 @@ class SearchStrategy(Protocol):
     @property
     def steps_wanted(self) -> int: ...
 
-    def steps(self) -> Iterator[Progress]:
-        """Go on to the end. A checkpoint may be made after each."""
+    def steps(self) -> Generator[Progress, None, None]:
+        """Go on to the end. A checkpoint may be made after each.
+
+        Ctrl-C is heard between steps, never after one was counted and before it was told: yield inside of
+        ``HeldInterrupts``.
+        """
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain data, for a checkpoint."""

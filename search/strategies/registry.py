@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from search.problem.strategy import SearchRecipe
 
 Changes = Mapping[str, Any]
+State = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,14 @@ class StrategyInfo:
 
     Attributes:
         load_recipe: by name or file, with other values of some keys; ``list_recipes`` names the shipped ones.
-        free: keys of the fingerprint that a resumed search may have otherwise: how it is computed, and what
-            comes after it.
+        free: keys of the fingerprint that may differ where a search goes on from a state: how it is computed,
+            and what comes after what is done.
     """
 
     summary: str
     load_recipe: "Callable[[str | Path, Changes], SearchRecipe]"
     list_recipes: Callable[[], list[str]]
-    free: tuple[str, ...]
+    free: Callable[[State, State], tuple[str, ...]]
 
 
 def _gumbel_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
@@ -52,23 +53,37 @@ def _sampled_recipes(strategy: str) -> list[str]:
     return recipe.list_recipes(strategy)
 
 
+def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
+    """Paths may be trained otherwise as long as none was: learning rates hang on how long that takes."""
+    done, searched = state["search"], state["fingerprint"].get("recipe", {}).get("epochs", 0)
+    begun = (done.get("epoch", 0), done.get("batch", 0)) > (searched, 0)
+    always = ("workers", "checkpointing", "compile", "judging.networks")
+    return tuple(f"recipe.{name}" for name in always + ("path_training",) * (not begun))
+
+
+def _sampled_free(state: State, now: State) -> tuple[str, ...]:
+    """More networks may be tried: which ones hangs on those before alone."""
+    more = now["recipe"].get("candidates", 0) >= len(state["search"].get("log", ()))
+    return ("recipe.workers", *["recipe.candidates"] * more)
+
+
 STRATEGIES: Mapping[str, StrategyInfo] = {
     "gumbel": StrategyInfo(
         "a supernet's weights and distribution by gradient descent (SqueezeNAS)",
         _gumbel_recipe,
         _gumbel_recipes,
-        ("recipe.workers", "recipe.checkpointing", "recipe.compile", "recipe.path_training"),
+        _gumbel_free,
     ),
     "random": StrategyInfo(
         "networks at random within the budget, scored one by one",
         partial(_sampled_recipe, "random"),
         partial(_sampled_recipes, "random"),
-        ("recipe.workers",),
+        _sampled_free,
     ),
     "evolution": StrategyInfo(
         "regularised evolution within the budget",
         partial(_sampled_recipe, "evolution"),
         partial(_sampled_recipes, "evolution"),
-        ("recipe.workers",),
+        _sampled_free,
     ),
 }

@@ -9,12 +9,13 @@ from typing import Any
 from torch import nn
 
 from search.errors import FailedTraining, InvalidWeights
+from search.kept import WEIGHTS
 from search.networks.weights import save_weights
 from search.tasks.task import Meter, Task
 from targets.support.files import sha256, write_whole
 from targets.support.strict_json import json_text
 
-WEIGHTS, REPORT = "best.safetensors", "best.json"
+REPORT = "best.json"
 
 
 def scores(task: Task, meter: Meter | None) -> dict[str, float | None]:

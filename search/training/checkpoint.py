@@ -4,6 +4,7 @@ A line with the SHA-256 of the rest, which PyTorch wrote: its own reader does no
 tensors and plain data are read back, never code.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -23,6 +24,9 @@ SCHEMA_VERSION = 1
 _HEAD = b"squeezenas-tvm checkpoint "
 _NAMED = 5  # differences of two fingerprints that are named
 
+Free = Callable[[Mapping[str, Any], Mapping[str, Any]], Collection[str]]
+"""Of a state and of the fingerprint now: keys of the fingerprint (``recipe.workers``) that may differ."""
+
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors and plain data, in place of an older checkpoint in one step.
@@ -34,26 +38,33 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     body = io.BytesIO()
     torch.save({**state, "schema_version": SCHEMA_VERSION}, body)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(_HEAD + hashlib.sha256(body.getbuffer()).hexdigest().encode() + b"\n")
-        file.write(body.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            file.write(_HEAD + hashlib.sha256(body.getbuffer()).hexdigest().encode() + b"\n")
+            file.write(body.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def load_checkpoint(
     path: Path,
     fingerprint: Mapping[str, Any],
     *,
-    free: Collection[str] = (),
+    free: Free = lambda state, now: (),
+    new: Collection[str] = (),
     upgraded: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
     """What ``save_checkpoint`` wrote, with its tensors on the CPU.
 
     Args:
+        free: keys that may differ, with all that is under them.
+        new: keys that older releases do not write, and that are not compared with theirs.
         upgraded: makes of a state of an older release what this one would have written.
-        free: keys (``recipe.workers``) of the fingerprint that may differ, with all that is under them.
 
     Raises:
         InvalidCheckpoint: no or no whole checkpoint, one of a newer version, or one whose fingerprint is not
@@ -69,10 +80,11 @@ def load_checkpoint(
         )
     with restoring(path):
         state = upgraded(state)
+        allowed = [*free(state, fingerprint), *(key for key in new if key not in state["fingerprint"])]
     differing = [
         f"{key} was {_short(was)}, is {_short(now)}"
         for key, was, now in _differences(state["fingerprint"], fingerprint)
-        if not any(f"{key}.".startswith(f"{name}.") for name in free)
+        if not any(f"{key}.".startswith(f"{name}.") for name in allowed)
     ]
     if differing:
         more = f"; and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""

@@ -1,38 +1,44 @@
-"""What ends a training or a search that was right: said in one line, with what to lower."""
+"""What ends a training or a search that was right: said in one line, with what to lower and what is kept."""
 
 import contextlib
 import errno
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
-from search.errors import FailedTraining, InvalidData
-from search.parallel.ranks import KEPT
+from search.data.worker_batches import losses_named
+from search.errors import Diverged, FailedTraining, InvalidData, LostWorker
+from search.kept import go_on, start_anew
 
 _NO_MEMORY = re.compile(
     r"MemoryError|allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE
 )
-_GONE = re.compile(r"DataLoader worker \(pid")
 
 
 @contextlib.contextmanager
-def failures_explained(*, memory: str, workers: str) -> Iterator[None]:
-    """Memory that runs out, here or on the device, and loading processes that are gone, as FailedTraining.
+def failures_explained(out: Path, *, memory: str, workers: str) -> Iterator[None]:
+    """Failures, memory that runs out here or on the device among them, as FailedTraining: each ends with what
+    is kept and what to do.
 
     Args:
-        memory: what there was too little memory for, and what to do.
+        out: folder of the checkpoint.
+        memory: what there was too little memory for, and what to change.
         workers: where their number is set.
     """
     try:
-        yield
+        with losses_named():
+            yield
+    except LostWorker as error:
+        raise FailedTraining(f"{error}: lower {workers}; {go_on(out)}") from error
+    except Diverged as error:
+        raise FailedTraining(f"{error}, and {start_anew(out)}") from error
+    except FailedTraining as error:
+        raise FailedTraining(f"{error}; {go_on(out)}") from error
     except (MemoryError, RuntimeError, OSError) as error:
         if _is_no_memory(error):
-            raise FailedTraining(f"{memory}; the last checkpoint, if any, is kept") from error
-        if isinstance(error, RuntimeError) and _GONE.search(str(error)):
-            raise FailedTraining(
-                f"a process that loads data was killed, mostly for want of memory: lower {workers}; {KEPT}"
-            ) from error
+            raise FailedTraining(f"{memory}, and {start_anew(out)}") from error
         raise
 
 
@@ -42,7 +48,7 @@ def damage_explained() -> Iterator[None]:
     try:
         yield
     except InvalidData as error:
-        raise FailedTraining(f"{error}; {KEPT}") from error
+        raise FailedTraining(str(error)) from error
 
 
 def _is_no_memory(error: Exception) -> bool:

@@ -3,10 +3,12 @@
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 
 Row: TypeAlias = Mapping[str, str | int | float | None]
@@ -22,6 +24,8 @@ class Records:
 
     def __init__(self, folder: Path, columns: Sequence[str], *, purge_step: int | None = None) -> None:
         self._path, self._columns = folder / "curves.csv", columns
+        if not isinstance(threading.excepthook, _UnlessEvents):
+            threading.excepthook = _UnlessEvents(threading.excepthook)
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
@@ -42,5 +46,16 @@ class Records:
         self._events.flush()
 
     def close(self) -> None:
-        """Write the last events."""
+        """Write the last events. Raises OSError, as all that writes, also for what failed before."""
         self._events.close()
+
+
+class _UnlessEvents:
+    """Shows failures of threads, but for those of TensorBoard, which are raised in the next call as well."""
+
+    def __init__(self, shown: Callable[[threading.ExceptHookArgs], Any]) -> None:
+        self._shown = shown
+
+    def __call__(self, told: threading.ExceptHookArgs) -> None:
+        if type(told.thread) is not _AsyncWriterThread:
+            self._shown(told)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from search.architecture import Architecture
 from search.data import Augmentation, Data
 from search.data.classes import LabelClass
+from search.data.fingerprint import fingerprint
 from search.data.loaders import TrainLoader, eval_loader, train_loader
-from search.errors import InvalidData, InvalidRecipe
+from search.errors import InvalidData
+from search.kept import CHECKPOINT
 from search.networks.segmentation import build_network
 from search.networks.weights import Array
 from search.parallel.ranks import Ranks
@@ -28,12 +31,11 @@ from search.training.checkpoint import (
     save_checkpoint,
 )
 from search.training.failures import damage_explained, failures_explained
-from search.training.recipe import Recipe, Stage
+from search.training.recipe import Recipe, Stage, Steps
 from search.training.records import Records, Row
 from search.training.trainer import Trainer
 from targets.support.interrupts import HeldInterrupts
 
-CHECKPOINT = "last.ckpt"
 _BEFORE, _AFTER = ("stage", "epoch", "step", "learning_rate", "loss"), ("seconds",)  # the scores' columns
 SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process; epochs may last longer
 
@@ -42,7 +44,7 @@ class TrainingRun:
     """Trains one architecture by a recipe; writes a checkpoint, the best weights and curves into ``out``.
 
     Args:
-        architecture: with as many classes as the data.
+        architecture: with as many classes as the data, whose files are read for ``fingerprint``.
         data: of each of ``recipe.training``.
         initial: weights to begin with; tensors that are missing keep their fresh values.
         workers: processes of this one that load data.
@@ -78,6 +80,7 @@ class TrainingRun:
             _batches(stage, found) for stage, found in zip(recipe.training, self._data, strict=True)
         ]
         self._saved_s = time.monotonic()
+        self.fingerprint = self._described()
 
     @property
     def steps_left(self) -> int:
@@ -85,9 +88,9 @@ class TrainingRun:
         stages = list(zip(self._recipe.training, self._steps, strict=True))[self._index :]
         return sum(stage.epochs * steps for stage, steps in stages) - self._step
 
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What must be the same to go on from a checkpoint."""
+    def _described(self) -> dict[str, Any]:
+        """What must be the same to go on from a checkpoint. Those of 0.1 lack ``frames``."""
+        pairs = list(zip(self._recipe.training, self._data, strict=True))
         return {
             "recipe": self._recipe.model_dump(mode="json"),
             "architecture": {
@@ -95,16 +98,15 @@ class TrainingRun:
                 "blocks": list(self._architecture.genotype.values()),
                 "num_classes": self._architecture.head.outputs,
             },
-            "data": [
-                {"name": data.name, "frames": len(data.frames(stage.split))}
-                for stage, data in zip(self._recipe.training, self._data, strict=True)
-            ],
+            "data": [{"name": data.name, "frames": len(data.frames(stage.split))} for stage, data in pairs],
+            "frames": [fingerprint(data, ("train", "val")) for _, data in pairs],
         }
 
     def resume(self) -> None:
         """Go on from the last checkpoint in ``out``. Raises InvalidCheckpoint."""
         path = self._out / CHECKPOINT
-        state = load_checkpoint(path, self.fingerprint)
+        free = partial(_more_epochs, self._recipe)
+        state = load_checkpoint(path, self.fingerprint, free=free, new=("frames",))
         with restoring(path):
             check_place(path, index=(state["index"], len(self._steps) - 1))
             self._index, stage = state["index"], self._recipe.training[state["index"]]
@@ -117,13 +119,14 @@ class TrainingRun:
         self._resumed = state
 
     def run(self, on_step: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Train what is left; returns what is known of the best weights. Ctrl-C leaves a checkpoint.
+        """Train what is left; returns what is known of the best weights. Ctrl-C leaves a checkpoint, once
+        the first stage has begun.
 
         Args:
             on_step: told after each step what is going on, one phrase.
 
         Raises:
-            FailedTraining: it cannot go on; the last checkpoint is kept.
+            FailedTraining: it cannot go on; says what is kept.
             InvalidRecipe, InvalidData: stage and data do not fit each other or the processes.
         """
         self._on_step = on_step or _silent
@@ -134,10 +137,11 @@ class TrainingRun:
         try:
             for index in range(self._index, len(self._steps)):
                 memory = _out_of_memory(self._recipe.training[index], self._ranks.device)
-                with failures_explained(memory=memory, workers="--workers"):
+                with failures_explained(self._out, memory=memory, workers="--workers"):
                     self._train_stage(index, records)
         except KeyboardInterrupt:
-            self._save()
+            with HeldInterrupts():
+                self._save()
             raise
         finally:
             if records:
@@ -166,16 +170,11 @@ class TrainingRun:
 
     def _prepared(self, index: int, stage: Stage, data: Data) -> tuple[TrainLoader, Trainer]:
         ranks = self._ranks
-        if stage.batch_size % ranks.world_size:
-            raise InvalidRecipe(
-                f"stage {stage.name}: batch_size {stage.batch_size} cannot be shared by {ranks.world_size} "
-                "processes; allowed: a multiple of that"
-            )
         frames = data.frames(stage.split)
         loader = train_loader(
             frames,
             Augmentation(crop=stage.crop, scale=stage.scale, flip=stage.flip, colour=stage.colour),
-            batch_size=stage.batch_size // ranks.world_size,
+            batch_size=ranks.share(stage.batch_size, f"stage {stage.name}: "),
             workers=self._workers,
             seed=self._recipe.seed + 1000 * index,
             rank=ranks.rank,
@@ -190,16 +189,16 @@ class TrainingRun:
     ) -> None:
         started_s = time.monotonic()
         for images, labels in loader.epoch(self._epoch, self._batch):
-            with HeldInterrupts():  # so that a checkpoint is never of half a step
+            with HeldInterrupts(errors_first=True):  # so that a checkpoint is never of half a step
                 loss = trainer.step(images, labels, self._step)
                 self._batch += 1
                 self._loss_sum += loss
                 now_s = time.monotonic()
                 self._seconds, started_s = self._seconds + now_s - started_s, now_s
-            if records:
-                rate = trainer.learning_rate(self._step - 1)
-                points = {"train/loss": loss, "train/learning_rate": rate}
-                records.scalars(self._global_step, points)
+                if records:
+                    rate = trainer.learning_rate(self._step - 1)
+                    points = {"train/loss": loss, "train/learning_rate": rate}
+                    records.scalars(self._global_step, points)
             if now_s - self._saved_s > SAVE_EVERY_S:
                 self._save()
             self._on_step(f"{stage.name}, epoch {self._epoch + 1} of {stage.epochs}, loss {loss:.3f}")
@@ -294,6 +293,19 @@ class TrainingRun:
         return sum(stage.epochs * steps for stage, steps in stages) + self._step
 
 
+def _more_epochs(recipe: Recipe, state: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys of epochs that may be others than in a state: of stages that come after it; and more of its own
+    stage, where the learning rate of the steps that are done does not hang on how many there are."""
+    keys, given, now_at = [], len(recipe.given), state.get("index", 0)
+    for index, stage in enumerate(recipe.training):
+        place = given + index
+        was = state["fingerprint"].get("recipe", {}).get("stages", [])[place : place + 1]
+        more = bool(was) and isinstance(stage.schedule, Steps) and stage.epochs > was[0].get("epochs", 0)
+        if index > now_at or (index == now_at and more):
+            keys.append(f"recipe.stages[{place}].epochs")
+    return keys
+
+
 def same_classes(data: Sequence[Data]) -> tuple[LabelClass, ...]:
     """The classes that all data sets of a training have. Raises InvalidData where their names differ."""
     first, *others = data
@@ -318,8 +330,7 @@ def _out_of_memory(stage: Stage, device: torch.device) -> str:
     return (
         f"stage {stage.name}: out of memory on {device} with batches of {stage.batch_size} crops of "
         f"{height}x{width}: spread it over more processes (torchrun) and --resume; or lower batch_size or "
-        f"crop in the recipe{half}, and train into another folder, with --init to begin from the best "
-        "weights so far"
+        f"crop in the recipe{half}"
     )
 
 

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from search.errors import FailedTraining, InvalidRecipe
+from search.errors import Diverged, InvalidRecipe
+from search.networks.names import HEAD
 from search.parallel.ranks import Ranks
 from search.tasks.task import Loss
 from search.training.ema import Ema
 from search.training.recipe import Sgd, Stage
 from search.training.schedules import learning_rate_factor
-
-HEAD = "decoder."  # names of the parameters that begin so have the head's learning rate
 
 
 class Trainer:
@@ -68,7 +67,8 @@ class Trainer:
             step: of the stage, from 0.
 
         Raises:
-            FailedTraining: a loss or a gradient that is no number, another process lost.
+            Diverged: a loss or a gradient that is no number.
+            FailedTraining: another process is lost.
         """
         rate = self._set_learning_rate(step)
         device = self.ranks.device
@@ -137,11 +137,10 @@ class Trainer:
     def _check(self, value: float, what: str, step: int, rate: float) -> None:
         if not math.isfinite(value):
             epoch, batch = divmod(step, self._steps_per_epoch)
-            raise FailedTraining(
+            raise Diverged(
                 f"stage {self.stage.name}: the {what} is {value} in epoch {epoch + 1}, step {batch + 1} of "
-                f"{self._steps_per_epoch}, at a learning rate of {rate:.3g}; the last good checkpoint is "
-                "kept: lower optimizer.learning_rate or lengthen schedule.warmup_epochs, and train into "
-                "another folder, with --init to begin from the best weights so far"
+                f"{self._steps_per_epoch}, at a learning rate of {rate:.3g}: lower optimizer.learning_rate "
+                "or lengthen schedule.warmup_epochs"
             )
 
 

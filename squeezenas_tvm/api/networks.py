@@ -43,7 +43,7 @@ def search_space(
         resolution: that the costs are of, height and width in pixels.
         table: folder of the target's table; see ``estimate_latency``.
         out: folder of all that is written, ``results/search-TARGET`` when None.
-        resume: go on from its last checkpoint.
+        resume: go on from its last checkpoint, if there is one.
         changes: of the recipe: epochs, seed, networks; of gumbel also paths, resource_weight.
 
     Returns:
@@ -51,7 +51,7 @@ def search_space(
 
     Raises:
         UsageError, CostModelError, SearchError: what does not fit, before anything long.
-        FailedTraining, FailedWork: it cannot go on; the last checkpoint is kept.
+        FailedTraining, FailedWork: it cannot go on; they say what is kept.
     """
     from squeezenas_tvm.searching import search
 

@@ -20,9 +20,12 @@ from search.run import run_search
 from search.spaces.registry import get_space
 from search.strategies.registry import STRATEGIES
 from search.tasks.registry import TASKS
-from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress as shown_progress
+from squeezenas_tvm.training.stopped import note_resumed, unwritten
 from targets import Target
+from targets.support.files import FailedWrite
+from targets.support.interrupts import termination_stops
 from targets.support.text import near_miss
 
 
@@ -77,8 +80,13 @@ def search_space(
         resolution=resolution,
         data_spec=data,
     )
-    folder = out or Path("results") / f"search-{target.name}"
+    folder = out or default_folder(target)
     return Searched(problem, _run(problem, folder, resume=resume, shown=shown), folder)
+
+
+def default_folder(target: Target) -> Path:
+    """Where a search for a target is kept unless another place is named."""
+    return Path("results") / f"search-{target.name}"
 
 
 def _check_known(noun: str, name: str, known: Collection[str]) -> None:
@@ -87,21 +95,21 @@ def _check_known(noun: str, name: str, known: Collection[str]) -> None:
 
 
 def _run(problem: SearchProblem, folder: Path, *, resume: bool, shown: bool) -> SearchResult:
-    ranks = Ranks.start()
-    try:
-        with _Lines(problem, shown and ranks.first) as lines:
-            return run_search(problem, folder, ranks, resume=resume, watch=lines)
-    except OSError as error:
-        if not folder.is_dir():
-            raise UsageError(
-                f"--out {folder} cannot be made: {error.strerror}; name another folder"
-            ) from None
-        raise FailedWork(
-            f"{error.filename or folder}: {error.strerror or error}; make room there; the last checkpoint is "
-            "kept, the same command with --resume goes on from it"
-        ) from error
-    finally:
-        ranks.close()
+    if resume:
+        note_resumed(folder)
+    with termination_stops():
+        ranks = Ranks.start()
+        try:
+            with _Lines(problem, shown and ranks.first) as lines:
+                return run_search(problem, folder, ranks, resume=resume, watch=lines)
+        except (OSError, FailedWrite) as error:
+            if isinstance(error, OSError) and not folder.is_dir():
+                raise UsageError(
+                    f"--out {folder} cannot be made: {error.strerror}; name another folder"
+                ) from None
+            raise unwritten(error, folder) from error
+        finally:
+            ranks.close()
 
 
 class _Lines:

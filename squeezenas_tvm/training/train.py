@@ -8,17 +8,21 @@ from typing import Any
 
 from search.architecture import Architecture, dump_architecture
 from search.data import Data, open_data
-from search.networks.weights import Array
+from search.kept import is_kept
+from search.networks.weights import Array, load_beginning
 from search.parallel.ranks import Ranks
 from search.training import dump_recipe
 from search.training.best import WEIGHTS
-from search.training.initial import initial_weights
 from search.training.recipe import Recipe
-from search.training.run import CHECKPOINT, TrainingRun, same_classes
-from squeezenas_tvm.errors import FailedWork, UsageError
+from search.training.run import TrainingRun, same_classes
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress
+from squeezenas_tvm.training.stopped import note_resumed, unwritten
+from targets.support.files import FailedWrite
+from targets.support.interrupts import termination_stops
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
+_NAMED = 12  # tensors that are named in a line
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +68,8 @@ def train_architecture(
 
     Raises:
         SearchError, UsageError: before the first step, for what does not fit.
-        FailedTraining: later; FailedWork: a full disk. The last checkpoint is kept.
+        FailedTraining: later; FailedWork: a full disk. Both say what is kept.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM; what was trained is in a checkpoint.
     """
     opened = [open_data(stage.data_spec(data)) for stage in recipe.training]
     going_on = _prepare_folder(out, resume=resume)
@@ -81,13 +86,13 @@ def train_architecture(
     own = {"results": [], "weights": WEIGHTS}
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
     try:
-        tensors = None if going_on else _initial(initial, fitting, architecture)
-        best = _train(fitting, recipe, opened, out, tensors, workers=workers, going_on=going_on, shown=shown)
-    except OSError as error:
-        raise FailedWork(
-            f"{error.filename or out}: {error.strerror or error}; make room there; the last checkpoint "
-            "is kept, the same command with --resume goes on from it"
-        ) from error
+        tensors = None if going_on or initial is None else _initial(initial, fitting)
+        with termination_stops():
+            best = _train(
+                fitting, recipe, opened, out, tensors, workers=workers, going_on=going_on, shown=shown
+            )
+    except (OSError, FailedWrite) as error:
+        raise unwritten(error, out) from error
     return Trained(out, best)
 
 
@@ -97,10 +102,11 @@ def _prepare_folder(out: Path, *, resume: bool) -> bool:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
-    exists = (out / CHECKPOINT).exists()
-    if exists and not resume:
+    if resume:
+        note_resumed(out)
+    elif is_kept(out):
         raise UsageError(f"{out} holds a training; go on with it by --resume, or name another --out")
-    return exists
+    return is_kept(out)
 
 
 def _train(
@@ -130,19 +136,19 @@ def _train(
         ranks.close()
 
 
-def _initial(
-    path: Path | None, architecture: Architecture, declared: Architecture
-) -> Mapping[str, Array] | None:
-    """Tensors to begin with. Says which ones of the file could not be used."""
-    if path is None:
-        return None
-    tensors, left_out = initial_weights(architecture, path, declared=declared)
-    if left_out:
-        log.info(
-            "%s is of %d classes, the data has %d; freshly initialised: %s",
-            path,
-            declared.head.outputs,
-            architecture.head.outputs,
-            ", ".join(left_out),
-        )
-    return tensors
+def _initial(path: Path, architecture: Architecture) -> Mapping[str, Array]:
+    """Tensors to begin with. Says which ones of the file could not be used, and which are missing there."""
+    begin = load_beginning(architecture, path)
+    if begin.fresh:
+        taken, classes = len(begin.tensors), len(architecture.labels)
+        fresh = f"freshly initialised, for {classes} classes: {_named(begin.fresh)}"
+        log.info("%s: %d tensors are taken; %s", path, taken, fresh)
+    if begin.left:
+        log.info("%s: not used: %s", path, _named(begin.left))
+    return begin.tensors
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first ones, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

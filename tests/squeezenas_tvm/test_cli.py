@@ -21,6 +21,7 @@ from squeezenas_tvm.__main__ import main
 from squeezenas_tvm.cli import Result, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import seed_number
+from targets.support.interrupts import Terminated
 
 ROOT = Path(squeezenas_tvm.__file__).parent.parent
 HEAVY = ("tvm", "torch", "onnx", "numpy", "pydantic", "rich", "yaml", "PIL")
@@ -129,6 +130,20 @@ def test_ctrl_c_says_what_is_kept() -> None:
     )
     done = python("-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped: here is kept\n")
+
+
+def test_what_is_kept_is_asked_once_it_has_stopped(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def work(args: argparse.Namespace) -> Result:
+        (tmp_path / "there").touch()
+        raise Terminated
+
+    def kept(args: argparse.Namespace) -> str:
+        return f"there: {(tmp_path / 'there').exists()}"
+
+    assert cli.run_command("run", add_nothing, work, [], example="squeezenas-tvm run", kept=kept) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM: there: True\n"
 
 
 def test_result_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:

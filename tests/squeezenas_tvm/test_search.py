@@ -6,10 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 import targets
 from search.architecture import load_architecture
 from search.data import open_data
+from search.parallel.ranks import Ranks
 from search.training.recipe import load_recipe
 from squeezenas_tvm import report, search, train
 from squeezenas_tvm.cli import build_parser
@@ -99,7 +101,7 @@ def test_a_killed_loading_process_is_one_line_and_the_search_goes_on(
     process = command("search", *words, cwd=tmp_path, environ={"OMP_NUM_THREADS": "1"})
     assert killed_loader(process, out / "last.ckpt") == (
         "error: a process that loads data was killed, mostly for want of memory: lower workers in the "
-        "recipe; the last checkpoint is kept; start the same command again with --resume"
+        f"recipe; the last checkpoint is kept in {out}; the same command with --resume goes on from there"
     )
     recipe.write_text(RECIPE.replace("epochs: 3", "epochs: 100000"))
     again = command("search", *words, "--resume", cwd=tmp_path, environ={"OMP_NUM_THREADS": "1"})
@@ -108,6 +110,31 @@ def test_a_killed_loading_process_is_one_line_and_the_search_goes_on(
     again.send_signal(signal.SIGINT)
     assert finish(again)[0] == 130
     assert int(first.split("epoch ")[1].split()[0]) > 1
+
+
+def test_stopped_before_the_first_checkpoint_it_promises_none_and_resume_begins(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("squeezenas_tvm.searching.search.space_costs", stopped)
+    assert search.main(words) == 130
+    assert capsys.readouterr().err == "stopped: nothing is kept yet; the same command begins anew\n"
+    monkeypatch.undo()
+    assert search.main([*words, "--resume"]) == 0
+    assert (tmp_path / "out" / "chosen.yaml").is_file()
+
+
+def test_another_data_set_of_equal_name_and_classes_is_not_resumed(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search.main(words) == 0
+    words[words.index("--data") + 1] = "synthetic:3:64x64"
+    assert search.main([*words, "--resume"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "is of another work: frames.train was '2 of 64x64, digest " in line
+    assert ", is '3 of 64x64, digest " in line
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(
@@ -125,7 +152,8 @@ def test_no_room_for_what_was_learned_is_one_line(
     assert search.main(words) == 1
     *_, line = capfd.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert "Is a directory; make room there; the last checkpoint is kept, the same command with" in line
+    none = "no checkpoint was written yet; the same command begins anew"
+    assert line.endswith(f"Is a directory; make room there; {none}")
 
 
 @pytest.mark.slow
@@ -161,7 +189,6 @@ def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
         (["--recipe", "smal"], "error: unknown search recipe 'smal', did you mean small?"),
         (["--data", "camvid:nowhere"], "error: data set camvid:nowhere: no folder nowhere"),
         (["--target", "raspberry-pi"], "error: "),
-        (["--resume"], "nothing to resume; leave --resume out to start, or name another --out"),
     ],
 )
 def test_what_cannot_be_searched_for_is_one_line(
@@ -240,3 +267,20 @@ def test_under_torchrun_the_first_process_speaks(words: list[str], tmp_path: Pat
     assert code == 0, said
     assert json.loads(out)["finished"]
     assert said.count("judge 3/3, took") == 1
+    for note in (line for line in said.splitlines() if "prior" in line):
+        assert said.count(note) == 1
+
+
+def test_processes_that_cannot_share_a_batch_are_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer images than processes, or a remainder, of either kind of strategy; nothing is written."""
+    three = Ranks(0, 3, torch.device("cpu"))
+    monkeypatch.setattr("squeezenas_tvm.searching.search.Ranks.start", lambda: three)
+    refused = "error: batch_size 2 cannot be shared by 3 processes; allowed: a multiple of that"
+    assert search.main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == refused
+    (tmp_path / "tiny.yaml").write_text(TRIED)
+    assert search.main([*words, "--strategy", "evolution"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == refused
+    assert not (tmp_path / "out").exists()

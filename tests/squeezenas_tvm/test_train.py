@@ -16,8 +16,7 @@ import yaml
 
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.networks.segmentation import build_network
-from search.networks.weights import load_weights, save_weights
-from search.training.initial import initial_weights
+from search.networks.weights import load_beginning, load_weights, save_weights
 from search.training.recipe import load_recipe
 from squeezenas_tvm.train import main
 
@@ -123,9 +122,71 @@ def test_ctrl_c_keeps_a_checkpoint(
     assert code == 130, [*said, rest]
     assert "Traceback" not in rest
     assert rest.splitlines()[-1] == (
-        f"stopped: a checkpoint is kept in {out}; the same command with --resume goes on from there"
+        f"stopped: the last checkpoint is kept in {out}; the same command with --resume goes on from there"
     )
     assert (out / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("stop", [os.kill, os.killpg], ids=["itself", "all processes, as Slurm does"])
+def test_sigterm_saves_like_ctrl_c(
+    architecture: str, tmp_path: Path, stop: Callable[[int, int], None]
+) -> None:
+    out = tmp_path / "out"
+    long = recipe(tmp_path, {**STAGE, "epochs": 100000})
+    arguments = ["train", architecture, "--data", SCENES, "--recipe", long, "--out", str(out)]
+    process = command(*arguments, "--workers", "1", cwd=tmp_path, start_new_session=True)
+    assert process.stderr is not None
+    said = [next(line for line in process.stderr if "only, epoch" in line)]
+    stop(process.pid, signal.SIGTERM)
+    code, _, rest = finish(process)
+    assert code == 143, [*said, rest]
+    assert "Traceback" not in rest
+    kept = f"the last checkpoint is kept in {out}; the same command with --resume goes on from there"
+    assert rest.splitlines()[-1] == f"stopped by SIGTERM: {kept}"
+    assert (out / "last.ckpt").is_file()
+
+
+def test_stopped_before_the_first_checkpoint_it_promises_none(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("squeezenas_tvm.training.train.same_classes", stopped)
+    assert main(given) == 130
+    assert capsys.readouterr().err == "stopped: nothing is kept yet; the same command begins anew\n"
+    monkeypatch.undo()
+    assert main(given) == 0
+
+
+def test_no_number_in_the_first_epoch_promises_no_checkpoint(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe(tmp_path, {**STAGE, "optimizer": {"learning_rate": 1e30}})
+    assert main(given) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: stage only: the ")
+    assert line.endswith(
+        ": lower optimizer.learning_rate or lengthen schedule.warmup_epochs, and start again; no checkpoint "
+        "was written yet"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system, which needs root")
+def test_a_full_disk_is_one_line(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)], check=True)
+    try:
+        assert main([*given[:-1], str(disk / "out")]) == 1
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    complaint = capsys.readouterr().err
+    assert "Traceback" not in complaint
+    none = "no checkpoint was written yet; the same command begins anew"
+    assert complaint.splitlines()[-1].endswith(f"No space left on device; make room there; {none}")
 
 
 def test_a_killed_loading_process_is_one_line(architecture: str, tmp_path: Path) -> None:
@@ -136,7 +197,7 @@ def test_a_killed_loading_process_is_one_line(architecture: str, tmp_path: Path)
     said = killed_loader(process, out / "last.ckpt")
     assert said == (
         "error: a process that loads data was killed, mostly for want of memory: lower --workers; the last "
-        "checkpoint is kept; start the same command again with --resume"
+        f"checkpoint is kept in {out}; the same command with --resume goes on from there"
     )
     assert (out / "last.ckpt").is_file()
 
@@ -171,14 +232,14 @@ def test_initial_weights_of_other_classes(
 ) -> None:
     eleven = ARCHITECTURE.model_copy(update={"num_classes": 11})
     first = weights(tmp_path / "eleven.safetensors", eleven)
-    tensors, left_out = initial_weights(ARCHITECTURE, first, declared=eleven)
+    begin = load_beginning(ARCHITECTURE, first)
     names = [f"decoder.classify_{which}.{kind}" for which in ("high", "low") for kind in ("bias", "weight")]
-    assert left_out == names
-    assert np.array_equal(tensors["stem.conv.weight"], load_weights(eleven, first)["stem.conv.weight"])
-    (tmp_path / "eleven.yaml").write_text(dump_architecture(eleven), encoding="utf-8")
-    assert main([str(tmp_path / "eleven.yaml"), *given[1:], "--init", str(first)]) == 0
-    said = capsys.readouterr().err
-    assert f"{first} is of 11 classes, the data has 19; freshly initialised: {', '.join(names)}" in said
+    assert begin.fresh == begin.left == names
+    assert np.array_equal(begin.tensors["stem.conv.weight"], load_weights(eleven, first)["stem.conv.weight"])
+    assert main([*given, "--init", str(first)]) == 0
+    said, taken = capsys.readouterr().err, f"{len(begin.tensors)} tensors are taken"
+    assert f"{first}: {taken}; freshly initialised, for 19 classes: {', '.join(names)}" in said
+    assert f"{first}: not used: {', '.join(names)}" in said
     assert load_architecture(tmp_path / "out" / "architecture.yaml").known_classes == "cityscapes"
 
 

@@ -6,15 +6,15 @@ interruption. So a search that was stopped and resumed gives the same numbers as
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from search.data.loaders import Batch, TrainLoader
-from search.errors import FailedTraining
-from search.parallel.ranks import KEPT, Ranks
+from search.errors import Diverged, FailedTraining
+from search.parallel.ranks import Ranks
 from search.problem.strategy import Progress
 from search.spaces.space import Genotype
 from search.strategies.gumbel.drawn import draw_networks
@@ -122,19 +122,19 @@ class GumbelSearch:
         """In all."""
         return self.recipe.all_epochs * self.steps_per_epoch
 
-    def steps(self) -> Iterator[Progress]:
+    def steps(self) -> Generator[Progress, None, None]:
         """Go on to the end. A checkpoint may be made after any step, not within one."""
         while self.epoch < self.recipe.all_epochs:
             epoch = self.epoch
             loaders = [loader.epoch(epoch, self.batch) for loader in self._loaders]
             batches = zip(*loaders, strict=False)
             while (found := next(batches, None)) is not None:
-                with HeldInterrupts():
+                with HeldInterrupts(errors_first=True):
                     progress = self._step(epoch, self.step, found)
                     self.batch += 1
                     if self.batch == self.steps_per_epoch:
                         self._end_epoch()
-                yield progress
+                    yield progress  # within: a step that is counted is also told
 
     def _end_epoch(self) -> None:
         self.epoch, self.batch = self.epoch + 1, 0
@@ -224,10 +224,9 @@ class GumbelSearch:
     def _check(self, loss: float, epoch: int, step: int) -> None:
         if not math.isfinite(loss):
             rate = self.weights.param_groups[0]["lr"]
-            raise FailedTraining(
-                f"the loss is {loss} in epoch {epoch + 1}, step {step}, at a learning rate of {rate:.3g}; "
-                "the last checkpoint is kept: lower weights.learning_rate or lengthen warmup_epochs, and "
-                "start anew in another --out"
+            raise Diverged(
+                f"the loss is {loss} in epoch {epoch + 1}, step {step}, at a learning rate of {rate:.3g}: "
+                "lower weights.learning_rate or lengthen warmup_epochs"
             )
 
     @torch.no_grad()
@@ -317,5 +316,5 @@ def _compiler_explained() -> Iterator[None]:
         reason = str(error).splitlines()[0]
         raise FailedTraining(
             f"compile: true does not work here ({reason}): install a C++ compiler (g++; for a GPU Triton), "
-            f"or set compile: false in the recipe; {KEPT}"
+            "or set compile: false in the recipe"
         ) from error

@@ -73,7 +73,7 @@ def _loaders(problem: SearchProblem, recipe: GumbelRecipe, ranks: Ranks) -> list
         train_loader(
             frames.subset(half),
             augmentation,
-            batch_size=recipe.batch_size // ranks.world_size,
+            batch_size=ranks.share(recipe.batch_size),
             workers=recipe.workers,
             seed=recipe.seed + number,
             rank=ranks.rank,

@@ -115,13 +115,13 @@ class GumbelRecipe(LearningRecipe):
 
     @property
     def out_of_memory(self) -> str:
-        """What there was too little memory for, and what to do."""
+        """What there was too little memory for, and what to change."""
         height, width = self.crop
         again = "" if self.checkpointing else "set checkpointing: true in the recipe (--resume takes it); or "
         fewer = "" if self.paths == 1 else ", or train fewer paths (--paths 2)"
         return (
             f"out of memory with {self.batch_size} images of {height}x{width}: {again}lower batch_size or "
-            f"crop in the recipe{fewer}, and start anew in another --out"
+            f"crop in the recipe{fewer}"
         )
 
     @property

@@ -76,11 +76,11 @@ class SampledRecipe(LearningRecipe):
 
     @property
     def out_of_memory(self) -> str:
-        """What there was too little memory for, and what to do."""
+        """What there was too little memory for, and what to change."""
         height, width = self.crop
         return (
             f"out of memory with {self.batch_size} images of {height}x{width}: lower batch_size or crop in "
-            "the recipe, and start anew in another --out"
+            "the recipe"
         )
 
     def changed(self: Own, changes: Mapping[str, Any]) -> Own:

@@ -5,7 +5,7 @@ tries the same networks as one that was not.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -103,23 +103,23 @@ class SampledSearch:
         """In all."""
         return self._scorer.steps_wanted + self._candidates
 
-    def steps(self) -> Iterator[Progress]:
+    def steps(self) -> Generator[Progress, None, None]:
         """Go on to the end."""
         mean = self._problem.costs.mean()
         mean = {name: mean[name] for name in SEARCHED}
         while self._scorer.step < self._scorer.steps_wanted:
-            with HeldInterrupts():
+            with HeldInterrupts(errors_first=True):
                 loss = self._scorer.prepare()
-            yield self._progress(loss, mean, f"shared weights, loss {loss:.3f}")
+                yield self._progress(loss, mean, f"shared weights, loss {loss:.3f}")
         while len(self.log) < self._candidates:
             random = np.random.default_rng([self._seed, len(self.log)])
             genotype = self._choose(self.log, random)
             score = self.score(genotype)
-            self.log.append(Tried(tuple(genotype.values()), score))
-            best = self._best()
-            shown = self._problem.task.shown
-            said = f"network {len(self.log)} of {self._candidates}: {shown(score)}, best {shown(best.score)}"
-            yield self._progress(math.nan, self._expected(best), said)
+            with HeldInterrupts(errors_first=True):  # what is in the log is also told
+                self.log.append(Tried(tuple(genotype.values()), score))
+                best, shown = self._best(), self._problem.task.shown
+                said = f"network {len(self.log)} of {self._candidates}: {shown(score)}, "
+                yield self._progress(math.nan, self._expected(best), f"{said}best {shown(best.score)}")
 
     def _progress(self, loss: float, expected: Mapping[str, float], said: str) -> Progress:
         last = self.log[-1].score if self.log else math.nan

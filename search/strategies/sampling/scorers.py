@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from search.data.loaders import Augmentation, TrainLoader, eval_loader, train_loader
-from search.errors import FailedTraining, InvalidSearch
+from search.errors import Diverged, InvalidSearch
 from search.networks.segmentation import SegmentationNetwork
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
@@ -62,7 +62,7 @@ def _loader(problem: SearchProblem, recipe: SampledRecipe, ranks: Ranks) -> Trai
     return train_loader(
         problem.data.frames("train"),
         Augmentation(recipe.crop, recipe.scale, recipe.flip, recipe.colour),
-        batch_size=recipe.batch_size // ranks.world_size,
+        batch_size=ranks.share(recipe.batch_size),
         workers=recipe.workers,
         seed=recipe.seed,
         rank=ranks.rank,
@@ -144,9 +144,9 @@ class PathScorer:
             part.backward()
             loss = float(self._ranks.mean(part))
         if not math.isfinite(loss):
-            raise FailedTraining(
-                f"the loss is {loss} in step {self.step} at a learning rate of {rate:.3g}; the last "
-                "checkpoint is kept: lower scoring.learning_rate, and start anew in another --out"
+            raise Diverged(
+                f"the loss is {loss} in step {self.step} at a learning rate of {rate:.3g}: lower "
+                "scoring.learning_rate"
             )
         self._optimizer.step()
         self.step += 1

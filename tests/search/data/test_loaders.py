@@ -191,7 +191,7 @@ def test_evaluation_at_another_size() -> None:
 VANISHES = """
 import os, signal, socket
 from multiprocessing.resource_sharer import DupFd
-from search.data.loaders import _begin_worker
+from search.data.worker_batches import _begin_worker
 
 _begin_worker(0)
 os.kill(os.getpid(), signal.SIGINT)  # a terminal's Ctrl-C, which is for another

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -14,12 +14,14 @@ from safetensors.torch import save_file as save_torch_tensors
 
 from cost_models.ir.weights import random_weights
 from search.architecture import Architecture, load_architecture
+from search.data.classes import CLASSES
 from search.errors import InvalidWeights
+from search.networks.names import published_keys
+from search.networks.weight_files import TORCH_SUFFIXES
 from search.networks.weights import (
-    TORCH_SUFFIXES,
+    load_beginning,
     load_weights,
     load_weights_apart,
-    published_keys,
     save_weights,
 )
 from targets.support.files import sha256
@@ -73,8 +75,16 @@ def test_state_dicts_of_ours(tmp_path: Path, suffix: str) -> None:
         lambda state: {f"module.{name}": value for name, value in state.items()},
         lambda state: {name: torch.nn.Parameter(value) for name, value in state.items()},
         lambda state: state | {"stem.bn.num_batches_tracked": torch.tensor(3)},
+        lambda state: {"model": state, "optimizer": {"lr": 0.1}},
+        lambda state: {"model_state_dict": {f"module._orig_mod.{n}": v for n, v in state.items()}},
+        lambda state: {"state_dict": {"model": {f"model.{n}": v for n, v in state.items()}}},
+        lambda state: {n.replace("stem.", "stem._orig_mod."): v for n, v in state.items()},
+        lambda state: {f"module.{n}": v for n, v in state.items()} | {"n_averaged": torch.tensor(1)},
     ],
-    ids=["checkpoint", "data parallel", "parameters", "counters"],
+    ids=[
+        *("checkpoint", "data parallel", "parameters", "counters", "model", "compiled", "nested"),
+        *("partly compiled", "averaged"),
+    ],
 )
 def test_state_dicts_as_training_leaves_them(
     tmp_path: Path, wrap: Callable[[dict[str, torch.Tensor]], Any]
@@ -83,7 +93,7 @@ def test_state_dicts_as_training_leaves_them(
     np.testing.assert_equal(load_weights(SMALL, tmp_path / "w.pth"), random_weights(SMALL.network()))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("save", [torch.save, save_torch_tensors], ids=["torch", "safetensors"])
 def test_other_precisions_become_float32(
     tmp_path: Path, dtype: torch.dtype, save: Callable[..., None]
@@ -171,7 +181,8 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, save: Callable[..., None], 
 def test_what_is_no_file_of_weights(tmp_path: Path, content: bytes) -> None:
     for name, reason in {"w.pth": ": not loaded (", "w.safetensors": ": not a file of weights ("}.items():
         (tmp_path / name).write_bytes(content)
-        assert refusal(tmp_path / name).startswith(reason)
+        is_zip = content.startswith(b"PK")  # what it holds tells, not how it is called
+        assert refusal(tmp_path / name).startswith(": not loaded (" if is_zip else reason)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -194,7 +205,71 @@ def test_a_precision_that_numpy_lacks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("held", [[1, 2], {"a": 3}, torch.zeros(3)])
 def test_a_torch_file_without_a_state_dict(tmp_path: Path, held: Any) -> None:
     torch.save(held, tmp_path / "w.pth")
-    assert refusal(tmp_path / "w.pth") == ": holds no state dict (a mapping from names to tensors)"
+    assert refusal(tmp_path / "w.pth").startswith(": holds no state dict (a mapping from names to tensors), ")
+
+
+@pytest.mark.parametrize("name", ["w.bin", "w.PTH", "w", "w.safetensors"])
+def test_what_a_file_holds_tells_how_it_is_read_not_its_name(tmp_path: Path, name: str) -> None:
+    torch.save(tensors(), tmp_path / name)
+    np.testing.assert_equal(load_weights(SMALL, tmp_path / name), random_weights(SMALL.network()))
+    np.testing.assert_equal(
+        load_weights_apart(SMALL, tmp_path / name, tmp_path), random_weights(SMALL.network())
+    )
+    save_weights(tmp_path / name, random_weights(SMALL.network()))
+    np.testing.assert_equal(load_weights(SMALL, tmp_path / name), random_weights(SMALL.network()))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda file: torch.jit.save(torch.jit.script(torch.nn.ReLU()), file), "a TorchScript program; "),
+        (lambda file: np.savez(file, a=np.zeros(2)), "a numpy archive; allowed: .safetensors"),
+        (lambda file: np.save(file, np.zeros(2)), "a numpy array; allowed: .safetensors"),
+        (lambda file: file.write(b"version https://git-lfs.github.com/spec/v1\n"), "a pointer of Git LFS"),
+        (lambda file: file.write(b"<!DOCTYPE html><html>"), "a web page or XML, not the file that it links"),
+        (lambda file: file.write(b"squeezenas-tvm checkpoint 00\n"), "a checkpoint, which --resume goes on"),
+        (lambda file: file.write(b"\x89HDF\r\n\x1a\n"), "an HDF5 file, as Keras writes them"),
+    ],
+    ids=["TorchScript", "npz", "npy", "Git LFS", "web page", "checkpoint", "HDF5"],
+)
+def test_what_is_given_by_mistake_is_named_for_what_it_is(
+    tmp_path: Path, make: Callable[[IO[bytes]], Any], said: str
+) -> None:
+    for name in ("w.pth", "w.safetensors"):
+        with (tmp_path / name).open("wb") as file:
+            make(file)
+        assert refusal(tmp_path / name).startswith(f": {said}")
+
+
+def test_a_beginning_takes_all_but_the_head_of_other_classes(tmp_path: Path) -> None:
+    """The strict way stays the usual one."""
+    path, other = tmp_path / "w.safetensors", SMALL.for_classes(CLASSES["camvid"])
+    save_weights(path, random_weights(other.network()))
+    assert "needs (19," in refusal(path)
+    begin = load_beginning(SMALL, path)
+    names = [f"decoder.classify_{which}.{kind}" for which in ("high", "low") for kind in ("bias", "weight")]
+    assert begin.fresh == begin.left == names
+    expected = random_weights(other.network())
+    np.testing.assert_equal(begin.tensors, {n: v for n, v in expected.items() if n not in names})
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_beginning_may_be_an_encoder_with_a_head_of_its_own(tmp_path: Path, published: bool) -> None:
+    state = as_published(SMALL) if published else tensors()
+    encoder = {name: value for name, value in state.items() if not name.startswith("decoder.")}
+    torch.save(encoder | {"classifier.weight": torch.zeros(1000, 2)}, tmp_path / "w.pth")
+    begin = load_beginning(SMALL, tmp_path / "w.pth")
+    assert begin.left == ["classifier.weight"]
+    assert {name.split(".")[0] for name in begin.fresh} == {"decoder"}
+    wanted = SMALL.network().parameters() | SMALL.network().buffers()
+    assert sorted([*begin.tensors, *begin.fresh]) == sorted(wanted)
+
+
+def test_a_beginning_of_another_network_is_refused(tmp_path: Path) -> None:
+    other = load_architecture("squeezenas-lat-small")
+    save_weights(tmp_path / "w.safetensors", random_weights(other.network()))
+    with pytest.raises(InvalidWeights, match="does not fit squeezenas-mac-small: weights of another network"):
+        load_beginning(SMALL, tmp_path / "w.safetensors")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ their loss.
 import os
 import signal
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-from search.errors import FailedTraining
+from search.errors import FailedTraining, InvalidRecipe
 from search.parallel.ranks import Ranks
 
 from ..training.helpers import finished, torchrun
@@ -31,6 +32,7 @@ from search.parallel.ranks import Ranks
 from search.tasks.segmentation_losses import segmentation_loss
 from search.training.run import TrainingRun
 from search.training.trainer import Trainer
+from targets.support.interrupts import termination_stops
 from tests.search.training.helpers import ARCHITECTURE, recipe, stage
 
 def in_double_precision(ranks, out):
@@ -58,7 +60,11 @@ run = TrainingRun(ARCHITECTURE, how, [open_data("synthetic:8:64x64")] * 2, out, 
 if resume:
     run.resume()
 try:
-    run.run(lambda text: sys.stderr.write(text + chr(10)))
+    with termination_stops():
+        run.run(lambda text: sys.stderr.write(text + chr(10)))
+except KeyboardInterrupt as stop:
+    sys.stderr.write(f"rank {ranks.rank} was stopped by {type(stop).__name__}" + chr(10))
+    raise SystemExit(143)
 except Exception as error:
     sys.stderr.write(f"error: {error}" + chr(10))
     raise SystemExit(1)
@@ -101,9 +107,10 @@ def test_a_killed_process_ends_the_job_with_a_clear_message(program: str, tmp_pa
     finally:
         job.kill()
     assert code != 0
-    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert "process 0 of 2 lost contact with the others" in line or "told to end (SIGTERM)" in line
-    assert line.endswith("the last checkpoint is kept; start the same command again with --resume")
+    (line,) = [line for line in said.splitlines() if line.startswith(("error: ", "rank 0 was stopped"))]
+    lost = line.startswith("error: process 0 of 2 lost contact with the others: one of them was killed")
+    assert lost or line == "rank 0 was stopped by Terminated"  # torchrun was faster
+    assert not lost or line.endswith(f"{out}; the same command with --resume goes on from there")
     again = torchrun(2, program, str(out), "100000", "resume", cwd=tmp_path)
     try:
         assert again.stderr is not None
@@ -113,6 +120,32 @@ def test_a_killed_process_ends_the_job_with_a_clear_message(program: str, tmp_pa
             process.kill()
         again.communicate()
     assert int(first.split()[2]) > 1
+
+
+def test_told_to_end_the_first_process_saves_its_last_step(program: str, tmp_path: Path) -> None:
+    """As Slurm tells all processes at once, wherever each of them is."""
+    out = tmp_path / "out"
+    out.mkdir()
+    job = torchrun(2, program, str(out), "100000", cwd=tmp_path)
+    try:
+        _wait_for(out / "last.ckpt", job)
+        for process in psutil.Process(job.pid).children():
+            process.terminate()
+        code, _, said = finished(job)
+    finally:
+        job.kill()
+    assert code != 0
+    assert "rank 0 was stopped by Terminated" in said
+    steps = sum(line.startswith(("only, ", "again, ")) for line in said.splitlines())
+    done = _read(out / "last.ckpt")
+    assert steps <= done["epoch"] * 2 + done["batch"] <= steps + 1  # two steps an epoch
+
+
+def test_parts_of_a_batch_are_equal() -> None:
+    three = Ranks(1, 3, torch.device("cpu"))
+    assert three.share(6) == 2
+    with pytest.raises(InvalidRecipe, match=r"^batch_size 4 cannot be shared by 3 processes; allowed: a"):
+        three.share(4)
 
 
 def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +178,12 @@ def _curves(out: Path) -> list[dict[str, Any]]:
         }
         for line in lines
     ]
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    raw = checkpoint.read_bytes().partition(b"\n")[2]
+    state: dict[str, Any] = torch.load(BytesIO(raw), weights_only=True)
+    return state
 
 
 def _rank(process: psutil.Process) -> str | None:

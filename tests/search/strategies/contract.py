@@ -3,12 +3,14 @@
 ``make`` is a function that makes a problem for the strategy; its keywords change the recipe.
 """
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from search.architecture import load_architecture
 from search.errors import InvalidCheckpoint
@@ -29,6 +31,8 @@ class StrategyContract:
 
     stops: tuple[int, ...]
     """Steps after which a search is stopped: within and at the ends of its parts."""
+    within: tuple[Any, str] = (torch.nn.functional, "cross_entropy")
+    """What steps call, as an attribute of something: there Ctrl-C comes."""
 
     def test_stopped_and_resumed_equals_uninterrupted(self, make: Make, tmp_path: Path) -> None:
         wanted = with_budget(make(), 0.6)
@@ -51,6 +55,32 @@ class StrategyContract:
         assert found == expected
         for name in FILES:
             assert (parts / name).read_text() == (whole / name).read_text(), name
+
+    def test_ctrl_c_within_a_step_loses_nothing_of_it(
+        self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A real one, in the second step."""
+        wanted = make()
+        run_search(wanted, tmp_path / "whole", ALONE, resume=False, watch=(whole := Log()))
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        compute, parts = getattr(*self.within), tmp_path / "parts"
+        left = iter((False, True))
+
+        def interrupted(*given: Any, **options: Any) -> Any:
+            if next(left, False):
+                signal.raise_signal(signal.SIGINT)
+            return compute(*given, **options)
+
+        monkeypatch.setattr(*self.within, interrupted)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run_search(wanted, parts, ALONE, resume=False, watch=(log := Log()))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        run_search(wanted, parts, ALONE, resume=True, watch=(rest := Log()))
+        assert [now.step for now in (*log.steps, *rest.steps)] == [now.step for now in whole.steps]
+        for name in FILES:
+            assert (parts / name).read_text() == (tmp_path / "whole" / name).read_text(), name
 
     def test_steps_are_counted_to_the_end(self, make: Make, tmp_path: Path) -> None:
         strategy = make_strategy(make(), ALONE, None)

@@ -95,6 +95,9 @@ class Drawn:
     def load(self) -> tuple[UInt8, UInt8]:
         return _loaded(self.frame)
 
+    def digest(self) -> bytes:
+        return self.frame.digest()
+
     def faults(self, size: Size, *, decode: bool) -> list[str]:
         return []
 

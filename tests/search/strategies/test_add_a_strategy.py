@@ -1,6 +1,6 @@
 """A strategy of one's own keeps the contract: a line in `STRATEGIES`, one in `MAKERS`, a recipe."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from search.spaces.sampling import candidates_of, draw, genotypes
 from search.spaces.space import Genotype
 from search.strategies.making import MAKERS
 from search.strategies.registry import STRATEGIES, StrategyInfo
+from targets.support.interrupts import HeldInterrupts
 
 from .contract import Make, StrategyContract
 from .helpers import ALONE, problem
@@ -58,13 +59,14 @@ class Frugal:
     def steps_wanted(self) -> int:
         return int(self._recipe.model_dump()["draws"])
 
-    def steps(self) -> Iterator[Progress]:
+    def steps(self) -> Generator[Progress, None, None]:
         while self.step < self.steps_wanted:
-            random = np.random.default_rng([self._recipe.seed, self.step])
-            self._rows = torch.cat([self._rows, torch.from_numpy(self._draw(random)).float()])
-            spent = self._expected()
-            values = {"cheapest": spent["latency"]}
-            yield Progress(self.step - 1, self.step, True, values, spent, "drew another")
+            with HeldInterrupts(errors_first=True):
+                random = np.random.default_rng([self._recipe.seed, self.step])
+                self._rows = torch.cat([self._rows, torch.from_numpy(self._draw(random)).float()])
+                spent = self._expected()
+                values = {"cheapest": spent["latency"]}
+                yield Progress(self.step - 1, self.step, True, values, spent, "drew another")
 
     def state(self) -> dict[str, Any]:
         return {"rows": self._rows}
@@ -100,10 +102,12 @@ def load_recipe(name: str | Path, changes: Mapping[str, Any]) -> FrugalRecipe:
 
 class TestFrugal(StrategyContract):
     stops = (2, 9)
+    within = (Frugal, "_draw")
 
     @pytest.fixture(autouse=True)
     def _known(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        known = StrategyInfo("the cheapest networks of some draws", load_recipe, lambda: ["tiny"], ())
+        names, free = (lambda: ["tiny"]), (lambda state, now: ())
+        known = StrategyInfo("the cheapest networks of some draws", load_recipe, names, free)
         monkeypatch.setitem(STRATEGIES, NAME, known)  # type: ignore[arg-type]
         monkeypatch.setitem(MAKERS, NAME, Frugal)  # type: ignore[arg-type]
 

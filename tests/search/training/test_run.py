@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ from search.networks.segmentation import build_network
 from search.networks.weights import load_weights
 from search.parallel.ranks import Ranks
 from search.training import Recipe
-from search.training.checkpoint import load_checkpoint
+from search.training.checkpoint import load_checkpoint, save_checkpoint
 from search.training.run import TrainingRun, same_classes
+from search.training.trainer import Trainer
 from targets.support.files import sha256
+from targets.support.interrupts import termination_stops
 from targets.support.strict_yaml import parse_yaml
 
 from .helpers import ARCHITECTURE, recipe
@@ -130,6 +134,126 @@ def test_interrupted_and_resumed_equals_uninterrupted(steps: int, scenes: Data, 
     assert (whole / "best.safetensors").read_bytes() == (parts / "best.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [0, 2, 3])
+def test_stopped_within_a_step_it_loses_nothing_of_it(
+    number: signal.Signals, step: int, scenes: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its loss, of which the epoch's mean is made, nor its point in TensorBoard."""
+    training(tmp_path / "whole", scenes).run()
+    before, parts = signal.signal(signal.SIGINT, signal.default_int_handler), tmp_path / "parts"
+    compute = Trainer.step
+
+    def stopped(trainer: Trainer, images: Any, labels: Any, place: int) -> float:
+        if place == step:
+            signal.raise_signal(number)
+        return compute(trainer, images, labels, place)
+
+    monkeypatch.setattr(Trainer, "step", stopped)
+    try:
+        with pytest.raises(KeyboardInterrupt), termination_stops():
+            training(parts, scenes).run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    monkeypatch.undo()
+    resumed = training(parts, scenes)
+    resumed.resume()
+    assert resumed.steps_left == 6 - (step + 1)
+    resumed.run()
+    assert [(row["step"], row["loss"]) for row in rows_of(parts)] == [
+        (row["step"], row["loss"]) for row in rows_of(tmp_path / "whole")
+    ]
+    assert points(parts) == points(tmp_path / "whole")
+
+
+def points(out: Path) -> dict[int, float]:
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars("train/loss")}
+
+
+def test_a_step_that_failed_is_not_saved_even_if_told_to_stop(
+    scenes: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch statistics are of half a step."""
+
+    def failed(trainer: Trainer, images: Any, labels: Any, place: int) -> float:
+        signal.raise_signal(signal.SIGTERM)
+        raise FailedTraining("lost contact")
+
+    monkeypatch.setattr(Trainer, "step", failed)
+    run = training(tmp_path, scenes)
+    with pytest.raises(FailedTraining, match=r"^lost contact; no checkpoint was"), termination_stops():
+        run.run()
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_another_data_set_of_equal_count_is_not_resumed(scenes: Data, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path, scenes).run(stop_after(1))
+    frames = scenes.splits["train"]
+    others = {
+        "order": (*frames[1:], frames[0]),
+        "content": (*frames[:-1], replace(frames[-1], size=(64, 128))),
+    }
+    for other in others.values():
+        data = Data(scenes.name, scenes.classes, scenes.frame_size, {**scenes.splits, "train": other})
+        with pytest.raises(InvalidCheckpoint, match=r"frames\[0\]\.train was '6 of 64x64, digest "):
+            training(tmp_path, data).resume()
+    val = (replace(scenes.splits["val"][0], index=5), *scenes.splits["val"][1:])
+    data = Data(scenes.name, scenes.classes, scenes.frame_size, {**scenes.splits, "val": val})
+    with pytest.raises(InvalidCheckpoint, match=r"frames\[0\]\.val was "):
+        training(tmp_path, data).resume()
+    training(tmp_path, open_data("synthetic:6:64x64")).resume()
+
+
+def test_a_checkpoint_that_does_not_know_its_data_is_resumed(scenes: Data, tmp_path: Path) -> None:
+    """One of 0.1."""
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path, scenes).run(stop_after(1))
+    run = training(tmp_path, scenes)
+    state = load_checkpoint(tmp_path / "last.ckpt", run.fingerprint)
+    del state["fingerprint"]["frames"]
+    save_checkpoint(tmp_path / "last.ckpt", state)
+    run.resume()
+    assert run.steps_left == 5
+
+
+STEPS = {"kind": "step", "milestones": [1]}
+
+
+@pytest.mark.parametrize("stop", [None, 2, 4])
+def test_more_epochs_go_on_where_the_schedule_does_not_hang_on_them(
+    stop: int | None, scenes: Data, tmp_path: Path
+) -> None:
+    training(tmp_path / "whole", scenes, recipe(epochs=3, schedule=STEPS)).run()
+    first = training(tmp_path / "parts", scenes, recipe(epochs=2, schedule=STEPS))
+    if stop is None:
+        first.run()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            first.run(stop_after(stop))
+    more = training(tmp_path / "parts", scenes, recipe(epochs=3, schedule=STEPS))
+    more.resume()
+    more.run()
+    assert [row["loss"] for row in rows_of(tmp_path / "parts")] == [
+        row["loss"] for row in rows_of(tmp_path / "whole")
+    ]
+    again = training(tmp_path / "whole", scenes, recipe(epochs=3, schedule=STEPS))
+    assert equal(
+        state_of(more, tmp_path / "parts")["trainer"], state_of(again, tmp_path / "whole")["trainer"]
+    )
+
+
+def test_more_epochs_of_a_schedule_that_hangs_on_them_are_refused(scenes: Data, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path, scenes).run(stop_after(2))
+    with pytest.raises(InvalidCheckpoint, match=r"recipe\.stages\[0\]\.epochs was 2, is 3"):
+        training(tmp_path, scenes, recipe(epochs=3)).resume()
+    with pytest.raises(InvalidCheckpoint, match=r"recipe\.stages\[0\]\.epochs was 2, is 1"):
+        training(tmp_path, scenes, recipe(epochs=1)).resume()
+
+
 def test_resume_after_the_end_trains_nothing(scenes: Data, tmp_path: Path) -> None:
     best = training(tmp_path, scenes).run()
     again = training(tmp_path, scenes)
@@ -236,7 +360,7 @@ def test_a_label_out_of_range(scenes: Data, tmp_path: Path) -> None:
     architecture = ARCHITECTURE.for_classes(scenes.classes[:3])
     run = TrainingRun(architecture, recipe(), [few], tmp_path, ALONE)
     with pytest.raises(
-        FailedTraining, match=r"label \d+ in the data; allowed: 0 to 2, .* checkpoint is kept"
+        FailedTraining, match=r"label \d+ in the data; allowed: 0 to 2, .* no checkpoint was written yet"
     ):
         run.run()
 
@@ -253,6 +377,9 @@ class Unlabelled:
     def load(self) -> Any:
         return np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
 
+    def digest(self) -> bytes:
+        return b""
+
     def faults(self, size: tuple[int, int], *, decode: bool) -> list[str]:
         return []
 
@@ -267,6 +394,9 @@ def test_a_lost_loading_process(scenes: Data, tmp_path: Path) -> None:
 
             os.kill(os.getpid(), signal.SIGKILL)
 
+        def digest(self) -> bytes:
+            return b""
+
         def faults(self, size: tuple[int, int], *, decode: bool) -> list[str]:
             return []
 
@@ -274,7 +404,7 @@ def test_a_lost_loading_process(scenes: Data, tmp_path: Path) -> None:
     with pytest.raises(FailedTraining, match=r"a process that loads data was killed, .*: lower --workers; "):
         training(tmp_path, data, workers=1).run()
     data = Data("broken", scenes.classes, scenes.frame_size, {**scenes.splits, "val": (Broken(),)})
-    with pytest.raises(FailedTraining, match=r"lower --workers; the last checkpoint is kept; start the same"):
+    with pytest.raises(FailedTraining, match=r"lower --workers; no checkpoint was written yet; the same"):
         training(tmp_path, data, workers=1).run()  # of those that load what is evaluated
 
 
@@ -289,6 +419,5 @@ def test_too_little_memory(scenes: Data, tmp_path: Path) -> None:
     assert str(caught.value) == (
         "stage only: out of memory on cpu with batches of 2 crops of 64x64: spread it over more processes "
         "(torchrun) and --resume; or lower batch_size or crop in the recipe, or set precision: bfloat16, and "
-        "train into another folder, with --init to begin from the best weights so far; the last checkpoint, "
-        "if any, is kept"
+        "start again; no checkpoint was written yet"
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from targets.support.interrupts import HeldInterrupts
+from targets.support.interrupts import HeldInterrupts, Terminated, termination_stops
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +95,61 @@ def test_other_threads_may_use_it() -> None:
     thread.start()
     thread.join()
     assert done == ["work"]
+
+
+def test_an_error_may_go_first() -> None:
+    def failing() -> None:
+        with HeldInterrupts(errors_first=True):
+            interrupt()
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        failing()
+    with pytest.raises(KeyboardInterrupt), HeldInterrupts(errors_first=True):
+        interrupt()
+
+
+def test_what_is_told_within_the_block_is_heard_before_ctrl_c() -> None:
+    """By a generator that yields inside of it, as steps of a search are told."""
+    told = []
+
+    def steps() -> Iterator[int]:
+        for step in range(3):
+            with HeldInterrupts(errors_first=True):
+                if step == 1:
+                    interrupt()
+                yield step
+
+    def tell() -> None:
+        for step in steps():
+            told.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        tell()
+    assert told == [0, 1]
+
+
+def test_sigterm_stops_like_ctrl_c_in_the_block_alone() -> None:
+    done = []
+
+    def work() -> None:
+        with termination_stops(), HeldInterrupts():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("work")
+
+    with pytest.raises(Terminated):
+        work()
+    assert done == ["work"]
+    assert issubclass(Terminated, KeyboardInterrupt)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_that_somebody_else_hears_is_theirs() -> None:
+    seen: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with termination_stops(), HeldInterrupts():
+            signal.raise_signal(signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

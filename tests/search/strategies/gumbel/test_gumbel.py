@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.errors import FailedTraining
+from search.errors import FailedTraining, InvalidCheckpoint
 from search.run import CHECKPOINT, run_search
 from search.strategies.registry import STRATEGIES
 from search.training.checkpoint import load_checkpoint
@@ -76,6 +76,23 @@ def test_paths_learn_after_the_search_and_may_be_asked_for_afterwards(tmp_path: 
     assert result.summary["expected"] == searched.summary["expected"]
     assert [one.options for one in result.networks] == [one.options for one in searched.networks]
     assert [one.score for one in result.networks] != [one.score for one in searched.networks]  # judged anew
+
+
+def test_paths_that_learn_already_learn_on_as_they_began(tmp_path: Path) -> None:
+    """The learning rate of what is done hangs on how many epochs there are."""
+    with pytest.raises(KeyboardInterrupt):
+        run_search(problem(path_training={"epochs": 1}), tmp_path, ALONE, resume=False, watch=Log(7))
+    longer = problem(path_training={"epochs": 2})
+    with pytest.raises(InvalidCheckpoint, match=r"recipe\.path_training\.epochs was 1, is 2"):
+        run_search(longer, tmp_path, ALONE, resume=True, watch=Log())
+
+
+def test_more_networks_may_be_judged_afterwards(tmp_path: Path) -> None:
+    few = run_search(problem(), tmp_path, ALONE, resume=False, watch=Log())
+    judging = {"networks": 5, "frames": 2, "calibration_batches": 1}
+    many = run_search(problem(judging=judging), tmp_path, ALONE, resume=True, watch=(log := Log()))
+    assert log.steps == []
+    assert (len(few.networks), len(many.networks)) == (3, 5)
 
 
 def test_a_step_of_a_path_changes_one_candidate_a_position(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from search.errors import InvalidCheckpoint
 from search.problem.problem import SearchProblem
+from search.run import run_search
 from search.spaces.space import Genotype
 from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch, Tried
 
 from ...spaces.toy_space import TOY
-from ..helpers import TRAINING, problem, with_budget
+from ..helpers import ALONE, TRAINING, Log, problem, with_budget
 
 
 class Remembering:
@@ -158,3 +161,15 @@ def test_progress_tells_the_best_so_far() -> None:
     assert all(now.ends_epoch for now in told)
     leader = max(search.log, key=lambda tried: tried.score)
     assert told[-1].expected["latency"] == pytest.approx(float(costs_s(wanted, [leader])[0]))
+
+
+@pytest.mark.parametrize("strategy", ["random", "evolution"])
+def test_more_networks_are_tried_as_if_they_had_been_wanted_at_first(strategy: str, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    seven, five = problem(strategy=strategy, candidates=7), problem(strategy=strategy, candidates=5)
+    expected = run_search(seven, whole, ALONE, resume=False, watch=Log())
+    run_search(five, parts, ALONE, resume=False, watch=Log())
+    assert run_search(seven, parts, ALONE, resume=True, watch=Log()) == expected
+    assert (parts / "curves.csv").read_text() == (whole / "curves.csv").read_text()
+    with pytest.raises(InvalidCheckpoint, match=r"recipe\.candidates was 7, is 5"):
+        run_search(five, parts, ALONE, resume=True, watch=Log())

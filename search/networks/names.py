@@ -1,0 +1,97 @@
+"""Names of a network's tensors: ours, those of the authors of SqueezeNAS, and both as wrappers leave them."""
+
+from collections.abc import Iterable
+
+from search.architecture import Architecture
+from search.data.classes import unnamed
+from search.spaces.chain import ChainSpace
+from search.spaces.inverted_residual import SKIP
+
+HEAD = "decoder."  # names of tensors that begin so are of the head
+
+# What DistributedDataParallel, torch.compile, Lightning and others put before every name.
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.")
+_OF_TRAINING = ("num_batches_tracked", "n_averaged")
+
+# Node of ours -> module in the authors' state dicts (github.com/ashaw596/squeezenas). {i} is a position.
+_STEM = {"stem.conv": "encoder.conv1.0", "stem.bn": "encoder.conv1.1"}
+_HEAD = {"head.conv": "encoder.last_conv.0", "head.bn": "encoder.last_conv.1"}
+_BLOCK = {
+    "expand.conv": "op.0",
+    "expand.bn": "op.1",
+    "depthwise.conv": "op.3",
+    "depthwise.bn": "op.4",
+    "project.conv": "op.6",
+    "project.bn": "op.7",
+}
+_SKIP = {
+    "project.conv": "op.op.1",
+    "project.bn": "op.op.2",
+    "even.conv": "op.conv_1.0",
+    "even.bn": "op.conv_1.1",
+    "odd.conv": "op.conv_2.0",
+    "odd.bn": "op.conv_2.1",
+}
+_LRASPP = {
+    "high.conv": "decoder._1x1_TL.conv",
+    "high.bn": "decoder._1x1_TL.bn",
+    "gate": "decoder._1x1_BL",
+    "classify_high": "decoder._1x1_TR",
+    "classify_low": "decoder._1x1_BR",
+}
+_ASPP = {
+    f"{ours}.{part}": f"{theirs}.{part}"
+    for part in ("conv", "bn")
+    for ours, theirs in {
+        "point": "decoder._1x1_1_conv",
+        "atrous6": "decoder._3x3_1_conv",
+        "atrous12": "decoder._3x3_2_conv",
+        "atrous18": "decoder._3x3_3_conv",
+        "fuse": "decoder._1x1_2_conv",
+        "refine": "logits2",
+    }.items()
+} | {"detail": "lowlevel1x1", "classify": "logits3"}
+
+
+def published_keys(architecture: Architecture) -> dict[str, str]:
+    """Tensor name in the authors' files -> tensor name in our graph, for a SqueezeNAS architecture."""
+    space = architecture.search_space
+    if not isinstance(space, ChainSpace):
+        return {}  # the authors published chains alone
+    modules = _STEM | _HEAD
+    for index, block in enumerate(space.short_form(architecture.genotype)):
+        for ours, theirs in (_SKIP if block == SKIP else _BLOCK).items():
+            modules[f"blocks.{index}.{ours}"] = f"encoder.residuals.{index}.{theirs}"
+    decoder = _LRASPP if space.decoder == "lraspp" else _ASPP
+    modules |= {f"decoder.{ours}": theirs for ours, theirs in decoder.items()}
+    graph = architecture.network()
+    tensors = graph.parameters() | graph.buffers()
+    split = (name.rsplit(".", 1) for name in tensors)
+    return {f"{modules[node]}.{tensor}": f"{node}.{tensor}" for node, tensor in split if node in modules}
+
+
+def our_names(architecture: Architecture, names: Iterable[str]) -> dict[str, str]:
+    """Name of each tensor of a file -> ours; of those that are nobody's what is left without wrappers.
+
+    Without tensors that only training reads.
+    """
+    graph, published = architecture.network(), published_keys(architecture)
+    known = {name: name for name in graph.parameters() | graph.buffers()} | published
+    plain = {name: _unwrapped(name, known) for name in names if not name.endswith(_OF_TRAINING)}
+    return {name: known.get(left, left) for name, left in plain.items()}
+
+
+def head_tensors(architecture: Architecture) -> set[str]:
+    """Ours, of what comes after the encoder or depends on how many classes there are."""
+    graph = architecture.network()
+    shapes = graph.parameters() | graph.buffers()
+    more = architecture.for_classes(unnamed(len(architecture.labels) + 1)).network()
+    others = more.parameters() | more.buffers()
+    return {name for name, shape in shapes.items() if name.startswith(HEAD) or others[name] != shape}
+
+
+def _unwrapped(name: str, known: dict[str, str]) -> str:
+    name = name.replace("._orig_mod.", ".")  # a part that was compiled
+    while name not in known and name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    return name
