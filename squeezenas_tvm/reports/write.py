@@ -9,6 +9,7 @@ from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.page import Report, page
 from squeezenas_tvm.reports.search import search_report
 from squeezenas_tvm.reports.training import training_report
+from targets.support.text import printable
 
 PAGE = "report.html"
 
@@ -45,7 +46,7 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
     kind = _kind(folder)
     report = _report(kind, folder)
     now = datetime.now(timezone.utc).isoformat(timespec="minutes")
-    text = page(report, f"squeezenas_tvm {__version__}, from {folder}, {now}")
+    text = printable(page(report, f"squeezenas_tvm {__version__}, from {folder}, {now}"), kept="\n\t")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
