@@ -54,7 +54,7 @@ def _check_instruction(place: int, instruction: Any, known: set[str]) -> None:
     if None in attributes or (name == "GetSBlock" and [type(value) for value in attributes] != [str, str]):
         raise ValueError(f"{where}: an attribute of another type")
     for value in inputs:
-        if isinstance(value, str) and value[:1] != '"' and value not in known:
+        if isinstance(value, str) and value[:1] != '"' and value not in (*known, "None"):
             raise ValueError(f"{where}: {value[:40]!r} is no result of an earlier one")
     for value in outputs:
         if not isinstance(value, str) or not _RESULT.fullmatch(value) or value in known:
