@@ -26,8 +26,8 @@ class Document(BaseModel):
         SCHEMA: the newest schema that is written; older ones are read through ``upgraded``.
         REFUSAL: what ``load`` raises.
         AGAIN: how a document that cannot be read comes back: ``profile again``.
-        SUMMED: whether the file's ``sha256`` also has a sum of all else that it holds, by its own name, so that
-            numbers that nobody would see change are noticed; files of before it was kept have none.
+        SUMMED: whether the file's ``sha256`` also has a sum of all else that it holds, by its own name, which
+            tells of changed numbers; files of before it was kept have none.
         schema_version: of this document.
         made_by: program and what it was asked for; empty in documents of before it was kept.
     """
