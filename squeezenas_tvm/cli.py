@@ -130,10 +130,10 @@ def run_command(
         _complain(f"stopped{by}: {_kept_now(kept, args)}")
         return stop_code
     except Exception as error:
-        exit_code = _exit_code(error)
-        if exit_code is None:
+        code = _exit_code(error)
+        if code is None:
             raise
-        return _failed(error, exit_code)
+        return _failed(error, code)
     return result.exit_code if _emit(text) else 141
 
 

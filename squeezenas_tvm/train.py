@@ -55,7 +55,7 @@ def execute(args: argparse.Namespace) -> Result:
 
     architecture, recipe = load_architecture(args.architecture), load_recipe(args.recipe)
     if args.seed is not None:
-        recipe = recipe.model_copy(update={"seed": args.seed})
+        recipe = recipe.with_seed(args.seed)
     trained = train_architecture(
         architecture,
         args.data,

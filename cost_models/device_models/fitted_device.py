@@ -271,6 +271,7 @@ class FittedDocument(Document):
     """``fitted.json``; see ``FittedDevice``."""
 
     WHAT: ClassVar[str] = "a fitted device"
+    SUMMED: ClassVar[bool] = True
     SCHEMA: ClassVar[int] = 1
     REFUSAL = IncompatiblePrior
     AGAIN: ClassVar[str] = "fit it again: " + command_line(

@@ -231,6 +231,7 @@ class PriorDocument(Document):
     """``prior.json``: the fields of ``Prior``."""
 
     WHAT: ClassVar[str] = "a prior"
+    SUMMED: ClassVar[bool] = True
     SCHEMA: ClassVar[int] = 1
     REFUSAL = IncompatiblePrior
     AGAIN: ClassVar[str] = "install squeezenas-tvm again"

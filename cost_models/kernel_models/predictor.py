@@ -234,6 +234,7 @@ class PredictorDocument(DocumentWithFiles):
     """``predictor.json``; see ``Predictor``."""
 
     WHAT: ClassVar[str] = "a predictor"
+    SUMMED: ClassVar[bool] = True
     SCHEMA: ClassVar[int] = 1
     REFUSAL = IncompatiblePredictor
     AGAIN: ClassVar[str] = "profile again into the same folder: it is fitted anew from what was measured"

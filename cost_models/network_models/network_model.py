@@ -183,6 +183,7 @@ class NetworkModelDocument(DocumentWithFiles):
     """``network.json``: the fields of ``NetworkModel``."""
 
     WHAT: ClassVar[str] = "a calibration of networks"
+    SUMMED: ClassVar[bool] = True
     SCHEMA: ClassVar[int] = 1
     REFUSAL = IncompatibleNetworkModel
     AGAIN: ClassVar[str] = (

@@ -175,9 +175,7 @@ def _fit(architecture: Architecture, tensors: Mapping[str, Array], path: Path) -
     known: dict[str, str] = {}
     for name, ours in our_names(architecture, tensors).items():
         if ours in known:
-            raise InvalidWeights(
-                f"{path}: {known[ours]} and {name} are both the tensor {ours}; leave one out"
-            )
+            raise InvalidWeights(f"{path}: {known[ours]} and {name} are both {ours}; leave one of them out")
         known[ours] = name
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told as that

@@ -153,8 +153,9 @@ def _check(document: SearchDocument, path: Path) -> None:
     networks = [*document.front, *([document.chosen] if document.chosen else [])]
     fits = fits and all(len(network.options) == count for network in networks)
     if document.chosen is not None and document.choices:
-        pairs = zip(document.chosen.options, document.choices, strict=False)
-        fits = fits and all(option in choices for option, choices in pairs)
+        known = zip(document.chosen.options, document.choices, document.latency_s.positions, strict=False)
+        fits = fits and len(document.latency_s.positions) == count
+        fits = fits and all(option in choices and option in costs for option, choices, costs in known)
     if not fits:
         raise InvalidSearch(
             f"{path}: chosen, choices and decisions are not of the same space; {document.AGAIN}"

@@ -69,7 +69,7 @@ def load_checkpoint(
         )
     with restoring(path):
         state = upgraded(state)
-    allowed = [*free(state, fingerprint), *(key for key in new if key not in state["fingerprint"])]
+        allowed = [*free(state, fingerprint), *(key for key in new if key not in state["fingerprint"])]
     differing = [
         f"{key} was {_short(was)}, is {_short(now)}"
         for key, was, now in _differences(state["fingerprint"], fingerprint)

@@ -19,6 +19,7 @@ from targets.support.strict_yaml import (
     Side,
     Text,
     named_yaml,
+    parse_document,
     parse_yaml,
     yaml_names,
 )
@@ -168,6 +169,12 @@ class Recipe(Section):
     def epochs(self) -> int:
         """Of all stages that are run."""
         return sum(stage.epochs for stage in self.training)
+
+    def with_seed(self, seed: int) -> "Recipe":
+        """The same with another seed. Raises InvalidRecipe where it does not fit."""
+        return parse_document(
+            {**self.model_dump(), "seed": seed}, f"recipe {self.name}", Recipe, InvalidRecipe
+        )
 
     @model_validator(mode="after")
     def _in_order(self) -> "Recipe":

@@ -110,7 +110,7 @@ def train_architecture(
     return train.train_architecture(
         architecture,
         data,
-        loaded if seed is None else loaded.model_copy(update={"seed": seed}),
+        loaded if seed is None else loaded.with_seed(seed),
         Path(out),
         initial=Path(initial) if initial else None,
         workers=workers,

@@ -141,7 +141,8 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 def _manifest_faults(manifest: Mapping[str, Any]) -> list[str]:
     """What this program could not use in a manifest; a phrase each."""
-    return [*_faults(manifest, _MANIFEST), *_faults(manifest.get("target", {}), _TARGET, "target.")] + [
+    faults = [*_faults(manifest, _MANIFEST), *_faults(manifest.get("target", {}), _TARGET, "target.")]
+    return faults or [
         f"files: {name!r} does not lie in the bundle"
         for name in manifest.get("files", ())
         if not _is_below(name)

@@ -1,6 +1,7 @@
 """Reading what other commands wrote: a fault is one line that names file, line and the way out."""
 
 import csv
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ def read_json(path: Path, schema: int, again: str) -> dict[str, Any]:
     """
     try:
         document = parse_json(_text(path, again))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}, line {error.lineno}: not JSON ({error.msg}); {again}") from None
     except ValueError as error:
         raise UsageError(f"{path}: not JSON ({error}); {again}") from None
     version = document.get("schema_version", 1) if isinstance(document, dict) else None

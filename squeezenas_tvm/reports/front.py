@@ -56,20 +56,13 @@ def read_networks(folder: Path, told: SearchDocument | None) -> FoundNetworks:
     """Raises UsageError where a file is damaged."""
     ended = (folder / NETWORKS).exists() if told is None else told.finished
     if not ended:
-        return FoundNetworks((), sum(1 for _ in _record(folder / RECORD)))
+        return FoundNetworks((), sum(1 for _ in read_record(folder / RECORD)))
     path = folder / NETWORKS
     columns = dict.fromkeys((*_NUMBERS, _cost_column(told)[1]))
     judged = read_csv(path, list(columns), ("blocks",), again=_AGAIN)
     if sum(one.numbers["chosen"] == 1 for one in judged) != 1:
         raise UsageError(f"{path}: one line must be of the chosen network; {_AGAIN}")
     return FoundNetworks(judged)
-
-
-def _record(path: Path) -> list[tuple[tuple[str, ...], float]]:
-    try:
-        return list(read_record(path))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: not the record of judged networks ({error!r}); {_AGAIN}") from None
 
 
 def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[PageSection]:

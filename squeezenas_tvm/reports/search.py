@@ -92,10 +92,17 @@ def _state(told: SearchDocument | None, rows: Sequence[CsvRow], networks: FoundN
             f"chosen of {len(networks.judged)} networks after {len(rows)} epochs"
         )
     epochs = f"{len(rows)}"
-    if told and "epochs" in told.recipe:
-        epochs += f" of {told.recipe['epochs'] + told.recipe.get('path_training', {}).get('epochs', 0)}"
+    if told and (planned := _planned(told.recipe)):
+        epochs += f" of {planned}"
     judged = f", {networks.partly} networks judged" if networks.partly else ""
     return f"not finished: {epochs} epochs{judged}"
+
+
+def _planned(recipe: Mapping[str, Any]) -> int:
+    """Epochs of a recipe, and of the training of paths after them; 0 where it does not say."""
+    after = recipe.get("path_training")
+    counts = [recipe.get("epochs"), after.get("epochs") if isinstance(after, dict) else 0]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def _task(told: SearchDocument | None, chosen: Architecture | None) -> Markup:
@@ -167,7 +174,7 @@ def _chosen(told: SearchDocument, blocks: Sequence[str]) -> Markup:
         choices = told.choices[index]
         others = sorted((name for name in choices if name != block), key=lambda name: -choices[name])
         likely = ", ".join(f"{name} {choices[name]:.0%}" for name in others[:_LIKELIEST])
-        share = own_s / total_s
+        share = own_s / total_s if total_s else 0.0
         lines.append(
             [
                 *(
@@ -180,7 +187,7 @@ def _chosen(told: SearchDocument, blocks: Sequence[str]) -> Markup:
             ]
         )
     header = ["position", "block", "probability", "ms", "of the latency", "candidates left", "others"]
-    around = f"{told.latency_s.around * 1e3:.3f} ms ({told.latency_s.around / total_s:.0%})"
+    around = f"{told.latency_s.around * 1e3:.3f} ms ({told.latency_s.around / (total_s or 1):.0%})"
     return join([table(header, lines), paragraph(f"What is around the blocks takes {around}.")])
 
 

@@ -10,6 +10,7 @@ from squeezenas_tvm.reports.page import Report, page
 from squeezenas_tvm.reports.search import search_report
 from squeezenas_tvm.reports.training import training_report
 from targets.support.sealed import HTML, write_sealed
+from targets.support.text import printable
 
 PAGE = "report.html"
 
@@ -47,7 +48,7 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
     kind = _kind(folder)
     report = _report(kind, folder)
     now = datetime.now(timezone.utc).isoformat(timespec="minutes")
-    text = page(report, f"squeezenas_tvm {__version__}, from {folder}, {now}")
+    text = printable(page(report, f"squeezenas_tvm {__version__}, from {folder}, {now}"), kept="\n\t")
     try:
         write_sealed({out: text}, "name another place with --out", HTML)
     except OSError as error:

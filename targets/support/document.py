@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from targets.support.files import FailedWrite, write_whole
 from targets.support.reading import Refusal, read_bytes, read_text
@@ -27,10 +27,10 @@ class Document(BaseModel):
         SCHEMA: the newest schema that is written; older ones are read through ``upgraded``.
         REFUSAL: what ``load`` raises.
         AGAIN: how a document that cannot be read comes back: ``profile again``.
+        SUMMED: whether the file's ``sha256`` also has a sum of all else that it holds, by its own name, which
+            tells of changed numbers; files of before it was kept have none.
         schema_version: of this document.
         made_by: program and what it was asked for; empty in documents of before it was kept.
-        sha256: of files that belong to it, by name. In the file also its own, of what it holds but for that
-            sum; documents of before it was kept have none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -39,10 +39,10 @@ class Document(BaseModel):
     SCHEMA: ClassVar[int]
     REFUSAL: ClassVar[Refusal]
     AGAIN: ClassVar[str]
+    SUMMED: ClassVar[bool] = False
 
     schema_version: int
     made_by: str = ""
-    sha256: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
@@ -72,10 +72,21 @@ class Document(BaseModel):
                 f"{where}: schema {version}, this program reads {'1 to ' * (cls.SCHEMA > 1)}{cls.SCHEMA}; "
                 f"update squeezenas_tvm, or {cls.AGAIN}"
             )
-        own = raw["sha256"].pop(Path(where).name, None) if isinstance(raw.get("sha256"), dict) else None
+        own = cls._own_sum(raw, Path(where).name)
         if own is not None and own != _sum(raw):
             raise cls._refused(f"{where}: damaged, its content differs from its own checksum")
         return parse_document(cls.upgraded(raw), where, cls, cls._refused)
+
+    @classmethod
+    def _own_sum(cls, raw: dict[str, Any], name: str) -> Any:
+        """What the file says is its sum, taken out of what it holds."""
+        sums = raw.get("sha256")
+        if not isinstance(sums, dict):
+            return None
+        own = sums.pop(name, None)
+        if not sums and "sha256" not in cls.model_fields:
+            del raw["sha256"]
+        return own
 
     @classmethod
     def _refused(cls, said: str) -> Exception:
@@ -84,7 +95,8 @@ class Document(BaseModel):
     def save(self, path: Path) -> None:
         """Write it whole. Raises FailedWrite, and NotFinite where a number is none."""
         raw = json.loads(json_text(self.model_dump(mode="json")))
-        raw["sha256"][path.name] = _sum(raw)
+        if self.SUMMED:
+            raw["sha256"] = {**raw.get("sha256", {}), path.name: _sum(raw)}
         write_whole(path, json_text(raw, indent=1) + "\n", self.WHAT)
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 MAX_ERROR_CHARS = 300
-_END_CHARS = 60  # of a line that is cut: what to do next stands there
+_END_CHARS = 90  # of a line that is cut: what to do next stands there
 
 # What moves a cursor, begins a line, turns the direction of writing or is half of a character.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

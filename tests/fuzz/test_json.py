@@ -20,6 +20,8 @@ from cost_models.network_models.network_model import MODEL, NetworkModelDocument
 from search.errors import SearchError
 from search.results import document as search_document
 from search.results.record import read_record
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.reports.write import write_report
 from targets.rpc.session import BoardReading
 
 from ..cost_models.some_kernels import convolution
@@ -156,5 +158,39 @@ def test_states_of_boards() -> None:
     def run(content: bytes) -> None:
         with suppress(ValueError):
             str(BoardReading.from_json(content.decode("utf-8", "replace")))
+
+    run()
+
+
+@pytest.mark.parametrize("name", ["search.json", "best.json"])
+def test_reports(name: str, tmp_path: Path) -> None:
+    best = {
+        "schema_version": 1,
+        "architecture": "a",
+        "recipe": "r",
+        "seed": 0,
+        "data": "camvid",
+        "stage": "only",
+        "epoch": 2,
+        "chosen_by": "mIoU on val",
+        "split": "val",
+        "miou_percent": 50.0,
+        "pixel_accuracy_percent": 70.0,
+        "iou_percent": {"road": 50.0, "car": None},
+        "weights": "best.safetensors",
+        "weights_sha256": "0",
+    }
+    for other in ("networks.csv", "curves.csv"):
+        if name == "search.json":
+            (tmp_path / other).write_bytes((SEARCHED.parent / other).read_bytes())
+
+    @fuzz(60)
+    @given(json_like(best if name == "best.json" else sound(SEARCHED)))
+    def run(content: bytes) -> None:
+        (tmp_path / name).write_bytes(content)
+        try:
+            write_report(tmp_path)
+        except (UsageError, SearchError) as error:
+            is_one_line(error, tmp_path)
 
     run()

@@ -381,7 +381,10 @@ def test_damaged_searches(
         (edited("best.json", '"schema_version": 1', '"schema_version": 3'), "schema 3, this program reads 1"),
         (edited("best.json", '"data"', '"date"'), "best.json: not what train writes of its best weights"),
         (edited("curves.csv", "only,2,", "only,,"), "curves.csv, line 3: epoch is '', where a number is"),
-        (lambda folder: (folder / "curves.csv").write_bytes(b"\xff" * 9), "curves.csv: no text (byte 0)"),
+        (
+            lambda folder: (folder / "curves.csv").write_bytes(b"\xff" * 9),
+            "curves.csv: damaged, no text in UTF-8 (byte 0)",
+        ),
     ],
 )
 def test_damaged_trainings(

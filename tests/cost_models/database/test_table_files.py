@@ -132,7 +132,7 @@ def test_damaged_header_is_refused(saved: Path, text: str) -> None:
 
 def test_bytes_that_are_no_text_are_refused(saved: Path) -> None:
     (saved / "table.json").write_bytes(b"\xff\xfe\x00")
-    check_refused(saved, "table.json: damaged, no text in UTF-8; profile again into the same folder")
+    check_refused(saved, "table.json: damaged, no text in UTF-8 (byte 0); profile again into the same folder")
 
 
 def test_newer_schema_is_named_whatever_else_it_holds(saved: Path) -> None:

@@ -208,7 +208,7 @@ def test_a_sum_changes_with_what_is_known() -> None:
 def test_a_damaged_file_is_refused(fitted: FittedDevice, tmp_path: Path, change: dict[str, object]) -> None:
     path = tmp_path / FILE
     fitted.save(path, made_by="a command")
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": {}} | change))
     with pytest.raises(
         IncompatiblePrior,
         match=r"fitted\.json: .*; fit it again: .* --from-networks FILE\.csv",

@@ -144,7 +144,7 @@ def test_a_file_gives_the_same_prior_and_says_what_it_is(tmp_path: Path) -> None
 def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     path = tmp_path / FILE
     calibrated().save(path, made_by="a command")
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": {}} | change))
     with pytest.raises(IncompatiblePrior, match=r"prior\.json: .*; install squeezenas-tvm again"):
         Prior.load(path)
 

@@ -13,7 +13,7 @@ INSTRUCTIONS = [
     ["GetSBlock", [], ["conv", "main"], ["b0"]],
     ["GetLoops", ["b0"], [], ["l1", "l2"]],
     ["SamplePerfectTile", ["l1"], [2, 64], ["v3", "v4"]],
-    ["Split", ["l1", "v3", "v4"], [True, False], ["l5", "l6"]],
+    ["Split", ["l1", "None", "v4"], [True, False], ["l5", "l6"]],
     ["SampleCategorical", [], [[0, 16], [0.5, 0.5]], ["v7"]],
     ["Annotate", ["b0", '"SSR"'], ["meta_schedule.unroll"], []],
     ["SampleComputeLocation", ["b0"], [], ["l8"]],

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,7 @@ def test_code_is_not_run(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "ran",))
 
     save_checkpoint(tmp_path / "evil.ckpt", {"fingerprint": FINGERPRINT, "evil": Evil()})
-    with pytest.raises(pickle.UnpicklingError, match=r"weights_only|Weights only"):
-        load_checkpoint(tmp_path / "evil.ckpt", FINGERPRINT)
+    assert "PyTorch does not load it (UnpicklingError)" in refused(tmp_path / "evil.ckpt")
     assert not (tmp_path / "ran").exists()
 
 
@@ -113,7 +111,7 @@ def saved(value: Any) -> bytes:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"junk", "PyTorch does not load it (UnpicklingError)"),
+        (b"junk", "PyTorch does not load it (error)"),
         (saved({}), "it does not say of which work it is"),
         (saved([1, 2]), "it holds no work"),
         (saved({"schema_version": "1", "fingerprint": {}}), "it does not say of which work it is"),

@@ -45,7 +45,13 @@ def test_manifests_that_nobody_could_use_are_refused(what: str, bundle_copy: Pat
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": Infinity}', '{"a":' * 100_000, "\udcff"])
 def test_manifests_that_are_none(text: str, bundle_copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (bundle_copy / "manifest.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    argv = [str(bundle_copy), "street.png", "--out", "seen"]
+    (bundle_copy.parent / "street.png").touch()
+    argv = [
+        str(bundle_copy),
+        str(bundle_copy.parent / "street.png"),
+        "--out",
+        str(bundle_copy.parent / "seen"),
+    ]
     refused_by(main, argv, "manifest.json is not what was deployed", capfd)
 
 

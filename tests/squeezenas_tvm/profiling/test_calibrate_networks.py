@@ -196,6 +196,7 @@ def test_a_calibration_of_another_environment_is_refused(
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     document = json.loads((tmp_path / MODEL).read_text(encoding="utf-8"))
     document["fingerprint"]["device"] = "another CPU"
+    document["sha256"].pop(MODEL)
     (tmp_path / MODEL).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(
         IncompatibleNetworkModel, match="another environment: device 'another CPU' instead of"
