@@ -73,7 +73,7 @@ def _run(strategy: SearchStrategy, curves: "_Curves", watch: Watch) -> None:
     """All steps that are left; Ctrl-C leaves a checkpoint."""
     watch.begin("search", strategy.steps_wanted, strategy.step)
     try:
-        with contextlib.closing(strategy.steps()) as steps:  # which hold Ctrl-C back until then
+        with contextlib.closing(strategy.steps()) as steps:  # they hold Ctrl-C back until the next or the end
             for progress in steps:
                 curves.add(progress)
                 watch.step(progress)

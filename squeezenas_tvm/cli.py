@@ -125,10 +125,10 @@ def run_command(
     except SystemExit as stop:  # --help has been printed
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt as stop:
-        exit_code = int(getattr(stop, "exit_code", _CTRL_C))
-        by = "" if exit_code == _CTRL_C else f" by {signal.Signals(exit_code - 128).name}"
+        stop_code = int(getattr(stop, "exit_code", _CTRL_C))
+        by = "" if stop_code == _CTRL_C else f" by {signal.Signals(stop_code - 128).name}"
         _complain(f"stopped{by}: {_kept_now(kept, args)}")
-        return exit_code
+        return stop_code
     except Exception as error:
         code = _exit_code(error)
         if code is None:

@@ -57,7 +57,7 @@ def handed_over(tensors: Sequence[Tensor]) -> list[Any]:
     if torch.utils.data.get_worker_info() is None:
         return list(tensors)
     try:
-        return [tensor.share_memory_() for tensor in tensors]
+        return [tensor.share_memory_() for tensor in tensors]  # type: ignore[no-untyped-call]
     except RuntimeError:  # whatever PyTorch says: no space, no folder, too many files
         return [tensor.numpy() for tensor in tensors]
 
@@ -97,7 +97,8 @@ def _say_no_room() -> None:
     """Once."""
     log.warning(
         "batches do not fit into what is left of /dev/shm, and take a slower way: make room there "
-        "(docker run --shm-size=1g), or load without worker processes (--workers 0)"
+        "(docker run --shm-size=1g), or load without processes (train: --workers 0, search: workers: 0 in "
+        "the recipe)"
     )
 
 

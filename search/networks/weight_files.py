@@ -79,7 +79,7 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
         halves = {name for name in names if file.get_slice(name).get_dtype() == "BF16"}
         found = {name: file.get_tensor(name) for name in names if name not in halves}
     if halves:
-        stored = dict(deserialize(path.read_bytes()))
+        stored = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
         found |= {name: _from_bfloat16(stored[name]) for name in halves}
     return found
 

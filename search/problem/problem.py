@@ -15,7 +15,7 @@ from search.resolution import Resolution
 from search.spaces.space import Genotype, Head, SearchSpace
 from search.tasks.task import Task
 
-NEW_IN_FINGERPRINT = ("task", "frames")
+NEW_IN_FINGERPRINT = ("task", "frames", "resolution")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class SearchProblem:
             "data": f"{self.data.name}, {self.data.num_classes} classes",
             "frames": fingerprint(self.data, ("train", "val")),
             "target": self.target,
+            "resolution": str(self.resolution),
             "costs": self.costs.digest(),
             "mix": str(self.mix),
             "budget": str(self.budget),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 
 Row: TypeAlias = Mapping[str, str | int | float | None]
@@ -57,5 +56,5 @@ class _UnlessEvents:
         self._shown = shown
 
     def __call__(self, told: threading.ExceptHookArgs) -> None:
-        if type(told.thread) is not _AsyncWriterThread:
+        if type(told.thread).__name__ != "_AsyncWriterThread":
             self._shown(told)

@@ -8,11 +8,10 @@ from typing import Any
 
 from search.architecture import Architecture, dump_architecture
 from search.data import Data, open_data
-from search.kept import is_kept
+from search.kept import WEIGHTS, is_kept
 from search.networks.weights import Array, load_beginning
 from search.parallel.ranks import Ranks
 from search.training import dump_recipe
-from search.training.best import WEIGHTS
 from search.training.recipe import Recipe
 from search.training.run import TrainingRun, same_classes
 from squeezenas_tvm.errors import UsageError

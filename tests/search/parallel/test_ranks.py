@@ -136,9 +136,10 @@ def test_told_to_end_the_first_process_saves_its_last_step(program: str, tmp_pat
         job.kill()
     assert code != 0
     assert "rank 0 was stopped by Terminated" in said
-    steps = sum(line.startswith(("only, ", "again, ")) for line in said.splitlines())
+    told = sum(line.startswith("only, ") for line in said.splitlines())  # by both
     done = _read(out / "last.ckpt")
-    assert steps <= done["epoch"] * 2 + done["batch"] <= steps + 1  # two steps an epoch
+    saved = done["epoch"] * 2 + done["batch"]  # two steps an epoch
+    assert 2 * saved - 2 <= told <= 2 * saved
 
 
 def test_parts_of_a_batch_are_equal() -> None:

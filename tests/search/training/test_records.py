@@ -1,5 +1,6 @@
 """What is written beside the weights, where there is room and where there is none."""
 
+import contextlib
 import resource
 import threading
 from collections.abc import Iterator
@@ -10,13 +11,15 @@ import pytest
 from search.training.records import Records
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_room() -> Iterator[None]:
     """Files must not grow."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_curves_are_written_whole(tmp_path: Path) -> None:
@@ -26,17 +29,17 @@ def test_curves_are_written_whole(tmp_path: Path) -> None:
     assert (tmp_path / "curves.csv").read_text() == "epoch,loss\n1,2.5\n2,\n"
 
 
-@pytest.mark.usefixtures("no_room")
 def test_events_without_room_are_an_error_and_no_traceback_of_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", shown.append)
     before = set(threading.enumerate())
-    with pytest.raises(OSError, match="File too large"):
-        Records(tmp_path, ("epoch",))
-    for thread in set(threading.enumerate()) - before:
-        thread.join(20)
+    with no_room():
+        with pytest.raises(OSError, match="File too large"):
+            Records(tmp_path, ("epoch",))
+        for thread in set(threading.enumerate()) - before:
+            thread.join(20)
     assert shown == []
     own = threading.Thread(target=lambda: 1 / 0)
     own.start()
