@@ -32,7 +32,7 @@ class _Tree(_Part):
     right_children: list[int]
     parents: list[int]
     split_indices: list[int]
-    split_type: list[Literal[0]]
+    split_type: list[int]
     default_left: list[int]
     split_conditions: list[float]
     base_weights: list[float]
@@ -46,10 +46,12 @@ class _Tree(_Part):
     @model_validator(mode="after")
     def _holds_together(self) -> "_Tree":
         count, features = len(self.left_children), self.tree_param.num_feature
-        arrays = [self.right_children, self.parents, self.split_indices, self.split_type, self.default_left]
-        numbers = [self.split_conditions, self.base_weights, self.loss_changes, self.sum_hessian]
-        if not 1 <= count <= _MOST_NODES or any(len(one) != count for one in (*arrays, *numbers)):
+        whole = [self.right_children, self.parents, self.split_indices, self.split_type, self.default_left]
+        real = [self.split_conditions, self.base_weights, self.loss_changes, self.sum_hessian]
+        if not 1 <= count <= _MOST_NODES or {*map(len, whole), *map(len, real)} != {count}:
             raise ValueError("arrays of differing lengths")
+        if any(self.split_type):
+            raise ValueError("categories, which no tree of ours has")
         if self.tree_param.num_nodes != str(count) or not features.isdecimal():
             raise ValueError("another number of nodes than it says")
         if self.categories or self.categories_nodes or self.categories_segments or self.categories_sizes:
