@@ -25,7 +25,7 @@ from search.networks.names import head_tensors, our_names
 from search.networks.weight_files import HOLDERS, TORCH_SUFFIXES, is_torch, read_safetensors, state_dict_in
 from targets.support.child_python import child_python
 from targets.support.files import put_whole
-from targets.support.text import one_line
+from targets.support.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -207,7 +207,7 @@ def main() -> int:
     try:
         save_weights(args.out, load_weights(load_architecture(args.architecture), args.weights))
     except SearchError as error:
-        sys.stderr.write(one_line(f"error: {error}") + "\n")
+        sys.stderr.write(printable(f"error: {error}") + "\n")
         return error.exit_code
     return 0
 

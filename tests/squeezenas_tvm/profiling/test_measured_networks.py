@@ -126,8 +126,8 @@ def test_too_few_networks_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.csv: cannot be read as a CSV file"):
+    with pytest.raises(UsageError, match=r"none\.csv: cannot be read \(No such file"):
         read_networks(tmp_path / "none.csv")
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match=r"bytes\.csv: cannot be read as a CSV file"):
+    with pytest.raises(UsageError, match=r"bytes\.csv: damaged, no text in UTF-8"):
         read_networks(tmp_path / "bytes.csv")
