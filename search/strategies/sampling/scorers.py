@@ -98,8 +98,8 @@ class PathScorer:
         self._supernet.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         frames = problem.data.frames("train")
         loss = problem.task.loss(recipe.loss, frames, problem.head.outputs, ranks)
-        self._module = ranks.wrap(_PathLoss(self._supernet, loss), all_used=False)
         self._loader = _loader(problem, recipe, ranks)
+        self._module = ranks.wrap(_PathLoss(self._supernet, loss), all_used=False)
         self._optimizer = torch.optim.SGD(
             self._supernet.weight_parameters(),
             lr=scoring.learning_rate,
