@@ -88,14 +88,15 @@ def _shipped(target: Target, folder: Path) -> tuple[LatencyTable, OtherProcessor
     """The shipped table, and how it is of another processor; warns of what it is not."""
     table = LatencyTable.load(folder, target=target.name)
     processor = other_processor(target, table)
-    text = f"{target.name}: this device is not profiled yet; latencies are of the shipped table, measured on "
-    text += table.machine or "an unnamed machine"
+    _log.warning(
+        "%s: this device is not profiled yet; latencies are of the shipped table, measured on %s",
+        target.name,
+        table.machine or "an unnamed machine",
+    )
     if processor:
-        text += f": {processor}"
-    if processor and not processor.kernels:
         calibrate = command_line("predict", "NETWORK", "--target", target.argument, "--calibrate")
-        text += f"; a few kernels measured here, in seconds, scale them: {calibrate}"
-    _log.warning(text)
+        advice = "" if processor.kernels else f"; kernels measured here, in seconds, scale them: {calibrate}"
+        _log.warning("%s: %s%s", target.name, processor, advice)
     return table, processor
 
 

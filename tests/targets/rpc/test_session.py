@@ -155,7 +155,7 @@ def test_a_board_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     xavier = load_target("jetson-xavier")
     monkeypatch.delenv("SQUEEZENAS_TRACKER", raising=False)
     with (
-        pytest.raises(TargetError, match="pass HOST:PORT or set SQUEEZENAS_TRACKER to it"),
+        pytest.raises(TargetError, match="give --tracker HOST:PORT, or set SQUEEZENAS_TRACKER to it"),
         open_session(xavier),
     ):
         pass
