@@ -64,7 +64,7 @@ class Result:
     exit_code: int = 0
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse, except that a fault is a :class:`UsageError` and so one line like every other."""
 
     def error(self, message: str) -> NoReturn:
@@ -85,7 +85,7 @@ def build_parser(
 ) -> argparse.ArgumentParser:
     """The parser of command ``name``: its own arguments and the shared ones. ``example``: lines of shell."""
     lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
-    parser = _Parser(
+    parser = Parser(
         prog=f"{PROGRAM} {name}",
         description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
         epilog=f"example:\n{lines}",

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from squeezenas_tvm.about import SIBLINGS
+from squeezenas_tvm.cli import Parser
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import port_number
 from targets.emulated_board import NAME, SAFE, build, command, default_folder, environment
 from targets.errors import TargetError
@@ -28,8 +30,8 @@ PACKAGES = (*(_HERE.parent / name for name in SIBLINGS), _HERE)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code of ``build``, the others become the process on the board."""
-    options = _parser().parse_args(argv)
     try:
+        options = _parser().parse_args(argv)
         build(options.folder)
         if options.what == "build":
             return 0
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = command(options.folder, arguments)
         variables = environment(options.folder, PACKAGES) | (SAFE if options.what == "serve" else {})
         os.execve(line[0], line, variables)  # signals reach the board itself
-    except TargetError as error:
+    except (TargetError, UsageError) as error:
         sys.stderr.write(one_line(f"error: {error}") + "\n")
         return error.exit_code
     except KeyboardInterrupt:
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--folder", type=Path, default=default_folder(), help="default %(default)s")

@@ -89,7 +89,10 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> str:
             "the server would listen on 127.0.0.1 only, but the tracker at 10.",
         ),
         ([*PI, "--tracker", "nonsense"], "tracker address: found 'nonsense', allowed: HOST:PORT"),
-        ([*PI, *TRACKER, "--port", "0"], "--port: found 0, allowed: 1 to 65535"),
+        (
+            [*PI, *TRACKER, "--port", "0"],
+            "argument --port: '0' is not a whole number of 1 or more, at most 65535",
+        ),
         (["--target", "raspbery-pi-4", *TRACKER], "did you mean raspberry-pi-4?"),
         ([*PI, *TRACKER, "--bind", "127.0.0.1", "--ssh", "a@b"], "--ssh: not allowed with argument --bind"),
         (

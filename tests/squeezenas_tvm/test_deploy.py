@@ -401,5 +401,5 @@ def test_image_that_is_none(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("to do", encoding="utf-8")
     code, out, said = finish(command("run", str(bundle), "notes.png", "--out", "seen", cwd=tmp_path))
     assert (code, out) == (2, "")
-    assert said.startswith("error: notes.png is not an image that can be read: ")
+    assert said.startswith("error: notes.png: damaged, or no PNG, JPEG, BMP, TIFF or WEBP image")
     assert said.count("\n") == 1

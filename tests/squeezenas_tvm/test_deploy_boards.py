@@ -122,6 +122,7 @@ def test_board_with_a_cpu_and_records(tmp_path: Path, capfd: pytest.CaptureFixtu
     check_elf(tmp_path / "out" / "model.so")
 
 
+@pytest.mark.slow
 def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
     out, said = deploy_for("jetson-xavier", tmp_path, capfd)
@@ -186,6 +187,6 @@ def test_trials_on_a_board_need_its_tracker(
 ) -> None:
     monkeypatch.delenv("MY_TRACKER", raising=False)
     given = [*board(tmp_path, "{kind: llvm}", "{glibc: '2.31'}"), "--trials", "2"]
-    said = "--trials 2 needs the board: target my-board: no tracker address; pass HOST:PORT or set MY_TRACKER"
+    said = "--trials 2 needs the board: target my-board: no tracker address; give --tracker HOST:PORT"
     refused_by(main, given, said, capfd)
     assert not (tmp_path / "out").exists()

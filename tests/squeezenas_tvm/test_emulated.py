@@ -165,6 +165,7 @@ def test_a_block_computes_what_onnxruntime_computes(session: Session, target: Ta
     np.testing.assert_allclose(found, by_onnxruntime(model.SerializeToString(), {name: x}), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_block_is_timed_whole(session: Session, target: Target, tmp_path: Path) -> None:
     (part,) = sample_blocks(get_space("small"), SIZE, segmentation_head(19), 1)
     path = tmp_path / "block.so"

@@ -25,6 +25,7 @@ from .helpers import NAME, QUICK, SIZE, kernels_of, refused_by
 from .test_deploy import agreement, labels_of, random_network, scenes
 
 
+@pytest.mark.slow
 @pytest.fixture(scope="module")
 def yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("target") / "quick-cpu.yaml"

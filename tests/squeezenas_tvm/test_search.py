@@ -302,6 +302,7 @@ def test_what_a_strategy_does_not_know_is_one_line(
     assert line.startswith("error: recipe tiny, with the options given: paths: unknown key")
 
 
+@pytest.mark.slow
 def test_results_are_kept_under_the_targets_own_name(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

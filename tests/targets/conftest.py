@@ -19,7 +19,7 @@ import targets
 from targets import BoardState, Fleet, LocalServer, Session, Target, load_target, local_rpc
 
 ROOT = Path(targets.__file__).parents[1]
-LONG_S = 20.0  # a bound that only a failure reaches
+LONG_S = 60.0  # a bound that only a failure reaches
 
 BAD = """
 int __tvm_ffi_spin(void *self, const void *args, int count, void *result) {

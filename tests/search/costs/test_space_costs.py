@@ -72,7 +72,7 @@ def everything(space: SearchSpace) -> list[dict[str, str]]:
     return [dict(zip(names, chosen, strict=True)) for chosen in options]
 
 
-FAST = ("squeezenas-small", "squeezenas-large", "mobilenetv3-small")
+FAST = ("squeezenas-small", "mobilenetv3-small")
 
 
 @pytest.fixture(

@@ -1,7 +1,6 @@
 """Every block, decoder and network of the spaces computes on TVM what onnxruntime computes."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import onnx
@@ -26,12 +25,6 @@ TARGET = load_target("local-cpu").tvm_target()
 TOLERANCE = 1e-4  # of the largest value
 SMALL, FULL = Resolution(64, 128), Resolution(1024, 2048)
 SQUEEZENAS = ("squeezenas-small", "squeezenas-large", "squeezenas-xlarge")
-FAST = ("squeezenas-lat-small",)
-
-
-def spread(names: Iterable[str]) -> list[Any]:
-    """Parameters, of which those that take long are marked so."""
-    return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def largest_error(model: onnx.ModelProto) -> dict[str, float]:
@@ -127,7 +120,8 @@ def test_stem_head_and_decoder(space: str) -> None:
     assert {name: error for name, error in errors.items() if error > TOLERANCE} == {}
 
 
-@pytest.mark.parametrize("name", spread(list_architectures()))
+@pytest.mark.slow  # the camera network is not
+@pytest.mark.parametrize("name", list_architectures())
 def test_whole_network(name: str) -> None:
     assert network_error(name, SMALL) < TOLERANCE
 
