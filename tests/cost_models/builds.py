@@ -66,7 +66,7 @@ def worker_ids(count: int) -> set[int]:
     return workers_of(psutil.Process())
 
 
-def until(true: Callable[[], bool], within_s: float = 20.0) -> None:
+def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, f"did not become true within {within_s:g} s"
