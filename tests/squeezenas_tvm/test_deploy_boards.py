@@ -122,7 +122,6 @@ def test_board_with_a_cpu_and_records(tmp_path: Path, capfd: pytest.CaptureFixtu
     check_elf(tmp_path / "out" / "model.so")
 
 
-@pytest.mark.slow
 def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
     out, said = deploy_for("jetson-xavier", tmp_path, capfd)
@@ -147,6 +146,7 @@ def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.Cap
     refused_by(run, given, "made for jetson-xavier", capfd)
 
 
+@pytest.mark.slow
 def test_gpu_with_records_is_not_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
     record("jetson-xavier", tmp_path, threads)

@@ -165,7 +165,6 @@ def test_a_block_computes_what_onnxruntime_computes(session: Session, target: Ta
     np.testing.assert_allclose(found, by_onnxruntime(model.SerializeToString(), {name: x}), atol=1e-4)
 
 
-@pytest.mark.slow
 def test_a_block_is_timed_whole(session: Session, target: Target, tmp_path: Path) -> None:
     (part,) = sample_blocks(get_space("small"), SIZE, segmentation_head(19), 1)
     path = tmp_path / "block.so"
@@ -176,6 +175,7 @@ def test_a_block_is_timed_whole(session: Session, target: Target, tmp_path: Path
         assert len(result.samples_s) == target.measure.repeat
 
 
+@pytest.mark.slow
 def test_profile_measures_and_tunes_kernels(address: str, tmp_path: Path) -> None:
     given = ["--target", TARGET, "--space", "small", "--resolution", str(SIZE), "--tracker", address]
     given += ["--trials", "2", "--out", str(tmp_path / "out"), "--json"]

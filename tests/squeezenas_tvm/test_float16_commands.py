@@ -25,7 +25,6 @@ from .helpers import NAME, QUICK, SIZE, kernels_of, refused_by
 from .test_deploy import agreement, labels_of, random_network, scenes
 
 
-@pytest.mark.slow
 @pytest.fixture(scope="module")
 def yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("target") / "quick-cpu.yaml"
@@ -33,6 +32,7 @@ def yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_bundle_in_float16_sees_what_the_network_sees(
     yaml: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

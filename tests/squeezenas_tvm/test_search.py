@@ -302,7 +302,6 @@ def test_what_a_strategy_does_not_know_is_one_line(
     assert line.startswith("error: recipe tiny, with the options given: paths: unknown key")
 
 
-@pytest.mark.slow
 def test_results_are_kept_under_the_targets_own_name(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +313,7 @@ def test_results_are_kept_under_the_targets_own_name(
     assert (tmp_path / "results" / "search-jetson-xavier" / "chosen.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_under_torchrun_the_first_process_speaks(words: list[str], tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     program = (*launcher, "-m", "squeezenas_tvm.search")

@@ -113,11 +113,11 @@ def test_the_table_of_networks_is_enough_to_calibrate_again(folder: Path) -> Non
     assert again[0].left_out == pytest.approx(model.left_out, abs=1e-4)
 
 
-@pytest.mark.slow
 def test_too_few_networks_leave_the_plain_sum(folder: Path) -> None:
     assert calibrate(load_networks(folder)[:4], LatencyTable.load(folder), "few") is None
 
 
+@pytest.mark.slow
 def test_real_networks_are_built_timed_and_added(tmp_path: Path) -> None:
     target = load_target(quick_target(tmp_path))
     networks = draw_networks(SMALL, SIZE, 5)
