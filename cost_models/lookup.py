@@ -69,21 +69,6 @@ def data_sheet(target: Target, dtype: str) -> Prior | None:
         return None
 
 
-def latency_table(target: Target, folder: Path | None = None) -> LatencyTable:
-    """The table that estimates for a target come from.
-
-    That in ``folder``; else ``results/TARGET`` in the current folder; else the one shipped for the target,
-    whatever machine that was measured on: its ``machine`` says, and a warning does.
-
-    Raises IncompatibleTable saying what is wrong with it; for a local target, also one of another machine.
-    """
-    own = results_folder(target.name, folder)
-    shipped = shipped_table(target.name)
-    if folder is not None or shipped is None or (own / HEADER).exists():
-        return _matching_table(own, target)
-    return _shipped(target, shipped)[0]
-
-
 def _shipped(target: Target, folder: Path) -> tuple[LatencyTable, OtherProcessor | None]:
     """The shipped table, and how it is of another processor; warns of what it is not."""
     table = LatencyTable.load(folder, target=target.name)

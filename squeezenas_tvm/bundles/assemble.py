@@ -21,16 +21,16 @@ from typing import Any
 import search.data
 from search.data.classes import LabelClass
 from squeezenas_tvm.about import __version__
-from squeezenas_tvm.bundles.runner import (
+from squeezenas_tvm.bundles.manifest import (
     REQUIRED,
     SCHEMA_VERSION,
     BundleError,
     file_sum,
     manifest_sum,
     own_manifest,
-    processor,
     read_manifest,
 )
+from squeezenas_tvm.bundles.runner import processor
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, Target
 from targets.support import strict_json, text

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from squeezenas_tvm.bundles.images import UInt8
-from squeezenas_tvm.bundles.runner import Bundle, check_device, explain_failure, read_labels, read_manifest
+from squeezenas_tvm.bundles.manifest import read_labels, read_manifest
+from squeezenas_tvm.bundles.runner import Bundle, check_device, explain_failure
 from squeezenas_tvm.errors import FailedWork
 from targets import load_target, open_session
 

@@ -48,7 +48,9 @@ if TYPE_CHECKING or __package__:
         squeezed,
         write_gray_png,
     )
-else:  # in a bundle: images.py lies beside this file
+    from squeezenas_tvm.bundles.manifest import BundleError, read_labels, read_manifest
+    from targets.support.text import one_line
+else:  # in a bundle: they lie beside this file
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     from images import (
         ImageError,
@@ -60,25 +62,8 @@ else:  # in a bundle: images.py lies beside this file
         squeezed,
         write_gray_png,
     )
-
-if TYPE_CHECKING or __package__:
-    from squeezenas_tvm.bundles.manifest import (
-        REQUIRED,
-        SCHEMA_VERSION,
-        BundleError,
-        file_sum,
-        manifest_sum,
-        own_manifest,
-        read_labels,
-        read_manifest,
-    )
-    from targets.support.text import one_line
-else:  # likewise
     from manifest import BundleError, read_labels, read_manifest
     from text import one_line
-
-__all__ = ["REQUIRED", "SCHEMA_VERSION", "BundleError", "file_sum", "manifest_sum", "own_manifest"]
-__all__ += ["read_labels", "read_manifest"]
 
 LABELS = np.iinfo(np.uint8).max + 1  # that a pixel can have, whatever the classes
 

@@ -23,7 +23,8 @@ from cost_models.lowering.pipeline import compile_lowered, lower
 from cost_models.tvm_import import tvm, tvm_ffi
 from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, seal
-from squeezenas_tvm.bundles.runner import manifest_sum, processor
+from squeezenas_tvm.bundles.manifest import manifest_sum
+from squeezenas_tvm.bundles.runner import processor
 from targets import load_target
 
 from .helpers import fill, kernels_of, quick_target
@@ -171,7 +172,7 @@ def run_alone(
         "sys.argv = sys.argv[2:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    line = [sys.executable, "-I", "-S", "-c", script, str(site), str(bundle / "run.py"), *argv]
+    line = [sys.executable, "-I", "-S", "-B", "-c", script, str(site), str(bundle / "run.py"), *argv]
     return subprocess.run(
         line,
         cwd=cwd,

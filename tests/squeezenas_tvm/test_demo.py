@@ -10,7 +10,7 @@ from PIL import Image
 
 from cost_models.database.table import LatencyTable
 from search.data.classes import CLASSES
-from squeezenas_tvm.bundles.runner import read_manifest
+from squeezenas_tvm.bundles.manifest import read_manifest
 from squeezenas_tvm.demo import DRAWN, main
 from targets import load_target
 

@@ -19,7 +19,7 @@ from cost_models.schedules.serialization import tile_text, trace_text
 from cost_models.schedules.tile_model import Cpu, choose_tile
 from cost_models.tvm_import import tvm
 from search.architecture import load_architecture
-from squeezenas_tvm.bundles.runner import read_manifest
+from squeezenas_tvm.bundles.manifest import read_manifest
 from squeezenas_tvm.deploy import main
 from squeezenas_tvm.run import main as run
 from targets import MissingTool, load_target

@@ -11,7 +11,7 @@ import pytest
 
 from cost_models.database.table import LatencyTable
 from cost_models.errors import IncompatibleTable
-from cost_models.lookup import latency_table
+from cost_models.lookup import cost_model
 from cost_models.tuning.effort import Effort
 from search.architecture import Architecture, load_architecture
 from search.costs.kernel_table import cost_table
@@ -240,7 +240,7 @@ def test_table_of_another_environment(table: Path, tmp_path: Path, capfd: pytest
     given = ["--target", "local-cpu", "--table", str(other)]
     check_refused(given, f"{other}: was measured in another environment (device 'another CPU' instead", capfd)
     with pytest.raises(IncompatibleTable, match=r"tvm_version '0\.28\.0' instead of '0\.27"):
-        latency_table(load_target("local-cpu"), other)
+        cost_model(load_target("local-cpu"), other)
     check_refused(given, "profile again: squeezenas-tvm profile --target local-cpu", capfd)
 
 

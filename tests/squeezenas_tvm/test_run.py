@@ -12,7 +12,8 @@ from PIL import Image
 
 from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import assemble, label_entries, seal
-from squeezenas_tvm.bundles.runner import dataset_ids, read_manifest
+from squeezenas_tvm.bundles.manifest import read_manifest
+from squeezenas_tvm.bundles.runner import dataset_ids
 from squeezenas_tvm.run import UNTUNED, main
 
 from .conftest import expected_labels, rewrite_manifest, tiny_manifest

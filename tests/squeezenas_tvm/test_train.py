@@ -147,14 +147,16 @@ def test_a_training_that_never_came_to_a_checkpoint_begins_anew(given: list[str]
 
 
 @pytest.mark.parametrize(
-    "stop",
+    ("stop", "number", "by"),
     [
-        pytest.param(os.kill, id="itself", marks=pytest.mark.slow),
-        pytest.param(os.killpg, id="as a terminal does, all processes"),
+        pytest.param(os.kill, signal.SIGINT, "", id="ctrl-c", marks=pytest.mark.slow),
+        pytest.param(os.killpg, signal.SIGINT, "", id="ctrl-c at a terminal, all processes"),
+        pytest.param(os.kill, signal.SIGTERM, " by SIGTERM", id="sigterm"),
+        pytest.param(os.killpg, signal.SIGTERM, " by SIGTERM", id="sigterm of Slurm, all processes"),
     ],
 )
-def test_ctrl_c_keeps_a_checkpoint(
-    architecture: str, tmp_path: Path, stop: Callable[[int, int], None]
+def test_a_signal_keeps_a_checkpoint(
+    architecture: str, tmp_path: Path, stop: Callable[[int, int], None], number: signal.Signals, by: str
 ) -> None:
     out = tmp_path / "out"
     long = recipe(tmp_path, {**STAGE, "epochs": 100000})
@@ -162,32 +164,12 @@ def test_ctrl_c_keeps_a_checkpoint(
     process = command(*arguments, "--workers", "1", cwd=tmp_path, start_new_session=True)
     assert process.stderr is not None
     said = [next(line for line in process.stderr if "only, epoch" in line)]
-    stop(process.pid, signal.SIGINT)
+    stop(process.pid, number)
     code, _, rest = finish(process)
-    assert code == 130, [*said, rest]
-    assert "Traceback" not in rest
-    assert rest.splitlines()[-1] == (
-        f"stopped: the last checkpoint is kept in {out}; the same command with --resume goes on from there"
-    )
-    assert (out / "last.ckpt").is_file()
-
-
-@pytest.mark.parametrize("stop", [os.kill, os.killpg], ids=["itself", "all processes, as Slurm does"])
-def test_sigterm_saves_like_ctrl_c(
-    architecture: str, tmp_path: Path, stop: Callable[[int, int], None]
-) -> None:
-    out = tmp_path / "out"
-    long = recipe(tmp_path, {**STAGE, "epochs": 100000})
-    arguments = ["train", architecture, "--data", SCENES, "--recipe", long, "--out", str(out)]
-    process = command(*arguments, "--workers", "1", cwd=tmp_path, start_new_session=True)
-    assert process.stderr is not None
-    said = [next(line for line in process.stderr if "only, epoch" in line)]
-    stop(process.pid, signal.SIGTERM)
-    code, _, rest = finish(process)
-    assert code == 143, [*said, rest]
+    assert code == 128 + number, [*said, rest]
     assert "Traceback" not in rest
     kept = f"the last checkpoint is kept in {out}; the same command with --resume goes on from there"
-    assert rest.splitlines()[-1] == f"stopped by SIGTERM: {kept}"
+    assert rest.splitlines()[-1] == f"stopped{by}: {kept}"
     assert (out / "last.ckpt").is_file()
 
 

@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import yaml
 from PIL import Image
 
+from search.data import Data, open_data
 from search.data.camvid import split_names
+from search.errors import InvalidData
 
 UInt8 = npt.NDArray[np.uint8]
 SIZE = (12, 16)
 COUNTS = {"train": 3, "val": 2, "test": 2}
+ONE = {"train": {"images": "images", "labels": "labels"}}
 
 
 def write(path: Path, pixels: UInt8) -> Path:
@@ -181,3 +185,22 @@ def camvid_list() -> list[list[str]]:
 def all_colours() -> UInt8:
     """Of all 32 labels, (4, 8, 3)."""
     return np.array([words[1:4] for words in camvid_list()], np.uint8).reshape(4, 8, 3)
+
+
+def opened(folder: Path) -> Data:
+    return open_data(f"folder:{folder}")
+
+
+def one_frame(folder: Path, pixels: np.ndarray, **changes: Any) -> Path:
+    """A set of one frame with these pixels for labels."""
+    write(folder / "images" / "a.png", noise(0, pixels.shape[:2]))
+    write(folder / "labels" / "a.png", pixels)
+    return describe(folder, **{"splits": ONE, **changes})
+
+
+def refusal(folder: Path) -> str:
+    """What is said of a set by the time that it is checked, which is one line."""
+    with pytest.raises(InvalidData) as caught:
+        opened(folder).check()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

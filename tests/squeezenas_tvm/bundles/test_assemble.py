@@ -10,7 +10,8 @@ import pytest
 
 from search.data.classes import CLASSES, unnamed
 from squeezenas_tvm.bundles.assemble import FILES, assemble, label_entries, runs_on, seal
-from squeezenas_tvm.bundles.runner import REQUIRED, Bundle, BundleError, file_sum, processor, read_manifest
+from squeezenas_tvm.bundles.manifest import REQUIRED, BundleError, file_sum, read_manifest
+from squeezenas_tvm.bundles.runner import Bundle, processor
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, load_target
 

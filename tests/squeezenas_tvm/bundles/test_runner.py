@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from squeezenas_tvm.bundles.runner import (
-    Bundle,
-    BundleError,
-    dataset_ids,
-    explain_failure,
-    main,
-    processor,
-    statistics_ms,
-)
+from squeezenas_tvm.bundles.manifest import BundleError
+from squeezenas_tvm.bundles.runner import Bundle, dataset_ids, explain_failure, main, processor, statistics_ms
 
 from ..conftest import expected_labels, run_alone, unusable_bundle
 
