@@ -33,7 +33,7 @@ from targets import load_target
 from targets.support.sealed import HTML, sealed
 
 from ..faults import room_for
-from .helpers import ROOT, SIZE, fill, kernels_of, quick_target, refused_by
+from .helpers import ROOT, SIZE, fill, kernels_of, pretend_processor, quick_target, refused_by
 from .test_search import RECIPE
 from .test_train import ARCHITECTURE, STAGE
 from .test_train import recipe as training_recipe
@@ -195,10 +195,11 @@ def test_shipped_table_is_shown_whole(tmp_path: Path) -> None:
 
 
 def test_estimates_are_those_of_the_networks_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from squeezenas_tvm import networks
 
+    pretend_processor(monkeypatch)
     assert report.main([str(SHIPPED), "--out", str(tmp_path / "page.html"), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["kind"], document["page"]) == ("profile", str(tmp_path / "page.html"))
