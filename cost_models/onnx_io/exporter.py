@@ -22,12 +22,14 @@ from cost_models.ir.ops import (
     AvgPool2d,
     Concat,
     Conv2d,
+    Crop,
     Expand,
     Foreign,
     GlobalAvgPool,
     Mul,
     Normalize,
     Op,
+    Pad,
     Resize,
     Shape,
     ShiftByOne,
@@ -205,6 +207,20 @@ def _shift(writer: Writer, node: Node) -> None:
         writer.emit("Pad", [sliced, pads], node.name, mode="constant")
 
 
+def _pad(writer: Writer, node: Node) -> None:
+    before, after = (writer.shapes[name] for name in (node.inputs[0], node.name))
+    more = [new - old for new, old in zip(after[2:], before[2:], strict=True)]
+    pads = writer.constant(f"{node.name}.pads", [0] * 6 + more, np.int64)
+    writer.emit("Pad", [node.inputs[0], pads], node.name, mode="constant")
+
+
+def _crop(writer: Writer, node: Node) -> None:
+    begin = writer.constant(f"{node.name}.begin", [0, 0], np.int64)
+    end = writer.constant(f"{node.name}.end", writer.shapes[node.name][2:], np.int64)
+    axes = writer.constant(f"{node.name}.axes", [2, 3], np.int64)
+    writer.emit("Slice", [node.inputs[0], begin, end, axes], node.name)
+
+
 def _normalize(writer: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, Normalize)
@@ -240,6 +256,8 @@ WRITERS: Mapping[type[Op], Write] = {
     Resize: _resize,
     Expand: _expand,
     ShiftByOne: _shift,
+    Pad: _pad,
+    Crop: _crop,
     Normalize: _normalize,
     ArgMax: _plain("ArgMax", axis=1, keepdims=0),
     ToByte: _plain("Cast", to=TensorProto.UINT8),
