@@ -178,15 +178,20 @@ def _avg_pool(writer: Writer, node: Node) -> None:
 
 def _resize(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, Resize)
-    sizes = writer.constant(f"{node.name}.size", writer.shapes[node.name], np.int64)
+    shape = writer.shapes[node.name]
     mode = "align_corners" if node.op.align_corners else "half_pixel"
+    # TVM divides by the pixels less one: a single one is the first of two
+    single = node.op.align_corners and 1 in shape[2:]
+    made = (*shape[:2], *(max(side, 2) for side in shape[2:])) if single else shape
     writer.emit(
         "Resize",
-        [node.inputs[0], "", "", sizes],
-        node.name,
+        [node.inputs[0], "", "", writer.constant(f"{node.name}.size", made, np.int64)],
+        f"{node.name}.pair" if single else node.name,
         mode="linear",
         coordinate_transformation_mode=mode,
     )
+    if single:
+        _corner(writer, f"{node.name}.pair", node.name)
 
 
 def _expand(writer: Writer, node: Node) -> None:
@@ -215,10 +220,15 @@ def _pad(writer: Writer, node: Node) -> None:
 
 
 def _crop(writer: Writer, node: Node) -> None:
-    begin = writer.constant(f"{node.name}.begin", [0, 0], np.int64)
-    end = writer.constant(f"{node.name}.end", writer.shapes[node.name][2:], np.int64)
-    axes = writer.constant(f"{node.name}.axes", [2, 3], np.int64)
-    writer.emit("Slice", [node.inputs[0], begin, end, axes], node.name)
+    _corner(writer, node.inputs[0], node.name)
+
+
+def _corner(writer: Writer, x: str, output: str) -> None:
+    """The upper left of ``x``, as large as ``output`` is."""
+    begin = writer.constant(f"{output}.begin", [0, 0], np.int64)
+    end = writer.constant(f"{output}.end", writer.shapes[output][2:], np.int64)
+    axes = writer.constant(f"{output}.axes", [2, 3], np.int64)
+    writer.emit("Slice", [x, begin, end, axes], output)
 
 
 def _normalize(writer: Writer, node: Node) -> None:
