@@ -189,18 +189,15 @@ class SearchSpaceContract:
         torch.manual_seed(0)
         network = space.network(genotypes[0], HEAD)
         image = torch.randn(1, 3, *SIZE)
-        module = _settled(GraphModule(network), image)
+        module = settled(GraphModule(network))
         tensors = {n: v.numpy() for n, v in module.state_dict().items() if "num_batches" not in n}
         model = to_onnx(network, IMAGE, tensors).SerializeToString()
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         (theirs,) = session.run(None, {"x": image.numpy()})
         with torch.inference_mode():
-            ours, exact = module(image), module.double()(image.double())
+            ours = module(image)
         assert isinstance(ours, torch.Tensor)
-        assert isinstance(exact, torch.Tensor)
-        # random layers one after another make rounding grow, in both: it is no worse than PyTorch's own
-        allowed = max(1e-4 * exact.abs().max().item(), 3 * (ours - exact).abs().max().item())
-        assert np.abs(exact.numpy() - theirs).max() <= allowed
+        assert np.abs(ours.numpy() - theirs).max() <= 1e-4 * np.abs(theirs).max()
 
 
 def _running(space: SearchSpace, genotype: Genotype) -> list[Part]:
@@ -218,12 +215,15 @@ def _kernels(parts: list[Part]) -> list[object]:
     return [kernel for part in parts for kernel in split_into_kernels(part.graph, part.inputs)]
 
 
-def _settled(module: GraphModule, image: torch.Tensor) -> GraphModule:
-    """With the statistics that training leaves behind: fresh ones let values shrink or grow by thousands."""
+def settled(module: GraphModule) -> GraphModule:
+    """With the statistics that training leaves behind: fresh ones let values shrink or grow by thousands.
+
+    They are of images that are unlike each other: of the same one turned about they make rounding grow.
+    """
     for norm in module.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.momentum = None  # the average of all batches, of which there is one
     module.train()
     with torch.inference_mode():
-        module(torch.cat([image, image.flip(-1), image.flip(-2), -image]))
+        module(torch.randn(4, 3, *SIZE))
     return module.eval()
