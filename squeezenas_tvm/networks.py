@@ -99,7 +99,7 @@ def _text(
     """``target``: as it was given."""
     from targets.support.commands import command_line
 
-    header = ["name", "GMACs", "M params", "mIoU %", "ms on Xavier"]
+    header = ["name", "GMACs", "M params", "mIoU %", "ms, reported"]
     notes = [f"MACs and estimates at {resolution}. The other numbers:", *_origins(networks)]
     if model is not None:
         header += [f"ms on {model.target}, estimated", "of its time"]
@@ -121,7 +121,9 @@ def _origins(networks: list[dict[str, Any]]) -> list[str]:
 def _row(network: dict[str, Any], *, estimates: bool) -> list[str]:
     published = network["published"] or {}
     row = [network["name"], f"{network['gmacs']:.3f}", f"{network['params'] / 1e6:.3f}"]
-    row += [_number(published.get("miou_percent")), _number(published.get("latency_ms"))]
+    fps = published.get("fps")
+    reported_ms = published.get("latency_ms", 1e3 / fps if fps else None)
+    row += [_number(published.get("miou_percent")), _number(reported_ms)]
     latency = network.get("estimated_latency_ms")
     if not estimates:
         return row
