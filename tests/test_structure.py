@@ -37,7 +37,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "targets": (
         ("support",),
         ("errors", "local_machine", "fingerprint", "cuda_stand_in"),
-        ("spec", "tvm_import"),
+        ("spec", "published", "tvm_import"),
         ("target",),
         ("toolchain", "sensors"),
         ("rpc",),

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.memory import peak_bytes, steps
-from cost_models.ir.ops import Pad
+from cost_models.ir.ops import Pad, Shape
 from search.errors import InvalidArchitecture, UnknownCandidate
 from search.resolution import Resolution
 from search.spaces.camera import camera_network
@@ -22,7 +23,7 @@ from search.spaces.fasterseg.branches import (
     walk,
     width_before,
 )
-from search.spaces.fasterseg.grid import FULL, SKIP, Grid
+from search.spaces.fasterseg.grid import FULL, OPERATIONS, SKIP, Grid
 from search.spaces.fasterseg.operations import (
     auxiliary_head,
     cell_graph,
@@ -32,6 +33,7 @@ from search.spaces.fasterseg.operations import (
     stem_graph,
 )
 from search.spaces.fasterseg.parts import CellPart, cell_parts
+from search.spaces.fasterseg.published import cell_row, fusion_rows, merge_rows, stem_rows
 from search.spaces.space import A, Decision, Genotype, Head, Part
 from targets.support.text import near_miss
 
@@ -194,28 +196,28 @@ class FastersegSpace:
         (last,) = net.embed(FUSION, self._fusion(head.outputs), *result, *other, image, "x")
         return last, ends
 
+    @property
+    def _stem_channels(self) -> tuple[int, ...]:
+        """Half of the first scale's after one halving, all of them after each other."""
+        full = self.grid.channels(0, self.grid.ratio)
+        return (full // 2, *[full] * (self.grid.scales[0].bit_length() - 2))
+
     def _stem(self) -> Graph:
-        """Half of the first scale's channels after one halving, all of them after each other."""
+        return stem_graph(self._stem_channels)
+
+    def _ends(self, cell: Cell) -> tuple[int, int]:
+        """Channels of the maps that it reads and makes."""
         grid = self.grid
-        full = grid.channels(0, grid.ratio)
-        return stem_graph((full // 2, *[full] * (grid.scales[0].bit_length() - 2)))
+        return grid.channels(cell.scale, cell.width_in), grid.channels(cell.scale_out, cell.width_out)
 
     def _cell(self, cell: Cell) -> Graph:
-        ends = (
-            self.grid.channels(cell.scale, cell.width_in),
-            self.grid.channels(cell.scale_out, cell.width_out),
-        )
-        return cell_graph(cell.operation, *ends, down=cell.down)
+        return cell_graph(cell.operation, *self._ends(cell), down=cell.down)
 
     def _merge(self, branch: Branch, scale: int) -> Graph:
         """What brings a branch's result from the next scale to this one."""
-        return self.merge(scale, width_before(self.grid, branch, scale))
-
-    def merge(self, scale: int, tap_width: int) -> Graph:
-        """The piece that brings a result from the next scale to this one, where a map of that width waits."""
         grid = self.grid
-        full = grid.channels(scale, grid.ratio)
-        return merge_graph(grid.channels(scale + 1, grid.ratio), full, grid.channels(scale, tap_width))
+        full, out = (grid.channels(place, grid.ratio) for place in (scale + 1, scale))
+        return merge_graph(full, out, grid.channels(scale, width_before(grid, branch, scale)))
 
     def _fusion(self, outputs: int) -> Graph:
         return fusion_graph(self.grid.channels(0, self.grid.ratio), outputs)
@@ -233,14 +235,15 @@ class FastersegSpace:
         """Every cell that a branch may have, what brings branches together, and what is always there."""
         grid, sizes = self.grid, self._sizes(resolution)
         for part in self._cell_parts:
-            shape = (1, grid.channels(part.cell.scale, part.cell.width_in), *sizes[part.cell.scale])
-            yield Part(part.name, self._cell(part.cell), {"x": shape}, part.slot)
+            yield self._cell_part(part, sizes[part.cell.scale])
         for slot in MERGES:
             scale = _SCALES.index(slot.rpartition(".")[2])
-            coarse = (1, grid.channels(scale + 1, grid.ratio), *sizes[scale + 1])
+            full, out = (grid.channels(place, grid.ratio) for place in (scale + 1, scale))
             for width in grid.widths:
-                tap = (1, grid.channels(scale, width), *sizes[scale])
-                yield Part(f"{slot}.{width}", self.merge(scale, width), {"x": coarse, "tap": tap}, slot)
+                tap = grid.channels(scale, width)
+                inputs: dict[str, Shape] = {"x": (1, full, *sizes[scale + 1]), "tap": (1, tap, *sizes[scale])}
+                rows = merge_rows(sizes[scale + 1], sizes[scale], full, out, tap)
+                yield Part(f"{slot}.{width}", merge_graph(full, out, tap), inputs, slot, rows)
         yield from self._fixed_parts(resolution, head)
 
     def _fixed_parts(self, resolution: Resolution, head: Head) -> Iterator[Part]:
@@ -248,11 +251,33 @@ class FastersegSpace:
         image = (1, 3, *resolution)
         padded = (1, 3, *(side * grid.scales[0] for side in fine))
         result = (1, grid.channels(0, grid.ratio), *fine)
-        yield Part("frame", frame_part(grid.scales[-1]), {"frame": (1, *resolution, 3)})
-        yield Part("stem", self._stem(), {"x": padded})
+        fusion = fusion_rows(fine, result[1], head.outputs)
+        frame = frame_part(grid.scales[-1])
+        yield Part("frame", frame, {"frame": (1, *resolution, 3)}, published=())
+        yield self.stem_part(resolution)
         ends = {"deep": result, "fine": result, "padded": padded, "image": image}
-        yield Part(FUSION, self._fusion(head.outputs), ends)
-        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)})
+        yield Part(FUSION, self._fusion(head.outputs), ends, published=fusion)
+        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)}, published=())
+
+    def stem_part(self, resolution: Resolution) -> Part:
+        """The stem; in every network."""
+        height, width = (side * self.grid.scales[0] for side in self._sizes(resolution)[0])
+        rows = stem_rows((height, width), self._stem_channels)
+        return Part("stem", self._stem(), {"x": (1, 3, height, width)}, published=rows)
+
+    def mixed_parts(self, resolution: Resolution, scale: int, *, down: bool) -> Iterator[Part]:
+        """What a supernet mixes at a scale: of each operation, width before and width behind, in order."""
+        grid, size = self.grid, self._sizes(resolution)[scale]
+        for operation, before, behind in product(OPERATIONS, grid.widths, grid.widths):
+            cell = Cell(0, operation, scale, down, before, behind)
+            name = f"{operation}.{before}.{behind}"
+            yield self._cell_part(CellPart(name, "", cell), size)
+
+    def _cell_part(self, part: CellPart, size: tuple[int, int]) -> Part:
+        cell = part.cell
+        ends = self._ends(cell)
+        row = cell_row(cell.operation, size, *ends, down=cell.down)
+        return Part(part.name, self._cell(cell), {"x": (1, ends[0], *size)}, part.slot, (row,))
 
     def _sizes(self, resolution: Resolution) -> list[tuple[int, int]]:
         """Height and width of maps at each scale."""
