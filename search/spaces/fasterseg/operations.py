@@ -89,6 +89,13 @@ def fusion_graph(channels: int, outputs: int) -> Graph:
     return net.build(_head(net, "head", 2 * channels, outputs, value))
 
 
+@cache
+def classify_graph(channels: int, outputs: int) -> Graph:
+    """A head at the size of its map ``x``."""
+    net = GraphBuilder()
+    return net.build(_classify(net, "head", channels, outputs, "x"))
+
+
 def auxiliary_head(net: GraphBuilder, name: str, channels: int, outputs: int, *maps: str) -> str:
     """A head of training on maps of one size, ``channels`` together; ``pad`` and ``x`` say the sizes."""
     value = net.add(f"{name}.concat", Concat(), *maps) if len(maps) > 1 else maps[0]
@@ -104,11 +111,15 @@ def _head(
     padded: str = "padded",
     image: str = "image",
 ) -> str:
-    middle = channels if channels <= _WIDE else channels // 2
-    value = _conv(net, f"{name}.middle", Conv2d(channels, middle, 3, padding=1), x)
-    value = net.add(f"{name}.classify", Conv2d(middle, outputs, bias=True), value)
+    value = _classify(net, name, channels, outputs, x)
     value = net.add(f"{name}.resize", Resize(align_corners=True), value, size_of=padded)
     return net.add(f"{name}.crop", Crop(), value, size_of=image)
+
+
+def _classify(net: GraphBuilder, name: str, channels: int, outputs: int, x: str) -> str:
+    middle = channels if channels <= _WIDE else channels // 2
+    value = _conv(net, f"{name}.middle", Conv2d(channels, middle, 3, padding=1), x)
+    return net.add(f"{name}.classify", Conv2d(middle, outputs, bias=True), value)
 
 
 def _conv(net: GraphBuilder, name: str, conv: Conv2d, x: str) -> str:

@@ -175,7 +175,7 @@ class FastersegSpace:
         """All nodes; the name of the last, and of each branch's last map at each scale."""
         deep, fine, shared = self.branches(genotype)
         image = net.add("pad", Pad(self.grid.scales[-1]), "x")
-        (stem,) = net.embed("stem", self._stem(), image)
+        (stem,) = net.embed("stem", self.stem_graph(), image)
         ends = [{0: stem}, {0: stem}]
         value = stem
         for cell in deep:
@@ -202,7 +202,8 @@ class FastersegSpace:
         full = self.grid.channels(0, self.grid.ratio)
         return (full // 2, *[full] * (self.grid.scales[0].bit_length() - 2))
 
-    def _stem(self) -> Graph:
+    def stem_graph(self) -> Graph:
+        """Layers from the image to the map that enters the grid."""
         return stem_graph(self._stem_channels)
 
     def _ends(self, cell: Cell) -> tuple[int, int]:
@@ -228,7 +229,7 @@ class FastersegSpace:
         ends = [f"deep.{cell.layer}.{_OUTPUT}" for cell in deep]
         ends += [f"fine.{cell.layer}.{_OUTPUT}" for cell in fine[shared:]]
         merges = MERGES if self.ends_at_second(genotype) else MERGES[:2]
-        (stem,) = self._stem().outputs
+        (stem,) = self.stem_graph().outputs
         return ("pad", f"stem.{stem}", *ends, *(f"{merge}.refine.act" for merge in merges))
 
     def parts(self, resolution: Resolution, head: Head) -> Iterator[Part]:
@@ -263,7 +264,7 @@ class FastersegSpace:
         """The stem; in every network."""
         height, width = (side * self.grid.scales[0] for side in self._sizes(resolution)[0])
         rows = stem_rows((height, width), self._stem_channels)
-        return Part("stem", self._stem(), {"x": (1, 3, height, width)}, published=rows)
+        return Part("stem", self.stem_graph(), {"x": (1, 3, height, width)}, published=rows)
 
     def mixed_parts(self, resolution: Resolution, scale: int, *, down: bool) -> Iterator[Part]:
         """What a supernet mixes at a scale: of each operation, width before and width behind, in order."""
