@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search.errors import InvalidResolution
+from search.errors import InvalidArchitecture, InvalidResolution
 from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
 from search.spaces.fasterseg.grid import OPERATIONS, Grid
@@ -64,11 +64,19 @@ class GridSupernet(nn.Module):
     Args:
         spaces: of those who learn, by name; of one grid but for widths, ratio and operations.
         outputs: channels of the predictions.
+
+    Raises InvalidArchitecture for grids that cannot share cells.
     """
 
     def __init__(self, spaces: Mapping[str, FastersegSpace], outputs: int) -> None:
         super().__init__()
-        self.grid = max((space.grid for space in spaces.values()), key=lambda grid: len(grid.widths))
+        grids = [space.grid for space in spaces.values()]
+        if len({(grid.layers, grid.scales, grid.base) for grid in grids}) > 1:
+            raise InvalidArchitecture(
+                f"spaces {', '.join(spaces)}: their grids differ in layers, scales or base; cells are shared by "
+                "grids that are alike in these"
+            )
+        self.grid = max(grids, key=lambda grid: len(grid.widths))
         widths = sorted({width for space in spaces.values() for width in space.grid.widths})
         self.cells = nn.ModuleDict()
         for layer, scale, down in self.grid.mixed_operations:

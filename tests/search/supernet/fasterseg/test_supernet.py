@@ -1,12 +1,13 @@
 """The grid's supernet: weights, widths, what a certain pass computes, where gradients reach."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from search.errors import InvalidResolution
+from search.errors import InvalidArchitecture, InvalidResolution
 from search.networks.graph_module import GraphModule
 from search.spaces.fasterseg.branches import Branch, walk
 from search.spaces.fasterseg.grid import OPERATIONS, Grid
@@ -41,6 +42,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.slow
 def test_cells_have_as_many_convolution_weights_as_the_authors_and_logits_as_many() -> None:
     teacher, student = FASTERSEG
     with torch.device("meta"):
@@ -164,6 +166,11 @@ def test_sides_that_the_last_scale_does_not_divide_are_refused(supernet: GridSup
         InvalidResolution, match=r"^crop 64x90: .* sides that 32 divides; the nearest is 64x96$"
     ):
         supernet(images(size=(64, 90)), "student", MapWidths.fixed(GRID, 4))
+
+
+def test_grids_that_differ_share_no_cells() -> None:
+    with pytest.raises(InvalidArchitecture, match=r"^spaces student, other: their grids differ in layers"):
+        GridSupernet({"student": STUDENT, "other": replace(STUDENT, grid=replace(GRID, layers=9))}, 5)
 
 
 def _with_statistics(module: nn.Module) -> nn.Module:
