@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from cost_models.cost_model import CostModel
 from search.costs.kernel_table import priced_kernels
@@ -38,6 +39,15 @@ class Chances:
     def of(cls, logits: Logits) -> "Chances":
         """Of logits."""
         return cls(*([softmax(own) for own in part] for part in (logits.alpha, logits.beta, logits.ratio)))
+
+    def on(self, device: torch.device | None = None) -> "Chances":
+        """The same as tensors: float32, there."""
+        return Chances(
+            *(
+                [torch.tensor(own, dtype=torch.float32, device=device) for own in part]
+                for part in (self.alpha, self.beta, self.ratio)
+            )
+        )
 
     def with_width(self, grid: Grid, width: int) -> "Chances":
         """All maps of one width, in twelfths, as far as it is chosen."""
@@ -76,6 +86,15 @@ class GridLatency:
         prices = np.array(seconds).reshape(shape)
         fixed = np.array([float(width == grid.ratio) for width in grid.widths])
         return cls(grid, stem_s, dict(zip(places, prices, strict=True)), fixed)
+
+    def on(self, device: torch.device | None = None) -> "GridLatency":
+        """The same for tensors: float32, there."""
+        prices = {
+            place: torch.tensor(own, dtype=torch.float32, device=device)
+            for place, own in self.cells_s.items()
+        }
+        fixed = torch.tensor(self.fixed, dtype=torch.float32, device=device)
+        return replace(self, cells_s=prices, fixed=fixed)
 
     def expected(self, chances: Chances) -> tuple[Odds, Odds, Odds]:
         """Seconds of the branch to each scale; what a search pays for is their sum."""

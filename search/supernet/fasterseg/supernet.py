@@ -73,8 +73,8 @@ class GridSupernet(nn.Module):
         grids = [space.grid for space in spaces.values()]
         if len({(grid.layers, grid.scales, grid.base) for grid in grids}) > 1:
             raise InvalidArchitecture(
-                f"spaces {', '.join(spaces)}: their grids differ in layers, scales or base; cells are shared by "
-                "grids that are alike in these"
+                f"spaces {', '.join(spaces)}: their grids differ in layers, scales or base; cells are shared "
+                "by grids that are alike in these"
             )
         self.grid = max(grids, key=lambda grid: len(grid.widths))
         widths = sorted({width for space in spaces.values() for width in space.grid.widths})

@@ -18,10 +18,12 @@ class MapWidths:
     Attributes:
         twelfths: of the full channels.
         factors: scalars of value 1, by which gradients reach the logits of the widths; none of fixed widths.
+        rows: what was drawn, as ``Logits.ratio`` has logits: a 1 in each row.
     """
 
     twelfths: Mapping[Place, int]
     factors: Mapping[Place, Tensor] = field(default_factory=dict)
+    rows: Sequence[Tensor] = ()
 
     @classmethod
     def fixed(cls, grid: Grid, width: int) -> "MapWidths":
@@ -44,7 +46,7 @@ class MapWidths:
             row = hard[scale][layer - 1 - (scale == 2)]
             index = int(row.argmax())
             twelfths[layer, scale], factors[layer, scale] = grid.widths[index], row[index]
-        return cls(twelfths, factors)
+        return cls(twelfths, factors, hard)
 
 
 def places(grid: Grid) -> Iterator[Place]:
