@@ -23,7 +23,8 @@ from cost_models.schedules.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
 from targets.support.commands import command_line
 from targets.support.text import brief
-from targets.toolchain.cuda_compiler import CudaCompiler, cubin_architectures, plain_architecture
+from targets.toolchain.cubin import cubin_architectures
+from targets.toolchain.cuda_compiler import CudaCompiler, plain_architecture
 from targets.toolchain.tools import Tools
 
 _FINAL = {
