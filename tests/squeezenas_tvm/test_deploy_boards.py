@@ -124,9 +124,10 @@ def test_board_with_a_cpu_and_records(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
-    out, said = deploy_for("jetson-xavier", tmp_path, capfd)
+    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--profile")
     manifest = read_manifest(tmp_path / "out")
     count = manifest["kernels"]["default"]
+    assert out.splitlines()[-1].startswith(f"{count} distinct kernels, ")
     warning = (
         f"UNTUNED: all {count} kernels run on TVM's default GPU schedules (DLight), far slower than tuned "
         "ones; tune them on the device: the same command with --trials 64 --tracker HOST:PORT"
