@@ -198,8 +198,9 @@ def test_an_arm_board_of_an_older_kind_is_refused(target: Target) -> None:
     with pytest.raises(WrongDevice) as caught:
         check_processor(load_target("jetson-orin"), "xavier:1", flags)
     assert str(caught.value) == (
-        "board xavier:1 lacks dotprod, rcpc of the processor that jetson-orin is built for (mcpu cortex-a78); "
-        "give the target of that board, or a file of your own with its mcpu, or with mattr [-dotprod, -rcpc]"
+        "board xavier:1 lacks dotprod, rcpc of the processor that jetson-orin is built for (mcpu cortex-a78)"
+        "; give the target of that board, or a file of your own with its mcpu, "
+        "or with mattr [-dotprod, -rcpc]"
     )
 
 
