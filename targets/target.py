@@ -59,7 +59,7 @@ class Target(TargetSpec):
 
     @property
     def emulated_gpu(self) -> str | None:
-        """The GPU architecture that this machine's CPU emulates for it (``emulated_cuda``); None for others."""
+        """The GPU's architecture where this machine's CPU is it (see ``emulated_cuda``); None for others."""
         emulated = self.emulated and self.kind == "local" and self.tvm.get("kind") == "cuda"
         return str(self.tvm.get("arch")) if emulated else None
 

@@ -22,8 +22,8 @@ from cost_models.schedules.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
 from targets.support.commands import command_line
 from targets.support.text import brief
-from targets.emulated_cuda.compiler import EmulatedCompiler
 from targets.toolchain.cuda_compiler import CudaCompiler, machine_code
+from targets.toolchain.emulated_compiler import EmulatedCompiler
 from targets.toolchain.tools import Tools
 
 _FINAL = {

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from targets.cuda_stand_in import driver_version, package_files
-from targets.emulated_cuda.compiler import emulated_code
 from targets.errors import CompileError, MissingTool
+from targets.toolchain.emulated_compiler import emulated_code
 
 # What TVM's source asks NVIDIA's C++ library for, 20 MB of headers: kernels use the integers' names alone.
 _CSTDINT = """\

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from targets.emulated_cuda.compiler import EmulatedCompiler, find_emulated_compiler
 from targets.errors import MissingTool
 from targets.spec import Toolchain
 from targets.target import Target
 from targets.toolchain.cuda_compiler import CudaCompiler, find_cuda_compiler
+from targets.toolchain.emulated_compiler import EmulatedCompiler, find_emulated_compiler
 from targets.toolchain.linker import Linker, find_linker
 
 
