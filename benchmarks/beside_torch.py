@@ -4,8 +4,8 @@
     python benchmarks/beside_torch.py squeezenas-lat-small --target local-cpu --resolution 256x512
 
 Every form takes a camera's frame and gives class indices at its size. Each lives in a process of its own;
-when all are made, they take turns: compare ratios of one run. PyTorch's clocks are CUDA's events, TVM's its own
-evaluator on the device; on a CPU both are the host's clock. TVM runs the schedules that are on record in
+when all are made, they take turns: compare ratios of one run. PyTorch's clocks are CUDA's events, TVM's its
+own evaluator on the device; on a CPU both are the host's clock. TVM runs the schedules that are on record in
 ``--measurements``, else the default ones. One line of JSON a network is added to ``--out``.
 """
 
