@@ -138,7 +138,7 @@ def runs_on(target: Target) -> dict[str, Any]:
 
     Keys: ``machine`` as `processor` names it; for a target that is this machine ``cpu_flags``, which
     /proc/cpuinfo must show; for a target with a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version
-    of the device, None if unknown.
+    of the device, None if unknown; ``emulated`` where timings mean nothing.
     """
     tvm_target = target.tvm_target()
     if target.kind == "local":
@@ -152,7 +152,7 @@ def runs_on(target: Target) -> dict[str, Any]:
     if tvm_target.kind.name == "cuda":
         needs["cuda_arch"] = str(tvm_target.attrs["arch"])
         needs["cuda"] = target.toolchain.cuda if target.toolchain else None
-    return needs
+    return needs | ({"emulated": True} if target.emulated else {})
 
 
 @contextmanager

@@ -33,6 +33,11 @@ class Gpu:
     l2_bytes: int
     memory_bytes: int
 
+    @property
+    def title(self) -> str:
+        """What it says it is."""
+        return f"{self.name} (emulated)"
+
     def attributes(self, arch: str) -> Mapping[int, int]:
         """What it answers, by the numbers of ``cudaDeviceAttr``; ``arch`` such as ``sm_72``."""
         number = int(arch.removeprefix("sm_"))
