@@ -83,7 +83,7 @@ class Target(TargetSpec):
         return f"{self.name} is emulated: its timings mean nothing" if self.emulated else ""
 
     def require_timings(self, purpose: str) -> None:
-        """Raises TargetError where latencies of an emulated device are wanted, for a purpose like ``search``."""
+        """Raises TargetError for an emulated device; ``purpose`` wants its latencies, such as ``search``."""
         if self.emulated:
             raise TargetError(
                 f"target {self.name}: its device is emulated, and its timings mean nothing; allowed for "

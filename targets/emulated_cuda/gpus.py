@@ -59,6 +59,13 @@ class Gpu:
         }
 
 
+def nearest_gpu(arch: str) -> str:
+    """The architecture to emulate for any: itself, or the newest known one that is older, or the oldest."""
+    number = int("".join(filter(str.isdigit, arch)) or 0)
+    older = [known for known in GPUS if int(known.removeprefix("sm_")) <= number]
+    return max(older, default=min(GPUS))
+
+
 GPUS: Mapping[str, Gpu] = {
     "sm_72": Gpu(
         name="Jetson AGX Xavier",
