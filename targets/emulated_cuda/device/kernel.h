@@ -15,17 +15,38 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define EMU_SHARED(type, name, bound, offset)                                                                        \
     type(&name)[bound] = *reinterpret_cast<type(*)[bound]>(emu_.block->shared + (offset))
+#define EMU_LOCAL(type, name, bound, offset)                                                                         \
+    type(&name)[bound] = *reinterpret_cast<type(*)[bound]>(emu_.local + (offset))
 #define EMU_DYNAMIC_SHARED(type, name) type *const name = reinterpret_cast<type *>(emu_.block->dynamic)
 
 #define EMU_TABLE(...)                                                                                               \
     extern "C" __attribute__((visibility("default"))) const char emu_mark[] = EMU_MARK EMU_ARCH;                     \
     extern "C" __attribute__((visibility("default"))) const EmuKernel *const emu_kernels[] = {__VA_ARGS__};
 
+#define EMU_EACH_THREAD(call)                                                                                        \
+    EmuThread thread_{{0, 0, 0}, &block_, 0, nullptr};                                                               \
+    for (unsigned z_ = 0; z_ < block_.size.z; ++z_)                                                                  \
+        for (unsigned y_ = 0; y_ < block_.size.y; ++y_)                                                              \
+            for (unsigned x_ = 0; x_ < block_.size.x; ++x_, ++thread_.linear) {                                      \
+                thread_.index = {x_, y_, z_};                                                                        \
+                call                                                                                                 \
+            }
+#define EMU_ENTRY __attribute__((no_sanitize("thread", "undefined"))) static void
+
 #define threadIdx (emu_.index)
 #define blockIdx (emu_.block->index)
 #define blockDim (emu_.block->size)
 #define gridDim (emu_.block->grid)
 #define warpSize 32
+
+// The bits of one type as another.
+template <class To, class From>
+static inline To emu_bits(From from) {
+    static_assert(sizeof(To) == sizeof(From), "of one size");
+    To to;
+    __builtin_memcpy(&to, &from, sizeof(To));
+    return to;
+}
 
 extern "C" {
 #define EMU_FUNCTION(name)                                                                                           \
@@ -128,10 +149,10 @@ static inline float __fdividef(float x, float y) { return x / y; }
 static inline float __saturatef(float x) { return fminf(fmaxf(x, 0), 1); }
 static inline float __frcp_rn(float x) { return 1 / x; }
 static inline float exp10f(float x) { return powf(10, x); }
-static inline float __int_as_float(int x) { return __builtin_bit_cast(float, x); }
-static inline int __float_as_int(float x) { return __builtin_bit_cast(int, x); }
-static inline float __uint_as_float(unsigned x) { return __builtin_bit_cast(float, x); }
-static inline unsigned __float_as_uint(float x) { return __builtin_bit_cast(unsigned, x); }
+static inline float __int_as_float(int x) { return emu_bits<float>(x); }
+static inline int __float_as_int(float x) { return emu_bits<int>(x); }
+static inline float __uint_as_float(unsigned x) { return emu_bits<float>(x); }
+static inline unsigned __float_as_uint(float x) { return emu_bits<unsigned>(x); }
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 
@@ -195,13 +216,13 @@ static inline T emu_shfl_xor(EmuThread &emu_, int line, unsigned mask, T value, 
     int lane = static_cast<int>(emu_.linear % 32);
     return emu_shuffle(emu_, mask, value, lane ^ lanes, 0, (lane & -width) + width, line);
 }
-static inline unsigned emu_ballot(EmuThread &emu_, int line, unsigned mask, int predicate) {
-    return static_cast<unsigned>(
-        emu_.block->services->exchange(emu_, mask, predicate != 0, 0, EMU_BALLOT, line));
+static inline unsigned emu_ballot(EmuThread &emu_, int line, unsigned mask, int predicate,
+                                  EmuVote vote = EMU_BALLOT) {
+    return static_cast<unsigned>(emu_.block->services->exchange(emu_, mask, predicate != 0, 0, vote, line));
 }
 
 #define __syncthreads() emu_.block->services->barrier(emu_, __LINE__)
-#define __syncwarp(...) emu_ballot(emu_, __LINE__, EMU_MASK(__VA_ARGS__), 0)
+#define __syncwarp(...) emu_ballot(emu_, __LINE__, EMU_MASK(__VA_ARGS__), 0, EMU_SYNC)
 #define EMU_MASK(...) (0xffffffffu __VA_OPT__(&(__VA_ARGS__)))
 #define __shfl_sync(...) emu_shfl(emu_, __LINE__, __VA_ARGS__)
 #define __shfl_down_sync(...) emu_shfl_down(emu_, __LINE__, __VA_ARGS__)
@@ -228,7 +249,7 @@ static inline T atomicAdd(T *place, T value) {
     return __atomic_fetch_add(place, value, __ATOMIC_RELAXED);
 }
 
-#ifdef EMU_NO_FLOAT16  // a compiler without the type: the conversions by hand, to nearest, ties to even
+#if !defined(__FLT16_MANT_DIG__) || defined(EMU_NO_FLOAT16)  // by hand, to nearest, ties to even
 static inline float emu_half_value(unsigned short bits) {
     unsigned sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, fraction = bits & 1023;
     if (exponent == 31) return __uint_as_float(sign | 0x7f800000u | fraction << 13);
@@ -249,9 +270,9 @@ static inline unsigned short emu_half_bits(float value) {
 }
 #else
 static inline float emu_half_value(unsigned short bits) {
-    return static_cast<float>(__builtin_bit_cast(_Float16, bits));
+    return static_cast<float>(emu_bits<_Float16>(bits));
 }
 static inline unsigned short emu_half_bits(float value) {
-    return __builtin_bit_cast(unsigned short, static_cast<_Float16>(value));
+    return emu_bits<unsigned short>(static_cast<_Float16>(value));
 }
 #endif
