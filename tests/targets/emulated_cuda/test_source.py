@@ -37,7 +37,7 @@ def test_arrays_that_are_checked_lie_apart() -> None:
     ("source", "text"),
     [
         ("int x;", "the text has no kernel"),
-        (KERNEL.format("big", "  __shared__ float a[12289];"), "kernel big has 49156 bytes of static shared memory"),
+        (KERNEL.format("big", "  __shared__ float a[12289];"), "kernel big has 49156 bytes of static"),
         (KERNEL.format("odd", "  __shared__ Thing a[2];"), "arrays of 'Thing' are not known"),
         (KERNEL.format("odd", "  __shared__ float a[N];"), "kernel odd: cannot read '__shared__ float a"),
         (KERNEL.replace("int n", "int").format("nameless", ""), "cannot read the parameter 'int'"),
