@@ -1,7 +1,7 @@
-"""Every kernel of a network compiled for a GPU, run once on the emulated GPU and compared with this CPU's result.
+"""Every kernel of a network compiled for a GPU, run once on the emulated one beside a CPU.
 
-The schedules that leave are the ones that run, at their real sizes; of a launch with many blocks some run, the
-first and the last among them, and what they wrote is compared.
+The schedules that leave are the ones that run, at their real sizes; of a launch with many blocks some run,
+the first and the last among them, and what they wrote is compared.
 """
 
 from collections.abc import Iterator
