@@ -22,7 +22,7 @@ HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
 
 @dataclasses.dataclass
 class Launch:
-    """A kernel of the request's text with a grid, a block, and arrays and numbers in the order it takes them."""
+    """A kernel of the text, its grid and block, and arrays and numbers in the order it takes them."""
 
     kernel: str
     grid: tuple[int, int, int]
