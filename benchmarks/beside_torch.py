@@ -37,7 +37,7 @@ from targets.emulated_cuda.libraries import VARIABLE
 from targets.local_machine import LocalMachine
 
 NETWORKS = ("squeezenas-lat-small", "squeezenas-mac-large")
-RUNS, WARM_UP = 10, 3
+WARM_UP = 3
 FORMS = (
     "tvm-float32",
     "tvm-float32-graphs",
@@ -58,6 +58,7 @@ class Setting:
     target: str
     resolution: str
     measurements: Path | None
+    runs: int = 10  # of a turn
 
 
 class Form:
@@ -181,11 +182,11 @@ def serve(form: str, setting: Setting, labels: Path) -> None:
     started = time.monotonic()
     try:
         made = make(form, setting)
-        made.sample(WARM_UP)
+        made.sample(min(WARM_UP, setting.runs))
         np.save(labels, made.labels)
         print(json.dumps({"made_s": time.monotonic() - started, "device": made.device}), flush=True)
         for _ in sys.stdin:
-            print(json.dumps({"samples_ms": made.sample(RUNS)}), flush=True)
+            print(json.dumps({"samples_ms": made.sample(setting.runs)}), flush=True)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         print(json.dumps({"error": f"{type(error).__name__}: {said}"}), flush=True)
@@ -196,7 +197,7 @@ class Served:
 
     def __init__(self, form: str, setting: Setting, folder: Path, target: Target) -> None:
         self.labels = folder / f"{form}.npy"
-        given = ["--target", setting.target, "--resolution", setting.resolution]
+        given = ["--target", setting.target, "--resolution", setting.resolution, "--runs", str(setting.runs)]
         given += ["--measurements", str(setting.measurements)] * (setting.measurements is not None)
         command = [sys.executable, __file__, setting.architecture, *given]
         environment = {VARIABLE: target.emulated_gpu} if target.emulated_gpu and "tvm" in form else {}
@@ -312,7 +313,8 @@ def main() -> None:
     parser.add_argument("--resolution", default="512x1024")
     parser.add_argument("--measurements", type=Path, help="default results/TARGET")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each form")
+    parser.add_argument("--runs", type=int, default=10, help="of a turn")
     parser.add_argument("--at-once", type=int, default=len(FORMS), help="forms that are made at a time")
     parser.add_argument("--limit-s", type=float, default=120, help="for making the forms of a network")
     parser.add_argument("--out", type=Path, help="file to which a line of JSON is added for each network")
@@ -321,7 +323,13 @@ def main() -> None:
     args = parser.parse_args()
     resolution = str(Resolution.parse(args.resolution))
     settings = [
-        Setting(architecture=name, target=args.target, resolution=resolution, measurements=args.measurements)
+        Setting(
+            architecture=name,
+            target=args.target,
+            resolution=resolution,
+            measurements=args.measurements,
+            runs=args.runs,
+        )
         for name in args.architectures
     ]
     if args.serve:
