@@ -2,8 +2,8 @@
 
 Rules for llvm CPUs, the first that fits: ``conv_schedule`` for fused NCHW convolutions; ``resize_schedule``
 for enlarging; ``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as
-it is. A rule that fails costs speed, never the result. NVIDIA's GPUs get TVM's own default schedules
-(DLight): they run, and are slow. Other targets' kernels are returned as they are.
+it is. A rule that fails costs speed, never the result. Kernels for NVIDIA's GPUs get the schedules of
+``gpu_rules``, or else TVM's own (DLight): they run, and are slow. Other targets' kernels are returned as they are.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cost_models.schedules.conv_template import find_conv, schedule_conv
+from cost_models.schedules.gpu_rules import GPU_RULES
 from cost_models.schedules.resize_template import schedule_resize, write_resize
 from cost_models.schedules.sblocks import blocks_of, inline, reduces, scheduled_module, spatial_shape
 from cost_models.schedules.tile_model import Cpu, choose_tile
@@ -33,7 +34,7 @@ def schedule_default(mod: Any, target: Any) -> Any:
     """
     rules: tuple[Callable[[Any, Any], Any], ...] = ()
     if target.kind.name == "cuda":
-        rules, machine = (_dlight,), target
+        rules, machine = (*GPU_RULES.values(), _dlight), target
     elif target.kind.name == "llvm":
         rules, machine = (_conv, _resize, _by_rows), Cpu.of(target)
     for rule in rules:
