@@ -45,6 +45,20 @@ class Conv:
     pads: tuple[int, int]
 
     @cached_property
+    def batch(self) -> int:
+        return int(self.data.shape[0])
+
+    @cached_property
+    def element_bytes(self) -> int:
+        """Of its input's dtype."""
+        return 2 if str(self.data.dtype) == "float16" else 4
+
+    @cached_property
+    def memory_bytes(self) -> int:
+        """What the kernel reads and writes at least: each parameter once."""
+        return sum(math.prod(map(int, param.shape)) for param in self.params) * self.element_bytes
+
+    @cached_property
     def channels(self) -> int:
         """Of the input."""
         return int(self.data.shape[1])

@@ -3,7 +3,8 @@
 Rules for llvm CPUs, the first that fits: ``conv_schedule`` for fused NCHW convolutions; ``resize_schedule``
 for enlarging; ``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as
 it is. A rule that fails costs speed, never the result. Kernels for NVIDIA's GPUs get the schedules of
-``gpu_rules``, or else TVM's own (DLight): they run, and are slow. Other targets' kernels are returned as they are.
+``gpu_rules``, or else TVM's own (DLight): they run, and are slow. Other targets' kernels are returned as they
+are.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What the schedules for NVIDIA's GPUs ask of a GPU: its limits, and how many blocks share a multiprocessor."""
+"""What schedules for NVIDIA's GPUs ask of a GPU: its limits, and how many blocks share a multiprocessor."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,11 @@ from targets.target import multiprocessors
 from targets.toolchain.cuda_compiler import plain_architecture
 
 WARP = 32  # threads that run together
+
+
+def round_up(value: int, step: int) -> int:
+    """The next multiple of ``step``."""
+    return -(-value // step) * step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,9 +93,9 @@ class Gpu:
         Args:
             threads: of a block. registers: of a thread. shared_bytes: of a block.
         """
-        warps = -(-threads // WARP)
-        registers = -(-registers // _REGISTER_STEP) * _REGISTER_STEP
+        held = round_up(threads, WARP)
+        registers = round_up(registers, _REGISTER_STEP)
         if threads > self.block_threads or shared_bytes > self.block_shared_bytes:
             return 0
         by_shared = self.shared_bytes // shared_bytes if shared_bytes else self.blocks
-        return min(self.blocks, self.threads // (warps * WARP), _REGISTERS // (registers * warps * WARP), by_shared)
+        return min(self.blocks, self.threads // held, _REGISTERS // (registers * held), by_shared)

@@ -1,21 +1,21 @@
-"""GPU schedule of depthwise NCHW convolutions: a register tile of rows a thread, neighbours on neighbouring pixels.
+"""GPU schedule of depthwise NCHW convolutions: a register tile a thread, neighbours on neighbouring pixels.
 
-The kernel is written anew, rows rounded up to whole tiles::
+The kernel is written anew, rows and columns rounded up to whole tiles::
 
     window[n, c, y, x] = data, zero outside        what one thread's outputs need, in its registers
     conv[n, c, y, x]   = sum(window * weight)      float32, in registers
     out[n, c, y, x]    = epilogue(conv)            as in the original
 
-Rows of a tile share the inputs that their windows have in common; columns share theirs through the first-level
-cache, which every load of a warp reads side by side. Shared memory would save loads that are not what limits
-these kernels: they wait for memory.
+Rows of a tile share the inputs that their windows have in common; threads share theirs through the first-level
+cache, whose lines the loads of a warp read side by side. Shared memory would save loads of that cache, which
+are not what limits these kernels: they wait for memory.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from cost_models.schedules.conv_template import Conv, substitute
+from cost_models.schedules.gpu import round_up
 from cost_models.tvm_import import tvm
 
 te, tirx = tvm.te, tvm.tirx
@@ -30,16 +30,12 @@ class DepthwiseTile:
     threads: int
 
 
-def _up(value: int, step: int) -> int:
-    return math.ceil(value / step) * step
-
-
 def _write(conv: Conv, tile: DepthwiseTile) -> Any:
     """A PrimFunc of the blocks ``window``, ``conv``, ``out``; parameters and result are the kernel's."""
     batch, channels, height, width = (int(extent) for extent in conv.data.shape)
     _, out_height, out_width = conv.out_shape
     (stride_y, stride_x), (dilation_y, dilation_x), (top, left) = conv.stride, conv.dilation, conv.pads
-    rows, columns = _up(out_height, tile.rows), _up(out_width, tile.columns)
+    rows, columns = round_up(out_height, tile.rows), round_up(out_width, tile.columns)
     tensors = {p: te.placeholder(p.shape, p.dtype, p.name) for p in conv.params[:-1]}
     data, weight = tensors[conv.data], tensors[conv.weight]
     shape = ((rows - 1) * stride_y + conv.window[0], (columns - 1) * stride_x + conv.window[1])

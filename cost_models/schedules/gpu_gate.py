@@ -1,25 +1,26 @@
 """GPU schedule of 1x1 convolutions of a map of one pixel: squeeze-and-excite gates, after a global average.
 
-Each filter's sum is taken by a warp or more, whose threads add up in shared memory; what follows may be as large
-as the map that the gate multiplies. The gate is then computed once a block of that map, which is less than it
-costs to load that block::
+Each filter's sum is taken by the threads of a block, who add up in shared memory. What follows may be as large
+as the map that the gate multiplies: the gate is then computed once for each block of that map, which takes
+less than to load that block::
 
     gate[n, f]      = sum(data * weight)      float32
     out[n, f, y, x] = epilogue(gate)          as in the original, whatever its size
 """
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 from cost_models.schedules.conv_template import Conv, substitute
-from cost_models.schedules.gpu import WARP, Gpu
+from cost_models.schedules.gpu import WARP, round_up
 from cost_models.tvm_import import tvm
 
 te = tvm.te
-_MOST_PIXELS = 16  # of a thread, for which it computes one gate
+_THREADS = 256  # of a block, at most
+_MOST_PIXELS = 16  # of a thread
 
 
-def schedule_gate(conv: Conv, gpu: Gpu) -> Any:
+def schedule_gate(conv: Conv) -> Any:
     """The kernel as a scheduled PrimFunc.
 
     Raises:
@@ -32,10 +33,13 @@ def schedule_gate(conv: Conv, gpu: Gpu) -> Any:
     n, f, y, x = sch.get_loops(out)
     pixels = int(sch.get(y).extent) * int(sch.get(x).extent)
     summands = conv.channels // conv.groups
-    threads = 256 if pixels > 1 else min(128, -(-summands // (2 * WARP)) * WARP)
+    threads = _THREADS if pixels > 1 else min(_THREADS, max(WARP, round_up(summands // 4, WARP)))
     block, pixel = sch.fuse(n, f), sch.fuse(y, x)
-    chunk, step, thread = sch.split(pixel, [None, min(_MOST_PIXELS, -(-pixels // threads)), threads])
-    sch.reorder(chunk, block)
+    chunk, step, thread = sch.split(pixel, [None, min(_MOST_PIXELS, math.ceil(pixels / threads)), threads])
+    sch.reorder(chunk, block, thread, step)
+    sch.unroll(step)
+    sch.annotate(block, "pragma_auto_unroll_max_step", 16)  # by the CUDA compiler, not in the text
+    sch.annotate(block, "pragma_unroll_explicit", 0)
     sch.bind(chunk, "blockIdx.y")
     sch.bind(block, "blockIdx.x")
     sch.bind(thread, "threadIdx.x")

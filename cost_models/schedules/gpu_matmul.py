@@ -1,26 +1,29 @@
 """GPU schedule of dense and grouped NCHW convolutions: a tiled matrix product of weights and pixels.
 
-The kernel is written anew from its parameters, as ``conv_template`` does for CPUs. With the pixels of a map as
-one axis and what a filter sums over as another, both rounded up to whole tiles::
+The kernel is written anew from its parameters, as ``conv_template`` does for CPUs; the pixels of a map are
+one axis, what a filter sums over is another, and both are rounded up to whole tiles::
 
-    pixels[n, g, k, p]  = data, zero outside      a tile at a time in shared memory, neighbours read neighbours
-    weights[g, k, f]    = weight                  likewise; a row's filters lie side by side
-    conv[n, g, f, p]    = sum(pixels * weights)   float32, in registers
-    out[n, f, y, x]     = epilogue(conv)          bias, activation, residual: as in the original
+    pixels[n, g, k, p] = data, zero outside      a tile at a time in shared memory; neighbours read neighbours
+    weights[g, k, f]   = weight                  likewise; the filters of a row lie side by side
+    conv[n, g, f, p]   = sum(pixels * weights)   float32, in registers
+    out[n, f, y, x]    = epilogue(conv)          bias, activation, residual: as in the original
 
 No tensor cores.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from cost_models.schedules.conv_template import Conv, substitute
+from cost_models.schedules.gpu import round_up
 from cost_models.tvm_import import tvm
 
 te, tirx = tvm.te, tvm.tirx
 
-_BANKS, _SHIFT = 32, 4  # of shared memory; rows of weights begin so far apart that threads store to different ones
+_BANKS, _SHIFT = (
+    32,
+    4,
+)  # of shared memory; rows of weights begin so far apart that threads store to different ones
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +58,7 @@ class MatmulTile:
     @property
     def padded_height(self) -> int:
         """Of a row of weights in shared memory: filters, and what shifts the next row."""
-        return _up(self.height - _SHIFT, _BANKS) + _SHIFT
+        return round_up(self.height - _SHIFT, _BANKS) + _SHIFT
 
     @property
     def width(self) -> int:
@@ -63,19 +66,19 @@ class MatmulTile:
         return self.vectors * self.lanes * self.across
 
 
-def _up(value: int, step: int) -> int:
-    return math.ceil(value / step) * step
-
-
 def _write(conv: Conv, tile: MatmulTile) -> Any:
-    """A PrimFunc of the blocks ``pixels``, ``weights``, ``conv``, ``out``; the result's pixels are one axis."""
+    """A PrimFunc of the blocks ``pixels``, ``weights``, ``conv`` and ``out``, whose pixels are one axis."""
     batch, channels, height, width = (int(extent) for extent in conv.data.shape)
     filters, out_height, out_width = conv.out_shape
     taps_y, taps_x = conv.taps
     taps, group = taps_y * taps_x, filters // conv.groups
     (stride_y, stride_x), (dilation_y, dilation_x), (top, left) = conv.stride, conv.dilation, conv.pads
     count, depth = out_height * out_width, channels // conv.groups * taps
-    padded_k, padded_f, padded_p = _up(depth, tile.depth), _up(group, tile.height), _up(count, tile.width)
+    padded_k, padded_f, padded_p = (
+        round_up(depth, tile.depth),
+        round_up(group, tile.height),
+        round_up(count, tile.width),
+    )
     tensors = {p: te.placeholder(p.shape, p.dtype, p.name) for p in conv.params[:-1]}
     data, weight = tensors[conv.data], tensors[conv.weight]
 
@@ -84,8 +87,13 @@ def _write(conv: Conv, tile: MatmulTile) -> Any:
         if padded_k > depth:
             inside.append(k < depth)
         if padded_p > count:
-            inside.append(p // tile.lanes < count // tile.lanes if count % tile.lanes == 0 else p < count)
-        c, tap, row, column = g * (channels // conv.groups) + k // taps, k % taps, p // out_width, p % out_width
+            inside.append(p // tile.lanes < count // tile.lanes)  # of whole vectors, so that TVM keeps them
+        c, tap, row, column = (
+            g * (channels // conv.groups) + k // taps,
+            k % taps,
+            p // out_width,
+            p % out_width,
+        )
         y = row * stride_y + tap // taps_x * dilation_y - top
         x = column * stride_x + tap % taps_x * dilation_x - left
         if top:
@@ -133,14 +141,8 @@ def reads_in_vectors(conv: Conv, tile: MatmulTile) -> bool:
 
 
 def schedule_matmul(conv: Conv, tile: MatmulTile) -> Any:
-    """The kernel as a scheduled PrimFunc.
-
-    Raises:
-        ValueError: the tile's vectors do not divide the map.
-    """
-    count, group, width = math.prod(conv.out_shape[1:]), conv.out_shape[0] // conv.groups, conv.out_shape[2]
-    if count % tile.lanes:
-        raise ValueError(f"{tile.lanes} does not divide {count} pixels")
+    """The kernel as a scheduled PrimFunc: a tile of filters and pixels a block, a smaller one a thread."""
+    group, width = conv.out_shape[0] // conv.groups, conv.out_shape[2]
     sch = tvm.s_tir.Schedule(_write(conv, tile))
     pixels, weights, product, out = (sch.get_sblock(name) for name in ("pixels", "weights", "conv", "out"))
     sch.transform_layout(out, ("write", 0), lambda n, g, f, p: (n, g * group + f, p // width, p % width))

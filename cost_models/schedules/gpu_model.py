@@ -1,14 +1,14 @@
 """Tiles of the GPU templates: all that fit a GPU, a model of their costs, the default ones.
 
-The model counts, for one multiprocessor, cycles of multiply-adds, of shared memory, of caches and of memory, and
-what a block waits for beside them. It knows what a tile asks of the hardware; of what the hardware makes of it,
-it has been told by nobody: no GPU was at hand when it was written.
+The model counts cycles of one multiprocessor: of multiply-adds, of shared memory, of caches and of memory,
+and what a block waits for beside them. It knows what a tile asks of the hardware. What the hardware makes of
+it no one has told it: there was no GPU at hand.
 """
 
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from cost_models.schedules.conv_template import Conv
 from cost_models.schedules.gpu import WARP, Gpu
@@ -25,6 +25,8 @@ _START = 1500.0  # cycles from a block's start to its first sum, and from its la
 _FETCH = 700.0  # cycles that a load from memory takes, and the barriers around it
 _AHEAD = 200.0  # what is left of that where the next tile is loaded meanwhile
 _SEEN = 0.25  # of work that a multiprocessor does beside the longest
+_LANES = (4, 1)  # pixels of a vector
+_ALL_REGISTERS = 255  # that a thread can have
 _MOST_REGISTERS = 168  # of a thread, such that a multiprocessor holds some 12 warps
 _MOST_UNROLLED = 2048  # multiply-adds of an unrolled step, such that instructions stay in their cache
 _MOST_LOADS = 32  # of a thread, one after another
@@ -55,13 +57,8 @@ def cost_of(conv: Conv, gpu: Gpu, tile: GpuTile) -> TileCost:
     return _matmul_cost(conv, gpu, tile) if isinstance(tile, MatmulTile) else _depthwise_cost(conv, gpu, tile)
 
 
-def _element_bytes(conv: Conv) -> int:
-    return 2 if str(conv.data.dtype) == "float16" else 4
-
-
 def _matmul_cost(conv: Conv, gpu: Gpu, tile: MatmulTile) -> TileCost:
-    size, (batch, channels, *_) = _element_bytes(conv), map(int, conv.data.shape)
-    pixels, depth = conv.out_shape[1] * conv.out_shape[2], channels // conv.groups * math.prod(conv.taps)
+    pixels, depth = math.prod(conv.out_shape[1:]), conv.channels // conv.groups * math.prod(conv.taps)
     steps = math.ceil(depth / tile.depth)
     tiles_f = math.ceil(conv.out_shape[0] // conv.groups / tile.height)
     sums, warps, summed = tile.filters * tile.vectors * tile.lanes, tile.threads / WARP, steps * tile.depth
@@ -74,11 +71,11 @@ def _matmul_cost(conv: Conv, gpu: Gpu, tile: MatmulTile) -> TileCost:
     stored = 4 * (tile.width + tile.height) / _SHARED
     gathered = 1 if conv.taps == (1, 1) and not any(conv.pads) else 3  # coordinates, conditions of padding
     moved = 4 * steps * (gathered * loads[0] / vector + loads[1]) + 4 * tile.filters * tile.vectors
-    loaded = size * summed * (tile.width + tile.height)
+    loaded = conv.element_bytes * summed * (tile.width + tile.height)
     block = _Block(
-        count=batch * conv.groups * tiles_f * math.ceil(pixels / tile.width),
+        count=conv.batch * conv.groups * tiles_f * math.ceil(pixels / tile.width),
         threads=tile.threads,
-        registers=sums + sum(loads) + 32 + 8 * tile.ahead,
+        registers=sums + sums // 4 + sum(loads) + 26 + 8 * tile.ahead,  # as NVRTC 11.8 allots them
         shared_bytes=4 * tile.depth * (tile.width + tile.padded_height),
         loaded_bytes=loaded,
         busy=(
@@ -93,22 +90,22 @@ def _matmul_cost(conv: Conv, gpu: Gpu, tile: MatmulTile) -> TileCost:
 
 
 def _depthwise_cost(conv: Conv, gpu: Gpu, tile: DepthwiseTile) -> TileCost:
-    batch, (channels, height, width), size = int(conv.data.shape[0]), conv.out_shape, _element_bytes(conv)
+    channels, height, width = conv.out_shape
     taps, outputs, warps = math.prod(conv.taps), tile.rows * tile.columns, tile.threads / WARP
     rows, columns = (
         len({at * conv.stride[i] + tap * conv.dilation[i] for at in range(n) for tap in range(conv.taps[i])})
         for i, n in ((0, tile.rows), (1, tile.columns))
     )
-    tasks = batch * channels * math.ceil(height / tile.rows) * math.ceil(width / tile.columns)
+    tasks = conv.batch * channels * math.ceil(height / tile.rows) * math.ceil(width / tile.columns)
     # neighbours read so far apart: that much of each line of the first-level cache is not for them
     apart = conv.stride[1] * tile.columns
     lines = warps * (rows * columns * apart + taps + outputs * tile.columns)
     block = _Block(
         count=math.ceil(tasks / tile.threads),
         threads=tile.threads,
-        registers=outputs + rows * columns + min(taps, 25) + 20,
+        registers=outputs + rows * columns + 12,  # as NVRTC 11.8 allots them
         shared_bytes=0,
-        loaded_bytes=tile.threads * (rows * columns + taps) * size,
+        loaded_bytes=tile.threads * (rows * columns + taps) * conv.element_bytes,
         busy=(
             tile.threads * outputs * taps / gpu.lanes,
             lines * 4 * WARP / _FIRST_LEVEL,
@@ -145,7 +142,7 @@ def _cost(conv: Conv, gpu: Gpu, block: _Block) -> TileCost:
         waves, rest = divmod(math.ceil(block.count / gpu.multiprocessors), resident)
         alone = busy + block.waits
         working = waves * max(resident * busy, alone) + (max(rest * busy, alone) if rest else 0)
-        cycles = _overlapping((working, memory_bytes(conv) / _MEMORY / gpu.multiprocessors))
+        cycles = _overlapping((working, conv.memory_bytes / _MEMORY / gpu.multiprocessors))
     return TileCost(
         blocks=block.count,
         resident=resident,
@@ -157,13 +154,8 @@ def _cost(conv: Conv, gpu: Gpu, block: _Block) -> TileCost:
 
 
 def _overlapping(parts: tuple[float, ...]) -> float:
-    """The time of work that goes on side by side: the longest, and some of the others, as none hides wholly."""
+    """The time of work that goes on side by side: the longest, and some of the others, as none is hidden."""
     return (1 - _SEEN) * max(parts) + _SEEN * sum(parts)
-
-
-def memory_bytes(conv: Conv) -> int:
-    """What a kernel reads and writes at least: each parameter once."""
-    return sum(math.prod(map(int, param.shape)) * _element_bytes(conv) for param in conv.params)
 
 
 def all_tiles(conv: Conv, gpu: Gpu) -> Iterator[tuple[GpuTile, float]]:
@@ -173,6 +165,27 @@ def all_tiles(conv: Conv, gpu: Gpu) -> Iterator[tuple[GpuTile, float]]:
         cost = cost_of(conv, gpu, tile)
         if cost.resident and cost.registers <= _MOST_REGISTERS:
             yield tile, cost.cycles
+
+
+def check_tile(conv: Conv, gpu: Gpu, tile: GpuTile) -> None:
+    """Refuse a tile that the templates or the GPU cannot take, wherever it is from.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    if any(type(size) is int and size < 1 for size in astuple(tile)):
+        raise ValueError("a size below 1")
+    if conv.depthwise != isinstance(tile, DepthwiseTile):
+        raise ValueError(f"a tile for {'dense' if conv.depthwise else 'depthwise'} convolutions")
+    cost = cost_of(conv, gpu, tile)
+    if not cost.resident or cost.registers > _ALL_REGISTERS:
+        raise ValueError(
+            f"blocks of {tile.threads} threads with {cost.registers} registers each and {cost.shared_bytes} "
+            f"bytes; allowed are {gpu.block_threads} threads, {_ALL_REGISTERS} registers and "
+            f"{gpu.block_shared_bytes} bytes"
+        )
+    if isinstance(tile, MatmulTile) and not _loads_evenly(conv, tile):
+        raise ValueError("threads load parts of different size, or no whole vectors of the map")
 
 
 def choose_tile(conv: Conv, gpu: Gpu) -> GpuTile:
@@ -206,7 +219,7 @@ def _matmul_tiles(conv: Conv, gpu: Gpu) -> Iterator[MatmulTile]:
         full = down == 1 or (down - 1) * filters < group  # no row of threads has nothing to do
         if filters >= 2 * group or not full or threads % WARP or not 2 * WARP <= threads <= _MOST_THREADS:
             continue
-        for lanes, vectors, step in itertools.product((4, 1), (1, 2, 4), sorted(depths)):
+        for lanes, vectors, step in itertools.product(_LANES, (1, 2, 4), sorted(depths)):
             tile = MatmulTile(
                 filters=filters, vectors=vectors, lanes=lanes, down=down, across=across, depth=step
             )
@@ -217,13 +230,17 @@ def _matmul_tiles(conv: Conv, gpu: Gpu) -> Iterator[MatmulTile]:
 
 
 def _worth(conv: Conv, tile: MatmulTile, pixels: int) -> bool:
-    """Whether a tile is not mostly outside of the map, its loads are even, and what is unrolled not too much."""
-    loads = tile.threads * (tile.lanes if reads_in_vectors(conv, tile) else 1)
-    steps, rest = divmod(tile.depth * tile.width, loads)
+    """Whether a tile is mostly in the map, its loads are even, and what is unrolled is not too much."""
     return (
-        pixels % tile.lanes == 0
-        and tile.width < 2 * max(pixels, WARP)
-        and rest == 0
-        and steps <= _MOST_LOADS
+        tile.width < 2 * max(pixels, WARP)
         and tile.depth * tile.filters * tile.vectors * tile.lanes <= _MOST_UNROLLED
+        and _loads_evenly(conv, tile)
+        and tile.depth * tile.width // tile.threads <= _MOST_LOADS * tile.lanes
     )
+
+
+def _loads_evenly(conv: Conv, tile: MatmulTile) -> bool:
+    """Whether each thread loads as many pixels, in vectors that lie within the map where there are any."""
+    vector = tile.lanes if reads_in_vectors(conv, tile) else 1
+    whole = math.prod(conv.out_shape[1:]) % tile.lanes == 0 and tile.lanes in _LANES
+    return whole and tile.depth * tile.width % (tile.threads * vector) == 0

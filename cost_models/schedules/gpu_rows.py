@@ -2,11 +2,11 @@
 
 What is element-wise moves into what reads it. Then, by what is left:
 
-- a sum or maximum an output: a thread takes one, neighbours on neighbouring pixels, in its registers; or, where
-  outputs are few and sums long, a block takes one, and its threads add up in shared memory;
+- a sum or maximum: a thread takes one, in its registers, neighbours on neighbouring pixels; or, where outputs
+  are few and sums long, a block takes one, and its threads add up in shared memory;
 - copies, each value from its own place: vectors;
-- others: several values a thread; where coordinates are computed (resize, a frame's interleaved colours), those
-  of several channels, which share them.
+- others: several values a thread; where coordinates are computed (resize, the interleaved colours of a
+  frame), those of several channels, which share them.
 """
 
 import math
@@ -37,7 +37,9 @@ def schedule_rows(mod: Any, gpu: Gpu) -> Any:
     if not sums and reduces(sch, last):
         sums, last = [last], sch.cache_write(last, 0, "local")
     if len(sums) > 1 or any(spatial_shape(sch, one) != spatial_shape(sch, last) for one in sums):
-        raise ValueError(f"more than one sum: blocks {[sch.get(block).name_hint for block in blocks_of(sch)]}")
+        raise ValueError(
+            f"more than one sum: blocks {[sch.get(block).name_hint for block in blocks_of(sch)]}"
+        )
     if not sums:
         _copies(sch, last, gpu)
     elif _shared_sum_pays(sch, sums[0], gpu):
@@ -124,7 +126,8 @@ def _chooses(sch: Any, block: Any) -> bool:
     found: list[Any] = []
     choice = tvm.ir.Op.get("prim.if_then_else")
     tvm_ffi.structural_walk(
-        sch.get(block).body, (tvm.ir.Call, lambda call: found.append(call) if call.op.same_as(choice) else None)
+        sch.get(block).body,
+        (tvm.ir.Call, lambda call: found.append(call) if call.op.same_as(choice) else None),
     )
     return bool(found)
 

@@ -1,7 +1,7 @@
 """Our default schedules for NVIDIA's GPUs, by kind of kernel.
 
-The sources of a network of ``squeezenas`` hold five kinds: gates, dense and grouped convolutions, depthwise ones,
-and kernels without weights. Where none of these rules fits a kernel, TVM's own (DLight) are asked.
+Gates, dense and grouped convolutions, depthwise ones, and kernels that take one sum or none: every kernel of
+the spaces. Where none of these rules fits, TVM's own (DLight) are asked.
 """
 
 from collections.abc import Callable
@@ -29,18 +29,12 @@ def find_gpu_conv(mod: Any) -> Conv:
 
 
 def schedule_tile(conv: Conv, tile: GpuTile) -> Any:
-    """The kernel as a PrimFunc, scheduled by the template of its tile.
-
-    Raises:
-        ValueError: the tile is not for this kind of convolution, or does not fit it.
-    """
-    if conv.depthwise != isinstance(tile, DepthwiseTile):
-        raise ValueError(f"a tile for {'dense' if conv.depthwise else 'depthwise'} convolutions")
+    """The kernel as a PrimFunc, scheduled by the template of its tile, which must fit."""
     return schedule_depthwise(conv, tile) if isinstance(tile, DepthwiseTile) else schedule_matmul(conv, tile)
 
 
 def _gate(mod: Any, target: Any) -> Any:
-    return schedule_gate(read_conv(mod), Gpu.of(target))
+    return schedule_gate(read_conv(mod))
 
 
 def _conv(mod: Any, target: Any) -> Any:
