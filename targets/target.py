@@ -47,13 +47,21 @@ class Target(TargetSpec):
             attributes = dict(self.tvm)
             if self.kind == "local" and attributes["kind"] == "llvm":
                 attributes = _detected(attributes)
-            if self.kind == "local" and attributes["kind"] == "cuda":
+            if self.emulated_gpu:
+                attributes = {"host": _detected({"kind": "llvm"})} | attributes
+            elif self.kind == "local" and attributes["kind"] == "cuda":
                 attributes = _detected_gpu(self.name) | attributes
             return tvm.target.Target(attributes)
         except (TypeError, ValueError) as error:
             hint = near_miss(str(self.tvm.get("tag", "")), map(str, tvm.target.list_tags()))
             reason = str(error).splitlines()[0]
             raise InvalidTarget(f"target {self.name}", [f"tvm: refused by TVM{hint} {reason}"]) from error
+
+    @property
+    def emulated_gpu(self) -> str | None:
+        """The GPU's architecture where this machine's CPU is it (see ``emulated_cuda``); None for others."""
+        emulated = self.emulated and self.kind == "local" and self.tvm.get("kind") == "cuda"
+        return str(self.tvm.get("arch")) if emulated else None
 
     def local_processor(self) -> Processor | None:
         """The CPU of this machine as the target uses it; None where its device is another. Needs no TVM."""
@@ -83,7 +91,9 @@ class Target(TargetSpec):
         self.require_dtype(dtype)
         tvm_target = self.tvm_target()
         power_mode: str | None = None
-        if self.kind == "local" and tvm_target.kind.name == "cuda":
+        if self.emulated_gpu:
+            device = f"emulated {tvm_target.attrs['arch']}"
+        elif self.kind == "local" and tvm_target.kind.name == "cuda":
             device = str(tvm.cuda(0).device_name)
         elif self.kind == "local":
             machine = LocalMachine.detect()
@@ -198,6 +208,8 @@ def _variant(target: Target, suffix: str) -> Target:
         changes["toolchain"] = chosen.toolchain
     if chosen.peaks is not None:
         changes["peaks"] = chosen.peaks
+    if chosen.tvm is not None:
+        changes["tvm"] = chosen.tvm
     return target.model_copy(update=changes)
 
 

@@ -22,7 +22,8 @@ from cost_models.schedules.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
 from targets.support.commands import command_line
 from targets.support.text import brief
-from targets.toolchain.cuda_compiler import CudaCompiler, cubin_architectures, plain_architecture
+from targets.toolchain.cuda_compiler import CudaCompiler, machine_code
+from targets.toolchain.emulated_compiler import EmulatedCompiler
 from targets.toolchain.tools import Tools
 
 _FINAL = {
@@ -219,10 +220,10 @@ def export(executable: Any, path: Path, tools: Tools | None = None) -> None:
         _check_machine_code(path, tools.cuda)
 
 
-def _check_machine_code(path: Path, compiler: CudaCompiler) -> None:
+def _check_machine_code(path: Path, compiler: CudaCompiler | EmulatedCompiler) -> None:
     """TVM stores source text for the GPU where it cannot compile; such a module must not leave the house."""
     data = path.read_bytes()
-    found, wanted = set(cubin_architectures(data)), plain_architecture(compiler.arch)
+    found, wanted = set(machine_code(data)), compiler.code
     if found == {wanted} and _KERNEL_SOURCE not in data:
         return
     path.unlink()

@@ -174,7 +174,7 @@ def open_session(
     """
     with contextlib.ExitStack() as stack:
         if tracker is None and target.kind == "local":
-            tracker = stack.enter_context(local_rpc(target.rpc.key))
+            tracker = stack.enter_context(local_rpc(target.rpc.key, target.emulated_gpu))
         session = _connected(target, tracker or tracker_address(target), timeout_s, wait_s)
         stack.callback(session.close)
         yield session

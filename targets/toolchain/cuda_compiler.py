@@ -16,6 +16,7 @@ from pathlib import Path
 
 from targets.cuda_stand_in import driver_version, package_files
 from targets.errors import CompileError, MissingTool
+from targets.toolchain.emulated_compiler import emulated_code
 
 # What TVM's source asks NVIDIA's C++ library for, 20 MB of headers: kernels use the integers' names alone.
 _CSTDINT = """\
@@ -58,6 +59,11 @@ class CudaCompiler:
     library: Path
     version: tuple[int, int]
     arch: str
+
+    @property
+    def code(self) -> str:
+        """What `machine_code` calls what it makes."""
+        return plain_architecture(self.arch)
 
     @property
     def headers(self) -> Path | None:
@@ -154,6 +160,11 @@ def install_hint(major: int) -> str:
 def plain_architecture(arch: str) -> str:
     """``sm_90`` for ``sm_90a``: the letter asks for more of the same GPU."""
     return arch.rstrip("af")
+
+
+def machine_code(data: bytes) -> list[str]:
+    """The code for GPUs in a file: ``sm_72`` for real ones, ``emulated sm_72``; none for source."""
+    return cubin_architectures(data) + [f"emulated {arch}" for arch in emulated_code(data)]
 
 
 def cubin_architectures(data: bytes) -> list[str]:

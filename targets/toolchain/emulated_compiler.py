@@ -1,0 +1,95 @@
+"""CUDA source to the emulated GPU's machine code: a shared object of this machine, by its C++ compiler."""
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets.emulated_cuda.libraries import DEVICE, host_compiler, run_compiler
+from targets.emulated_cuda.source import host_units
+
+_MARK = "emulated CUDA code for "  # EMU_MARK in abi.h
+_FRAME_BYTES = 64 << 10  # of a thread: half of its stack
+_OPTIONS = (
+    *(
+        "-std=gnu++17",
+        "-fPIC",
+        "-fno-exceptions",
+        "-fno-strict-aliasing",
+        "-fvisibility=hidden",
+        "-march=native",
+    ),
+    *("-fno-gnu-unique", f"-Werror=frame-larger-than={_FRAME_BYTES}"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedCompiler:
+    """This machine's C++ compiler, for the emulated GPU of an architecture such as ``sm_72``."""
+
+    compiler: str
+    arch: str
+
+    @property
+    def code(self) -> str:
+        """What `machine_code` calls what it makes."""
+        return f"emulated {self.arch}"
+
+    def cubin(self, source: str) -> bytes:
+        """A shared object with the kernels of ``source``.
+
+        Raises:
+            CompileError: the compiler refuses it, with its first error; or a kernel asks for more static
+                shared memory than a GPU has.
+        """
+        units = host_units(source, len(os.sched_getaffinity(0)))
+        with tempfile.TemporaryDirectory(prefix="emulated-cuda-") as folder:
+            built = Path(folder) / "kernels.so"
+            objects = self._compile(units, Path(folder))
+            # what TVM's text has before its kernels is in every object
+            once = "-Wl,--allow-multiple-definition"
+            run_compiler([self.compiler, "-shared", once, "-o", str(built), *map(str, objects)])
+            return built.read_bytes()
+
+    def install(self) -> None:
+        """Make TVM compile CUDA with this compiler, in this process."""
+        from targets.tvm_import import tvm_ffi
+
+        tvm_ffi.register_global_func(
+            "tvm_callback_cuda_compile", lambda source: self.cubin(str(source)), override=True
+        )
+
+    def _compile(self, units: Sequence[str], folder: Path) -> list[Path]:
+        number = self.arch.removeprefix("sm_")
+        options = [
+            *_OPTIONS,
+            "-O1",
+            f"-DEMU_CUDA_ARCH={number}0",
+            f'-DEMU_ARCH="{self.arch}"',
+            f"-I{DEVICE}",
+            "-include",
+            str(DEVICE / "kernel.h"),
+        ]
+
+        def compiled(numbered: tuple[int, str]) -> Path:
+            source = folder / f"{numbered[0]}.cc"
+            source.write_text(numbered[1], encoding="utf-8")
+            made = source.with_suffix(".o")
+            run_compiler([self.compiler, *options, "-c", "-o", str(made), str(source)])
+            return made
+
+        with ThreadPoolExecutor(len(units)) as pool:
+            return list(pool.map(compiled, enumerate(units)))
+
+
+def find_emulated_compiler(arch: str) -> EmulatedCompiler:
+    """Raises MissingTool where there is no C++ compiler."""
+    return EmulatedCompiler(host_compiler(), arch)
+
+
+def emulated_code(data: bytes) -> list[str]:
+    """Architectures (``sm_72``) of the emulated machine code in a file, in the order found."""
+    return [match[1].decode() for match in re.finditer(re.escape(_MARK).encode() + rb"(sm_\d+)\0", data)]
