@@ -18,6 +18,7 @@ import onnx
 from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.lowering.float16 import sums_in_float32
 from cost_models.schedules.default import schedule_default
+from cost_models.schedules.registers import require_own_registers
 from cost_models.schedules.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
 from targets.support.commands import command_line
@@ -171,7 +172,7 @@ def compile_lowered(
             ones; without effect for other targets.
 
     Raises:
-        LoweringError: TVM could not build it, or a kernel would not run on the target's GPU.
+        LoweringError: TVM could not build it, or a kernel would not run on the target's GPU, or wrongly.
     """
     scheduled = tvm.IRModule(dict(lowered.functions.items()), attrs=lowered.attrs)
     tuned: list[str] = []
@@ -181,6 +182,7 @@ def compile_lowered(
         (default if mod is None else tuned).append(name)
         mod = schedule_default(kernel.mod, target) if mod is None else mod
         require_threads(mod, target, name)
+        require_own_registers(mod, target, name)
         scheduled.update_func(
             lowered.get_global_var(name), mod["main"].with_attrs({"global_symbol": name, **_FINAL})
         )

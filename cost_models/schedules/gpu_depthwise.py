@@ -6,7 +6,7 @@ The kernel is written anew, rows and columns rounded up to whole tiles::
     conv[n, c, y, x]   = sum(window * weight)      float32, in registers
     out[n, c, y, x]    = epilogue(conv)            as in the original
 
-Rows of a tile share the inputs that their windows have in common; threads share theirs through the first-level
+Rows of a tile share the inputs that their windows have in common; threads share theirs through the first
 cache, whose lines the loads of a warp read side by side. Shared memory would save loads of that cache, which
 are not what limits these kernels: they wait for memory.
 """

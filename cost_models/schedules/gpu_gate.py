@@ -1,8 +1,8 @@
 """GPU schedule of 1x1 convolutions of a map of one pixel: squeeze-and-excite gates, after a global average.
 
-Each filter's sum is taken by the threads of a block, who add up in shared memory. What follows may be as large
-as the map that the gate multiplies: the gate is then computed once for each block of that map, which takes
-less than to load that block::
+Each filter's sum is taken by the threads of a block, who add up in shared memory. What follows may be as
+large as the map that the gate multiplies: the gate is then computed once for each block of that map, which
+takes less than to load that block::
 
     gate[n, f]      = sum(data * weight)      float32
     out[n, f, y, x] = epilogue(gate)          as in the original, whatever its size

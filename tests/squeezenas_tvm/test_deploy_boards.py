@@ -23,7 +23,7 @@ from squeezenas_tvm.bundles.manifest import read_manifest
 from squeezenas_tvm.deploy import main
 from squeezenas_tvm.run import main as run
 from targets import MissingTool, load_target
-from targets.toolchain.cuda_compiler import cubin_architectures
+from targets.toolchain.cubin import cubin_architectures
 from targets.toolchain.tools import find_tools
 
 from .helpers import NAME, SIZE, refused_by

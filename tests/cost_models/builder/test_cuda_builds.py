@@ -26,7 +26,8 @@ from cost_models.tuning.kernel_search import KernelSearch
 from cost_models.tuning.settings import SearchSettings
 from cost_models.tvm_import import tvm
 from targets import MissingTool, load_target
-from targets.toolchain.cuda_compiler import cubin_architectures, find_cuda_compiler
+from targets.toolchain.cubin import cubin_architectures
+from targets.toolchain.cuda_compiler import find_cuda_compiler
 from targets.toolchain.tools import Tools, find_tools
 
 from ..some_kernels import argmax, convolution, depthwise, relu
