@@ -4,9 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from targets.target import multiprocessors
+from targets.toolchain.cubin import KernelResources
 from targets.toolchain.cuda_compiler import plain_architecture
+from targets.toolchain.occupancy import MULTIPROCESSORS, Multiprocessor, resident_blocks
 
 WARP = 32  # threads that run together
+
+_UNKNOWN = "sm_75"  # an architecture that is not known counts as this one, which holds the fewest threads
+_FEWER_LANES = ("sm_60", "sm_70", "sm_72", "sm_75", "sm_80")
+_USUAL = 64  # multiprocessors
+_OF_COMMON_GPUS = {"sm_60": 56, "sm_70": 80, "sm_75": 40, "sm_80": 108, "sm_86": 82, "sm_90": 132}
 
 
 def round_up(value: int, step: int) -> int:
@@ -15,77 +22,37 @@ def round_up(value: int, step: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Architecture:
-    """By NVIDIA's programming guide (technical specifications by compute capability), of a multiprocessor.
-
-    Attributes:
-        lanes: float32 multiply-adds a cycle.
-        threads, blocks: resident at most.
-        shared_kib: shared memory.
-        usual: multiprocessors of a common GPU of it; where a target's file tells them, that counts.
-    """
-
-    lanes: int = 128
-    threads: int = 2048
-    blocks: int = 32
-    shared_kib: int
-    usual: int
-
-
-_ARCHITECTURES = {
-    "sm_53": _Architecture(shared_kib=64, usual=1),
-    "sm_60": _Architecture(lanes=64, shared_kib=64, usual=56),
-    "sm_61": _Architecture(shared_kib=96, usual=20),
-    "sm_62": _Architecture(shared_kib=64, usual=2),
-    "sm_70": _Architecture(lanes=64, shared_kib=96, usual=80),
-    "sm_72": _Architecture(lanes=64, shared_kib=96, usual=8),
-    "sm_75": _Architecture(lanes=64, threads=1024, blocks=16, shared_kib=64, usual=40),
-    "sm_80": _Architecture(lanes=64, shared_kib=164, usual=108),
-    "sm_86": _Architecture(threads=1536, blocks=16, shared_kib=100, usual=46),
-    "sm_87": _Architecture(threads=1536, blocks=16, shared_kib=164, usual=16),
-    "sm_89": _Architecture(threads=1536, blocks=24, shared_kib=100, usual=58),
-    "sm_90": _Architecture(shared_kib=228, usual=132),
-    "sm_100": _Architecture(shared_kib=228, usual=148),
-    "sm_120": _Architecture(threads=1536, blocks=24, shared_kib=100, usual=70),
-}
-_OTHER = _Architecture(threads=1024, blocks=16, shared_kib=64, usual=64)  # what every one of them has
-_REGISTERS = 65536  # of every multiprocessor since sm_50
-_REGISTER_STEP = 8  # a thread's are rounded up to these
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
     """An NVIDIA GPU.
 
     Attributes:
-        multiprocessors: how many it has.
-        lanes: float32 multiply-adds of one of them a cycle.
-        threads, blocks, shared_bytes: resident on one of them at most.
+        multiprocessors: how many it has; what each of them holds.
+        lanes: float32 multiply-adds of a multiprocessor a cycle.
         block_threads, block_shared_bytes: of one block at most.
     """
 
     multiprocessors: int
+    multiprocessor: Multiprocessor
     lanes: int
-    threads: int
-    blocks: int
-    shared_bytes: int
     block_threads: int
     block_shared_bytes: int
 
     @staticmethod
     def of(target: Any) -> "Gpu":
-        """From a tvm Target of kind cuda; one of an unknown architecture counts as small."""
+        """From a tvm Target of kind cuda; as many multiprocessors as usual where no target tells them."""
         arch = plain_architecture(str(target.attrs.get("arch", "")))
-        known = _ARCHITECTURES.get(arch, _OTHER)
         return Gpu(
-            multiprocessors=multiprocessors().get(arch, known.usual),
-            lanes=known.lanes,
-            threads=known.threads,
-            blocks=known.blocks,
-            shared_bytes=known.shared_kib * 1024,
+            multiprocessors=multiprocessors().get(arch, _OF_COMMON_GPUS.get(arch, _USUAL)),
+            multiprocessor=MULTIPROCESSORS.get(arch, MULTIPROCESSORS[_UNKNOWN]),
+            lanes=64 if arch in _FEWER_LANES else 128,
             block_threads=int(target.attrs.get("max_threads_per_block", 1024)),
             block_shared_bytes=int(target.attrs.get("max_shared_memory_per_block", 49152)),
         )
+
+    @property
+    def threads(self) -> int:
+        """Resident at most."""
+        return self.multiprocessors * self.multiprocessor.warps * WARP
 
     def resident_blocks(self, threads: int, registers: int, shared_bytes: int) -> int:
         """Blocks that one multiprocessor holds at a time; 0 where not even one fits.
@@ -93,9 +60,14 @@ class Gpu:
         Args:
             threads: of a block. registers: of a thread. shared_bytes: of a block.
         """
-        held = round_up(threads, WARP)
-        registers = round_up(registers, _REGISTER_STEP)
         if threads > self.block_threads or shared_bytes > self.block_shared_bytes:
             return 0
-        by_shared = self.shared_bytes // shared_bytes if shared_bytes else self.blocks
-        return min(self.blocks, self.threads // held, _REGISTERS // (registers * held), by_shared)
+        taken = KernelResources(
+            name="",
+            registers=registers,
+            stack_bytes=0,
+            shared_bytes=shared_bytes,
+            constant_bytes=0,
+            max_threads=None,
+        )
+        return resident_blocks(taken, threads, self.multiprocessor)

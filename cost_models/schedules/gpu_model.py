@@ -24,13 +24,14 @@ _ISSUED = 4  # instructions of a warp that a multiprocessor begins in a cycle
 _START = 1500.0  # cycles from a block's start to its first sum, and from its last to its end
 _FETCH = 700.0  # cycles that a load from memory takes, and the barriers around it
 _AHEAD = 200.0  # what is left of that where the next tile is loaded meanwhile
+_HIDING = 4  # warps of a multiprocessor that wait while others work
 _SEEN = 0.25  # of work that a multiprocessor does beside the longest
 _LANES = (4, 1)  # pixels of a vector
 _ALL_REGISTERS = 255  # that a thread can have
 _MOST_REGISTERS = 168  # of a thread, such that a multiprocessor holds some 12 warps
 _MOST_UNROLLED = 2048  # multiply-adds of an unrolled step, such that instructions stay in their cache
 _MOST_LOADS = 32  # of a thread, one after another
-_MOST_THREADS = 512  # of a block, such that others share the multiprocessor
+_MOST_THREADS = 256  # of a block, such that others work while its threads wait for each other
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +141,9 @@ def _cost(conv: Conv, gpu: Gpu, block: _Block) -> TileCost:
     busy, cycles = _overlapping(block.busy), math.inf
     if resident:
         waves, rest = divmod(math.ceil(block.count / gpu.multiprocessors), resident)
-        alone = busy + block.waits
-        working = waves * max(resident * busy, alone) + (max(rest * busy, alone) if rest else 0)
+        few = busy * _HIDING / (block.threads / WARP)  # the fewer warps, the more they wait for each other
+        alone = busy + few + block.waits
+        working = waves * max(resident * busy + few, alone) + (max(rest * busy + few, alone) if rest else 0)
         cycles = _overlapping((working, conv.memory_bytes / _MEMORY / gpu.multiprocessors))
     return TileCost(
         blocks=block.count,

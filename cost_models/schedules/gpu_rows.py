@@ -56,7 +56,7 @@ def _summands(sch: Any, block: Any) -> int:
 
 def _shared_sum_pays(sch: Any, block: Any, gpu: Gpu) -> bool:
     """Whether threads would be too few for one an output; not for results in two parts, as of an arg-max."""
-    few = 2 * math.prod(spatial_shape(sch, block)) < gpu.multiprocessors * gpu.threads
+    few = 2 * math.prod(spatial_shape(sch, block)) < gpu.threads
     return few and _summands(sch, block) >= _LONG_SUM and len(sch.get(block).writes) == 1
 
 
@@ -103,7 +103,7 @@ def _copies(sch: Any, last: Any, gpu: Gpu) -> None:
 
 def _channels(shape: list[int], gpu: Gpu) -> int:
     """How many a thread takes, such that the GPU still gets the threads that it can hold."""
-    outputs, wanted = math.prod(shape), gpu.multiprocessors * gpu.threads
+    outputs, wanted = math.prod(shape), gpu.threads
     fitting = (d for d in range(1, min(shape[1], _MOST_CHANNELS) + 1) if shape[1] % d == 0)
     return max(d for d in fitting if d == 1 or outputs // d >= wanted)
 
