@@ -40,7 +40,7 @@ def schedule_default(mod: Any, target: Any) -> Any:
     """
     rules: dict[str, Callable[[Any, Any], Any]] = {}
     if target.kind.name == "cuda":
-        rules, machine = {**GPU_RULES, **_dlight_rules()}, target
+        rules, machine = _gpu_rules(), target
     elif target.kind.name == "llvm":
         rules, machine = {"conv": _conv, "resize": _resize, "by rows": _by_rows}, Cpu.of(target)
     result = mod
@@ -56,11 +56,11 @@ def schedule_default(mod: Any, target: Any) -> Any:
     return result
 
 
-def _dlight_rules() -> dict[str, Callable[[Any, Any], Any]]:
-    """DLight's, in the order in which TVM's own GPU pipeline applies them."""
+def _gpu_rules() -> dict[str, Callable[[Any, Any], Any]]:
+    """Ours, then DLight's in the order in which TVM's own GPU pipeline applies them."""
     gpu = tvm.s_tir.dlight.gpu
     rules = (gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
-    return {type(rule).__name__: partial(_dlight, rule) for rule in rules}
+    return {**GPU_RULES, **{type(rule).__name__: partial(_dlight, rule) for rule in rules}}
 
 
 def _dlight(rule: Any, mod: Any, target: Any) -> Any:

@@ -8,9 +8,13 @@ one axis, what a filter sums over is another, and both are rounded up to whole t
     conv[n, g, f, p]   = sum(pixels * weights)   float32, in registers
     out[n, f, y, x]    = epilogue(conv)          bias, activation, residual: as in the original
 
-No tensor cores.
+No tensor cores, for float16 either: TVM's intrinsics for them are C++ that includes ``crt/mma.h``, which NVIDIA's
+packages of headers lack. ``mma.sync`` as inline PTX does compile (8x8x4 for sm_72, others since sm_75), but
+nothing here could tell whether a schedule with it is right: the emulated GPU runs C++.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,61 +72,26 @@ class MatmulTile:
 
 def _write(conv: Conv, tile: MatmulTile) -> Any:
     """A PrimFunc of the blocks ``pixels``, ``weights``, ``conv`` and ``out``, whose pixels are one axis."""
-    batch, channels, height, width = (int(extent) for extent in conv.data.shape)
-    filters, out_height, out_width = conv.out_shape
-    taps_y, taps_x = conv.taps
-    taps, group = taps_y * taps_x, filters // conv.groups
-    (stride_y, stride_x), (dilation_y, dilation_x), (top, left) = conv.stride, conv.dilation, conv.pads
-    count, depth = out_height * out_width, channels // conv.groups * taps
-    padded_k, padded_f, padded_p = (
-        round_up(depth, tile.depth),
-        round_up(group, tile.height),
-        round_up(count, tile.width),
-    )
+    filters, height, width = conv.out_shape
+    group, count = filters // conv.groups, height * width
+    depth = round_up(_summands(conv), tile.depth)
+    rows, columns = round_up(group, tile.height), round_up(count, tile.width)
     tensors = {p: te.placeholder(p.shape, p.dtype, p.name) for p in conv.params[:-1]}
-    data, weight = tensors[conv.data], tensors[conv.weight]
-
-    def pixels_value(n: Any, g: Any, k: Any, p: Any) -> Any:
-        inside = []
-        if padded_k > depth:
-            inside.append(k < depth)
-        if padded_p > count:
-            inside.append(p // tile.lanes < count // tile.lanes)  # of whole vectors, so that TVM keeps them
-        c, tap, row, column = (
-            g * (channels // conv.groups) + k // taps,
-            k % taps,
-            p // out_width,
-            p % out_width,
-        )
-        y = row * stride_y + tap // taps_x * dilation_y - top
-        x = column * stride_x + tap % taps_x * dilation_x - left
-        if top:
-            inside.append(y >= 0)
-        if (out_height - 1) * stride_y + conv.window[0] - top > height:
-            inside.append(y < height)
-        if left:
-            inside.append(x >= 0)
-        if (out_width - 1) * stride_x + conv.window[1] - left > width:
-            inside.append(x < width)
-        value = data[n, c, y, x].astype("float32")
-        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, "float32")) if inside else value
-
-    def weights_value(g: Any, k: Any, f: Any) -> Any:
-        value = weight[g * group + f, k // taps, k % taps // taps_x, k % taps_x].astype("float32")
-        inside = [k < depth] * (padded_k > depth) + [f < group] * (padded_f > group)
-        return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, "float32")) if inside else value
-
-    pixels = te.compute((batch, conv.groups, padded_k, padded_p), pixels_value, name="pixels")
-    weights = te.compute((conv.groups, padded_k, padded_f), weights_value, name="weights")
-    k = te.reduce_axis((0, padded_k), "k")
+    pixels = te.compute(
+        (conv.batch, conv.groups, depth, columns), _pixels(conv, tile, tensors[conv.data]), name="pixels"
+    )
+    weights = te.compute(
+        (conv.groups, depth, rows), _weights(conv, tile, tensors[conv.weight]), name="weights"
+    )
+    k = te.reduce_axis((0, depth), "k")
     product = te.compute(
-        (batch, conv.groups, padded_f, padded_p),
+        (conv.batch, conv.groups, rows, columns),
         lambda n, g, f, p: te.sum(pixels[n, g, k, p] * weights[g, k, f], axis=[k]),
         name="conv",
     )
 
     def out_value(n: Any, g: Any, f: Any, p: Any) -> Any:
-        at = dict(zip(conv.axes, (n, g * group + f, p // out_width, p % out_width), strict=True))
+        at = dict(zip(conv.axes, (n, g * group + f, p // width, p % width), strict=True))
 
         def load(found: Any) -> Any:
             if found.source.same_as(conv.intermediate):
@@ -131,8 +100,53 @@ def _write(conv: Conv, tile: MatmulTile) -> Any:
 
         return substitute(conv.epilogue, at, load)
 
-    out = te.compute((batch, conv.groups, group, count), out_value, name="out")
+    out = te.compute((conv.batch, conv.groups, group, count), out_value, name="out")
     return te.create_prim_func([*(tensors[p] for p in conv.params[:-1]), out])
+
+
+def _summands(conv: Conv) -> int:
+    """Of one output."""
+    return conv.channels // conv.groups * math.prod(conv.taps)
+
+
+def _or_zero(value: Any, conditions: list[Any]) -> Any:
+    if not conditions:
+        return value
+    return tirx.if_then_else(tirx.all(*conditions), value, tirx.const(0, value.dtype))
+
+
+def _pixels(conv: Conv, tile: MatmulTile, data: Any) -> Callable[..., Any]:
+    """What a filter's summand ``k`` is for the output pixel ``p``: an input, or the zero around them."""
+    (height, width), (_, out_height, out_width) = map(int, conv.data.shape[2:]), conv.out_shape
+    taps_x, taps, count = conv.taps[1], math.prod(conv.taps), out_height * out_width
+    (stride_y, stride_x), (dilation_y, dilation_x), (top, left) = conv.stride, conv.dilation, conv.pads
+    bottom = (out_height - 1) * stride_y + conv.window[0] - top > height
+    right = (out_width - 1) * stride_x + conv.window[1] - left > width
+
+    def value(n: Any, g: Any, k: Any, p: Any) -> Any:
+        y = p // out_width * stride_y + k % taps // taps_x * dilation_y - top
+        x = p % out_width * stride_x + k % taps_x * dilation_x - left
+        inside = [k < _summands(conv)] * (_summands(conv) % tile.depth > 0)
+        # of whole vectors, so that TVM keeps them
+        inside += [p // tile.lanes < count // tile.lanes] * (count % tile.width > 0)
+        inside += [y >= 0] * (top > 0) + [y < height] * bottom + [x >= 0] * (left > 0) + [x < width] * right
+        channel = g * (conv.channels // conv.groups) + k // taps
+        return _or_zero(data[n, channel, y, x].astype("float32"), inside)
+
+    return value
+
+
+def _weights(conv: Conv, tile: MatmulTile, weight: Any) -> Callable[..., Any]:
+    """What the summand ``k`` of filter ``f`` of a group is multiplied by."""
+    group, taps_x, taps = conv.out_shape[0] // conv.groups, conv.taps[1], math.prod(conv.taps)
+
+    def value(g: Any, k: Any, f: Any) -> Any:
+        inside = [k < _summands(conv)] * (_summands(conv) % tile.depth > 0)
+        inside += [f < group] * (group % tile.height > 0)
+        found = weight[g * group + f, k // taps, k % taps // taps_x, k % taps_x]
+        return _or_zero(found.astype("float32"), inside)
+
+    return value
 
 
 def reads_in_vectors(conv: Conv, tile: MatmulTile) -> bool:
