@@ -19,7 +19,8 @@ from targets.support.partial import partial_folder
 
 VARIABLE = "SQUEEZENAS_EMULATED_GPU"
 DEVICE = Path(__file__).parent / "device"  # the C++ of the device and of what its kernels include
-_RUNTIME, _DRIVER = "libcudart.so.13", "libcuda.so.1"
+RUNTIME = "libcudart.so.13"
+_DRIVER = "libcuda.so.1"
 _COMPILERS = ("g++", "clang++", "c++")
 _OPTIONS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-fno-exceptions")
 
@@ -58,7 +59,7 @@ def plug_in(arch: str) -> None:
     if arch not in GPUS:
         raise MissingTool(f"{VARIABLE}: no emulated GPU is {arch!r}, allowed: {', '.join(GPUS)}")
     folder = build_libraries()
-    runtime = ctypes.CDLL(str(folder / _RUNTIME))
+    runtime = ctypes.CDLL(str(folder / RUNTIME))
     ctypes.CDLL(str(folder / _DRIVER))  # empty: all is in the other, and TVM asks for both names
     gpu = GPUS[arch]
     attributes = gpu.attributes(arch)
@@ -87,9 +88,9 @@ def build_libraries() -> Path:
         built = work / "built"
         built.mkdir()
         names = [str(path) for path in sources if path.suffix == ".cc"]
-        versions = f"-Wl,--version-script={DEVICE / f'{_RUNTIME}.map'}"
+        versions = f"-Wl,--version-script={DEVICE / f'{RUNTIME}.map'}"
         run_compiler(
-            [compiler, *_OPTIONS, f"-Wl,-soname,{_RUNTIME}", versions, "-o", str(built / _RUNTIME), *names]
+            [compiler, *_OPTIONS, f"-Wl,-soname,{RUNTIME}", versions, "-o", str(built / RUNTIME), *names]
         )
         empty = work / "empty.cc"
         empty.touch()

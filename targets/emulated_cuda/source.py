@@ -5,17 +5,19 @@ Lines keep their numbers, so that what is said of a line is said of TVM's own te
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from targets.errors import CompileError
 
 _STATIC_SHARED_BYTES = 48 << 10  # what ptxas allows
+_LOCAL_BYTES = 60 << 10  # kLocalBytes in block.h
+_GAP_BYTES = 64  # between arrays that are checked
 _KERNEL = re.compile(
     r'extern "C" __global__ void(?:\s+__launch_bounds__\(\s*(\d+)\s*(?:,[^)]*)?\))?'
     r"\s+(\w+)\(([^)]*)\)\s*([{;])"
 )
 _SHARED = re.compile(r"(?<!extern )__shared__ (?:alignas\((\d+)\) )?([\w ]+?) (\w+)\[(\d+)\];")
+_LOCAL = re.compile(r"^( *)alignas\((\d+)\) ([\w ]+?) (\w+)\[(\d+)\];", re.MULTILINE)
 _DYNAMIC = re.compile(r"extern __shared__ (?:(?:alignas|__align__)\((\d+)\) )?([\w ]+?) (\w+)\[\];")
 _WAITS = re.compile(r"\b__(?:sync\w+|shfl\w*|ballot\w*|any_sync|all_sync|activemask|match\w+|reduce\w+)\(")
 _BYTES = {
@@ -23,12 +25,20 @@ _BYTES = {
     **dict.fromkeys(("short", "ushort", "unsigned short", "half", "__half", "int16_t", "uint16_t"), 2),
     **dict.fromkeys(("int", "uint", "unsigned", "unsigned int", "float", "int32_t", "uint32_t"), 4),
     **dict.fromkeys(("double", "long", "long long", "int64_t", "uint64_t"), 8),
+    **dict.fromkeys(("longlong", "ulonglong"), 8),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Kernel:
-    """One kernel of a text: from ``begin`` to ``end``, the next one's begin."""
+    """One kernel of a text.
+
+    Attributes:
+        most_threads: of a block; 0 where the text does not say.
+        parameters: type and name of each.
+        text: from behind the opening brace to the next kernel.
+        line: of the brace.
+    """
 
     name: str
     most_threads: int
@@ -37,10 +47,38 @@ class _Kernel:
     line: int
 
 
-def host_units(source: str, parts: int = 1) -> list[str]:
+@dataclass(slots=True)
+class _Memory:
+    """Where arrays of a kernel lie, one behind the other.
+
+    Attributes:
+        bytes: that they take on a GPU.
+        end: that they take here, with gaps between those that are checked.
+        arrays: name, offset and bytes.
+    """
+
+    gap: int
+    bytes: int = 0
+    end: int = 0
+    arrays: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def place(self, kind: str, name: str, bound: int, align: int) -> int:
+        """The offset of an array."""
+        size = _size_of(kind) * bound
+        offset = -(-self.end // align) * align
+        self.bytes = -(-self.bytes // align) * align + size
+        self.end = offset + size + self.gap
+        self.arrays.append((name, offset, size))
+        return offset
+
+
+def host_units(source: str, parts: int = 1, *, checked: bool = False) -> list[str]:
     """The C++ of a CUDA text, in at most ``parts`` files of like size that can be compiled side by side.
 
     The first has the table of all kernels.
+
+    Args:
+        checked: with every array in memory that the device watches.
 
     Raises:
         CompileError: no kernel, or one that needs more static shared memory than a GPU gives.
@@ -51,8 +89,10 @@ def host_units(source: str, parts: int = 1) -> list[str]:
     loads: list[list[_Kernel]] = [[] for _ in range(max(1, min(parts, len(kernels))))]
     for kernel in sorted(kernels, key=lambda kernel: -len(kernel.text)):
         min(loads, key=lambda load: sum(len(other.text) for other in load)).append(kernel)
-    units = ["".join([preamble, *map(_written, load)]) for load in loads]
-    units[0] += _table(kernels)
+    units = ["".join([preamble, *(_written(kernel, checked) for kernel in load)]) for load in loads]
+    known = "".join(f'extern "C" const EmuKernel emu_kernel_{kernel.name};\n' for kernel in kernels)
+    places = "".join(f"&emu_kernel_{kernel.name}, " for kernel in kernels)
+    units[0] += f"\n{known}EMU_TABLE({places}nullptr)\n"
     return units
 
 
@@ -83,74 +123,87 @@ def _parameter(text: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _written(kernel: _Kernel) -> str:
-    """A kernel as a function of a thread, and its way in for the device."""
-    body, shared_bytes = _with_shared(kernel)
-    parameters = ", ".join(
-        [
-            "EmuThread &emu_",
-            *(
-                f"{kind} __restrict__ {name}" if kind.endswith("*") else f"{kind} {name}"
-                for kind, name in kernel.parameters
-            ),
-        ]
+def _written(kernel: _Kernel, checked: bool) -> str:
+    """A kernel as a function of a thread, and what the device is to know of it."""
+    shared, local = _Memory(_GAP_BYTES * checked), _Memory(_GAP_BYTES)
+    body = _with_places(kernel, shared, local if checked else None)
+    parameters = "".join(
+        f", {kind} {'__restrict__ ' if kind.endswith('*') else ''}{name}" for kind, name in kernel.parameters
     )
-    given = "".join(
-        f", *static_cast<{kind} *>(arguments_[{i}])" for i, (kind, _) in enumerate(kernel.parameters)
-    )
-    fibres = _WAITS.search(kernel.text) is not None
-    if fibres:
-        entry = (
-            f"static void emu_enter_{kernel.name}(EmuThread &thread_, void **arguments_) "
-            f"{{ emu_body_{kernel.name}(thread_{given}); }}\n"
-        )
-    else:
-        entry = (
-            f"static void emu_enter_{kernel.name}(EmuBlock &block_, void **arguments_) {{\n"
-            "    EmuThread thread_{{0, 0, 0}, &block_, 0};\n"
-            "    for (unsigned z_ = 0; z_ < block_.size.z; ++z_)\n"
-            "        for (unsigned y_ = 0; y_ < block_.size.y; ++y_)\n"
-            "            for (unsigned x_ = 0; x_ < block_.size.x; ++x_, ++thread_.linear) {\n"
-            "                thread_.index = {x_, y_, z_};\n"
-            f"                emu_body_{kernel.name}(thread_{given});\n"
-            "            }\n"
-            "}\n"
-        )
-    sizes = ", ".join([*(f"sizeof({kind})" for kind, _ in kernel.parameters), "0"])
-    ways = f"nullptr, emu_enter_{kernel.name}" if fibres else f"emu_enter_{kernel.name}, nullptr"
+    by_thread = checked or _WAITS.search(kernel.text) is not None
+    name = kernel.name
     return (
         f'\n#line {kernel.line} "kernels.cu"\n'
-        f"static inline void emu_body_{kernel.name}({parameters}) {{{body}"
-        f"static const unsigned emu_sizes_{kernel.name}[] = {{{sizes}}};\n{entry}"
-        f'extern "C" const EmuKernel emu_kernel_{kernel.name} = {{"{kernel.name}", {ways}, {shared_bytes}, '
-        f"{kernel.most_threads}, {len(kernel.parameters)}, emu_sizes_{kernel.name}}};\n"
+        f"static inline void emu_body_{name}(EmuThread &emu_{parameters}) {{{body}"
+        f'#line 1 "entries.cu"\n{_entry(kernel, by_thread)}{_described(kernel, shared, local, checked)}'
+        f'extern "C" const EmuKernel emu_kernel_{name} = {{"{name}", '
+        f"{f'nullptr, emu_enter_{name}' if by_thread else f'emu_enter_{name}, nullptr'}, "
+        f"{shared.end}, {kernel.most_threads}, {len(kernel.parameters)}, emu_sizes_{name}, emu_names_{name}, "
+        f"{f'emu_arrays_{name}' if checked else 'nullptr'}, {local.end}}};\n"
     )
 
 
-def _with_shared(kernel: _Kernel) -> tuple[str, int]:
-    """The body with its shared arrays at their places, and how many bytes the static ones take."""
-    taken = 0
+def _entry(kernel: _Kernel, by_thread: bool) -> str:
+    """How the device calls a kernel: a thread of it, or all threads of a block one after the other."""
+    given = "".join(f", *static_cast<{kind} *>(given_[{i}])" for i, (kind, _) in enumerate(kernel.parameters))
+    call = f"emu_body_{kernel.name}(thread_{given});"
+    if by_thread:
+        return f"EMU_ENTRY emu_enter_{kernel.name}(EmuThread &thread_, void **given_) {{ {call} }}\n"
+    return (
+        f"EMU_ENTRY emu_enter_{kernel.name}(EmuBlock &block_, void **given_) {{ EMU_EACH_THREAD({call}) }}\n"
+    )
 
-    def place(match: "re.Match[str]") -> str:
-        nonlocal taken
-        kind, name, bound = match[2], match[3], match[4]
-        size = _size_of(kind)
-        taken = -(-taken // (align := int(match[1] or size))) * align
-        written = f"EMU_SHARED({kind}, {name}, {bound}, {taken});"
-        taken += size * int(bound)
-        return written
 
-    body = _SHARED.sub(place, kernel.text)
-    if taken > _STATIC_SHARED_BYTES:
+def _described(kernel: _Kernel, shared: _Memory, local: _Memory, checked: bool) -> str:
+    """Sizes and names of the parameters, and where checked arrays lie."""
+    sizes = "".join(f"sizeof({kind}), " for kind, _ in kernel.parameters)
+    names = "".join(f'"{name}", ' for _, name in kernel.parameters)
+    text = (
+        f"static const unsigned emu_sizes_{kernel.name}[] = {{{sizes}0}};\n"
+        f"static const char *const emu_names_{kernel.name}[] = {{{names}nullptr}};\n"
+    )
+    if not checked:
+        return text
+    arrays = "".join(
+        f'{{"{name}", {kind}, {offset}, {size}}}, '
+        for kind, memory in (("true", shared), ("false", local))
+        for name, offset, size in memory.arrays
+    )
+    return f"{text}static const EmuArray emu_arrays_{kernel.name}[] = {{{arrays}{{nullptr, false, 0, 0}}}};\n"
+
+
+def _with_places(kernel: _Kernel, shared: _Memory, local: _Memory | None) -> str:
+    """The body of a kernel whose shared and, if wanted, own arrays have places."""
+
+    def in_shared(match: "re.Match[str]") -> str:
+        kind, name, bound = match[2], match[3], int(match[4])
+        offset = shared.place(kind, name, bound, int(match[1] or _size_of(kind)))
+        return f"EMU_SHARED({kind}, {name}, {bound}, {offset});"
+
+    def in_local(match: "re.Match[str]") -> str:
+        assert local is not None
+        kind, name, bound = match[3], match[4], int(match[5])
+        offset = local.place(kind, name, bound, int(match[2]))
+        return f"{match[1]}EMU_LOCAL({kind}, {name}, {bound}, {offset});"
+
+    body = _SHARED.sub(in_shared, kernel.text)
+    if shared.bytes > _STATIC_SHARED_BYTES:
         raise CompileError(
-            f"emulated CUDA: kernel {kernel.name} has {taken} bytes of static shared memory, "
+            f"emulated CUDA: kernel {kernel.name} has {shared.bytes} bytes of static shared memory, "
             f"allowed: {_STATIC_SHARED_BYTES}"
         )
     body = _DYNAMIC.sub(r"EMU_DYNAMIC_SHARED(\2, \3);", body)
     if "__shared__" in body:
         line = next(line.strip() for line in body.splitlines() if "__shared__" in line)
         raise CompileError(f"emulated CUDA: kernel {kernel.name}: cannot read {line!r}")
-    return body, taken
+    if local is not None:
+        body = _LOCAL.sub(in_local, body)
+        if local.end > _LOCAL_BYTES:
+            raise CompileError(
+                f"emulated CUDA: kernel {kernel.name} has {local.bytes} bytes of arrays a thread, "
+                "more than can be checked"
+            )
+    return body
 
 
 def _size_of(kind: str) -> int:
@@ -158,12 +211,6 @@ def _size_of(kind: str) -> int:
     if kind in _BYTES:
         return _BYTES[kind]
     match = re.fullmatch(r"(\w+?)([1-4])", kind)
-    if match and match[1] in _BYTES | {"longlong": 8, "ulonglong": 8}:
-        return (_BYTES | {"longlong": 8, "ulonglong": 8})[match[1]] * int(match[2])
-    raise CompileError(f"emulated CUDA: shared arrays of {kind!r} are not known")
-
-
-def _table(kernels: Sequence[_Kernel]) -> str:
-    known = "".join(f'extern "C" const EmuKernel emu_kernel_{kernel.name};\n' for kernel in kernels)
-    places = "".join(f"&emu_kernel_{kernel.name}, " for kernel in kernels)
-    return f"\n{known}EMU_TABLE({places}nullptr)\n"
+    if match is None or match[1] not in _BYTES:
+        raise CompileError(f"emulated CUDA: arrays of {kind!r} are not known")
+    return _BYTES[match[1]] * int(match[2])

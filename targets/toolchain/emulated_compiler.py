@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from targets.emulated_cuda.libraries import DEVICE, host_compiler, run_compiler
+from targets.emulated_cuda.libraries import DEVICE, RUNTIME, build_libraries, host_compiler, run_compiler
 from targets.emulated_cuda.source import host_units
 
 _MARK = "emulated CUDA code for "  # EMU_MARK in abi.h
@@ -24,14 +24,21 @@ _OPTIONS = (
     ),
     *("-fno-gnu-unique", f"-Werror=frame-larger-than={_FRAME_BYTES}"),
 )
+# Calls before every load and store, which the device answers; vectors in one piece, and lines of the text.
+_CHECKS = ("-fsanitize=thread,bounds,alignment", "-fno-tree-sra", "-g1", "-DEMU_CHECKED")
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatedCompiler:
-    """This machine's C++ compiler, for the emulated GPU of an architecture such as ``sm_72``."""
+    """This machine's C++ compiler, for the emulated GPU of an architecture such as ``sm_72``.
+
+    Attributes:
+        checked: the code has the device check its every access: see ``findings``.
+    """
 
     compiler: str
     arch: str
+    checked: bool = False
 
     @property
     def code(self) -> str:
@@ -45,13 +52,14 @@ class EmulatedCompiler:
             CompileError: the compiler refuses it, with its first error; or a kernel asks for more static
                 shared memory than a GPU has.
         """
-        units = host_units(source, len(os.sched_getaffinity(0)))
+        units = host_units(source, len(os.sched_getaffinity(0)), checked=self.checked)
+        watching = [str(build_libraries() / RUNTIME)] if self.checked else []
         with tempfile.TemporaryDirectory(prefix="emulated-cuda-") as folder:
             built = Path(folder) / "kernels.so"
             objects = self._compile(units, Path(folder))
             # what TVM's text has before its kernels is in every object
             once = "-Wl,--allow-multiple-definition"
-            run_compiler([self.compiler, "-shared", once, "-o", str(built), *map(str, objects)])
+            run_compiler([self.compiler, "-shared", once, "-o", str(built), *map(str, objects), *watching])
             return built.read_bytes()
 
     def install(self) -> None:
@@ -67,6 +75,7 @@ class EmulatedCompiler:
         options = [
             *_OPTIONS,
             "-O1",
+            *(_CHECKS if self.checked else ()),
             f"-DEMU_CUDA_ARCH={number}0",
             f'-DEMU_ARCH="{self.arch}"',
             f"-I{DEVICE}",

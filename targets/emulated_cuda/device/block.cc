@@ -1,5 +1,7 @@
 // Runs the blocks of a launch over the cores, and the threads of a block in turns.
 
+#include "block.h"
+
 #include <sched.h>
 #include <sys/mman.h>
 
@@ -11,88 +13,16 @@
 #include <mutex>
 #include <thread>
 
-#include "device.h"
-#include "fibre.h"
+#include "check.h"
 
 namespace emu {
-namespace {
-
-// Kernels with frames beyond half of it are not compiled. Not a power of two: the tops of all stacks of a block would
-// fall on the same few lines of the cache.
-constexpr size_t kStackBytes = (128 << 10) + 33 * 64;
-constexpr size_t kAligned = 128;       // shared memory
-constexpr unsigned kWarp = 32;
-
-unsigned first_of(unsigned lanes) { return static_cast<unsigned>(__builtin_ctz(lanes)); }
-unsigned last_of(unsigned lanes) { return 31 - static_cast<unsigned>(__builtin_clz(lanes)); }
-
-struct Warp {
-    unsigned running = 0;         // threads that neither wait nor have ended
-    unsigned present = 0;         // lanes that have not ended
-    unsigned asking = 0;          // lanes that wait in active_mask
-    unsigned waiting = 0;         // lanes that wait in exchange
-    unsigned masks[kWarp];        // of them
-    unsigned long long values[kWarp];
-    unsigned sources[kWarp];
-    EmuVote votes[kWarp];
-};
-
-struct Fibre {
-    EmuThread thread;  // first: kernels' calls give it back
-    Context context;
-    unsigned long long received;
-};
-
-// One of the operating system's threads at work on a launch: a block at a time.
-class Worker {
-public:
-    ~Worker() {
-        if (stacks_) munmap(stacks_, threads_there_ * kStackBytes);
-        std::free(shared_);
-    }
-
-    // Returns what is wrong, empty when nothing is.
-    std::string run(const Launch &launch, EmuIndex index, void **arguments);
-
-    void barrier(Fibre &);
-    unsigned active_mask(Fibre &);
-    unsigned long long exchange(Fibre &, unsigned mask, unsigned long long value, unsigned source, EmuVote);
-    void live(Fibre *);
-
-private:
-    void make_room(unsigned threads, size_t shared_bytes);
-    void run_fibres();
-    void wait(Fibre &);
-    void leave(Fibre &);
-    void release(unsigned linear) { ready_[ready_count_++] = linear; }
-    void release_all() {
-        for (unsigned i = threads_; i--;) release(i);
-    }
-    void settle(unsigned warp);
-    void complete(unsigned warp, unsigned lanes);
-    std::string stuck() const;
-
-    const Launch *launch_ = nullptr;
-    void **arguments_ = nullptr;
-    EmuBlock block_{};
-    unsigned threads_ = 0, ended_ = 0;
-    // Who can go on, the next one last: a warp goes on as long as it can, while its stacks are in the cache.
-    std::vector<unsigned> ready_;
-    size_t ready_count_ = 0;
-    unsigned barred_ = 0;  // at the barrier
-    std::vector<Fibre> fibres_;
-    std::vector<Warp> warps_;
-    Context main_;
-    char *stacks_ = nullptr;
-    size_t threads_there_ = 0;
-    char *shared_ = nullptr;
-    size_t shared_there_ = 0;
-};
 
 thread_local Worker *working;
-thread_local Fibre *starting;
+thread_local Fibre *running;
 
-void barrier(EmuThread &thread, int) { working->barrier(reinterpret_cast<Fibre &>(thread)); }
+namespace {
+
+void barrier(EmuThread &thread, int line) { working->barrier(reinterpret_cast<Fibre &>(thread), line); }
 unsigned active_mask(EmuThread &thread) { return working->active_mask(reinterpret_cast<Fibre &>(thread)); }
 unsigned long long exchange(EmuThread &thread, unsigned mask, unsigned long long value, unsigned source, EmuVote vote,
                             int) {
@@ -101,9 +31,15 @@ unsigned long long exchange(EmuThread &thread, unsigned mask, unsigned long long
 const EmuServices kServices = {barrier, active_mask, exchange};
 
 void enter() {
-    Fibre *fibre = starting;
-    working->live(fibre);
+    working->live(*running);
     std::abort();  // a fibre is left for good
+}
+
+}  // namespace
+
+Worker::~Worker() {
+    if (stacks_) munmap(stacks_, threads_there_ * kStackBytes);
+    std::free(shared_);
 }
 
 void Worker::make_room(unsigned threads, size_t shared_bytes) {
@@ -140,13 +76,17 @@ std::string Worker::run(const Launch &launch, EmuIndex index, void **arguments) 
         return {};
     }
     if (threads_there_ < threads_) return "no memory for its threads' stacks";
+    shared_used_ = fixed + launch.dynamic_shared_bytes;
+    if (kernel.arrays) check_block(*this);
     run_fibres();
+    if (!given_up_.empty()) return given_up_;
     return ended_ == threads_ ? std::string() : stuck();
 }
 
 void Worker::run_fibres() {
     working = this;
     ended_ = 0;
+    given_up_.clear();
     ready_count_ = 0;
     barred_ = 0;
     for (unsigned i = 0; i < threads_; i += kWarp) {
@@ -155,8 +95,9 @@ void Worker::run_fibres() {
     }
     EmuIndex at{0, 0, 0};
     for (unsigned i = 0; i < threads_; ++i) {
-        fibres_[i].thread = {at, &block_, i};
-        prepare(fibres_[i].context, stacks_ + i * kStackBytes, kStackBytes, enter);
+        char *stack = stacks_ + i * kStackBytes;
+        fibres_[i].thread = {at, &block_, i, stack};
+        prepare(fibres_[i].context, stack, kStackBytes, enter);
         Warp &warp = warps_[i / kWarp];
         warp.present |= 1u << i % kWarp;
         ++warp.running;
@@ -166,19 +107,20 @@ void Worker::run_fibres() {
         }
     }
     release_all();
-    starting = &fibres_[ready_[--ready_count_]];
-    switch_stacks(main_, starting->context);
+    running = &fibres_[ready_[--ready_count_]];
+    switch_stacks(main_, running->context);
 }
 
-void Worker::live(Fibre *fibre) {
-    launch_->kernel->thread(fibre->thread, arguments_);
+void Worker::live(Fibre &fibre) {
+    launch_->kernel->thread(fibre.thread, arguments_);
+    if (launch_->kernel->arrays) check_end();
     ++ended_;
-    unsigned linear = fibre->thread.linear;
+    unsigned linear = fibre.thread.linear;
     Warp &warp = warps_[linear / kWarp];
     warp.present &= ~(1u << linear % kWarp);
     --warp.running;
     settle(linear / kWarp);
-    leave(*fibre);
+    leave(fibre);
 }
 
 // Goes on with another thread until this one is released.
@@ -197,11 +139,13 @@ void Worker::leave(Fibre &fibre) {
     }
     Fibre &next = fibres_[ready_[--ready_count_]];
     if (&next == &fibre) return;
-    starting = &next;
+    running = &next;
     switch_stacks(fibre.context, next.context);
 }
 
-void Worker::barrier(Fibre &fibre) {
+void Worker::barrier(Fibre &fibre, int line) {
+    if (launch_->kernel->arrays) check_barrier(barred_ ? barrier_line_ : line, line, barred_ + 1 == threads_);
+    barrier_line_ = line;
     if (++barred_ == threads_) {
         barred_ = 0;
         for (unsigned i = 0; i < threads_; ++i) ++warps_[i / kWarp].running;
@@ -211,6 +155,7 @@ void Worker::barrier(Fibre &fibre) {
 }
 
 unsigned Worker::active_mask(Fibre &fibre) {
+    if (launch_->kernel->arrays) check_exchange();
     unsigned linear = fibre.thread.linear;
     warps_[linear / kWarp].asking |= 1u << linear % kWarp;
     wait(fibre);
@@ -226,6 +171,7 @@ unsigned long long Worker::exchange(Fibre &fibre, unsigned mask, unsigned long l
     warp.values[lane] = value;
     warp.sources[lane] = source;
     warp.votes[lane] = vote;
+    if (launch_->kernel->arrays) check_exchange();
     wait(fibre);
     return fibre.received;
 }
@@ -248,12 +194,8 @@ void Worker::settle(unsigned number) {
     if (!warp.asking) return;
     unsigned lanes = warp.asking;
     warp.asking = 0;
-    for (unsigned left = lanes; left; left &= ~(1u << last_of(left))) {
-        unsigned linear = number * kWarp + last_of(left);
-        fibres_[linear].received = lanes;
-        ++warp.running;
-        release(linear);
-    }
+    for (unsigned left = lanes; left; left &= left - 1) fibres_[number * kWarp + first_of(left)].received = lanes;
+    release(number, lanes);
 }
 
 void Worker::complete(unsigned number, unsigned lanes) {
@@ -264,14 +206,45 @@ void Worker::complete(unsigned number, unsigned lanes) {
         ballot |= (warp.values[lane] != 0 ? 1u : 0u) << lane;
     }
     warp.waiting &= ~lanes;
-    for (unsigned left = lanes; left; left &= ~(1u << last_of(left))) {
-        unsigned lane = last_of(left), linear = number * kWarp + lane;
-        unsigned source = warp.sources[lane];
-        if (!(lanes & 1u << source)) source = lane;  // undefined on a GPU
-        fibres_[linear].received = warp.votes[lane] == EMU_BALLOT ? ballot : warp.values[source];
-        ++warp.running;
-        release(linear);
+    bool checked = launch_->kernel->arrays;
+    for (unsigned left = lanes; left; left &= left - 1) {
+        unsigned lane = first_of(left), source = warp.sources[lane], linear = number * kWarp + lane;
+        if (!(lanes & 1u << source)) {  // undefined on a GPU
+            if (checked) check_source(linear, source);
+            source = lane;
+        }
+        fibres_[linear].received = warp.votes[lane] == EMU_VALUE ? warp.values[source] : ballot;
     }
+    if (checked && lanes == warp.present && warp.votes[first_of(lanes)] == EMU_SYNC) check_warp_sync(number);
+    release(number, lanes);
+}
+
+void Worker::release(unsigned number, unsigned lanes) {
+    Warp &warp = warps_[number];
+    warp.running += static_cast<unsigned>(__builtin_popcount(lanes));
+    while (lanes) {
+        unsigned lane = backwards ? first_of(lanes) : last_of(lanes);
+        lanes &= ~(1u << lane);
+        release(number * kWarp + lane);
+    }
+}
+
+void Worker::release_all() {
+    for (unsigned i = 0; i < threads_; ++i) release(backwards ? i : threads_ - 1 - i);
+}
+
+void Worker::give_up(std::string why) {
+    given_up_ = std::move(why);
+    switch_stacks(running->context, main_);
+    std::abort();
+}
+
+bool Worker::owns(uintptr_t address) const {
+    auto inside = [address](const void *begin, size_t bytes) {
+        return address - reinterpret_cast<uintptr_t>(begin) < bytes;
+    };
+    return inside(stacks_, threads_there_ * kStackBytes) || inside(fibres_.data(), fibres_.size() * sizeof(Fibre)) ||
+           inside(this, sizeof(*this)) || inside(&kServices, sizeof(kServices));
 }
 
 std::string Worker::stuck() const {
@@ -284,6 +257,8 @@ std::string Worker::stuck() const {
                  block_.index.x, block_.index.y, block_.index.z);
     return text;
 }
+
+namespace {
 
 // Workers are kept for the next launch, with their stacks.
 std::mutex idle_lock;
@@ -312,6 +287,7 @@ unsigned cores() {
 }  // namespace
 
 Error run(const Launch &launch, void **arguments) {
+    if (launch.kernel->arrays) return run_checked(launch, arguments);
     const uint64_t blocks = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
     std::atomic<uint64_t> next{0};
     std::mutex wrong_lock;
@@ -319,10 +295,7 @@ Error run(const Launch &launch, void **arguments) {
     auto work = [&] {
         auto worker = take_worker();
         for (uint64_t i; (i = next++) < blocks;) {
-            EmuIndex index{static_cast<unsigned>(i % launch.grid.x),
-                           static_cast<unsigned>(i / launch.grid.x % launch.grid.y),
-                           static_cast<unsigned>(i / launch.grid.x / launch.grid.y)};
-            std::string said = worker->run(launch, index, arguments);
+            std::string said = worker->run(launch, index_of(i, launch.grid), arguments);
             if (said.empty()) continue;
             std::lock_guard<std::mutex> lock(wrong_lock);
             wrong = said;

@@ -63,6 +63,15 @@ Error allocate(void **pointer, size_t bytes);
 Error release(void *pointer);
 bool holds(const void *pointer, size_t bytes);  // whether all of it lies in one allocation
 size_t allocated_bytes();
+struct Allocation {
+    uintptr_t begin;
+    size_t bytes;
+};
+std::vector<Allocation> allocations();  // by their places
+
+// File and offset of a place in the code of a loaded module; false for others.
+bool place_in_module(const void *code, int *file, size_t *offset);
+bool in_module(uintptr_t address);  // code or constants
 
 struct Launch {
     const EmuKernel *kernel;
@@ -70,6 +79,10 @@ struct Launch {
     unsigned dynamic_shared_bytes;
 };
 Error run(const Launch &, void **arguments);
+inline EmuIndex index_of(uint64_t linear, EmuIndex size) {
+    return {static_cast<unsigned>(linear % size.x), static_cast<unsigned>(linear / size.x % size.y),
+            static_cast<unsigned>(linear / size.x / size.y)};
+}
 
 // Work on a stream that is being recorded.
 struct Work {

@@ -2,12 +2,15 @@
 
 #include <dlfcn.h>
 #include <elf.h>
+#include <link.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <mutex>
 
 #include "device.h"
 
@@ -25,12 +28,20 @@ struct Function {
 struct Module {
     int file = -1;
     void *library = nullptr;
+    uintptr_t begin = 0, end = 0;  // of the library
     std::vector<std::unique_ptr<Function>> functions;
-    ~Module() {
-        if (library) dlclose(library);
-        if (file >= 0) close(file);
-    }
+    ~Module();
 };
+
+std::mutex modules_lock;
+std::vector<Module *> modules;  // that are loaded
+
+Module::~Module() {
+    std::lock_guard<std::mutex> guard(modules_lock);
+    modules.erase(std::remove(modules.begin(), modules.end(), this), modules.end());
+    if (library) dlclose(library);
+    if (file >= 0) close(file);
+}
 
 struct LaunchConfig {  // CUlaunchConfig
     unsigned grid[3], block[3], shared_bytes;
@@ -66,6 +77,15 @@ Error load(Module &module, const char *image) {
         int left = gpu.attributes[kMaxSharedPerBlock] - static_cast<int>((*kernels)->static_shared_bytes);
         module.functions.push_back(std::make_unique<Function>(Function{*kernels, left}));
     }
+    link_map *map = nullptr;
+    dlinfo(module.library, RTLD_DI_LINKMAP, &map);
+    module.begin = module.end = map->l_addr;
+    auto *segments = reinterpret_cast<const Elf64_Phdr *>(image + header->e_phoff);
+    for (unsigned i = 0; i < header->e_phnum; ++i)
+        if (segments[i].p_type == PT_LOAD)
+            module.end = std::max(module.end, map->l_addr + segments[i].p_vaddr + segments[i].p_memsz);
+    std::lock_guard<std::mutex> guard(modules_lock);
+    modules.push_back(&module);
     return kSuccess;
 }
 
@@ -95,6 +115,28 @@ Error check(const Function &function, const LaunchConfig &config) {
 }
 
 }  // namespace
+
+namespace emu {
+
+bool place_in_module(const void *code, int *file, size_t *offset) {
+    auto address = reinterpret_cast<uintptr_t>(code);
+    std::lock_guard<std::mutex> guard(modules_lock);
+    for (Module *module : modules)
+        if (address >= module->begin && address < module->end) {
+            *file = module->file;
+            *offset = address - module->begin;
+            return true;
+        }
+    return false;
+}
+
+bool in_module(uintptr_t address) {
+    int file;
+    size_t offset;
+    return place_in_module(reinterpret_cast<const void *>(address), &file, &offset);
+}
+
+}  // namespace emu
 
 extern "C" {
 

@@ -15,11 +15,23 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define EMU_SHARED(type, name, bound, offset)                                                                        \
     type(&name)[bound] = *reinterpret_cast<type(*)[bound]>(emu_.block->shared + (offset))
+#define EMU_LOCAL(type, name, bound, offset)                                                                         \
+    type(&name)[bound] = *reinterpret_cast<type(*)[bound]>(emu_.local + (offset))
 #define EMU_DYNAMIC_SHARED(type, name) type *const name = reinterpret_cast<type *>(emu_.block->dynamic)
 
 #define EMU_TABLE(...)                                                                                               \
     extern "C" __attribute__((visibility("default"))) const char emu_mark[] = EMU_MARK EMU_ARCH;                     \
     extern "C" __attribute__((visibility("default"))) const EmuKernel *const emu_kernels[] = {__VA_ARGS__};
+
+#define EMU_EACH_THREAD(call)                                                                                        \
+    EmuThread thread_{{0, 0, 0}, &block_, 0, nullptr};                                                               \
+    for (unsigned z_ = 0; z_ < block_.size.z; ++z_)                                                                  \
+        for (unsigned y_ = 0; y_ < block_.size.y; ++y_)                                                              \
+            for (unsigned x_ = 0; x_ < block_.size.x; ++x_, ++thread_.linear) {                                      \
+                thread_.index = {x_, y_, z_};                                                                        \
+                call                                                                                                 \
+            }
+#define EMU_ENTRY __attribute__((no_sanitize("thread", "undefined"))) static void
 
 #define threadIdx (emu_.index)
 #define blockIdx (emu_.block->index)
@@ -195,13 +207,13 @@ static inline T emu_shfl_xor(EmuThread &emu_, int line, unsigned mask, T value, 
     int lane = static_cast<int>(emu_.linear % 32);
     return emu_shuffle(emu_, mask, value, lane ^ lanes, 0, (lane & -width) + width, line);
 }
-static inline unsigned emu_ballot(EmuThread &emu_, int line, unsigned mask, int predicate) {
-    return static_cast<unsigned>(
-        emu_.block->services->exchange(emu_, mask, predicate != 0, 0, EMU_BALLOT, line));
+static inline unsigned emu_ballot(EmuThread &emu_, int line, unsigned mask, int predicate,
+                                  EmuVote vote = EMU_BALLOT) {
+    return static_cast<unsigned>(emu_.block->services->exchange(emu_, mask, predicate != 0, 0, vote, line));
 }
 
 #define __syncthreads() emu_.block->services->barrier(emu_, __LINE__)
-#define __syncwarp(...) emu_ballot(emu_, __LINE__, EMU_MASK(__VA_ARGS__), 0)
+#define __syncwarp(...) emu_ballot(emu_, __LINE__, EMU_MASK(__VA_ARGS__), 0, EMU_SYNC)
 #define EMU_MASK(...) (0xffffffffu __VA_OPT__(&(__VA_ARGS__)))
 #define __shfl_sync(...) emu_shfl(emu_, __LINE__, __VA_ARGS__)
 #define __shfl_down_sync(...) emu_shfl_down(emu_, __LINE__, __VA_ARGS__)

@@ -101,6 +101,13 @@ bool holds(const void *pointer, size_t bytes) {
     return begin - base <= size && bytes <= size - (begin - base);
 }
 
+std::vector<Allocation> allocations() {
+    std::lock_guard<std::mutex> guard(lock);
+    std::vector<Allocation> all;
+    for (auto [begin, bytes] : blocks()) all.push_back({begin, bytes});
+    return all;
+}
+
 size_t allocated_bytes() {
     std::lock_guard<std::mutex> guard(lock);
     return allocated;

@@ -1,0 +1,538 @@
+// Checks every access of a kernel: bounds, races within a barrier's interval, memory that nobody has written, order.
+//
+// The compiler calls what it calls for its thread sanitizer, before each load and store; here that is ours. Checked
+// launches run one at a time in one thread, so what is found is the same every time. Each runs twice, threads and
+// blocks last first the second time, and must give the same.
+
+#include "check.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "findings.h"
+
+namespace emu {
+namespace {
+
+constexpr uint16_t kSeveral = 0xffff;    // threads
+constexpr size_t kMostCompared = 1 << 30;  // bytes of a launch's arguments
+constexpr unsigned kSampledBlocks = 4;
+constexpr int kPoison = 0xff;  // a NaN in both float types
+
+// Of one byte of shared memory: who has written and read it last, and when.
+struct Cell {
+    uint32_t write_interval = 0, read_interval = 0;
+    uint16_t writer = 0, reader = 0;
+    uint16_t write_sync = 0, read_sync = 0;  // how often its warp had met by then
+};
+
+// An allocation, and of each of its bytes the thread of this launch that has written it, with the interval.
+struct Region {
+    uintptr_t begin;
+    size_t bytes;
+    uint64_t *writers = nullptr;
+};
+
+struct Request {  // of a thread of a sampled warp
+    const void *code;
+    unsigned times;  // how often the thread had been there
+    uintptr_t address;
+    unsigned bytes;
+    bool writes;
+};
+
+std::string format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));
+std::string format(const char *pattern, ...) {
+    char text[512];
+    va_list values;
+    va_start(values, pattern);
+    vsnprintf(text, sizeof(text), pattern, values);
+    va_end(values);
+    return text;
+}
+
+class Checker {
+public:
+    Error run(const Launch &, void **arguments);
+    void begin_block(const Worker &);
+    void end_thread() { compare_pending(); }
+    void barrier(int first_line, int line, bool last);
+    void exchange() { compare_pending(); }
+    void source(unsigned linear, unsigned source);
+    void warp_sync(unsigned warp) { ++syncs_[warp]; }
+    void access(uintptr_t address, size_t bytes, bool writes, const void *code);
+    void handler(const char *kind, int line, const std::string &text);
+
+private:
+    Error run_once(bool backwards);
+    void begin_launch();
+    void end_launch();
+    void map_arrays(bool shared, size_t bytes, std::vector<uint16_t> &map);
+    bool in_array(bool shared, size_t offset, size_t bytes, bool writes, const void *code);
+    void local(size_t offset, size_t bytes, bool writes, const void *code);
+    void shared(size_t offset, size_t bytes, bool writes, const void *code);
+    void global(Region &, uintptr_t address, size_t bytes, bool writes, const void *code);
+    void wild(uintptr_t address, size_t bytes, bool writes, const void *code);
+    Region *region_of(uintptr_t address);
+    bool meets(uint16_t other, uint32_t interval, uint16_t sync, unsigned thread) const;
+    void compare_pending();
+    void sample(const Request &);
+    void count_sectors();
+    void note(const char *kind, Place, const std::string &what);
+    std::string array_text(bool shared, size_t offset) const;
+    std::string thread_text(unsigned linear) const;
+
+    const Launch *launch_ = nullptr;
+    void **arguments_ = nullptr;
+    Counts *counts_ = nullptr;
+    Worker worker_;
+    std::vector<Region> regions_;
+    Region *last_region_ = nullptr;
+    std::vector<uint16_t> local_map_, shared_map_;  // the array at a byte, from 1
+    std::vector<uint8_t> written_;                  // local bytes of all threads
+    std::vector<Cell> cells_;
+    std::vector<uint16_t> syncs_;
+    uint32_t interval_ = 0, block_began_ = 0;
+    uint64_t block_number_ = 0;
+    bool counting_ = false;
+
+    struct {
+        uintptr_t address = 0;
+        size_t bytes = 0;
+        char before[16];
+        const void *code;
+        unsigned other;
+        bool shared;
+    } pending_;
+    std::vector<std::vector<Request>> requests_;  // by warp
+    std::vector<std::map<const void *, unsigned>> visits_;
+};
+
+std::mutex lock;  // one checked launch at a time
+Checker &checker() {
+    static auto *one = new Checker;
+    return *one;
+}
+
+Error Checker::run(const Launch &launch, void **arguments) {
+    std::lock_guard<std::mutex> guard(lock);
+    launch_ = &launch;
+    arguments_ = arguments;
+    begin_launch();
+    std::vector<std::vector<char>> before;
+    std::vector<Region *> used;
+    size_t bytes = 0;
+    for (unsigned i = 0; i < launch.kernel->parameters; ++i) {
+        if (launch.kernel->parameter_bytes[i] != sizeof(void *)) continue;
+        Region *region = region_of(*static_cast<uintptr_t *>(arguments[i]));
+        if (region && std::find(used.begin(), used.end(), region) == used.end()) used.push_back(region);
+    }
+    for (Region *region : used) bytes += region->bytes;
+    bool twice = bytes <= kMostCompared;
+    auto copy_of = [](const Region *region) {
+        auto *data = reinterpret_cast<const char *>(region->begin);
+        return std::vector<char>(data, data + region->bytes);
+    };
+    auto restore = [](const Region *region, const std::vector<char> &data) {
+        std::memcpy(reinterpret_cast<void *>(region->begin), data.data(), data.size());
+    };
+    if (twice)
+        for (Region *region : used) before.push_back(copy_of(region));
+    counting_ = true;
+    Error error = run_once(false);
+    counting_ = false;
+    end_launch();
+    if (error || !twice) return error;
+    begin_launch();
+    std::vector<std::vector<char>> after;
+    for (size_t i = 0; i < used.size(); ++i) {
+        Region *region = region_of(used[i]->begin);
+        after.push_back(copy_of(region));
+        restore(region, before[i]);
+        used[i] = region;
+    }
+    error = run_once(true);
+    for (size_t i = 0; i < used.size() && !error; ++i) {
+        auto *now = reinterpret_cast<const char *>(used[i]->begin);
+        auto differs = std::mismatch(after[i].begin(), after[i].end(), now).first - after[i].begin();
+        if (static_cast<size_t>(differs) < after[i].size() && is_new(launch.kernel->name, "order", Place(0)))
+            tell(launch.kernel->name, "order", Place(0),
+                 format("gives other results when its threads run in another order, at byte %zd of an argument",
+                        differs));
+        restore(used[i], after[i]);
+    }
+    end_launch();
+    return error;
+}
+
+Error Checker::run_once(bool backwards) {
+    worker_.backwards = backwards;
+    const uint64_t blocks = uint64_t{launch_->grid.x} * launch_->grid.y * launch_->grid.z;
+    for (uint64_t i = 0; i < blocks; ++i) {
+        block_number_ = backwards ? blocks - 1 - i : i;
+        std::string wrong = worker_.run(*launch_, index_of(block_number_, launch_->grid), arguments_);
+        if (wrong.empty()) {
+            count_sectors();
+            continue;
+        }
+        bool wild = wrong[0] == '!';  // said already
+        if (!wild && is_new(launch_->kernel->name, "barrier", Place(0)))
+            tell(launch_->kernel->name, "barrier", Place(0), wrong);
+        return fail(wild ? kIllegalAddress : kLaunchFailed, "kernel %s: %s", launch_->kernel->name,
+                    wrong.c_str() + (wild ? 1 : 0));
+    }
+    return kSuccess;
+}
+
+void Checker::begin_launch() {
+    regions_.clear();
+    for (auto &each : allocations()) regions_.push_back({each.begin, each.bytes});
+    last_region_ = nullptr;
+    pending_.bytes = 0;
+    counts_ = &counts_of(launch_->kernel->name);
+    map_arrays(false, launch_->kernel->local_bytes, local_map_);
+    map_arrays(true, launch_->kernel->static_shared_bytes, shared_map_);
+}
+
+void Checker::end_launch() {
+    for (auto &region : regions_)
+        if (region.writers) munmap(region.writers, region.bytes * sizeof(uint64_t));
+    regions_.clear();
+    last_region_ = nullptr;
+}
+
+void Checker::map_arrays(bool shared, size_t bytes, std::vector<uint16_t> &map) {
+    map.assign(bytes, 0);
+    uint16_t number = 0;
+    for (auto *array = launch_->kernel->arrays; array->name; ++array) {
+        ++number;
+        if (array->shared == shared) std::fill_n(map.begin() + array->offset, array->bytes, number);
+    }
+}
+
+void Checker::begin_block(const Worker &worker) {
+    const unsigned threads = worker.threads(), warps = (threads + kWarp - 1) / kWarp;
+    block_began_ = ++interval_;
+    std::memset(worker.block().shared, kPoison, worker.shared_bytes());
+    cells_.resize(std::max(cells_.size(), worker.shared_bytes()));
+    written_.assign(size_t{threads} * launch_->kernel->local_bytes, 0);
+    for (unsigned i = 0; i < threads; ++i)
+        std::memset(worker.local(i), kPoison, launch_->kernel->local_bytes);
+    syncs_.assign(warps, 0);
+    if (counting_) {
+        if (!block_number_) ++counts_->launches;
+        counts_->threads += threads;
+        requests_.assign(block_number_ < kSampledBlocks ? warps : 0, {});
+        visits_.assign(block_number_ < kSampledBlocks ? threads : 0, {});
+    }
+}
+
+void Checker::barrier(int first_line, int line, bool last) {
+    compare_pending();
+    if (first_line != line && is_new(launch_->kernel->name, "barrier", Place(line)))
+        note("barrier", Place(line),
+             format("waits at another barrier than other threads of its block, which wait in line %d", first_line));
+    if (last) ++interval_;
+}
+
+void Checker::source(unsigned linear, unsigned source) {
+    if (is_new(launch_->kernel->name, "shuffle", Place(0)))
+        tell(launch_->kernel->name, "shuffle", Place(0),
+             thread_text(linear) + format(" takes a value of lane %u, which does not take part", source));
+}
+
+void Checker::access(uintptr_t address, size_t bytes, bool writes, const void *code) {
+    if (pending_.bytes) compare_pending();
+    const EmuThread &thread = running->thread;
+    size_t in_local = address - reinterpret_cast<uintptr_t>(thread.local);
+    if (in_local < launch_->kernel->local_bytes) return local(in_local, bytes, writes, code);
+    size_t in_shared = address - reinterpret_cast<uintptr_t>(worker_.block().shared);
+    if (in_shared < worker_.shared_bytes()) return shared(in_shared, bytes, writes, code);
+    if (Region *region = region_of(address)) return global(*region, address, bytes, writes, code);
+    if (worker_.owns(address) || in_module(address)) return;
+    wild(address, bytes, writes, code);
+}
+
+bool Checker::in_array(bool shared, size_t offset, size_t bytes, bool writes, const void *code) {
+    auto &map = shared ? shared_map_ : local_map_;
+    uint16_t array = map[offset];
+    if (array && offset + bytes <= map.size() && map[offset + bytes - 1] == array) return true;
+    note("bounds", Place(code),
+         format("%s %zu bytes outside of %s array, at byte %zu of the %s", writes ? "writes" : "reads", bytes,
+                shared ? "every shared" : "every register", offset, shared ? "block's" : "thread's"));
+    return false;
+}
+
+void Checker::local(size_t offset, size_t bytes, bool writes, const void *code) {
+    if (!in_array(false, offset, bytes, writes, code)) return;
+    uint8_t *written = &written_[size_t{running->thread.linear} * launch_->kernel->local_bytes + offset];
+    if (writes)
+        std::memset(written, 1, bytes);
+    else if (std::find(written, written + bytes, 0) != written + bytes)
+        note("unwritten", Place(code),
+             format("reads %zu bytes of register array %s that it has never written", bytes,
+                    array_text(false, offset).c_str()));
+}
+
+// Whether an access of another thread has no barrier between it and this one's.
+bool Checker::meets(uint16_t other, uint32_t interval, uint16_t sync, unsigned thread) const {
+    if (interval != interval_ || other == thread) return false;
+    return other == kSeveral || other / kWarp != thread / kWarp || sync == syncs_[thread / kWarp];
+}
+
+void Checker::shared(size_t offset, size_t bytes, bool writes, const void *code) {
+    if (counting_) (writes ? counts_->shared_store_bytes : counts_->shared_load_bytes) += bytes;
+    if (offset < launch_->kernel->static_shared_bytes) {
+        if (!in_array(true, offset, bytes, writes, code)) return;
+    } else if (offset + bytes > worker_.shared_bytes()) {
+        note("bounds", Place(code),
+             format("%s %zu bytes past the end of dynamic shared memory", writes ? "writes" : "reads", bytes));
+        return;
+    }
+    const unsigned thread = running->thread.linear;
+    const uint16_t sync = syncs_[thread / kWarp];
+    for (size_t i = 0; i < bytes; ++i) {
+        Cell &cell = cells_[offset + i];
+        bool fresh = cell.write_interval < block_began_;
+        bool write_met = meets(cell.writer, cell.write_interval, cell.write_sync, thread);
+        if (!writes) {
+            if (fresh)
+                note("unwritten", Place(code),
+                     format("reads %zu bytes of shared array %s that no thread of the block has written", bytes,
+                            array_text(true, offset).c_str()));
+            else if (write_met)
+                note("race", Place(code),
+                     format("reads shared array %s, which %s has written with no barrier between",
+                            array_text(true, offset).c_str(), thread_text(cell.writer).c_str()));
+            bool alone = cell.read_interval != interval_ || cell.reader == thread;
+            cell = {cell.write_interval, interval_, cell.writer, alone ? static_cast<uint16_t>(thread) : kSeveral,
+                    cell.write_sync, sync};
+            continue;
+        }
+        if (meets(cell.reader, cell.read_interval, cell.read_sync, thread))
+            note("race", Place(code),
+                 format("writes shared array %s, which %s read with no barrier between",
+                        array_text(true, offset).c_str(),
+                        cell.reader == kSeveral ? "several threads have" : (thread_text(cell.reader) + " has").c_str()));
+        if (write_met && !pending_.bytes) {
+            pending_ = {reinterpret_cast<uintptr_t>(worker_.block().shared) + offset, std::min<size_t>(bytes, 16), {},
+                        code, cell.writer, true};
+            std::memcpy(pending_.before, reinterpret_cast<void *>(pending_.address), pending_.bytes);
+        }
+        cell = {interval_, cell.read_interval, static_cast<uint16_t>(thread), cell.reader, sync, cell.read_sync};
+    }
+}
+
+Region *Checker::region_of(uintptr_t address) {
+    if (last_region_ && address - last_region_->begin < last_region_->bytes) return last_region_;
+    auto after = std::upper_bound(regions_.begin(), regions_.end(), address,
+                                  [](uintptr_t place, const Region &region) { return place < region.begin; });
+    if (after == regions_.begin()) return nullptr;
+    Region &found = *--after;
+    if (address - found.begin >= found.bytes) return nullptr;
+    return last_region_ = &found;
+}
+
+void Checker::global(Region &region, uintptr_t address, size_t bytes, bool writes, const void *code) {
+    if (address + bytes > region.begin + region.bytes) return wild(address, bytes, writes, code);
+    const unsigned thread = running->thread.linear;
+    if (counting_) {
+        (writes ? counts_->store_bytes : counts_->load_bytes) += bytes;
+        if (!requests_.empty()) sample({code, visits_[thread][code]++, address, static_cast<unsigned>(bytes), writes});
+    }
+    if (!region.writers) {
+        if (!writes) return;
+        void *made = mmap(nullptr, region.bytes * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (made == MAP_FAILED) return;
+        region.writers = static_cast<uint64_t *>(made);
+    }
+    const uint64_t number = block_number_ * worker_.threads() + thread + 1;
+    const uint64_t mine = (uint64_t{interval_} << 32) | (number & 0xffffffffu);
+    uint64_t *writers = region.writers + (address - region.begin);
+    for (size_t i = 0; i < bytes; ++i) {
+        uint64_t other = writers[i] & 0xffffffffu;
+        bool in_order = writers[i] >> 32 >= block_began_ && writers[i] >> 32 != interval_;  // a barrier between
+        if (other && other != (mine & 0xffffffffu) && !in_order) {
+            if (!writes)
+                note("race", Place(code), "reads global memory that another thread of this launch has written");
+            else if (!pending_.bytes) {
+                pending_ = {address, std::min<size_t>(bytes, 16), {}, code, static_cast<unsigned>(other - 1), false};
+                std::memcpy(pending_.before, reinterpret_cast<void *>(address), pending_.bytes);
+            }
+        }
+        if (writes) writers[i] = mine;
+    }
+}
+
+// Two threads may write the same value to a place.
+void Checker::compare_pending() {
+    if (!pending_.bytes) return;
+    bool same = !std::memcmp(pending_.before, reinterpret_cast<void *>(pending_.address), pending_.bytes);
+    pending_.bytes = 0;
+    if (same) return;
+    if (pending_.shared)
+        note("race", Place(pending_.code),
+             "writes shared memory where " + thread_text(pending_.other) +
+                 " has written another value with no barrier between");
+    else
+        note("race", Place(pending_.code),
+             "writes global memory where another thread of this launch has written another value");
+}
+
+// Beyond all that was allocated: the access would end the process, so the launch ends here.
+void Checker::wild(uintptr_t address, size_t bytes, bool writes, const void *code) {
+    const EmuKernel &kernel = *launch_->kernel;
+    std::string where = "at an address that is not the device's";
+    uint64_t nearest = 1 << 30;
+    for (unsigned i = 0; i < kernel.parameters; ++i) {
+        if (kernel.parameter_bytes[i] != sizeof(void *)) continue;
+        Region *region = region_of(*static_cast<uintptr_t *>(arguments_[i]));
+        if (!region) continue;
+        bool past = address >= region->begin;
+        uint64_t distance = past ? address - region->begin - region->bytes : region->begin - address;
+        if (past && address < region->begin + region->bytes) distance = 0;
+        if (distance >= nearest) continue;
+        nearest = distance;
+        where = past && address < region->begin + region->bytes
+                    ? format("across the end of %s", kernel.parameter_names[i])
+                    : format("at %zu bytes %s %s", static_cast<size_t>(distance),
+                             past ? "past the end of" : "before the start of", kernel.parameter_names[i]);
+    }
+    std::string text = format("%s %zu bytes %s", writes ? "writes" : "reads", bytes, where.c_str());
+    note("bounds", Place(code), text);
+    worker_.give_up("!" + thread_text(running->thread.linear) + " " + text);
+}
+
+void Checker::sample(const Request &request) { requests_[running->thread.linear / kWarp].push_back(request); }
+
+// Lanes of a warp that are at the same place for the same time ask together.
+void Checker::count_sectors() {
+    for (auto &warp : requests_) {
+        std::sort(warp.begin(), warp.end(), [](const Request &a, const Request &b) {
+            return a.code != b.code ? a.code < b.code : a.times < b.times;
+        });
+        for (size_t i = 0; i < warp.size();) {
+            std::vector<uintptr_t> sectors;
+            uint64_t bytes = 0;
+            size_t first = i;
+            for (; i < warp.size() && warp[i].code == warp[first].code && warp[i].times == warp[first].times; ++i) {
+                bytes += warp[i].bytes;
+                for (uintptr_t at = warp[i].address / 32; at <= (warp[i].address + warp[i].bytes - 1) / 32; ++at)
+                    sectors.push_back(at);
+            }
+            std::sort(sectors.begin(), sectors.end());
+            auto distinct = static_cast<uint64_t>(std::unique(sectors.begin(), sectors.end()) - sectors.begin());
+            bool writes = warp[first].writes;
+            (writes ? counts_->sampled_store_bytes : counts_->sampled_load_bytes) += bytes;
+            (writes ? counts_->sampled_store_sectors : counts_->sampled_load_sectors) += distinct;
+        }
+    }
+    requests_.clear();
+}
+
+void Checker::note(const char *kind, Place place, const std::string &what) {
+    if (is_new(launch_->kernel->name, kind, place))
+        tell(launch_->kernel->name, kind, place, thread_text(running->thread.linear) + " " + what);
+}
+
+void Checker::handler(const char *kind, int line, const std::string &text) { note(kind, Place(line), text); }
+
+std::string Checker::array_text(bool shared, size_t offset) const {
+    auto &map = shared ? shared_map_ : local_map_;
+    if (offset >= map.size() || !map[offset])
+        return shared ? format("(dynamic), at byte %zu", offset - launch_->kernel->static_shared_bytes) : "";
+    const EmuArray &array = launch_->kernel->arrays[map[offset] - 1];
+    return format("%s at byte %zu of %u", array.name, offset - array.offset, array.bytes);
+}
+
+std::string Checker::thread_text(unsigned linear) const {
+    const EmuBlock &block = worker_.block();
+    EmuIndex at = index_of(linear, block.size);
+    return format("thread (%u, %u, %u) of block (%u, %u, %u)", at.x, at.y, at.z, block.index.x, block.index.y,
+                  block.index.z);
+}
+
+}  // namespace
+
+Error run_checked(const Launch &launch, void **arguments) { return checker().run(launch, arguments); }
+void check_block(const Worker &worker) { checker().begin_block(worker); }
+void check_end() { checker().end_thread(); }
+void check_barrier(int first_line, int line, bool last) { checker().barrier(first_line, line, last); }
+void check_exchange() { checker().exchange(); }
+void check_source(unsigned linear, unsigned source) { checker().source(linear, source); }
+void check_warp_sync(unsigned warp) { checker().warp_sync(warp); }
+
+}  // namespace emu
+
+using emu::checker;
+
+// What the compiler has kernels call: who is about to use which memory.
+#define ADDRESS(pointer) reinterpret_cast<uintptr_t>(pointer)
+#define CODE __builtin_return_address(0)
+#define ACCESS(bytes)                                                                                                \
+    void __tsan_read##bytes(void *at) { checker().access(ADDRESS(at), bytes, false, CODE); }                          \
+    void __tsan_write##bytes(void *at) { checker().access(ADDRESS(at), bytes, true, CODE); }                          \
+    void __tsan_unaligned_read##bytes(void *at) { checker().access(ADDRESS(at), bytes, false, CODE); }                \
+    void __tsan_unaligned_write##bytes(void *at) { checker().access(ADDRESS(at), bytes, true, CODE); }                \
+    void __tsan_volatile_read##bytes(void *at) { checker().access(ADDRESS(at), bytes, false, CODE); }                 \
+    void __tsan_volatile_write##bytes(void *at) { checker().access(ADDRESS(at), bytes, true, CODE); }
+
+extern "C" {
+ACCESS(1)
+ACCESS(2)
+ACCESS(4)
+ACCESS(8)
+ACCESS(16)
+void __tsan_read_range(void *at, size_t bytes) { checker().access(ADDRESS(at), bytes, false, CODE); }
+void __tsan_write_range(void *at, size_t bytes) { checker().access(ADDRESS(at), bytes, true, CODE); }
+void *__tsan_memcpy(void *to, const void *from, size_t bytes) {
+    checker().access(ADDRESS(from), bytes, false, CODE);
+    checker().access(ADDRESS(to), bytes, true, CODE);
+    return std::memcpy(to, from, bytes);
+}
+void *__tsan_memset(void *to, int value, size_t bytes) {
+    checker().access(ADDRESS(to), bytes, true, CODE);
+    return std::memset(to, value, bytes);
+}
+void __tsan_init(void) {}
+void __tsan_func_entry(void *) {}
+void __tsan_func_exit(void) {}
+
+struct UbsanPlace {
+    const char *file;
+    unsigned line, column;
+};
+struct UbsanType {
+    unsigned short kind, info;
+    char name[];
+};
+struct UbsanBounds {
+    UbsanPlace place;
+    const UbsanType *array, *index;
+};
+struct UbsanMismatch {
+    UbsanPlace place;
+    const UbsanType *type;
+    unsigned char log_alignment, kind;
+};
+
+void __ubsan_handle_out_of_bounds(UbsanBounds *data, uintptr_t index) {
+    checker().handler("bounds", static_cast<int>(data->place.line),
+                      "uses index " + std::to_string(static_cast<intptr_t>(index)) + " of an array of type " +
+                          data->array->name);
+}
+void __ubsan_handle_type_mismatch_v1(UbsanMismatch *data, uintptr_t address) {
+    checker().handler("alignment", static_cast<int>(data->place.line),
+                      "reads or writes " + std::string(data->type->name) + " at an address that " +
+                          std::to_string(1u << data->log_alignment) + " does not divide (" +
+                          std::to_string(address % (1u << data->log_alignment)) + " bytes beyond)");
+}
+}
