@@ -25,6 +25,7 @@ def deploy_architecture(
     measurements: str | Path | None = None,
     dtype: str = "float32",
     tracker: str | None = None,
+    profile: bool = False,
     progress: bool = False,
 ) -> "Deployed":
     """Compile an architecture for a target into a bundle, with the fastest schedules on record.
@@ -36,6 +37,7 @@ def deploy_architecture(
         trials: schedules tried for each kernel first; 0 tunes nothing.
         measurements: folder of the records, such as that of ``profile_space``; ``results/TARGET`` when None.
         tracker: HOST:PORT of the target's boards, for ``trials``.
+        profile: tell what each kernel asks of the device, in ``Deployed.profile``.
 
     Raises:
         InvalidWeights, TargetError, UsageError: before anything long is started.
@@ -53,6 +55,7 @@ def deploy_architecture(
         measurements=Path(measurements) if measurements else None,
         dtype=dtype,
         tracker=tracker,
+        profile=profile,
         shown=progress,
     )
 

@@ -33,6 +33,7 @@ from squeezenas_tvm.bundles.manifest import (
 from squeezenas_tvm.bundles.runner import processor
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, Target
+from targets.local_machine import needed_flags
 from targets.support import strict_json, text
 from targets.support.folders import whole_folder
 
@@ -136,9 +137,8 @@ class Manifest:
 def runs_on(target: Target) -> dict[str, Any]:
     """What a machine must have to run bundles of a target: what the runner checks before it loads them.
 
-    Keys: ``machine`` as `processor` names it; for a target that is this machine ``cpu_flags``, which
-    /proc/cpuinfo must show; for a target with a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version
-    of the device, None if unknown.
+    Keys: ``machine`` as `processor` names it; ``cpu_flags``, which /proc/cpuinfo must show; for a target with
+    a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version of the device, None if unknown.
     """
     tvm_target = target.tvm_target()
     if target.kind == "local":
@@ -148,7 +148,10 @@ def runs_on(target: Target) -> dict[str, Any]:
         }
     else:
         triple = str((tvm_target.host or tvm_target).attrs.get("mtriple", ""))
-        needs = {"machine": triple.partition("-")[0] or processor()}
+        needs = {
+            "machine": triple.partition("-")[0] or processor(),
+            "cpu_flags": needed_flags(target.processor_features()),
+        }
     if tvm_target.kind.name == "cuda":
         needs["cuda_arch"] = str(tvm_target.attrs["arch"])
         needs["cuda"] = target.toolchain.cuda if target.toolchain else None

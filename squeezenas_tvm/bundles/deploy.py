@@ -23,6 +23,7 @@ from search.networks.weights import load_weights_apart
 from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, runs_on, seal
+from squeezenas_tvm.bundles.kernel_profile import KernelProfile, profile_kernels
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import Target, TargetError
@@ -42,11 +43,13 @@ class Deployed:
         folder: of the bundle.
         manifest: what the bundle says of itself.
         weights: the file that they are from; None for random ones.
+        profile: of its kernels, where it was asked for.
     """
 
     folder: Path
     manifest: Manifest
     weights: Path | None
+    profile: Sequence[KernelProfile] | None = None
 
     @property
     def files(self) -> list[str]:
@@ -66,6 +69,7 @@ def deploy_architecture(
     measurements: Path | None = None,
     dtype: str = "float32",
     tracker: str | None = None,
+    profile: bool = False,
     shown: bool = True,
 ) -> Deployed:
     """Tune if asked, compile with the best schedules known, write the bundle.
@@ -76,6 +80,7 @@ def deploy_architecture(
         trials: schedules tried for each kernel; 0 tunes nothing and uses stored records.
         measurements: folder of those; ``results/TARGET`` when None.
         tracker: HOST:PORT of the target's boards, for ``trials``.
+        profile: tell what each kernel asks of the device, in `Deployed.profile`.
         shown: draw how far the tuning is.
 
     Raises:
@@ -102,13 +107,15 @@ def deploy_architecture(
                 )
             with HeldInterrupts():
                 compiled = _compile(model, kernels, target, fingerprint, records, folder)
+            module = folder / "model.so"
+            profiles = profile_kernels(compiled, kernels, target, dtype, module) if profile else None
             manifest = _write(folder, architecture, target, fingerprint, resolution, weights, compiled)
     except OSError as error:
         raise FailedWork(
             f"{error.filename or out}: {error.strerror or error}; no bundle was made; "
             "make room there or name another --out, and give the same command again"
         ) from error
-    return Deployed(out, manifest, weights)
+    return Deployed(out, manifest, weights, profiles)
 
 
 def _check(

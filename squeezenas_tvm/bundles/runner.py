@@ -15,7 +15,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,13 +101,33 @@ def check_machine(folder: Path, target: Mapping[str, Any]) -> None:
             "copy it to the device, or deploy for this machine"
         )
     try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return
-    if absent := [flag for flag in needs.get("cpu_flags", ()) if flag not in flags]:
+    check_flags(folder, target, flags, "this machine")
+
+
+def check_flags(folder: Path, target: Mapping[str, Any], flags: Collection[str], where: str) -> None:
+    """Refuse a processor without instructions that the module may use.
+
+    Args:
+        target: that of the manifest.
+        flags: as /proc/cpuinfo has them, other words among them do not matter. Those of another kind of
+            processor, as an emulator shows its host's, are not judged.
+        where: whose processor it is.
+
+    Raises:
+        BundleError: it lacks some.
+    """
+    needs = target.get("runs_on", {})
+    wanted = needs.get("cpu_flags", ())
+    if not flags or ("asimd" in wanted and "asimd" not in flags):
+        return
+    present = {flag.replace("_", "") for flag in flags}
+    if absent := [flag for flag in wanted if flag.replace("_", "") not in present]:
         raise BundleError(
-            f"{folder} was made for {target['name']} with {', '.join(absent)}, which this machine has not; "
-            "deploy on this machine"
+            f"{folder} was made for {target['name']} with {', '.join(absent)}, which {where} has not; "
+            "deploy on that machine, or for a target whose mcpu is its processor"
         )
 
 

@@ -117,16 +117,17 @@ def test_board_with_a_cpu_and_records(tmp_path: Path, capfd: pytest.CaptureFixtu
     manifest = read_manifest(tmp_path / "out")
     assert manifest["kernels"] == {"tuned": 1, "default": count, "untuned": False}
     assert manifest["target"]["device"] == "cpu"
-    assert manifest["target"]["runs_on"] == {"machine": "aarch64"}
+    assert manifest["target"]["runs_on"] == {"machine": "aarch64", "cpu_flags": ["asimd", "fp"]}
     assert manifest["target"]["fingerprint"]["device"] == "Raspberry Pi 4 Model B"
     check_elf(tmp_path / "out" / "model.so")
 
 
 def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
-    out, said = deploy_for("jetson-xavier", tmp_path, capfd)
+    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--profile")
     manifest = read_manifest(tmp_path / "out")
     count = manifest["kernels"]["default"]
+    assert out.splitlines()[-1].startswith(f"{count} distinct kernels, ")
     warning = (
         f"UNTUNED: all {count} kernels run on TVM's default GPU schedules (DLight), far slower than tuned "
         "ones; tune them on the device: the same command with --trials 64 --tracker HOST:PORT"
@@ -136,7 +137,9 @@ def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.Cap
     assert f"next: copy {tmp_path / 'out'} to the device, and there: python out/run.py IMAGE" in out
     assert manifest["kernels"] == {"tuned": 0, "default": count, "untuned": True}
     assert manifest["target"]["device"] == "cuda"
-    assert manifest["target"]["runs_on"] == {"machine": "aarch64", "cuda_arch": "sm_72", "cuda": "11.4"}
+    needs = manifest["target"]["runs_on"]
+    assert (needs["machine"], needs["cuda_arch"], needs["cuda"]) == ("aarch64", "sm_72", "11.4")
+    assert "asimdhp" in needs["cpu_flags"]
     check_elf(tmp_path / "out" / "model.so")
     module = (tmp_path / "out" / "model.so").read_bytes()
     assert set(cubin_architectures(module)) == {"sm_72"}
