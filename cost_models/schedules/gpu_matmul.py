@@ -112,7 +112,7 @@ def _summands(conv: Conv) -> int:
 def _or_zero(value: Any, conditions: list[Any]) -> Any:
     if not conditions:
         return value
-    return tirx.if_then_else(tirx.all(*conditions), value, tirx.const(0, value.dtype))
+    return tirx.if_then_else(tirx.all(*conditions), value, tirx.const(0, "float32"))
 
 
 def _pixels(conv: Conv, tile: MatmulTile, data: Any) -> Callable[..., Any]:

@@ -219,7 +219,7 @@ def _matmul_tiles(conv: Conv, gpu: Gpu) -> Iterator[MatmulTile]:
     ):
         threads = down * across
         full = down == 1 or (down - 1) * filters < group  # no row of threads has nothing to do
-        if filters >= 2 * group or not full or threads % WARP or not 2 * WARP <= threads <= _MOST_THREADS:
+        if filters >= 2 * group or not full or threads % WARP or threads > _MOST_THREADS:
             continue
         for lanes, vectors, step in itertools.product(_LANES, (1, 2, 4), sorted(depths)):
             tile = MatmulTile(
