@@ -4,9 +4,9 @@
     python benchmarks/gpu_schedules.py --arch sm_90 --json
 
 Every kernel of a network is scheduled both ways and compiled to machine code. Of each class of kernels it
-prints launches; registers and spilled bytes of a thread, shared memory of a block, threads and blocks, all at
-most; the warps that a multiprocessor can hold, at least; bytes loaded for one value of the result; an estimate
-of the time; and the size of the CUDA text.
+prints launches; registers and spilled bytes of a thread, shared memory of a block, threads and blocks, all
+at most; the warps that a multiprocessor can hold, at least; bytes loaded for one value of the result; an
+estimate of the time; and the size of the CUDA text.
 
 Loads are counted where they stand in the schedule, times the loops around them; the compiler may keep some in
 registers, and padding is counted as if it were there. The estimate is a roofline, the same for both: the

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from cost_models.schedules.conv_template import Conv, substitute
-from cost_models.schedules.gpu import WARP, round_up
+from cost_models.schedules.gpu import WARP, Gpu, round_up
 from cost_models.tvm_import import tvm
 
 te = tvm.te
@@ -20,7 +20,7 @@ _THREADS = 256  # of a block, at most
 _MOST_PIXELS = 16  # of a thread
 
 
-def schedule_gate(conv: Conv) -> Any:
+def schedule_gate(conv: Conv, gpu: Gpu) -> Any:
     """The kernel as a scheduled PrimFunc.
 
     Raises:
@@ -33,7 +33,9 @@ def schedule_gate(conv: Conv) -> Any:
     n, f, y, x = sch.get_loops(out)
     pixels = int(sch.get(y).extent) * int(sch.get(x).extent)
     summands = conv.channels // conv.groups
-    threads = _THREADS if pixels > 1 else min(_THREADS, max(WARP, round_up(summands // 4, WARP)))
+    threads = min(_THREADS, gpu.block_threads)
+    if pixels == 1:
+        threads = min(threads, max(WARP, round_up(summands // 4, WARP)))
     block, pixel = sch.fuse(n, f), sch.fuse(y, x)
     chunk, step, thread = sch.split(pixel, [None, min(_MOST_PIXELS, math.ceil(pixels / threads)), threads])
     sch.reorder(chunk, block, thread, step)

@@ -8,9 +8,9 @@ one axis, what a filter sums over is another, and both are rounded up to whole t
     conv[n, g, f, p]   = sum(pixels * weights)   float32, in registers
     out[n, f, y, x]    = epilogue(conv)          bias, activation, residual: as in the original
 
-No tensor cores, for float16 either: TVM's intrinsics for them are C++ that includes ``crt/mma.h``, which NVIDIA's
-packages of headers lack. ``mma.sync`` as inline PTX does compile (8x8x4 for sm_72, others since sm_75), but
-nothing here could tell whether a schedule with it is right: the emulated GPU runs C++.
+No tensor cores, for float16 either: TVM's intrinsics for them are C++ that includes ``crt/mma.h``, which
+NVIDIA's packages of headers lack. ``mma.sync`` as inline PTX does compile (8x8x4 for sm_72, others since
+sm_75), but nothing here could tell whether a schedule with it is right: the emulated GPU runs C++.
 """
 
 import math

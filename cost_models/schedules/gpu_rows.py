@@ -12,7 +12,7 @@ What is element-wise moves into what reads it. Then, by what is left:
 import math
 from typing import Any
 
-from cost_models.schedules.gpu import WARP, Gpu
+from cost_models.schedules.gpu import WARP, Gpu, round_up
 from cost_models.schedules.sblocks import blocks_of, reduces, spatial_shape
 from cost_models.tvm_import import tvm, tvm_ffi
 
@@ -43,9 +43,9 @@ def schedule_rows(mod: Any, gpu: Gpu) -> Any:
     if not sums:
         _copies(sch, last, gpu)
     elif _shared_sum_pays(sch, sums[0], gpu):
-        _one_block_an_output(sch, sums[0], last)
+        _one_block_an_output(sch, sums[0], last, gpu)
     else:
-        _one_thread_an_output(sch, sums[0], last)
+        _one_thread_an_output(sch, sums[0], last, gpu)
     return sch.mod["main"]
 
 
@@ -60,8 +60,8 @@ def _shared_sum_pays(sch: Any, block: Any, gpu: Gpu) -> bool:
     return few and _summands(sch, block) >= _LONG_SUM and len(sch.get(block).writes) == 1
 
 
-def _one_thread_an_output(sch: Any, block: Any, last: Any) -> None:
-    thread = _bind(sch, sch.fuse(*sch.get_loops(last)))
+def _one_thread_an_output(sch: Any, block: Any, last: Any, gpu: Gpu) -> None:
+    thread = _bind(sch, sch.fuse(*sch.get_loops(last)), gpu)
     sch.compute_at(block, thread, preserve_unit_loops=True)
     for index in range(len(sch.get(block).writes)):
         sch.set_scope(block, index, "local")
@@ -70,8 +70,8 @@ def _one_thread_an_output(sch: Any, block: Any, last: Any) -> None:
             sch.unroll(loop)
 
 
-def _one_block_an_output(sch: Any, block: Any, last: Any) -> None:
-    threads = min(_THREADS, max(WARP, _summands(sch, block) // 2 // WARP * WARP))
+def _one_block_an_output(sch: Any, block: Any, last: Any, gpu: Gpu) -> None:
+    threads = min(_THREADS, gpu.block_threads, max(WARP, _summands(sch, block) // 2 // WARP * WARP))
     outer = sch.fuse(*sch.get_loops(last))
     sch.bind(outer, "blockIdx.x")
     sch.compute_at(block, outer, preserve_unit_loops=True)
@@ -90,15 +90,15 @@ def _copies(sch: Any, last: Any, gpu: Gpu) -> None:
         outer, inner = sch.split(c, [None, _channels(shape, gpu)])
         sch.reorder(n, outer, y, x, inner)
         sch.unroll(inner)
-        _bind(sch, sch.fuse(n, outer, y, x))
+        _bind(sch, sch.fuse(n, outer, y, x), gpu)
         return
     spatial, many = sch.fuse(*loops), math.prod(shape) >= _LANES * gpu.multiprocessors * _THREADS
     if many and math.prod(shape[-2:]) % _LANES == 0 and not _chooses(sch, last):
         spatial, lanes = sch.split(spatial, [None, _LANES])
         sch.vectorize(lanes)
-        _bind(sch, spatial)
+        _bind(sch, spatial, gpu)
     else:
-        _bind(sch, spatial, _LANES if many else 1)
+        _bind(sch, spatial, gpu, _LANES if many else 1)
 
 
 def _channels(shape: list[int], gpu: Gpu) -> int:
@@ -132,9 +132,9 @@ def _chooses(sch: Any, block: Any) -> bool:
     return bool(found)
 
 
-def _bind(sch: Any, loop: Any, steps: int = 1) -> Any:
+def _bind(sch: Any, loop: Any, gpu: Gpu, steps: int = 1) -> Any:
     """Blocks and threads along a loop, ``steps`` of it a thread; returns the loop of the threads."""
-    threads = min(_THREADS, -(-int(sch.get(loop).extent) // WARP) * WARP)
+    threads = min(_THREADS, gpu.block_threads, round_up(int(sch.get(loop).extent), WARP))
     block, step, thread = sch.split(loop, [None, steps, threads])
     sch.reorder(block, thread, step)
     sch.bind(block, "blockIdx.x")

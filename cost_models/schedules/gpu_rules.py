@@ -34,7 +34,7 @@ def schedule_tile(conv: Conv, tile: GpuTile) -> Any:
 
 
 def _gate(mod: Any, target: Any) -> Any:
-    return schedule_gate(read_conv(mod))
+    return schedule_gate(read_conv(mod), Gpu.of(target))
 
 
 def _conv(mod: Any, target: Any) -> Any:
