@@ -119,6 +119,8 @@ def _text(deployed: "Deployed", target: "Target") -> str:
     if deployed.weights is None:
         lines.append("weights: random, so its labels mean nothing; give --weights FILE for real ones")
     lines.append(f"kernels: {manifest.tuned_kernels} tuned, {manifest.default_kernels} on default schedules")
+    if target.caution:
+        lines.append(target.caution)
     if manifest.untuned:
         lines.append(untuned_text(target, manifest.default_kernels))
     lines.append(

@@ -81,6 +81,7 @@ def _document(done: "BundleRun") -> dict[str, Any]:
         "resolution": list(done.resolution),
         "trained": done.trained,
         "untuned": done.untuned,
+        "emulated": done.emulated,
         "images": [
             {
                 "image": str(seen.image),
@@ -114,6 +115,8 @@ def _text(done: "BundleRun", out: Path, where: str) -> str:
     ]
     if done.energy:
         lines += ["", _energy_text(done.energy)]
+    if done.emulated:
+        lines += ["", f"{done.target} is emulated: its timings mean nothing."]
     if done.untuned:
         lines += ["", UNTUNED]
     if not done.trained:

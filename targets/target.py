@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 
+from targets.emulated_cuda.gpus import GPUS
 from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget
 from targets.fingerprint import Fingerprint
 from targets.local_machine import LocalMachine, Processor, cpu_flags, unsupported_features
@@ -48,6 +49,7 @@ class Target(TargetSpec):
             if self.kind == "local" and attributes["kind"] == "llvm":
                 attributes = _detected(attributes)
             if self.emulated_gpu:
+                _require_known_gpu(self)
                 attributes = {"host": _detected({"kind": "llvm"})} | attributes
             elif self.kind == "local" and attributes["kind"] == "cuda":
                 attributes = _detected_gpu(self.name) | attributes
@@ -85,6 +87,19 @@ class Target(TargetSpec):
             return []
         return sorted(map(str, tvm.target.codegen.llvm_get_cpu_features(host)))
 
+    @property
+    def caution(self) -> str:
+        """What is to be said with every number of an emulated device; empty for others."""
+        return f"{self.name} is emulated: its timings mean nothing" if self.emulated else ""
+
+    def require_timings(self, purpose: str) -> None:
+        """Raises TargetError for an emulated device; ``purpose`` wants its latencies, such as ``search``."""
+        if self.emulated:
+            raise TargetError(
+                f"target {self.name}: its device is emulated, and its timings mean nothing; allowed for "
+                f"{purpose}: the target of a real device, such as jetson-xavier"
+            )
+
     def require_dtype(self, dtype: str) -> None:
         """Raises TargetError when the target does not list an element type."""
         if dtype not in self.dtypes:
@@ -102,7 +117,7 @@ class Target(TargetSpec):
         tvm_target = self.tvm_target()
         power_mode: str | None = None
         if self.emulated_gpu:
-            device = f"emulated {tvm_target.attrs['arch']}"
+            device = GPUS[str(tvm_target.attrs["arch"])].title
         elif self.kind == "local" and tvm_target.kind.name == "cuda":
             device = str(tvm.cuda(0).device_name)
         elif self.kind == "local":
@@ -136,6 +151,13 @@ def _detected(attributes: dict[str, Any]) -> dict[str, Any]:
     if absent and "mattr" not in attributes:
         attributes["mattr"] = [f"-{feature}" for feature in absent]
     return attributes
+
+
+def _require_known_gpu(target: Target) -> None:
+    if target.emulated_gpu not in GPUS:
+        known = ", ".join(GPUS)
+        fault = f"tvm.arch: no emulated GPU is {target.emulated_gpu}; allowed: {known}"
+        raise InvalidTarget(f"target {target.name}", [fault])
 
 
 def _detected_gpu(name: str) -> dict[str, Any]:

@@ -150,12 +150,46 @@ def check_device(folder: Path, target: Mapping[str, Any], device: Any) -> None:
     wanted = target.get("runs_on", {}).get("cuda_arch")
     if not wanted:
         return
+    emulated = str(device.device_name).endswith("(emulated)")
+    if emulated != bool(target["runs_on"].get("emulated")):
+        kinds = ("a real GPU", "an emulated one")
+        raise BundleError(
+            f"{folder} was made for {kinds[not emulated]} ({target['name']}) and this is {kinds[emulated]}; "
+            "deploy for the target that this device is"
+        )
     here = f"sm_{str(device.compute_version).replace('.', '')}"
     if here != wanted:
         raise BundleError(
             f"{folder} holds machine code for GPUs of architecture {wanted} ({target['name']}) and this one "
             f"is {here}; deploy for the target that this device is"
         )
+
+
+def _plug_in_emulated(folder: Path, target: Mapping[str, Any]) -> None:
+    """Give this process the emulated GPU that a bundle was made for, in the place of a real one.
+
+    Raises:
+        BundleError: TVM is loaded already, without it; or this is a bundle's own script, which has none.
+    """
+    needs = target.get("runs_on", {})
+    if not (needs.get("emulated") and needs.get("cuda_arch")):
+        return
+    if not (TYPE_CHECKING or __package__):
+        raise BundleError(
+            f"{folder} was made for {target['name']}, a GPU that squeezenas-tvm emulates, which this script "
+            f"does not have; run it so: squeezenas-tvm run {folder} IMAGE --out seen"
+        )
+    from targets.emulated_cuda.libraries import VARIABLE, plug_in
+
+    if os.environ.get(VARIABLE) == needs["cuda_arch"]:
+        return
+    if "tvm" in sys.modules:
+        raise BundleError(
+            f"{folder} was made for {target['name']}, and this process has loaded TVM for other devices; "
+            "run it in a process of its own"
+        )
+    plug_in(needs["cuda_arch"])
+    os.environ[VARIABLE] = needs["cuda_arch"]
 
 
 def explain_failure(error: BaseException, target: Mapping[str, Any]) -> str:
@@ -196,6 +230,7 @@ class Bundle:
         target = manifest["target"]
         check_machine(folder, target)
         classes = read_labels(folder)
+        _plug_in_emulated(folder, target)
         tvm = _import_tvm(target)  # takes a second: only once the bundle is known to be sound
         device = tvm.device(target["device"], 0)
         check_device(folder, target, device)

@@ -33,6 +33,11 @@ class Gpu:
     l2_bytes: int
     memory_bytes: int
 
+    @property
+    def title(self) -> str:
+        """What it says it is."""
+        return f"{self.name} (emulated)"
+
     def attributes(self, arch: str) -> Mapping[int, int]:
         """What it answers, by the numbers of ``cudaDeviceAttr``; ``arch`` such as ``sm_72``."""
         number = int(arch.removeprefix("sm_"))
@@ -52,6 +57,13 @@ class Gpu:
             _MINOR: number % 10,
             _SHARED_OPT_IN: self.shared_opt_in_bytes,
         }
+
+
+def nearest_gpu(arch: str) -> str:
+    """The architecture to emulate for any: itself, or the newest known one that is older, or the oldest."""
+    number = int("".join(filter(str.isdigit, arch)) or 0)
+    older = [known for known in GPUS if int(known.removeprefix("sm_")) <= number]
+    return max(older, default=min(GPUS))
 
 
 GPUS: Mapping[str, Gpu] = {

@@ -65,8 +65,7 @@ def plug_in(arch: str) -> None:
     attributes = gpu.attributes(arch)
     numbers, values = ((ctypes.c_int * len(attributes))(*each) for each in (attributes, attributes.values()))
     runtime.emu_plug_in.argtypes = (ctypes.c_char_p, ctypes.c_size_t, *[ctypes.c_void_p] * 2, ctypes.c_int)
-    name = f"{gpu.name} (emulated)".encode()
-    runtime.emu_plug_in(name, gpu.memory_bytes, numbers, values, len(attributes))
+    runtime.emu_plug_in(gpu.title.encode(), gpu.memory_bytes, numbers, values, len(attributes))
 
 
 def build_libraries() -> Path:

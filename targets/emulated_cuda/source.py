@@ -135,7 +135,7 @@ def _written(kernel: _Kernel, checked: bool) -> str:
     return (
         f'\n#line {kernel.line} "kernels.cu"\n'
         f"static inline void emu_body_{name}(EmuThread &emu_{parameters}) {{{body}"
-        f'#line 1 "entries.cu"\n{_entry(kernel, by_thread)}{_described(kernel, shared, local, checked)}'
+        f'\n#line 1 "entries.cu"\n{_entry(kernel, by_thread)}{_described(kernel, shared, local, checked)}'
         f'extern "C" const EmuKernel emu_kernel_{name} = {{"{name}", '
         f"{f'nullptr, emu_enter_{name}' if by_thread else f'emu_enter_{name}, nullptr'}, "
         f"{shared.end}, {kernel.most_threads}, {len(kernel.parameters)}, emu_sizes_{name}, emu_names_{name}, "

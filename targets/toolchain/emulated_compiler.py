@@ -3,10 +3,11 @@
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from targets.emulated_cuda.libraries import DEVICE, RUNTIME, build_libraries, host_compiler, run_compiler
 from targets.emulated_cuda.source import host_units
@@ -62,13 +63,16 @@ class EmulatedCompiler:
             run_compiler([self.compiler, "-shared", once, "-o", str(built), *map(str, objects), *watching])
             return built.read_bytes()
 
-    def install(self) -> None:
-        """Make TVM compile CUDA with this compiler, in this process."""
+    def install(self, seen: Callable[[str], object] | None = None) -> None:
+        """Make TVM compile CUDA with this compiler, in this process; ``seen`` is told each text."""
         from targets.tvm_import import tvm_ffi
 
-        tvm_ffi.register_global_func(
-            "tvm_callback_cuda_compile", lambda source: self.cubin(str(source)), override=True
-        )
+        def compiled(source: Any) -> bytes:
+            if seen is not None:
+                seen(str(source))
+            return self.cubin(str(source))
+
+        tvm_ffi.register_global_func("tvm_callback_cuda_compile", compiled, override=True)
 
     def _compile(self, units: Sequence[str], folder: Path) -> list[Path]:
         number = self.arch.removeprefix("sm_")
@@ -94,9 +98,9 @@ class EmulatedCompiler:
             return list(pool.map(compiled, enumerate(units)))
 
 
-def find_emulated_compiler(arch: str) -> EmulatedCompiler:
+def find_emulated_compiler(arch: str, *, checked: bool = False) -> EmulatedCompiler:
     """Raises MissingTool where there is no C++ compiler."""
-    return EmulatedCompiler(host_compiler(), arch)
+    return EmulatedCompiler(host_compiler(), arch, checked)
 
 
 def emulated_code(data: bytes) -> list[str]:

@@ -93,7 +93,7 @@ private:
 };
 
 // Of this thread of the operating system.
-extern thread_local Worker *working;
-extern thread_local Fibre *running;
+extern thread_local Worker *working __attribute__((tls_model("initial-exec")));
+extern thread_local Fibre *running __attribute__((tls_model("initial-exec")));
 
 }  // namespace emu

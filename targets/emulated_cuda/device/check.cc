@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 
 #include "findings.h"
 
@@ -24,7 +25,9 @@ namespace {
 constexpr uint16_t kSeveral = 0xffff;    // threads
 constexpr size_t kMostCompared = 1 << 30;  // bytes of a launch's arguments
 constexpr unsigned kSampledBlocks = 4;
-constexpr int kPoison = 0xff;  // a NaN in both float types
+constexpr size_t kMostNotes = 20;  // of a launch
+constexpr int kPoison = 0xff, kOtherPoison = 0x3b;  // a NaN in both float types, and a number
+const char *const kUnwritten = "unwritten";
 
 // Of one byte of shared memory: who has written and read it last, and when.
 struct Cell {
@@ -47,6 +50,22 @@ struct Request {  // of a thread of a sampled warp
     unsigned bytes;
     bool writes;
 };
+
+using Contents = std::vector<std::vector<char>>;  // of allocations
+
+Contents contents_of(const std::vector<Allocation> &all) {
+    Contents data;
+    for (auto &each : all) {
+        auto *begin = reinterpret_cast<const char *>(each.begin);
+        data.emplace_back(begin, begin + each.bytes);
+    }
+    return data;
+}
+
+void restore(const std::vector<Allocation> &all, const Contents &data) {
+    for (size_t i = 0; i < all.size(); ++i)
+        std::memcpy(reinterpret_cast<void *>(all[i].begin), data[i].data(), data[i].size());
+}
 
 std::string format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));
 std::string format(const char *pattern, ...) {
@@ -72,6 +91,8 @@ public:
 
 private:
     Error run_once(bool backwards);
+    Error run_blocks();
+    std::vector<Allocation> arguments_used() const;
     void begin_launch();
     void end_launch();
     void map_arrays(bool shared, size_t bytes, std::vector<uint16_t> &map);
@@ -85,7 +106,15 @@ private:
     void compare_pending();
     void sample(const Request &);
     void count_sectors();
-    void note(const char *kind, Place, const std::string &what);
+    // Notes a fault of the running thread, or of another of its block; `what` is asked for what it does where that
+    // is new.
+    template <class What>
+    void note(const char *kind, Place place, What what) {
+        note(kind, place, what, running->thread.linear);
+    }
+    template <class What>
+    void note(const char *kind, Place, What what, unsigned linear);
+    void report(bool same_results, bool compared);
     std::string array_text(bool shared, size_t offset) const;
     std::string thread_text(unsigned linear) const;
 
@@ -111,6 +140,13 @@ private:
         unsigned other;
         bool shared;
     } pending_;
+    struct Note {
+        const char *kind;
+        Place place;
+        std::string text;
+        uint64_t times;
+    };
+    std::unordered_map<uint64_t, Note> notes_;    // of this launch
     std::vector<std::vector<Request>> requests_;  // by warp
     std::vector<std::map<const void *, unsigned>> visits_;
 };
@@ -125,66 +161,60 @@ Error Checker::run(const Launch &launch, void **arguments) {
     std::lock_guard<std::mutex> guard(lock);
     launch_ = &launch;
     arguments_ = arguments;
-    begin_launch();
-    std::vector<std::vector<char>> before;
-    std::vector<Region *> used;
+    std::vector<Allocation> used = arguments_used();
     size_t bytes = 0;
-    for (unsigned i = 0; i < launch.kernel->parameters; ++i) {
-        if (launch.kernel->parameter_bytes[i] != sizeof(void *)) continue;
-        Region *region = region_of(*static_cast<uintptr_t *>(arguments[i]));
-        if (region && std::find(used.begin(), used.end(), region) == used.end()) used.push_back(region);
-    }
-    for (Region *region : used) bytes += region->bytes;
-    bool twice = bytes <= kMostCompared;
-    auto copy_of = [](const Region *region) {
-        auto *data = reinterpret_cast<const char *>(region->begin);
-        return std::vector<char>(data, data + region->bytes);
-    };
-    auto restore = [](const Region *region, const std::vector<char> &data) {
-        std::memcpy(reinterpret_cast<void *>(region->begin), data.data(), data.size());
-    };
-    if (twice)
-        for (Region *region : used) before.push_back(copy_of(region));
+    for (auto &each : used) bytes += each.bytes;
+    const bool twice = bytes <= kMostCompared;
+    Contents before, after;
+    if (twice) before = contents_of(used);
     counting_ = true;
     Error error = run_once(false);
     counting_ = false;
-    end_launch();
-    if (error || !twice) return error;
-    begin_launch();
-    std::vector<std::vector<char>> after;
-    for (size_t i = 0; i < used.size(); ++i) {
-        Region *region = region_of(used[i]->begin);
-        after.push_back(copy_of(region));
-        restore(region, before[i]);
-        used[i] = region;
+    bool same = true;
+    if (twice && !error) {
+        after = contents_of(used);
+        restore(used, before);
+        error = run_once(true);
+        same = error || contents_of(used) == after;
+        restore(used, after);
     }
-    error = run_once(true);
-    for (size_t i = 0; i < used.size() && !error; ++i) {
-        auto *now = reinterpret_cast<const char *>(used[i]->begin);
-        auto differs = std::mismatch(after[i].begin(), after[i].end(), now).first - after[i].begin();
-        if (static_cast<size_t>(differs) < after[i].size() && is_new(launch.kernel->name, "order", Place(0)))
-            tell(launch.kernel->name, "order", Place(0),
-                 format("gives other results when its threads run in another order, at byte %zd of an argument",
-                        differs));
-        restore(used[i], after[i]);
-    }
-    end_launch();
+    report(same, twice);
     return error;
+}
+
+std::vector<Allocation> Checker::arguments_used() const {
+    std::vector<Allocation> used;
+    const std::vector<Allocation> all = allocations();
+    const EmuKernel &kernel = *launch_->kernel;
+    for (auto &each : all)
+        for (unsigned i = 0; i < kernel.parameters; ++i)
+            if (kernel.parameter_bytes[i] == sizeof(void *) &&
+                *static_cast<uintptr_t *>(arguments_[i]) - each.begin < each.bytes) {
+                used.push_back(each);
+                break;
+            }
+    return used;
 }
 
 Error Checker::run_once(bool backwards) {
     worker_.backwards = backwards;
+    begin_launch();
+    Error error = run_blocks();
+    end_launch();
+    return error;
+}
+
+Error Checker::run_blocks() {
     const uint64_t blocks = uint64_t{launch_->grid.x} * launch_->grid.y * launch_->grid.z;
     for (uint64_t i = 0; i < blocks; ++i) {
-        block_number_ = backwards ? blocks - 1 - i : i;
+        block_number_ = worker_.backwards ? blocks - 1 - i : i;
         std::string wrong = worker_.run(*launch_, index_of(block_number_, launch_->grid), arguments_);
         if (wrong.empty()) {
             count_sectors();
             continue;
         }
         bool wild = wrong[0] == '!';  // said already
-        if (!wild && is_new(launch_->kernel->name, "barrier", Place(0)))
-            tell(launch_->kernel->name, "barrier", Place(0), wrong);
+        if (!wild) notes_.insert({0, {"barrier", Place(0), wrong, 1}});
         return fail(wild ? kIllegalAddress : kLaunchFailed, "kernel %s: %s", launch_->kernel->name,
                     wrong.c_str() + (wild ? 1 : 0));
     }
@@ -220,11 +250,12 @@ void Checker::map_arrays(bool shared, size_t bytes, std::vector<uint16_t> &map) 
 void Checker::begin_block(const Worker &worker) {
     const unsigned threads = worker.threads(), warps = (threads + kWarp - 1) / kWarp;
     block_began_ = ++interval_;
-    std::memset(worker.block().shared, kPoison, worker.shared_bytes());
+    const int poison = worker.backwards ? kOtherPoison : kPoison;
+    std::memset(worker.block().shared, poison, worker.shared_bytes());
     cells_.resize(std::max(cells_.size(), worker.shared_bytes()));
     written_.assign(size_t{threads} * launch_->kernel->local_bytes, 0);
     for (unsigned i = 0; i < threads; ++i)
-        std::memset(worker.local(i), kPoison, launch_->kernel->local_bytes);
+        std::memset(worker.local(i), poison, launch_->kernel->local_bytes);
     syncs_.assign(warps, 0);
     if (counting_) {
         if (!block_number_) ++counts_->launches;
@@ -236,16 +267,16 @@ void Checker::begin_block(const Worker &worker) {
 
 void Checker::barrier(int first_line, int line, bool last) {
     compare_pending();
-    if (first_line != line && is_new(launch_->kernel->name, "barrier", Place(line)))
-        note("barrier", Place(line),
-             format("waits at another barrier than other threads of its block, which wait in line %d", first_line));
+    if (first_line != line)
+        note("barrier", Place(line), [&] {
+            return format("waits at another barrier than other threads of its block, which wait in line %d", first_line);
+        });
     if (last) ++interval_;
 }
 
 void Checker::source(unsigned linear, unsigned source) {
-    if (is_new(launch_->kernel->name, "shuffle", Place(0)))
-        tell(launch_->kernel->name, "shuffle", Place(0),
-             thread_text(linear) + format(" takes a value of lane %u, which does not take part", source));
+    note("shuffle", Place(0), [&] { return format("takes a value of lane %u, which does not take part", source); },
+         linear);
 }
 
 void Checker::access(uintptr_t address, size_t bytes, bool writes, const void *code) {
@@ -264,9 +295,10 @@ bool Checker::in_array(bool shared, size_t offset, size_t bytes, bool writes, co
     auto &map = shared ? shared_map_ : local_map_;
     uint16_t array = map[offset];
     if (array && offset + bytes <= map.size() && map[offset + bytes - 1] == array) return true;
-    note("bounds", Place(code),
-         format("%s %zu bytes outside of %s array, at byte %zu of the %s", writes ? "writes" : "reads", bytes,
-                shared ? "every shared" : "every register", offset, shared ? "block's" : "thread's"));
+    note("bounds", Place(code), [&] {
+        return format("%s %zu bytes outside of all %s arrays", writes ? "writes" : "reads", bytes,
+                      shared ? "shared" : "register");
+    });
     return false;
 }
 
@@ -276,9 +308,10 @@ void Checker::local(size_t offset, size_t bytes, bool writes, const void *code) 
     if (writes)
         std::memset(written, 1, bytes);
     else if (std::find(written, written + bytes, 0) != written + bytes)
-        note("unwritten", Place(code),
-             format("reads %zu bytes of register array %s that it has never written", bytes,
-                    array_text(false, offset).c_str()));
+        note(kUnwritten, Place(code), [&] {
+            return format("reads %zu bytes of register array %s that it has never written", bytes,
+                          array_text(false, offset).c_str());
+        });
 }
 
 // Whether an access of another thread has no barrier between it and this one's.
@@ -292,8 +325,9 @@ void Checker::shared(size_t offset, size_t bytes, bool writes, const void *code)
     if (offset < launch_->kernel->static_shared_bytes) {
         if (!in_array(true, offset, bytes, writes, code)) return;
     } else if (offset + bytes > worker_.shared_bytes()) {
-        note("bounds", Place(code),
-             format("%s %zu bytes past the end of dynamic shared memory", writes ? "writes" : "reads", bytes));
+        note("bounds", Place(code), [&] {
+            return format("%s %zu bytes past the end of dynamic shared memory", writes ? "writes" : "reads", bytes);
+        });
         return;
     }
     const unsigned thread = running->thread.linear;
@@ -304,23 +338,26 @@ void Checker::shared(size_t offset, size_t bytes, bool writes, const void *code)
         bool write_met = meets(cell.writer, cell.write_interval, cell.write_sync, thread);
         if (!writes) {
             if (fresh)
-                note("unwritten", Place(code),
-                     format("reads %zu bytes of shared array %s that no thread of the block has written", bytes,
-                            array_text(true, offset).c_str()));
+                note(kUnwritten, Place(code), [&] {
+                    return format("reads %zu bytes of shared array %s that no thread of the block has written", bytes,
+                                  array_text(true, offset).c_str());
+                });
             else if (write_met)
-                note("race", Place(code),
-                     format("reads shared array %s, which %s has written with no barrier between",
-                            array_text(true, offset).c_str(), thread_text(cell.writer).c_str()));
+                note("race", Place(code), [&] {
+                    return format("reads shared array %s, which %s has written with no barrier between",
+                                  array_text(true, offset).c_str(), thread_text(cell.writer).c_str());
+                });
             bool alone = cell.read_interval != interval_ || cell.reader == thread;
             cell = {cell.write_interval, interval_, cell.writer, alone ? static_cast<uint16_t>(thread) : kSeveral,
                     cell.write_sync, sync};
             continue;
         }
         if (meets(cell.reader, cell.read_interval, cell.read_sync, thread))
-            note("race", Place(code),
-                 format("writes shared array %s, which %s read with no barrier between",
-                        array_text(true, offset).c_str(),
-                        cell.reader == kSeveral ? "several threads have" : (thread_text(cell.reader) + " has").c_str()));
+            note("race", Place(code), [&] {
+                std::string others = cell.reader == kSeveral ? "several threads have" : thread_text(cell.reader) + " has";
+                return format("writes shared array %s, which %s read with no barrier between",
+                              array_text(true, offset).c_str(), others.c_str());
+            });
         if (write_met && !pending_.bytes) {
             pending_ = {reinterpret_cast<uintptr_t>(worker_.block().shared) + offset, std::min<size_t>(bytes, 16), {},
                         code, cell.writer, true};
@@ -362,7 +399,8 @@ void Checker::global(Region &region, uintptr_t address, size_t bytes, bool write
         bool in_order = writers[i] >> 32 >= block_began_ && writers[i] >> 32 != interval_;  // a barrier between
         if (other && other != (mine & 0xffffffffu) && !in_order) {
             if (!writes)
-                note("race", Place(code), "reads global memory that another thread of this launch has written");
+                note("race", Place(code),
+                     [] { return std::string("reads global memory that another thread of this launch has written"); });
             else if (!pending_.bytes) {
                 pending_ = {address, std::min<size_t>(bytes, 16), {}, code, static_cast<unsigned>(other - 1), false};
                 std::memcpy(pending_.before, reinterpret_cast<void *>(address), pending_.bytes);
@@ -378,13 +416,11 @@ void Checker::compare_pending() {
     bool same = !std::memcmp(pending_.before, reinterpret_cast<void *>(pending_.address), pending_.bytes);
     pending_.bytes = 0;
     if (same) return;
-    if (pending_.shared)
-        note("race", Place(pending_.code),
-             "writes shared memory where " + thread_text(pending_.other) +
-                 " has written another value with no barrier between");
-    else
-        note("race", Place(pending_.code),
-             "writes global memory where another thread of this launch has written another value");
+    note("race", Place(pending_.code), [&] {
+        std::string other = pending_.shared ? thread_text(pending_.other) : "another thread of this launch";
+        return format("writes %s memory where %s has written another value with no barrier between",
+                      pending_.shared ? "shared" : "global", other.c_str());
+    });
 }
 
 // Beyond all that was allocated: the access would end the process, so the launch ends here.
@@ -407,7 +443,7 @@ void Checker::wild(uintptr_t address, size_t bytes, bool writes, const void *cod
                              past ? "past the end of" : "before the start of", kernel.parameter_names[i]);
     }
     std::string text = format("%s %zu bytes %s", writes ? "writes" : "reads", bytes, where.c_str());
-    note("bounds", Place(code), text);
+    note("bounds", Place(code), [&] { return text; });
     worker_.give_up("!" + thread_text(running->thread.linear) + " " + text);
 }
 
@@ -438,12 +474,35 @@ void Checker::count_sectors() {
     requests_.clear();
 }
 
-void Checker::note(const char *kind, Place place, const std::string &what) {
-    if (is_new(launch_->kernel->name, kind, place))
-        tell(launch_->kernel->name, kind, place, thread_text(running->thread.linear) + " " + what);
+template <class What>
+void Checker::note(const char *kind, Place place, What what, unsigned linear) {
+    uint64_t key = place.key() * 31 + reinterpret_cast<uintptr_t>(kind);
+    auto found = notes_.find(key);
+    if (found != notes_.end())
+        ++found->second.times;
+    else if (notes_.size() < kMostNotes)
+        notes_.insert({key, {kind, place, thread_text(linear) + " " + what(), 1}});
 }
 
-void Checker::handler(const char *kind, int line, const std::string &text) { note(kind, Place(line), text); }
+// Reads of what was never written are faults where they change results: the two runs found other values there. TVM's
+// warps also exchange such values and drop them.
+void Checker::report(bool same_results, bool compared) {
+    bool unwritten = false;
+    for (auto &[key, each] : notes_) {
+        if (std::strcmp(each.kind, kUnwritten) == 0) {
+            if (same_results && compared) continue;
+            unwritten = true;
+        }
+        tell(launch_->kernel->name, each.kind, each.place, each.text, each.times);
+    }
+    if (!same_results && !unwritten)
+        tell(launch_->kernel->name, "order", Place(0), "gives other results when its threads run in another order", 1);
+    notes_.clear();
+}
+
+void Checker::handler(const char *kind, int line, const std::string &text) {
+    note(kind, Place(line), [&] { return text; });
+}
 
 std::string Checker::array_text(bool shared, size_t offset) const {
     auto &map = shared ? shared_map_ : local_map_;

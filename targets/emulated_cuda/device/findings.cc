@@ -36,8 +36,6 @@ std::map<std::string, Counts> &counts() {
     return *all;
 }
 
-Key key_of(const char *kernel, const char *kind, Place place) { return {kernel, {kind, place.key()}}; }
-
 // What was written, of at most `size` bytes; returns how long it is.
 size_t hand_over(const std::string &text, char *to, size_t size) {
     if (to && size) {
@@ -68,16 +66,13 @@ int Place::line() const {
     return line;
 }
 
-bool is_new(const char *kernel, const char *kind, Place place) {
-    auto found = findings().find(key_of(kernel, kind, place));
-    if (found == findings().end()) return told()[kernel] < kMostFindings;
-    ++found->second.times;
-    return false;
-}
-
-void tell(const char *kernel, const char *kind, Place place, const std::string &text) {
-    ++told()[kernel];
-    findings()[key_of(kernel, kind, place)] = {kernel, kind, text, place.line(), 1};
+void tell(const char *kernel, const char *kind, Place place, const std::string &text, uint64_t times) {
+    Key key{kernel, {kind, place.key()}};
+    auto found = findings().find(key);
+    if (found != findings().end())
+        found->second.times += times;
+    else if (told()[kernel]++ < kMostFindings)
+        findings()[key] = {kernel, kind, text, place.line(), times};
 }
 
 Counts &counts_of(const char *kernel) { return counts()[kernel]; }

@@ -7,8 +7,7 @@
 
 namespace emu {
 
-// Notes a fault of a kernel at a place in its code, or at a line of its text. Those of a kind at a place are counted,
-// and no more than so many places are kept.
+// Where a fault is: in a kernel's code, or in a line of its text.
 class Place {
 public:
     explicit Place(const void *code) : code_(code) {}
@@ -20,9 +19,8 @@ private:
     const void *code_ = nullptr;
     int line_ = 0;
 };
-// Whether it is new, and is to be told; otherwise it is counted.
-bool is_new(const char *kernel, const char *kind, Place);
-void tell(const char *kernel, const char *kind, Place, const std::string &text);
+// Keeps a fault. Those of a kind at a place are one, and of a kernel so many are kept at most.
+void tell(const char *kernel, const char *kind, Place, const std::string &text, uint64_t times);
 
 struct Counts {
     uint64_t launches = 0, threads = 0;
