@@ -176,7 +176,7 @@ def _rows(kernel: "KernelProfile", *, of_gpu: bool) -> list[list[str]]:
         share = f"{launch.occupancy:.2f}" if launch.occupancy is not None else "-"
         again = [f"  launch {index + 1}", "", ""]
         ends = (again, [""] * len(last)) if index else (first, last)
-        rows.append([*ends[0], *map(str, numbers), share, *ends[1]])
+        rows.append([*ends[0], *("-" if n is None else str(n) for n in numbers), share, *ends[1]])
     return rows
 
 

@@ -143,7 +143,7 @@ def _compile(
     """Compile with the fastest schedules on record; write network.onnx and model.so."""
     tvm_target, tools = target.tvm_target(), find_tools(target, fingerprint["dtype"])
     tools.install()
-    tuned = _tuned_modules(kernels, fingerprint, tvm_target, measurements)
+    tuned = tuned_on_record(kernels, fingerprint, tvm_target, measurements)
     compiled = compile_lowered(lower(model, tvm_target), tvm_target, tuned)
     onnx.save(model, folder / "network.onnx")
     export(compiled.executable, folder / "model.so", tools)
@@ -173,7 +173,7 @@ def untuned_text(target: Target, count: int) -> str:
     )
 
 
-def _tuned_modules(
+def tuned_on_record(
     kernels: Sequence[Kernel], fingerprint: Mapping[str, Any], tvm_target: Any, measurements: Path
 ) -> dict[str, Any]:
     """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""

@@ -11,7 +11,7 @@ import numpy as np
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.lowering.pipeline import Compiled, ScheduledKernel, structural_hash
-from cost_models.schedules.launches import Launch, launches
+from cost_models.schedules.launches import launches
 from targets import Target
 from targets.toolchain.cubin import KernelResources, read_cubins
 from targets.toolchain.cuda_compiler import plain_architecture
@@ -26,14 +26,16 @@ class LaunchProfile:
         name: of the function in the machine code.
         stack_bytes: of each thread: spilled registers and indexed arrays, which lie in DRAM.
         occupancy: share of a multiprocessor's warps that fit at once, 0 to 1; None for an unknown GPU.
+
+    What machine code tells is None for an emulated GPU, which has none.
     """
 
     name: str
     blocks: int
     threads: int
-    registers: int
-    stack_bytes: int
-    shared_bytes: int
+    registers: int | None
+    stack_bytes: int | None
+    shared_bytes: int | None
     occupancy: float | None
 
 
@@ -109,20 +111,17 @@ def _launches(
 ) -> Iterator[LaunchProfile]:
     gpu = MULTIPROCESSORS.get(plain_architecture(str(tvm_target.attrs.get("arch", ""))))
     for index, launch in enumerate(launches(kernel.mod)):
-        found = resources[f"{name}_kernel_{index}" if index else f"{name}_kernel"]  # TVM's names
-        yield _launch_profile(found, launch, occupancy(found, launch.threads, gpu) if gpu else None)
-
-
-def _launch_profile(found: KernelResources, launch: Launch, share: float | None) -> LaunchProfile:
-    return LaunchProfile(
-        name=found.name,
-        blocks=launch.blocks,
-        threads=launch.threads,
-        registers=found.registers,
-        stack_bytes=found.stack_bytes,
-        shared_bytes=found.shared_bytes,
-        occupancy=share,
-    )
+        function = f"{name}_kernel_{index}" if index else f"{name}_kernel"  # TVM's names
+        found = resources.get(function)
+        yield LaunchProfile(
+            name=function,
+            blocks=launch.blocks,
+            threads=launch.threads,
+            registers=found.registers if found else None,
+            stack_bytes=found.stack_bytes if found else None,
+            shared_bytes=found.shared_bytes if found else None,
+            occupancy=occupancy(found, launch.threads, gpu) if found and gpu else None,
+        )
 
 
 def _bytes_moved(mod: Any) -> int:

@@ -90,6 +90,7 @@ def test_kernels_of_a_gpu(tmp_path: Path) -> None:
     assert network_roofline_s([three, last]) == pytest.approx(3 * three.roofline_s + last.roofline_s)
     for kernel in (three, last):
         (launch,) = kernel.launches
+        assert launch.registers is not None
         assert 0 < launch.registers <= 255
         assert launch.blocks * launch.threads >= 5 * 16 * 32 / 64
         assert launch.occupancy is not None
@@ -121,7 +122,7 @@ def test_a_row_for_each_launch(tmp_path: Path) -> None:
     three, last = profiled(gpu(tmp_path), tmp_path)
     (launch,) = three.launches
     spilled = replace(launch, blocks=7, threads=64, stack_bytes=400, occupancy=0.25)
-    unknown = replace(launch, blocks=9, occupancy=None)
+    unknown = replace(launch, blocks=9, registers=None, occupancy=None)
     text = printed([replace(three, launches=(spilled, unknown)), last], gpu(tmp_path))
     header, _, first, second, _, total = text.splitlines()[-6:]
     assert header.split()[3:9] == ["blocks", "threads", "registers", "spilled", "B", "shared"]
@@ -129,6 +130,7 @@ def test_a_row_for_each_launch(tmp_path: Path) -> None:
     assert row[:5] == ["conv3x3+relu", "8x16x32->8x16x32", "default", "3", "7"]
     assert (row[5], row[7], row[9]) == ("64", "400", "0.25")
     assert second.split()[:3] == ["launch", "2", "9"]
+    assert second.split()[4] == "-"
     assert second.split()[-1] == "-"
     assert total.endswith("MB; roofline 905.216 ms, every map through memory once")
 
