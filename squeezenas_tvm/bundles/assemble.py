@@ -138,8 +138,8 @@ def runs_on(target: Target) -> dict[str, Any]:
     """What a machine must have to run bundles of a target: what the runner checks before it loads them.
 
     Keys: ``machine`` as `processor` names it; ``cpu_flags``, which /proc/cpuinfo must show; for a target with
-    a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version of the device, None if unknown; ``emulated`` where
-    timings mean nothing.
+    a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version of the device, None if unknown; ``emulated``
+    where timings mean nothing.
     """
     tvm_target = target.tvm_target()
     if target.kind == "local":
