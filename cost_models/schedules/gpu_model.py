@@ -31,6 +31,7 @@ _ALL_REGISTERS = 255  # that a thread can have
 _MOST_REGISTERS = 168  # of a thread, such that a multiprocessor holds some 12 warps
 _MOST_UNROLLED = 2048  # multiply-adds of an unrolled step, such that instructions stay in their cache
 _MOST_LOADS = 32  # of a thread, one after another
+_MOST_SIZE = 4096  # of what is asked from outside; the model counts by it
 _MOST_THREADS = 256  # of a block, such that others work while its threads wait for each other
 
 
@@ -175,8 +176,8 @@ def check_tile(conv: Conv, gpu: Gpu, tile: GpuTile) -> None:
     Raises:
         ValueError: says what is wrong with it.
     """
-    if any(type(size) is int and size < 1 for size in astuple(tile)):
-        raise ValueError("a size below 1")
+    if any(type(size) is int and not 0 < size <= _MOST_SIZE for size in astuple(tile)):
+        raise ValueError(f"a size that is not 1 to {_MOST_SIZE}")
     if conv.depthwise != isinstance(tile, DepthwiseTile):
         raise ValueError(f"a tile for {'dense' if conv.depthwise else 'depthwise'} convolutions")
     cost = cost_of(conv, gpu, tile)

@@ -157,9 +157,10 @@ def test_rows_of_a_depthwise_tile_share_their_inputs() -> None:
 @pytest.mark.parametrize(
     ("kernel", "tile", "reason"),
     [
-        (KERNELS[0], replace(TILE, filters=0), "a size below 1"),
+        (KERNELS[0], replace(TILE, filters=0), "a size that is not 1 to 4096"),
         (KERNELS[0], replace(TILE, across=512), "blocks of 2048 threads.*allowed are 1024 threads"),
         (KERNELS[0], replace(TILE, depth=512), "and 335872 bytes; allowed.*49152 bytes"),
+        (KERNELS[3], DepthwiseTile(rows=1 << 40, columns=1, threads=64), "not 1 to 4096"),
         (KERNELS[0], replace(TILE, filters=64), "with .* registers.*255 registers"),
         (KERNELS[0], replace(TILE, lanes=3), "no whole vectors of the map"),
         (KERNELS[1], TILE, "no whole vectors of the map"),
