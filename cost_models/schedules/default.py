@@ -2,9 +2,9 @@
 
 Rules for llvm CPUs, the first that fits: ``conv_schedule`` for fused NCHW convolutions; ``resize_schedule``
 for enlarging; ``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as
-it is. A rule that fails costs speed, never the result. NVIDIA's GPUs get TVM's own default schedules
-(DLight): they run, and are slow; a schedule by which threads would read what others keep for themselves does
-not fit. Other targets' kernels are returned as they are.
+it is. A rule that fails costs speed, never the result. Kernels for NVIDIA's GPUs get the schedules of
+``gpu_rules``, or else TVM's own (DLight): they run, and are slow; a schedule by which threads would read what
+others keep for themselves does not fit. Other targets' kernels are returned as they are.
 """
 
 import logging
@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from cost_models.schedules.conv_template import find_conv, schedule_conv
+from cost_models.schedules.gpu_rules import GPU_RULES
 from cost_models.schedules.registers import require_own_registers
 from cost_models.schedules.resize_template import schedule_resize, write_resize
 from cost_models.schedules.sblocks import blocks_of, inline, reduces, scheduled_module, spatial_shape
@@ -56,10 +57,10 @@ def schedule_default(mod: Any, target: Any) -> Any:
 
 
 def _gpu_rules() -> dict[str, Callable[[Any, Any], Any]]:
-    """DLight's, in the order in which TVM's own GPU pipeline applies them."""
+    """Ours, then DLight's in the order in which TVM's own GPU pipeline applies them."""
     gpu = tvm.s_tir.dlight.gpu
     rules = (gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
-    return {type(rule).__name__: partial(_dlight, rule) for rule in rules}
+    return {**GPU_RULES, **{type(rule).__name__: partial(_dlight, rule) for rule in rules}}
 
 
 def _dlight(rule: Any, mod: Any, target: Any) -> Any:

@@ -76,7 +76,7 @@ class Manifest:
         weights_source, weights_sha256: the file the weights are from; None for random ones.
         trained: False says that the labels mean nothing yet.
         tuned_kernels, default_kernels: how many kernels have a tuned, and a default, schedule.
-        untuned: True for a GPU's module whose kernels all run on TVM's default schedules: it is slow.
+        untuned: True for a GPU's module whose kernels all run on default schedules, made without a GPU.
         checked: of a GPU's module: how many kernels were run on the emulated GPU, or why none was.
     """
 

@@ -168,7 +168,7 @@ def _compile(
 
 
 def _is_untuned(target: Target, compiled: Compiled) -> bool:
-    """Our own default schedules for CPUs are fair; TVM's for GPUs only run."""
+    """Default schedules for CPUs are known to be fair; those for GPUs were made without one."""
     return target.uses_cuda and not compiled.tuned
 
 
@@ -176,8 +176,8 @@ def untuned_text(target: Target, count: int) -> str:
     """What a GPU's module that runs on default schedules needs; ``count``: its kernels."""
     again = "--trials 64" if target.kind == "local" else "--trials 64 --tracker HOST:PORT"
     return (
-        f"UNTUNED: all {count} kernels run on TVM's default GPU schedules (DLight), far slower than tuned "
-        f"ones; tune them on the device: the same command with {again}"
+        f"UNTUNED: all {count} kernels run on default GPU schedules, which were made without a GPU; "
+        f"tune them on the device: the same command with {again}"
     )
 
 

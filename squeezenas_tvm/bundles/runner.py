@@ -351,7 +351,7 @@ def _segment_files(args: argparse.Namespace) -> None:
         sys.stdout.write(f"{path}: {out}; latency in ms over {stats['n']} runs: {shown}\n")
     if bundle.manifest["kernels"].get("untuned"):
         sys.stdout.write(
-            "the kernels are not tuned (TVM's default GPU schedules): a tuned bundle is faster\n"
+            "the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n"
         )
     if not bundle.manifest["weights"]["trained"]:
         sys.stdout.write("the weights are not trained: the labels mean nothing yet, the latency does\n")
