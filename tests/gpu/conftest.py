@@ -41,7 +41,7 @@ def gpu() -> Target:
 
 @pytest.fixture
 def sound(gpu: Target) -> Callable[[], AbstractContextManager[None]]:
-    """A block in which every access of kernels is checked where the GPU is emulated, and none may be wrong."""
+    """A block in which every access of kernels is checked on an emulated GPU, and none may be wrong."""
 
     @contextmanager
     def checked() -> Iterator[None]:
