@@ -28,7 +28,7 @@ test-slow: compiler $(VENV)/installed-dev
 
 # NVIDIA's compiler is for a GPU that is there
 test-gpu: compiler $(VENV)/$(if $(shell ldconfig -p 2>/dev/null | grep libcuda.so.1),installed-gpu,installed-dev)
-	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
+	$(BIN)/python -m pytest -m "gpu and not slow" tests/gpu $(ARGS)
 
 board: $(VENV)/installed
 	$(BIN)/python -m squeezenas_tvm.emulated_board build

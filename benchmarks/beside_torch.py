@@ -300,6 +300,8 @@ def report(
         if form in labels and reference is not None:
             forms[form]["same_labels"] = float((labels[form] == reference).mean())
     about = {"network": setting.architecture, "target": setting.target, "resolution": setting.resolution}
+    if caution := load_target(setting.target).caution:
+        about["caution"] = caution
     return {**about, "forms": forms}
 
 

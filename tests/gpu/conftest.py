@@ -6,7 +6,8 @@ A process has the one or the other, which is decided before TVM is loaded: run t
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -14,7 +15,7 @@ from targets import Target, TargetError, load_target
 from targets.cuda_stand_in import has_driver
 from targets.emulated_cuda.findings import take_findings
 from targets.emulated_cuda.libraries import VARIABLE
-from targets.toolchain.emulated_compiler import EmulatedCompiler
+from targets.toolchain.emulated_compiler import EmulatedCompiler, find_emulated_compiler
 from targets.toolchain.tools import find_tools
 
 EMULATED = "emulated-cuda"
@@ -22,7 +23,7 @@ EMULATED = "emulated-cuda"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Where these tests are wanted and there is no GPU, this process gets the emulated one."""
-    wanted = config.getoption("markexpr") == "gpu"
+    wanted = str(config.getoption("markexpr")).startswith("gpu")
     if wanted and not has_driver() and "tvm" not in sys.modules:
         os.environ.setdefault(VARIABLE, str(load_target(EMULATED).emulated_gpu))
 
@@ -39,14 +40,22 @@ def gpu() -> Target:
 
 
 @pytest.fixture
-def sound(gpu: Target) -> Iterator[None]:
-    """Every access of the test's kernels is checked where the GPU is emulated, and none may be wrong."""
-    compiler = find_tools(gpu).cuda
-    if not isinstance(compiler, EmulatedCompiler):
-        yield
-        return
-    EmulatedCompiler(compiler.compiler, compiler.arch, checked=True).install()
-    take_findings()
-    yield
-    compiler.install()
-    assert [str(finding) for finding in take_findings()] == []
+def sound(gpu: Target) -> Callable[[], AbstractContextManager[None]]:
+    """A block in which every access of kernels is checked on an emulated GPU, and none may be wrong."""
+
+    @contextmanager
+    def checked() -> Iterator[None]:
+        compiler = find_tools(gpu).cuda
+        if not isinstance(compiler, EmulatedCompiler):
+            yield
+            return
+        find_emulated_compiler(compiler.arch, checked=True).install()
+        take_findings()
+        try:
+            yield
+        finally:
+            compiler.install()
+            found = [str(finding) for finding in take_findings()]
+        assert found == []
+
+    return checked

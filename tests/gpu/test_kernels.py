@@ -1,6 +1,7 @@
 """Kernels of every class on a GPU: right with every schedule, and timed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnxruntime
 import pytest
 
 from cost_models.builder.pool import BuildPool
+from cost_models.errors import LoweringError
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.lowering.pipeline import compile_lowered, kernels, lower
@@ -21,13 +23,22 @@ from cost_models.tvm_import import relax, tvm
 from targets import Target, open_session
 from targets.toolchain.tools import find_tools
 
-from .classes import classes
+from .classes import DLIGHT, WRONG, classes
 
 pytestmark = pytest.mark.gpu
 WITHIN = {"float32": 1e-4, "float16": 1e-2}  # of the largest value
-TUNED = 2  # schedules that are tried beside the default one
 CLASSES = classes()
 QUICK = SearchSettings(round_size=4, population=16, generations=1)
+FEW = ("conv1x1+add", "conv1x1g2+relu-odd", "dw3x3s2+relu", "dw5x5+relu-odd")  # that are searched always
+Sound = Callable[[], AbstractContextManager[None]]
+
+
+def known(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.xfail(reason=DLIGHT)) if name.startswith(WRONG) else name
+
+
+def slow(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.slow)
 
 
 def inputs_of(model: onnx.ModelProto, kernel: Kernel, dtype: str) -> dict[str, Any]:
@@ -48,25 +59,43 @@ def on_gpu(executable: Any, arrays: Iterable[Any]) -> Any:
     return machine["main"](*(tvm.runtime.tensor(array, device) for array in arrays)).numpy()
 
 
-@pytest.mark.usefixtures("sound")
+def check(target: Any, lowered: Any, tuned: dict[str, Any], arrays: dict[str, Any], expected: Any) -> None:
+    result = on_gpu(compile_lowered(lowered, target, tuned).executable, arrays.values())
+    assert result.dtype == expected.dtype
+    if expected.dtype.kind == "u":  # classes: near a tie a rounding decides
+        assert (result == expected).mean() > 0.99
+        return
+    wanted = expected.astype("float64")
+    within = WITHIN[str(expected.dtype)] * np.abs(wanted).max()
+    np.testing.assert_allclose(result, wanted, rtol=0, atol=within)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("name", CLASSES)
-def test_every_schedule_agrees_with_onnxruntime(gpu: Target, name: str, dtype: str) -> None:
+@pytest.mark.parametrize("name", [known(name) for name in CLASSES])
+def test_default_schedules(gpu: Target, sound: Sound, name: str, dtype: str) -> None:
+    target, kernel = gpu.tvm_target(), CLASSES[name]
+    model = to_onnx(kernel.graph, kernel.input_shapes, name="kernel", dtype=dtype)
+    arrays = inputs_of(model, kernel, dtype)
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, arrays)[0]
+    with sound():
+        check(target, lower(model, target), {}, arrays, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("name", [name if name in FEW else slow(name) for name in CLASSES])
+def test_searched_schedules(gpu: Target, sound: Sound, name: str, dtype: str) -> None:
     target, kernel = gpu.tvm_target(), CLASSES[name]
     model = to_onnx(kernel.graph, kernel.input_shapes, name="kernel", dtype=dtype)
     arrays = inputs_of(model, kernel, dtype)
     expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, arrays)[0]
     lowered = lower(model, target)
     (found,) = kernels(lowered).values()
-    proposals = KernelSearch(found.mod, target, QUICK).propose(TUNED)
-    for tuned in ({}, *({found.hash: proposal.mod} for proposal in proposals)):
-        result = on_gpu(compile_lowered(lowered, target, tuned).executable, arrays.values())
-        assert result.dtype == expected.dtype
-        if expected.dtype.kind == "u":  # classes: near a tie a rounding decides
-            assert (result == expected).mean() > 0.99
-            continue
-        wanted = expected.astype("float64")
-        np.testing.assert_allclose(result, wanted, rtol=0, atol=WITHIN[dtype] * np.abs(wanted).max())
+    for proposal in KernelSearch(found.mod, target, QUICK).propose(1 if gpu.emulated else 4):
+        try:
+            with sound():
+                check(target, lowered, {found.hash: proposal.mod}, arrays, expected)
+        except LoweringError:  # TVM writes vectors of 8 whole numbers, which CUDA does not have
+            assert dtype == "float16"
 
 
 def test_kernels_are_timed(gpu: Target) -> None:

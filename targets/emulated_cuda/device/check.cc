@@ -285,6 +285,11 @@ unsigned long long Checker::source(unsigned linear, unsigned source) {
 
 void Checker::access(uintptr_t address, size_t bytes, bool writes, const void *code) {
     if (pending_.bytes) compare_pending();
+    if (address % bytes && !(bytes & (bytes - 1)))
+        note("alignment", Place(code), [&] {
+            return format("%s %zu bytes at an address that is %zu bytes beyond a multiple of %zu",
+                          writes ? "writes" : "reads", bytes, static_cast<size_t>(address % bytes), bytes);
+        });
     const EmuThread &thread = running->thread;
     size_t in_local = address - reinterpret_cast<uintptr_t>(thread.local);
     if (in_local < launch_->kernel->local_bytes) return local(in_local, bytes, writes, code);
@@ -587,21 +592,9 @@ struct UbsanBounds {
     UbsanPlace place;
     const UbsanType *array, *index;
 };
-struct UbsanMismatch {
-    UbsanPlace place;
-    const UbsanType *type;
-    unsigned char log_alignment, kind;
-};
-
 void __ubsan_handle_out_of_bounds(UbsanBounds *data, uintptr_t index) {
     checker().handler("bounds", static_cast<int>(data->place.line),
                       "uses index " + std::to_string(static_cast<intptr_t>(index)) + " of an array of type " +
                           data->array->name);
-}
-void __ubsan_handle_type_mismatch_v1(UbsanMismatch *data, uintptr_t address) {
-    checker().handler("alignment", static_cast<int>(data->place.line),
-                      "reads or writes " + std::string(data->type->name) + " at an address that " +
-                          std::to_string(1u << data->log_alignment) + " does not divide (" +
-                          std::to_string(address % (1u << data->log_alignment)) + " bytes beyond)");
 }
 }

@@ -256,7 +256,7 @@ FAULTS = {
     "crooked": (
         "alignment",
         "*(float2*)(x + threadIdx.x + 1)",
-        THREAD + "reads or writes .* that 8 does not",
+        THREAD + "reads 8 bytes at an address that is 4",
     ),
     "outside": ("bounds", "= mine[0] +", THREAD + r"uses index 5 of an array of type 'float \[4\]'"),
     "together": ("race", "out[0] = threadIdx.x", THREAD + "writes global memory where .* another value"),
