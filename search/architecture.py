@@ -46,6 +46,7 @@ class Architecture(Section):
         num_classes: how many, where they have no names.
         weights: file of trained weights, in an architecture's file relative to it; what ``deploy`` and
             ``evaluate`` use unless told otherwise.
+        searched_for: name of the target whose costs the search went by that found it.
         results: published or measured numbers, each with its source.
     """
 
@@ -57,6 +58,7 @@ class Architecture(Section):
     num_classes: int | None = Field(default=None, ge=2, le=255)
     name: str = "unnamed"
     origin: str | None = None
+    searched_for: str | None = Field(default=None, min_length=1)
     weights: str | None = Field(default=None, min_length=1)
     results: list[Published] = Field(default_factory=list)
 

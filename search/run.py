@@ -192,4 +192,5 @@ def _architecture(problem: SearchProblem, network: Judged, name: str) -> Archite
         f"{problem.budget}; estimated {network.latency_s * 1e3:.3g} ms, in the search "
         f"{problem.task.shown(network.score)}"
     )
-    return problem.architecture(genotype_of(problem, network), name, origin=origin)
+    genotype = genotype_of(problem, network)
+    return problem.architecture(genotype, name, origin=origin, searched_for=problem.target)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from search.errors import InvalidData, LostWorker
 
@@ -64,13 +65,18 @@ def handed_over(tensors: Sequence[Tensor]) -> list[Any]:
 
 def loaded(loader: DataLoader[Any]) -> Iterator[list[Tensor]]:
     """The batches of a loader, each once it is there. Raises LostWorker, and the InvalidData of a worker."""
+    _deaths.take_over()
     batches = iter(loader)
     while True:
-        with losses_named():
-            try:
+        try:
+            with _deaths.told():
                 batch = next(batches, None)
-            except (ConnectionError, EOFError) as error:  # it went after it had promised a batch
-                raise LostWorker(_LOST) from error
+        except (ConnectionError, EOFError) as error:  # it went after it had promised a batch
+            raise LostWorker(_LOST) from error
+        except RuntimeError as error:
+            if not _GONE.search(str(error)):
+                raise
+            raise LostWorker(_LOST) from error
         if batch is None:
             return
         if isinstance(batch, InvalidData):
@@ -80,16 +86,42 @@ def loaded(loader: DataLoader[Any]) -> Iterator[list[Tensor]]:
         yield [torch.as_tensor(part) for part in batch]
 
 
-@contextlib.contextmanager
-def losses_named() -> Iterator[None]:
-    """Around anything that is done while there are workers: that one is gone is told by a signal, at any
-    moment, and here becomes a LostWorker."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not _GONE.search(str(error)):
-            raise
-        raise LostWorker(_LOST) from error
+class _Deaths:
+    """What PyTorch says of a worker that is gone, kept until somebody waits for a batch.
+
+    Its handler of SIGCHLD raises wherever the program happens to be: where the interpreter cannot pass an
+    error on (after a fork, in a destructor), that is shown as a traceback and forgotten. While a batch is
+    waited for it has to raise: a worker that was killed as it sent one may have left half of it in the pipe.
+    """
+
+    def __init__(self) -> None:
+        self._theirs: Any = None
+        self._waiting = self._heard = False
+
+    def take_over(self) -> None:
+        """Stand before PyTorch's handler, in the main thread, which alone has signals. Idempotent."""
+        if self._theirs is None and threading.current_thread() is threading.main_thread():
+            signal_handling._set_SIGCHLD_handler()
+            self._theirs = signal.signal(signal.SIGCHLD, self._heed)
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Around waiting for a batch: a death raises now, an earlier one at once."""
+        self._waiting = threading.current_thread() is threading.main_thread()
+        try:
+            if self._heard:
+                self._heed()
+            yield
+        finally:
+            self._waiting = False
+
+    def _heed(self, *_: object) -> None:
+        self._heard = not self._waiting
+        if self._waiting and callable(self._theirs):
+            self._theirs(signal.SIGCHLD, None)
+
+
+_deaths = _Deaths()
 
 
 @cache

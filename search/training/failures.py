@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from search.data.worker_batches import losses_named
 from search.errors import Diverged, FailedTraining, InvalidData, LostWorker
 from search.kept import go_on, start_anew
 
@@ -28,8 +27,7 @@ def failures_explained(out: Path, *, memory: str, workers: str) -> Iterator[None
         workers: where their number is set.
     """
     try:
-        with losses_named():
-            yield
+        yield
     except LostWorker as error:
         raise FailedTraining(f"{error}: lower {workers}; {go_on(out)}") from error
     except Diverged as error:

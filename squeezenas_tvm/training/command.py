@@ -10,6 +10,9 @@ from typing import Any
 from search.data.frames import Size
 from search.resolution import Resolution
 from targets.support.commands import command_line
+from targets.target import target_argument
+
+_HERE = "local-cpu"
 
 
 def train_command(data_spec: str, out: Path) -> str:
@@ -23,13 +26,16 @@ def train_command(data_spec: str, out: Path) -> str:
     return command_line("train", out / "chosen.yaml", *given)
 
 
-def about_data(data_spec: str, splits: Collection[str], frame_size: Size | None) -> dict[str, Any]:
+def about_data(
+    data_spec: str, splits: Collection[str], frame_size: Size | None, target: str | None = None
+) -> dict[str, Any]:
     """What is kept with the best weights so that their next commands can be told."""
     size = Resolution(*frame_size).nearest() if frame_size else None
     return {
         "data_spec": data_spec,
         "evaluate_on": next((split for split in ("test", "val") if split in splits), "train"),
         "frames": str(size) if size else None,
+        "searched_for": target,
     }
 
 
@@ -46,7 +52,7 @@ def commands_after_training(architecture: Path, best: Mapping[str, Any], out: Pa
     return (
         command_line("evaluate", architecture, "--data", spec, "--split", split),
         command_line(
-            *("deploy", architecture, "--target", "local-cpu"),
+            *("deploy", architecture, "--target", target_argument(best.get("searched_for") or _HERE)),
             *("--resolution", size, "--out", out / "bundle"),
         ),
     )

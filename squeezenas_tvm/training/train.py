@@ -87,7 +87,7 @@ def train_architecture(
             "--init FILE begins from pretrained ones",
             names,
         )
-    about = about_data(data, opened[-1].splits, opened[-1].frame_size)
+    about = about_data(data, opened[-1].splits, opened[-1].frame_size, architecture.searched_for)
     own = {"results": [], "weights": WEIGHTS}
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
     try:

@@ -31,6 +31,7 @@ def test_a_search_writes_its_curves_its_front_and_the_chosen_network(tmp_path: P
         result.summary["expected"]["latency"], rel=1e-5
     )
     chosen = load_architecture(tmp_path / "chosen.yaml")
+    assert chosen.searched_for == problem().target
     assert tuple(chosen.blocks) == result.chosen.options
     assert result.chosen in result.front
     assert (tmp_path / "front.png").exists()

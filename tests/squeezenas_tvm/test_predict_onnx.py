@@ -16,7 +16,7 @@ from search.architecture import load_architecture
 from squeezenas_tvm.predict import main
 from targets import load_target
 
-from .helpers import NAME, refused_by
+from .helpers import NAME, pretend_processor, refused_by
 from .torch_networks import NETWORKS, export, macs
 
 SIZE = (64, 128)
@@ -94,8 +94,9 @@ def test_what_no_table_knows_is_named(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 
 def test_activations_of_others_are_predicted_with_their_convolution(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    pretend_processor(monkeypatch)
     (network,) = predicted(
         capfd, str(export("mobilenet", tmp_path / "m.onnx", SIZE)), "--target", "local-cpu"
     )
@@ -105,8 +106,9 @@ def test_activations_of_others_are_predicted_with_their_convolution(
 
 
 def test_our_network_as_a_file_costs_what_it_does_by_name(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    pretend_processor(monkeypatch)
     graph = load_architecture(NAME).camera_network()
     path = tmp_path / "lat-small.onnx"
     onnx.save_model(to_onnx(graph, {"frame": (1, *FULL, 3)}), path)

@@ -14,7 +14,7 @@ from squeezenas_tvm.api import load_target, predict_network
 from squeezenas_tvm.predict import main
 
 from ..cost_models.onnx_models import CONV, WEIGHTS, ints, model, node, random
-from .helpers import NAME, refused_by
+from .helpers import NAME, pretend_processor, refused_by
 
 RELU = node("Relu", ["c"], ["y"])
 
@@ -72,8 +72,9 @@ def test_a_jetson_is_faster_in_float16_as_far_as_its_peaks_say(capfd: pytest.Cap
 
 
 def test_a_type_that_was_not_measured_is_told_by_another_in_wider_intervals(
-    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    pretend_processor(monkeypatch)
     half = told(capfd, in_type("half.onnx", TensorProto.FLOAT16, np.float16), "--target", "local-cpu")
     single = told(capfd, in_type("single.onnx", TensorProto.FLOAT, np.float32), "--target", "local-cpu")
     assert half["notes"] == ["float16 is told by latencies of float32, since none of its own are known"]

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -33,56 +32,15 @@ from targets import load_target
 from targets.support.sealed import HTML, sealed
 
 from ..faults import room_for
-from .helpers import ROOT, SIZE, fill, kernels_of, quick_target, refused_by
+from .helpers import ROOT, SIZE, fill, kernels_of, pretend_processor, quick_target, refused_by
+from .pages import Page
 from .test_search import RECIPE
 from .test_train import ARCHITECTURE, STAGE
 from .test_train import recipe as training_recipe
 
-VOID = {"meta", "link", "img", "br", "hr", "input"}
 SHIPPED = ROOT / "cost_models" / "local-cpu"
 HOSTILE = '"><script>alert(1)</script>&amp;'
 check_refused = partial(refused_by, report.main)
-
-
-class Page(HTMLParser):
-    """What a page holds; asserts that every element is closed where it must be."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text, self.open, self.tags, self.words = text, list[str](), list[str](), ""
-        self.ids, self.links, self.rows = list[str](), list[str](), list[list[str]]()
-        self.feed(text)
-        self.close()
-        assert self.open == []
-        assert len(self.ids) == len(set(self.ids))
-        assert {link.removeprefix("#") for link in self.links} <= set(self.ids)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attributes:
-            assert name not in ("src", "srcset", "action", "onload", "onclick", "onerror")
-            assert "//" not in (value or "")
-            self.ids += [value or ""] if name == "id" else []
-            self.links += [value or ""] if name == "href" else []
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-    def row(self, first: str) -> list[str]:
-        """The only row that begins so."""
-        (found,) = [row for row in self.rows if row[0] == first]
-        return found
 
 
 def page_of(folder: Path, out: Path) -> Page:
@@ -195,10 +153,11 @@ def test_shipped_table_is_shown_whole(tmp_path: Path) -> None:
 
 
 def test_estimates_are_those_of_the_networks_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from squeezenas_tvm import networks
 
+    pretend_processor(monkeypatch)
     assert report.main([str(SHIPPED), "--out", str(tmp_path / "page.html"), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["kind"], document["page"]) == ("profile", str(tmp_path / "page.html"))

@@ -100,6 +100,10 @@ def test_commands_after_a_training_have_its_data_and_its_size(tmp_path: Path) ->
     assert (evaluated.network, evaluated.data) == (str(folder / "architecture.yaml"), spec)
     assert evaluated.split == "test"
     assert (deployed.resolution, deployed.out) == ("360x480", folder / "bundle")
+    assert deployed.target == "local-cpu"
+    for target, named in (("jetson-xavier", "jetson-xavier"), ("ours", "ours.yaml")):
+        best = about_data(spec, {"val"}, (360, 480), target)
+        assert parsed(commands_after_training(Path("a.yaml"), best, folder)[1]).target == named
 
 
 @pytest.mark.parametrize(

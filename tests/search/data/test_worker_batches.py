@@ -76,6 +76,19 @@ def test_a_batch_that_never_comes_is_not_waited_for(kind: str) -> None:
         next(batches)
 
 
+def test_a_death_is_told_where_the_next_batch_is_asked_for() -> None:
+    """And nowhere else: in a fork or a destructor it would be shown as a traceback, and forgotten."""
+    at_first = set(multiprocessing.active_children())
+    batches = loaded(batch_loader(Batches("good"), range(1, 40), 1, stay=True))
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - at_first
+    worker.kill()
+    worker.join(timeout=20)
+    with pytest.raises(LostWorker, match=r"^a process that loads data was killed"):
+        for _ in batches:
+            pass
+
+
 def test_sigterm_of_others_does_not_end_a_worker() -> None:
     """It may be for all processes of a group, of which the one that is served wants to save first."""
     at_first = set(multiprocessing.active_children())
