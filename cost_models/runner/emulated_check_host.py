@@ -2,6 +2,7 @@
 
 import ctypes
 import pickle
+import re
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -33,7 +34,8 @@ def main() -> None:
         try:
             arrays = _run(run, arch)
         except Exception as raised:  # TVM raises what it likes
-            error = f"kernel {run.name}: {brief(raised)}"
+            said = re.search(r"CUDA_ERROR_[^\n]*", str(raised))  # before pages of source text
+            error = f"kernel {run.name}: {said[0] if said else brief(raised)}"
         findings, counts = tuple(take_findings()), take_counts()
         pipe.send(CheckedRun(arrays, findings, counts, "\n".join(texts), error))
 

@@ -84,8 +84,6 @@ def host_units(source: str, parts: int = 1, *, checked: bool = False) -> list[st
         CompileError: no kernel, or one that needs more static shared memory than a GPU gives.
     """
     preamble, kernels = _split(source)
-    if not kernels:
-        raise CompileError("emulated CUDA: the text has no kernel")
     loads: list[list[_Kernel]] = [[] for _ in range(max(1, min(parts, len(kernels))))]
     for kernel in sorted(kernels, key=lambda kernel: -len(kernel.text)):
         min(loads, key=lambda load: sum(len(other.text) for other in load)).append(kernel)
@@ -99,6 +97,8 @@ def host_units(source: str, parts: int = 1, *, checked: bool = False) -> list[st
 def _split(source: str) -> tuple[str, list[_Kernel]]:
     """What stands before the first kernel, without declarations of kernels, and the kernels."""
     found = [match for match in _KERNEL.finditer(source) if match[4] == "{"]
+    if not found:
+        raise CompileError("emulated CUDA: the text has no kernel")
     ends = [match.start() for match in found[1:]] + [len(source)]
     kernels = [
         _Kernel(
@@ -110,8 +110,7 @@ def _split(source: str) -> tuple[str, list[_Kernel]]:
         )
         for match, end in zip(found, ends, strict=True)
     ]
-    preamble = source[: found[0].start()] if found else source
-    return _KERNEL.sub("", preamble), kernels
+    return _KERNEL.sub("", source[: found[0].start()]), kernels
 
 
 def _parameter(text: str) -> tuple[str, str]:

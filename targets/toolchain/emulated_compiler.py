@@ -26,7 +26,7 @@ _OPTIONS = (
     *("-fno-gnu-unique", f"-Werror=frame-larger-than={_FRAME_BYTES}"),
 )
 # Calls before every load and store, which the device answers; vectors in one piece, and lines of the text.
-_CHECKS = ("-fsanitize=thread,bounds,alignment", "-fno-tree-sra", "-g1", "-DEMU_CHECKED")
+_CHECKS = ("-fsanitize=thread,bounds", "-fno-tree-sra", "-g1", "-DEMU_CHECKED")
 
 
 @dataclass(frozen=True, slots=True)

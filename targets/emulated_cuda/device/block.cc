@@ -209,11 +209,13 @@ void Worker::complete(unsigned number, unsigned lanes) {
     bool checked = launch_->kernel->arrays;
     for (unsigned left = lanes; left; left &= left - 1) {
         unsigned lane = first_of(left), source = warp.sources[lane], linear = number * kWarp + lane;
-        if (!(lanes & 1u << source)) {  // undefined on a GPU
-            if (checked) check_source(linear, source);
-            source = lane;
-        }
-        fibres_[linear].received = warp.votes[lane] == EMU_VALUE ? warp.values[source] : ballot;
+        unsigned long long &received = fibres_[linear].received;
+        if (warp.votes[lane] != EMU_VALUE)
+            received = ballot;
+        else if (lanes & 1u << source)
+            received = warp.values[source];
+        else  // undefined on a GPU
+            received = checked ? check_source(linear, source) : warp.values[lane];
     }
     if (checked && lanes == warp.present && warp.votes[first_of(lanes)] == EMU_SYNC) check_warp_sync(number);
     release(number, lanes);

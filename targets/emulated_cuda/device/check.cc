@@ -27,7 +27,7 @@ constexpr size_t kMostCompared = 1 << 30;  // bytes of a launch's arguments
 constexpr unsigned kSampledBlocks = 4;
 constexpr size_t kMostNotes = 20;  // of a launch
 constexpr int kPoison = 0xff, kOtherPoison = 0x3b;  // a NaN in both float types, and a number
-const char *const kUnwritten = "unwritten";
+const char *const kUnwritten = "unwritten", *const kShuffle = "shuffle";
 
 // Of one byte of shared memory: who has written and read it last, and when.
 struct Cell {
@@ -84,7 +84,7 @@ public:
     void end_thread() { compare_pending(); }
     void barrier(int first_line, int line, bool last);
     void exchange() { compare_pending(); }
-    void source(unsigned linear, unsigned source);
+    unsigned long long source(unsigned linear, unsigned source);
     void warp_sync(unsigned warp) { ++syncs_[warp]; }
     void access(uintptr_t address, size_t bytes, bool writes, const void *code);
     void handler(const char *kind, int line, const std::string &text);
@@ -102,6 +102,7 @@ private:
     void global(Region &, uintptr_t address, size_t bytes, bool writes, const void *code);
     void wild(uintptr_t address, size_t bytes, bool writes, const void *code);
     Region *region_of(uintptr_t address);
+    int poison() const { return worker_.backwards ? kOtherPoison : kPoison; }
     bool meets(uint16_t other, uint32_t interval, uint16_t sync, unsigned thread) const;
     void compare_pending();
     void sample(const Request &);
@@ -250,12 +251,11 @@ void Checker::map_arrays(bool shared, size_t bytes, std::vector<uint16_t> &map) 
 void Checker::begin_block(const Worker &worker) {
     const unsigned threads = worker.threads(), warps = (threads + kWarp - 1) / kWarp;
     block_began_ = ++interval_;
-    const int poison = worker.backwards ? kOtherPoison : kPoison;
-    std::memset(worker.block().shared, poison, worker.shared_bytes());
+    std::memset(worker.block().shared, poison(), worker.shared_bytes());
     cells_.resize(std::max(cells_.size(), worker.shared_bytes()));
     written_.assign(size_t{threads} * launch_->kernel->local_bytes, 0);
     for (unsigned i = 0; i < threads; ++i)
-        std::memset(worker.local(i), poison, launch_->kernel->local_bytes);
+        std::memset(worker.local(i), poison(), launch_->kernel->local_bytes);
     syncs_.assign(warps, 0);
     if (counting_) {
         if (!block_number_) ++counts_->launches;
@@ -274,13 +274,19 @@ void Checker::barrier(int first_line, int line, bool last) {
     if (last) ++interval_;
 }
 
-void Checker::source(unsigned linear, unsigned source) {
-    note("shuffle", Place(0), [&] { return format("takes a value of lane %u, which does not take part", source); },
+unsigned long long Checker::source(unsigned linear, unsigned source) {
+    note(kShuffle, Place(0), [&] { return format("takes a value of lane %u, which does not take part", source); },
          linear);
+    return 0x0101010101010101u * static_cast<unsigned>(poison());
 }
 
 void Checker::access(uintptr_t address, size_t bytes, bool writes, const void *code) {
     if (pending_.bytes) compare_pending();
+    if (address % bytes && !(bytes & (bytes - 1)))
+        note("alignment", Place(code), [&] {
+            return format("%s %zu bytes at an address that is %zu bytes beyond a multiple of %zu",
+                          writes ? "writes" : "reads", bytes, static_cast<size_t>(address % bytes), bytes);
+        });
     const EmuThread &thread = running->thread;
     size_t in_local = address - reinterpret_cast<uintptr_t>(thread.local);
     if (in_local < launch_->kernel->local_bytes) return local(in_local, bytes, writes, code);
@@ -484,18 +490,18 @@ void Checker::note(const char *kind, Place place, What what, unsigned linear) {
         notes_.insert({key, {kind, place, thread_text(linear) + " " + what(), 1}});
 }
 
-// Reads of what was never written are faults where they change results: the two runs found other values there. TVM's
-// warps also exchange such values and drop them.
+// What nobody wrote is read at a fault where it changes results: the two runs found other values there. TVM's warps
+// also exchange such values and drop them.
 void Checker::report(bool same_results, bool compared) {
-    bool unwritten = false;
+    bool explained = false;
     for (auto &[key, each] : notes_) {
-        if (std::strcmp(each.kind, kUnwritten) == 0) {
+        if (each.kind == kUnwritten || each.kind == kShuffle) {
             if (same_results && compared) continue;
-            unwritten = true;
+            explained = true;
         }
         tell(launch_->kernel->name, each.kind, each.place, each.text, each.times);
     }
-    if (!same_results && !unwritten)
+    if (!same_results && !explained)
         tell(launch_->kernel->name, "order", Place(0), "gives other results when its threads run in another order", 1);
     notes_.clear();
 }
@@ -526,7 +532,7 @@ void check_block(const Worker &worker) { checker().begin_block(worker); }
 void check_end() { checker().end_thread(); }
 void check_barrier(int first_line, int line, bool last) { checker().barrier(first_line, line, last); }
 void check_exchange() { checker().exchange(); }
-void check_source(unsigned linear, unsigned source) { checker().source(linear, source); }
+unsigned long long check_source(unsigned linear, unsigned source) { return checker().source(linear, source); }
 void check_warp_sync(unsigned warp) { checker().warp_sync(warp); }
 
 }  // namespace emu
@@ -577,21 +583,9 @@ struct UbsanBounds {
     UbsanPlace place;
     const UbsanType *array, *index;
 };
-struct UbsanMismatch {
-    UbsanPlace place;
-    const UbsanType *type;
-    unsigned char log_alignment, kind;
-};
-
 void __ubsan_handle_out_of_bounds(UbsanBounds *data, uintptr_t index) {
     checker().handler("bounds", static_cast<int>(data->place.line),
                       "uses index " + std::to_string(static_cast<intptr_t>(index)) + " of an array of type " +
                           data->array->name);
-}
-void __ubsan_handle_type_mismatch_v1(UbsanMismatch *data, uintptr_t address) {
-    checker().handler("alignment", static_cast<int>(data->place.line),
-                      "reads or writes " + std::string(data->type->name) + " at an address that " +
-                          std::to_string(1u << data->log_alignment) + " does not divide (" +
-                          std::to_string(address % (1u << data->log_alignment)) + " bytes beyond)");
 }
 }

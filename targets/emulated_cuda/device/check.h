@@ -12,7 +12,7 @@ void check_block(const Worker &);
 void check_end();
 void check_barrier(int first_line, int line, bool last);
 void check_exchange();
-void check_source(unsigned linear, unsigned source);
+unsigned long long check_source(unsigned linear, unsigned source);  // what it gets
 void check_warp_sync(unsigned warp);
 
 }  // namespace emu

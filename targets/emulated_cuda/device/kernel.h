@@ -39,6 +39,15 @@
 #define gridDim (emu_.block->grid)
 #define warpSize 32
 
+// The bits of one type as another.
+template <class To, class From>
+static inline To emu_bits(From from) {
+    static_assert(sizeof(To) == sizeof(From), "of one size");
+    To to;
+    __builtin_memcpy(&to, &from, sizeof(To));
+    return to;
+}
+
 extern "C" {
 #define EMU_FUNCTION(name)                                                                                           \
     float name##f(float) noexcept;                                                                                   \
@@ -140,10 +149,10 @@ static inline float __fdividef(float x, float y) { return x / y; }
 static inline float __saturatef(float x) { return fminf(fmaxf(x, 0), 1); }
 static inline float __frcp_rn(float x) { return 1 / x; }
 static inline float exp10f(float x) { return powf(10, x); }
-static inline float __int_as_float(int x) { return __builtin_bit_cast(float, x); }
-static inline int __float_as_int(float x) { return __builtin_bit_cast(int, x); }
-static inline float __uint_as_float(unsigned x) { return __builtin_bit_cast(float, x); }
-static inline unsigned __float_as_uint(float x) { return __builtin_bit_cast(unsigned, x); }
+static inline float __int_as_float(int x) { return emu_bits<float>(x); }
+static inline int __float_as_int(float x) { return emu_bits<int>(x); }
+static inline float __uint_as_float(unsigned x) { return emu_bits<float>(x); }
+static inline unsigned __float_as_uint(float x) { return emu_bits<unsigned>(x); }
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 
@@ -240,7 +249,7 @@ static inline T atomicAdd(T *place, T value) {
     return __atomic_fetch_add(place, value, __ATOMIC_RELAXED);
 }
 
-#ifdef EMU_NO_FLOAT16  // a compiler without the type: the conversions by hand, to nearest, ties to even
+#if !defined(__FLT16_MANT_DIG__) || defined(EMU_NO_FLOAT16)  // by hand, to nearest, ties to even
 static inline float emu_half_value(unsigned short bits) {
     unsigned sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, fraction = bits & 1023;
     if (exponent == 31) return __uint_as_float(sign | 0x7f800000u | fraction << 13);
@@ -261,9 +270,9 @@ static inline unsigned short emu_half_bits(float value) {
 }
 #else
 static inline float emu_half_value(unsigned short bits) {
-    return static_cast<float>(__builtin_bit_cast(_Float16, bits));
+    return static_cast<float>(emu_bits<_Float16>(bits));
 }
 static inline unsigned short emu_half_bits(float value) {
-    return __builtin_bit_cast(unsigned short, static_cast<_Float16>(value));
+    return emu_bits<unsigned short>(static_cast<_Float16>(value));
 }
 #endif
