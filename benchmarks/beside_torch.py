@@ -4,8 +4,8 @@
     python benchmarks/beside_torch.py squeezenas-lat-small --target local-cpu --resolution 256x512
 
 Every form takes a camera's frame and gives class indices at its size. Each lives in a process of its own;
-when all are made, they take turns: compare ratios of one run. PyTorch's clocks are CUDA's events, TVM's its own
-evaluator on the device; on a CPU both are the host's clock. TVM runs the schedules that are on record in
+when all are made, they take turns: compare ratios of one run. PyTorch's clocks are CUDA's events, TVM's its
+own evaluator on the device; on a CPU both are the host's clock. TVM runs the schedules that are on record in
 ``--measurements``, else the default ones. One line of JSON a network is added to ``--out``.
 """
 
@@ -37,7 +37,7 @@ from targets.emulated_cuda.libraries import VARIABLE
 from targets.local_machine import LocalMachine
 
 NETWORKS = ("squeezenas-lat-small", "squeezenas-mac-large")
-RUNS, WARM_UP = 10, 3
+WARM_UP = 3
 FORMS = (
     "tvm-float32",
     "tvm-float32-graphs",
@@ -58,6 +58,7 @@ class Setting:
     target: str
     resolution: str
     measurements: Path | None
+    runs: int = 10  # of a turn
 
 
 class Form:
@@ -181,11 +182,11 @@ def serve(form: str, setting: Setting, labels: Path) -> None:
     started = time.monotonic()
     try:
         made = make(form, setting)
-        made.sample(WARM_UP)
+        made.sample(min(WARM_UP, setting.runs))
         np.save(labels, made.labels)
         print(json.dumps({"made_s": time.monotonic() - started, "device": made.device}), flush=True)
         for _ in sys.stdin:
-            print(json.dumps({"samples_ms": made.sample(RUNS)}), flush=True)
+            print(json.dumps({"samples_ms": made.sample(setting.runs)}), flush=True)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         print(json.dumps({"error": f"{type(error).__name__}: {said}"}), flush=True)
@@ -196,7 +197,7 @@ class Served:
 
     def __init__(self, form: str, setting: Setting, folder: Path, target: Target) -> None:
         self.labels = folder / f"{form}.npy"
-        given = ["--target", setting.target, "--resolution", setting.resolution]
+        given = ["--target", setting.target, "--resolution", setting.resolution, "--runs", str(setting.runs)]
         given += ["--measurements", str(setting.measurements)] * (setting.measurements is not None)
         command = [sys.executable, __file__, setting.architecture, *given]
         environment = {VARIABLE: target.emulated_gpu} if target.emulated_gpu and "tvm" in form else {}
@@ -299,6 +300,8 @@ def report(
         if form in labels and reference is not None:
             forms[form]["same_labels"] = float((labels[form] == reference).mean())
     about = {"network": setting.architecture, "target": setting.target, "resolution": setting.resolution}
+    if caution := load_target(setting.target).caution:
+        about["caution"] = caution
     return {**about, "forms": forms}
 
 
@@ -312,7 +315,8 @@ def main() -> None:
     parser.add_argument("--resolution", default="512x1024")
     parser.add_argument("--measurements", type=Path, help="default results/TARGET")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each form")
+    parser.add_argument("--runs", type=int, default=10, help="of a turn")
     parser.add_argument("--at-once", type=int, default=len(FORMS), help="forms that are made at a time")
     parser.add_argument("--limit-s", type=float, default=120, help="for making the forms of a network")
     parser.add_argument("--out", type=Path, help="file to which a line of JSON is added for each network")
@@ -321,7 +325,13 @@ def main() -> None:
     args = parser.parse_args()
     resolution = str(Resolution.parse(args.resolution))
     settings = [
-        Setting(architecture=name, target=args.target, resolution=resolution, measurements=args.measurements)
+        Setting(
+            architecture=name,
+            target=args.target,
+            resolution=resolution,
+            measurements=args.measurements,
+            runs=args.runs,
+        )
         for name in args.architectures
     ]
     if args.serve:

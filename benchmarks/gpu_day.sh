@@ -40,7 +40,7 @@ kernels() { # default and tuned schedules against onnxruntime, float32 and float
 }
 
 networks() { # deployed, beside PyTorch eager and compiled, with CUDA graphs
-  local small=(squeezenas-lat-small --rounds 1 --at-once 1 --limit-s 280 --forms torch-eager tvm-float32)
+  local small=(squeezenas-lat-small --rounds 1 --runs 1 --at-once 1 --limit-s 280 --forms torch-eager tvm-float32)
   [ "$DRY" ] || small=()
   "$PYTHON" benchmarks/beside_torch.py ${small[@]+"${small[@]}"} --target "$TARGET" \
     --resolution "$NETWORKS_SIZE" --measurements "$TABLE" --out "$OUT/networks.jsonl"

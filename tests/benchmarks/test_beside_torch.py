@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,11 @@ def test_ratios_are_to_the_fastest_form_of_pytorch() -> None:
     assert (tvm["median_ms"], tvm["runs"], tvm["torch_to_this"], tvm["same_labels"]) == (2.0, 3, 1.5, 0.75)
     assert found["forms"]["torch-eager"]["torch_to_this"] == 3.0 / 8.0
     assert found["forms"]["tvm-float32-graphs"] == {"error": "no answer within 9 s"}
+
+
+def test_timings_of_an_emulated_gpu_are_told_to_mean_nothing() -> None:
+    found = report(replace(SETTING, target="emulated-cuda"), {}, {}, {})
+    assert found["caution"] == "emulated-cuda is emulated: its timings mean nothing"
 
 
 @pytest.mark.slow
