@@ -54,7 +54,7 @@ def check_compiled(compiled: Compiled, lowered: Any, arch: str) -> Iterator[Kern
         CompileError, OSError: the emulated GPU's libraries could not be built.
     """
     plain = kernels(lowered)
-    distinct = {kernel.hash: name for name, kernel in reversed(compiled.kernels.items())}
+    distinct = {kernel.hash: name for name, kernel in reversed(list(compiled.kernels.items()))}
     names = sorted(distinct.values())
     host = load_target("local-cpu").tvm_target()
     runs = (_run_of(name, compiled.kernels[name].mod, plain[name].mod) for name in names)

@@ -98,11 +98,7 @@ def deploy_architecture(
         raise UsageError(f"--out {out} would replace the measurements in {records}; name another folder")
     try:
         with assemble(out) as folder:
-            tensors = load_weights_apart(architecture, weights, folder.parent) if weights else None
-            graph = architecture.camera_network()
-            inputs = {"frame": (1, *resolution, 3)}
-            model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
-            kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
+            model, kernels = _network(architecture, resolution, weights, dtype, folder.parent)
             if trials:
                 wanted = Wanted(kernels=kernels, effort=Effort.alone(trials))
                 measure_kernels(
@@ -137,6 +133,16 @@ def _check(
             tracker_address(target)
         except TargetError as error:
             raise UsageError(f"--trials {trials} needs the board: {error}") from None
+
+
+def _network(
+    architecture: Architecture, resolution: Resolution, weights: Path | None, dtype: str, scratch: Path
+) -> tuple[onnx.ModelProto, list[Kernel]]:
+    """What is deployed, and its distinct kernels."""
+    tensors = load_weights_apart(architecture, weights, scratch) if weights else None
+    graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
+    model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
+    return model, list(dict.fromkeys(split_into_kernels(graph, inputs)))
 
 
 def _compile(
