@@ -22,7 +22,7 @@ from cost_models.errors import CostModelError, IncompatibleTable
 from cost_models.kernel_models.adjustments import OtherType
 from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
-from targets import Target, list_targets
+from targets import Target, list_targets, load_target
 from targets.support.commands import command_line
 
 RESULTS = Path("results")
@@ -134,7 +134,9 @@ def cost_model(target: Target, folder: Path | None = None) -> CostModel:
         IncompatibleTable, IncompatiblePredictor, IncompatiblePrior, IncompatibleNetworkModel: one is there
             and cannot be used.
         CostModelError: there is no source at all.
+        TargetError: the device is emulated, so that no latency of it means anything.
     """
+    target.require_timings("latencies of networks")
     own = results_folder(target.name, folder)
     if (own / HEADER).exists() or (folder is not None and not (own / fitted_device.FILE).exists()):
         place: Path | None = own
@@ -234,6 +236,8 @@ def _known(name: str, target: str, dtype: str) -> CostModel | None:
 
     Raises CostModelError where a file of it is damaged.
     """
+    if name in list_targets() and load_target(name).emulated:
+        return None
     published = shipped_prior(name)
     if name == target:
         return CostModel(name, prior=published) if published else None

@@ -73,6 +73,7 @@ def execute(args: argparse.Namespace) -> Result:
     from targets import load_target
 
     target = load_target(args.target)
+    target.require_timings("predict")
     if args.dtype:
         target.require_dtype(args.dtype)
     resolution = None if args.resolution is None else Resolution.read(args.resolution)
