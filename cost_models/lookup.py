@@ -23,7 +23,7 @@ from cost_models.errors import CostModelError, IncompatibleTable
 from cost_models.kernel_models.adjustments import OtherType
 from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
-from targets import PublishedDevice, Target, list_targets
+from targets import PublishedDevice, Target, list_targets, load_target
 from targets.support.commands import command_line
 
 RESULTS = Path("results")
@@ -136,11 +136,13 @@ def cost_model(target: Target | PublishedDevice, folder: Path | None = None) -> 
         IncompatibleTable, IncompatiblePredictor, IncompatiblePrior, IncompatibleNetworkModel: one is there
             and cannot be used.
         CostModelError: there is no source at all.
+        TargetError: the device is emulated, so that no latency of it means anything.
     """
     if isinstance(target, PublishedDevice):
         if folder is not None:
             raise CostModelError(f"{target.name} has the table that others measured alone; leave --table out")
         return CostModel(target.name, published=PublishedTable.of(target))
+    target.require_timings("latencies of networks")
     own = results_folder(target.name, folder)
     if (own / HEADER).exists() or (folder is not None and not (own / fitted_device.FILE).exists()):
         place: Path | None = own
@@ -240,6 +242,8 @@ def _known(name: str, target: str, dtype: str) -> CostModel | None:
 
     Raises CostModelError where a file of it is damaged.
     """
+    if name in list_targets() and load_target(name).emulated:
+        return None
     published = shipped_prior(name)
     if name == target:
         return CostModel(name, prior=published) if published else None

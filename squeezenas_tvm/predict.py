@@ -75,6 +75,7 @@ def execute(args: argparse.Namespace) -> Result:
     target = load_device(args.target)
     if isinstance(target, PublishedDevice):
         return _of_others(args, target)
+    target.require_timings("predict")
     if args.dtype:
         target.require_dtype(args.dtype)
     resolution = None if args.resolution is None else Resolution.read(args.resolution)

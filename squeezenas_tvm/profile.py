@@ -97,6 +97,8 @@ def execute(args: argparse.Namespace) -> Result:
     if args.tracker and (args.from_networks or args.choose_networks):
         option = "--from-networks" if args.from_networks else "--choose-networks"
         raise UsageError(f"--tracker {args.tracker} is not for {option}, which measures nothing itself")
+    if args.from_networks or args.choose_networks:
+        target.require_timings("--from-networks" if args.from_networks else "--choose-networks")
     if args.from_networks:
         return _fit(target, args)
     space, resolution = get_space(args.space), Resolution.parse(args.resolution)
@@ -118,7 +120,7 @@ def execute(args: argparse.Namespace) -> Result:
     )
     return Result(
         document=profile.document().model_dump(mode="json"),
-        text=profile.text(),
+        text="\n\n".join(filter(None, [profile.text(), target.caution])),
         exit_code=1 if profile.holes else 0,
     )
 

@@ -18,7 +18,7 @@ squeezenas-tvm run bundles/lat-small street.png --out seen
 squeezenas-tvm run bundles/lat-small frames/*.png --out seen --repeats 100 --json
 squeezenas-tvm run bundles/lat-small street.png --out seen --tracker 127.0.0.1:9190
 """
-UNTUNED = "The kernels are not tuned (TVM's default GPU schedules): the latency is no measure of the network."
+UNTUNED = "The kernels are not tuned (default GPU schedules): the latency is no measure of the network."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +81,7 @@ def _document(done: "BundleRun") -> dict[str, Any]:
         "resolution": list(done.resolution),
         "trained": done.trained,
         "untuned": done.untuned,
+        "emulated": done.emulated,
         "images": [
             {
                 "image": str(seen.image),
@@ -114,6 +115,8 @@ def _text(done: "BundleRun", out: Path, where: str) -> str:
     ]
     if done.energy:
         lines += ["", _energy_text(done.energy)]
+    if done.emulated:
+        lines += ["", f"{done.target} is emulated: its timings mean nothing."]
     if done.untuned:
         lines += ["", UNTUNED]
     if not done.trained:

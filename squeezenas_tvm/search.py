@@ -104,6 +104,7 @@ def execute(args: argparse.Namespace) -> Result:
     from targets import load_device
 
     target = load_device(args.target)
+    target.require_timings("search")
     args.out = args.out or default_folder(target)  # where what is kept is looked for
     found = search_space(
         target=target,

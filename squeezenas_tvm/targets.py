@@ -70,6 +70,8 @@ def _check(target: "Target", tracker: str | None) -> Result:
     lines = [table(("what", "", "needed for", "found"), rows), ""]
     lines += [f"{check.name}: {check.fix}" for check in missing]
     lines.append(f"{target.name}: {_verdict({check.needed_for for check in missing})}")
+    if target.caution:
+        lines.append(target.caution)
     document = {"target": target.name, "ok": not missing, "checks": [asdict(check) for check in checks]}
     return Result(document=document, text="\n".join(lines), exit_code=1 if missing else 0)
 

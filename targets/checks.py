@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from targets import emulated_board
 from targets.cuda_stand_in import has_driver, why_no_gpu
+from targets.emulated_cuda.libraries import build_libraries
 from targets.errors import CompileError, DeviceUnavailable, MissingTool, NoPowerSensor, TargetError
 from targets.rpc.board_check import tvm_version
 from targets.rpc.local_server import parse_address
@@ -20,12 +21,13 @@ from targets.sensors.power import power_sensor
 from targets.spec import Toolchain
 from targets.support.commands import command_line, module_line
 from targets.target import Target
+from targets.toolchain.cubin import cubin_architectures
 from targets.toolchain.cuda_compiler import (
     CudaCompiler,
-    cubin_architectures,
     find_cuda_compiler,
     plain_architecture,
 )
+from targets.toolchain.emulated_compiler import find_emulated_compiler
 from targets.toolchain.linker import find_linker
 
 BUILD, FLOAT16, MEASURE, ENERGY = "build", "float16", "measure", "energy"
@@ -89,8 +91,15 @@ def _building(target: Target) -> Iterator[Check]:
     except DeviceUnavailable:
         yield Check("GPU", False, why_no_gpu(), "use a machine with an NVIDIA GPU and its driver")
         return
-    if tvm_target.kind.name == "cuda":
+    if target.emulated_gpu:
+        yield _attempt("emulated GPU", lambda: _emulated(str(target.emulated_gpu)))
+    elif tvm_target.kind.name == "cuda":
         yield from _cuda(target, str(tvm_target.attrs["arch"]), toolchain.cuda)
+
+
+def _emulated(arch: str) -> str:
+    find_emulated_compiler(arch).cubin(_HALF_KERNEL)
+    return f"{arch}, {build_libraries()}"
 
 
 def _cuda(target: Target, arch: str, version: str | None) -> Iterator[Check]:

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from targets.emulated_cuda.libraries import VARIABLE, plug_in
 from targets.support.partial import partial_folder
 
 _log = logging.getLogger(__name__)
@@ -55,8 +56,12 @@ _NEEDED_DRIVER = (13, 0)  # by libcudart.so.13
 def load_cuda_libraries() -> None:
     """Load NVIDIA's libraries, or else stand-ins, for TVM to find. Call before TVM is imported.
 
-    Never fails: where no stand-in can be built, on a machine without a C compiler, TVM goes without CUDA.
+    Where no stand-in can be built, on a machine without a C compiler, TVM goes without CUDA. A process that
+    is to run kernels on the emulated GPU gets that, or the error that says why not.
     """
+    if arch := os.environ.get(VARIABLE):
+        plug_in(arch)
+        return
     for name in _SOURCES:
         if not any(_loads(place) for place in (name, *map(str, package_files(f"*/lib/{name}")))):
             try:

@@ -30,3 +30,6 @@ class PublishedDevice(Section):
     without: Text
     remarks: Text | None = None
     within: Annotated[float, Field(gt=1, le=10)]
+
+    def require_timings(self, work: str) -> None:
+        """Nothing to refuse, unlike an emulated ``Target``: latencies are all that there is of it."""

@@ -140,6 +140,7 @@ class Variant(Section):
     power_mode: Text | None = None
     toolchain: Toolchain | None = None
     peaks: Peaks | None = None
+    tvm: dict[str, Any] | None = None
 
 
 class TargetSpec(Section):
@@ -151,6 +152,7 @@ class TargetSpec(Section):
         tvm: ``{tag: NAME}`` or the attributes of a TVM target, handed to TVM unchanged; for a local llvm
             target ``mcpu`` and ``num-cores`` are detected where they are left out, for a local CUDA target
             all that describes the GPU.
+        emulated: the device is a program: it proves what is built for it, its timings mean nothing.
         multiprocessors: of NVIDIA GPUs, by architecture; TVM's target does not tell them, and estimates of
             latencies want them.
         variants: by suffix; ``load_target("NAME-SUFFIX")`` gives one.
@@ -160,6 +162,7 @@ class TargetSpec(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     summary: Text
     kind: Literal["local", "board"]
+    emulated: bool = False
     model: Annotated[Text | None, Field(validate_default=True)] = None
     tvm: dict[str, Any]
     rpc: Rpc

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 
+from targets.emulated_cuda.gpus import GPUS
 from targets.errors import DeviceUnavailable, InvalidTarget, OnlyATable, TargetError, UnknownTarget
 from targets.fingerprint import Fingerprint
 from targets.local_machine import LocalMachine, Processor, cpu_flags, unsupported_features
@@ -48,13 +49,22 @@ class Target(TargetSpec):
             attributes = dict(self.tvm)
             if self.kind == "local" and attributes["kind"] == "llvm":
                 attributes = _detected(attributes)
-            if self.kind == "local" and attributes["kind"] == "cuda":
+            if self.emulated_gpu:
+                _require_known_gpu(self)
+                attributes = {"host": _detected({"kind": "llvm"})} | attributes
+            elif self.kind == "local" and attributes["kind"] == "cuda":
                 attributes = _detected_gpu(self.name) | attributes
             return tvm.target.Target(attributes)
         except (TypeError, ValueError) as error:
             hint = near_miss(str(self.tvm.get("tag", "")), map(str, tvm.target.list_tags()))
             reason = str(error).splitlines()[0]
             raise InvalidTarget(f"target {self.name}", [f"tvm: refused by TVM{hint} {reason}"]) from error
+
+    @property
+    def emulated_gpu(self) -> str | None:
+        """The GPU's architecture where this machine's CPU is it (see ``emulated_cuda``); None for others."""
+        emulated = self.emulated and self.kind == "local" and self.tvm.get("kind") == "cuda"
+        return str(self.tvm.get("arch")) if emulated else None
 
     def local_processor(self) -> Processor | None:
         """The CPU of this machine as the target uses it; None where its device is another. Needs no TVM."""
@@ -67,6 +77,29 @@ class Target(TargetSpec):
     def uses_cuda(self) -> bool:
         """Whether its kernels run on an NVIDIA GPU."""
         return str(self.tvm_target().kind.name) == "cuda"
+
+    def processor_features(self) -> list[str]:
+        """LLVM's names of what code for its processor, or for that beside its GPU, may use."""
+        from targets.tvm_import import tvm
+
+        target = self.tvm_target()
+        host = target.host or target
+        if host.kind.name != "llvm":
+            return []
+        return sorted(map(str, tvm.target.codegen.llvm_get_cpu_features(host)))
+
+    @property
+    def caution(self) -> str:
+        """What is to be said with every number of an emulated device; empty for others."""
+        return f"{self.name} is emulated: its timings mean nothing" if self.emulated else ""
+
+    def require_timings(self, purpose: str) -> None:
+        """Raises TargetError for an emulated device; ``purpose`` wants its latencies, such as ``search``."""
+        if self.emulated:
+            raise TargetError(
+                f"target {self.name}: its device is emulated, and its timings mean nothing; allowed for "
+                f"{purpose}: the target of a real device, such as jetson-xavier"
+            )
 
     def require_dtype(self, dtype: str) -> None:
         """Raises TargetError when the target does not list an element type."""
@@ -84,7 +117,9 @@ class Target(TargetSpec):
         self.require_dtype(dtype)
         tvm_target = self.tvm_target()
         power_mode: str | None = None
-        if self.kind == "local" and tvm_target.kind.name == "cuda":
+        if self.emulated_gpu:
+            device = GPUS[str(tvm_target.attrs["arch"])].title
+        elif self.kind == "local" and tvm_target.kind.name == "cuda":
             device = str(tvm.cuda(0).device_name)
         elif self.kind == "local":
             machine = LocalMachine.detect()
@@ -117,6 +152,13 @@ def _detected(attributes: dict[str, Any]) -> dict[str, Any]:
     if absent and "mattr" not in attributes:
         attributes["mattr"] = [f"-{feature}" for feature in absent]
     return attributes
+
+
+def _require_known_gpu(target: Target) -> None:
+    if target.emulated_gpu not in GPUS:
+        known = ", ".join(GPUS)
+        fault = f"tvm.arch: no emulated GPU is {target.emulated_gpu}; allowed: {known}"
+        raise InvalidTarget(f"target {target.name}", [fault])
 
 
 def _detected_gpu(name: str) -> dict[str, Any]:
@@ -233,6 +275,8 @@ def _variant(target: Target, suffix: str) -> Target:
         changes["toolchain"] = chosen.toolchain
     if chosen.peaks is not None:
         changes["peaks"] = chosen.peaks
+    if chosen.tvm is not None:
+        changes["tvm"] = chosen.tvm
     return target.model_copy(update=changes)
 
 

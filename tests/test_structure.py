@@ -36,8 +36,10 @@ STANDS_ALONE = ("squeezenas_tvm/bundles/runner.py",)
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "targets": (
         ("support",),
-        ("errors", "local_machine", "fingerprint", "cuda_stand_in"),
-        ("spec", "published", "tvm_import"),
+        ("errors", "local_machine", "fingerprint"),
+        ("spec", "published", "emulated_cuda"),
+        ("cuda_stand_in",),
+        ("tvm_import",),
         ("target",),
         ("toolchain", "sensors"),
         ("rpc",),

@@ -49,7 +49,8 @@ class BundleRun:
         target: that it was deployed for.
         resolution: height and width, pixels.
         trained: False says that the labels mean nothing.
-        untuned: True for a GPU's module whose kernels all run on TVM's default schedules.
+        emulated: True says that the latencies mean nothing.
+        untuned: True for a GPU's module whose kernels all run on default schedules.
         energy: of a frame; None where it was not asked for.
     """
 
@@ -59,6 +60,7 @@ class BundleRun:
     resolution: tuple[int, int]
     trained: bool
     untuned: bool
+    emulated: bool
     images: tuple[SeenImage, ...]
     energy: FrameEnergy | None
 
@@ -113,6 +115,7 @@ def run_bundle(
         resolution=(bundle.height, bundle.width),
         trained=manifest["weights"]["trained"],
         untuned=bool(manifest["kernels"].get("untuned")),
+        emulated=bool(manifest["target"].get("runs_on", {}).get("emulated")),
         images=tuple(seen),
         energy=frame_energy,
     )

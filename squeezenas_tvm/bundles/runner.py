@@ -15,7 +15,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,13 +101,33 @@ def check_machine(folder: Path, target: Mapping[str, Any]) -> None:
             "copy it to the device, or deploy for this machine"
         )
     try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return
-    if absent := [flag for flag in needs.get("cpu_flags", ()) if flag not in flags]:
+    check_flags(folder, target, flags, "this machine")
+
+
+def check_flags(folder: Path, target: Mapping[str, Any], flags: Collection[str], where: str) -> None:
+    """Refuse a processor without instructions that the module may use.
+
+    Args:
+        target: that of the manifest.
+        flags: as /proc/cpuinfo has them, other words among them do not matter. Those of another kind of
+            processor, as an emulator shows its host's, are not judged.
+        where: whose processor it is.
+
+    Raises:
+        BundleError: it lacks some.
+    """
+    needs = target.get("runs_on", {})
+    wanted = needs.get("cpu_flags", ())
+    if not flags or ("asimd" in wanted and "asimd" not in flags):
+        return
+    present = {flag.replace("_", "") for flag in flags}
+    if absent := [flag for flag in wanted if flag.replace("_", "") not in present]:
         raise BundleError(
-            f"{folder} was made for {target['name']} with {', '.join(absent)}, which this machine has not; "
-            "deploy on this machine"
+            f"{folder} was made for {target['name']} with {', '.join(absent)}, which {where} has not; "
+            "deploy on that machine, or for a target whose mcpu is its processor"
         )
 
 
@@ -130,12 +150,46 @@ def check_device(folder: Path, target: Mapping[str, Any], device: Any) -> None:
     wanted = target.get("runs_on", {}).get("cuda_arch")
     if not wanted:
         return
+    emulated = str(device.device_name).endswith("(emulated)")
+    if emulated != bool(target["runs_on"].get("emulated")):
+        kinds = ("a real GPU", "an emulated one")
+        raise BundleError(
+            f"{folder} was made for {kinds[not emulated]} ({target['name']}) and this is {kinds[emulated]}; "
+            "deploy for the target that this device is"
+        )
     here = f"sm_{str(device.compute_version).replace('.', '')}"
     if here != wanted:
         raise BundleError(
             f"{folder} holds machine code for GPUs of architecture {wanted} ({target['name']}) and this one "
             f"is {here}; deploy for the target that this device is"
         )
+
+
+def _plug_in_emulated(folder: Path, target: Mapping[str, Any]) -> None:
+    """Give this process the emulated GPU that a bundle was made for, in the place of a real one.
+
+    Raises:
+        BundleError: TVM is loaded already, without it; or this is a bundle's own script, which has none.
+    """
+    needs = target.get("runs_on", {})
+    if not (needs.get("emulated") and needs.get("cuda_arch")):
+        return
+    if not (TYPE_CHECKING or __package__):
+        raise BundleError(
+            f"{folder} was made for {target['name']}, a GPU that squeezenas-tvm emulates, which this script "
+            "does not have; give the folder to the command run of squeezenas-tvm"
+        )
+    from targets.emulated_cuda.libraries import VARIABLE, plug_in
+
+    if os.environ.get(VARIABLE) == needs["cuda_arch"]:
+        return
+    if "tvm" in sys.modules:
+        raise BundleError(
+            f"{folder} was made for {target['name']}, and this process has loaded TVM for other devices; "
+            "run it in a process of its own"
+        )
+    plug_in(needs["cuda_arch"])
+    os.environ[VARIABLE] = needs["cuda_arch"]
 
 
 def explain_failure(error: BaseException, target: Mapping[str, Any]) -> str:
@@ -176,6 +230,7 @@ class Bundle:
         target = manifest["target"]
         check_machine(folder, target)
         classes = read_labels(folder)
+        _plug_in_emulated(folder, target)
         tvm = _import_tvm(target)  # takes a second: only once the bundle is known to be sound
         device = tvm.device(target["device"], 0)
         check_device(folder, target, device)
@@ -295,9 +350,7 @@ def _segment_files(args: argparse.Namespace) -> None:
         shown = ", ".join(f"{name} {stats[name]:.2f}" for name in ("min", "median", "p90", "p99", "mean"))
         sys.stdout.write(f"{path}: {out}; latency in ms over {stats['n']} runs: {shown}\n")
     if bundle.manifest["kernels"].get("untuned"):
-        sys.stdout.write(
-            "the kernels are not tuned (TVM's default GPU schedules): a tuned bundle is faster\n"
-        )
+        sys.stdout.write("the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n")
     if not bundle.manifest["weights"]["trained"]:
         sys.stdout.write("the weights are not trained: the labels mean nothing yet, the latency does\n")
 

@@ -140,7 +140,7 @@ class Fleet:
     def _find_place(self, stack: contextlib.ExitStack) -> str | LocalServer:
         """Where boards are requested; a server that is started here stops with the stack."""
         if self._tracker is None and self.target.kind == "local":
-            return stack.enter_context(local_rpc(self.target.rpc.key))
+            return stack.enter_context(local_rpc(self.target.rpc.key, self.target.emulated_gpu))
         place = self._tracker or tracker_address(self.target)
         if isinstance(place, str):
             parse_address(place)

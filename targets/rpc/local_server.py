@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from targets.emulated_cuda.libraries import VARIABLE
 from targets.errors import DeviceUnavailable, TargetError
 from targets.local_machine import LocalMachine
 from targets.rpc.local_tracker import LocalTracker
@@ -108,11 +109,14 @@ class LocalServer:
 
 
 @contextlib.contextmanager
-def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
+def local_rpc(key: str = "local-cpu", emulated_gpu: str | None = None) -> Iterator[LocalServer]:
     """Start a server that this process alone can reach, and stop it on every way out.
 
     Nothing stays behind, neither process nor file, after normal exit, an exception or Ctrl-C, and no process
     after SIGTERM or SIGKILL of this process either: see `targets.rpc.local_server_host`.
+
+    Args:
+        emulated_gpu: architecture of the GPU that its process emulates; None for what the machine has.
 
     Raises:
         DeviceUnavailable: the server could not be started.
@@ -128,7 +132,7 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
                 stdout=log_file,
                 stderr=log_file,
                 cwd=folder,
-                env=_environment(folder),
+                env=_environment(folder, emulated_gpu),
                 start_new_session=True,  # a Ctrl-C on the terminal is for the owner alone
             )
         server = LocalServer(key, process, ours, log)
@@ -142,9 +146,10 @@ def local_rpc(key: str = "local-cpu") -> Iterator[LocalServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, emulated_gpu: str | None) -> dict[str, str]:
     return {
         **os.environ,
+        **({VARIABLE: emulated_gpu} if emulated_gpu else {}),
         "TMPDIR": str(folder),  # uploads of a killed worker go with the folder
         "TVM_NUM_THREADS": str(LocalMachine.detect().physical_cores),
     }

@@ -6,6 +6,7 @@ from targets.errors import MissingTool
 from targets.spec import Toolchain
 from targets.target import Target
 from targets.toolchain.cuda_compiler import CudaCompiler, find_cuda_compiler
+from targets.toolchain.emulated_compiler import EmulatedCompiler, find_emulated_compiler
 from targets.toolchain.linker import Linker, find_linker
 
 
@@ -19,7 +20,7 @@ class Tools:
     """
 
     linker: Linker | None = None
-    cuda: CudaCompiler | None = None
+    cuda: CudaCompiler | EmulatedCompiler | None = None
 
     def install(self) -> None:
         """Set this process up to build."""
@@ -42,9 +43,14 @@ def find_tools(target: Target, dtype: str = "float32") -> Tools:
     tvm_target = target.tvm_target()
     if tvm_target.kind.name != "cuda":
         return Tools(linker)
-    compiler = find_cuda_compiler(str(tvm_target.attrs["arch"]), toolchain.cuda)
-    if dtype == "float16":
-        compiler.require_headers()
+    arch = str(tvm_target.attrs["arch"])
+    compiler: CudaCompiler | EmulatedCompiler
+    if target.emulated_gpu:
+        compiler = find_emulated_compiler(arch)
+    else:
+        compiler = find_cuda_compiler(arch, toolchain.cuda)
+        if dtype == "float16":
+            compiler.require_headers()
     if not has_cuda_runtime():
         raise MissingTool(
             "TVM's CUDA runtime does not load here, and without it TVM writes no machine code for GPUs: "

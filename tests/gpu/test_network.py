@@ -1,4 +1,4 @@
-"""A deployed network on a real GPU, with and without CUDA graphs."""
+"""Deployed networks on a GPU, with and without CUDA graphs."""
 
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,36 @@ from search.architecture import load_architecture
 from targets import Target
 from targets.toolchain.tools import find_tools
 
+from .classes import DLIGHT
+
 pytestmark = pytest.mark.gpu
-SHAPE = (1, 64, 128, 3)
-SAME = {"float32": 0.999, "float16": 0.95}  # of all pixels: near a tie a rounding decides
+SMALL, SHAPE = (1, 32, 64, 3), (1, 64, 128, 3)  # an emulated GPU is slow
+SAME = {"float32": 0.99, "float16": 0.95}  # of all pixels: near a tie a rounding decides
+NETWORKS = [
+    "mobilenetv3-small-seg",
+    pytest.param("squeezenas-lat-small", marks=pytest.mark.xfail(reason=DLIGHT)),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_deployed_network(gpu: Target, dtype: str, tmp_path: Path) -> None:
-    graph = load_architecture("mobilenetv3-small-seg").camera_network()
-    model = to_onnx(graph, {"frame": SHAPE}, name="net", dtype=dtype)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_deployed_network(gpu: Target, name: str, dtype: str, tmp_path: Path) -> None:
+    shape = SMALL if gpu.emulated else SHAPE
+    model = to_onnx(load_architecture(name).camera_network(), {"frame": shape}, name="net", dtype=dtype)
     reference = onnxruntime.InferenceSession(model.SerializeToString())
     lowered = lower(model, gpu.tvm_target())
-    frames = [np.random.default_rng(seed).integers(0, 256, SHAPE).astype("uint8") for seed in range(3)]
+    frames = [np.random.default_rng(seed).integers(0, 256, shape).astype("uint8") for seed in range(2)]
     labels: dict[bool, list[Any]] = {}
     for graphs in (False, True):
         compiled = compile_lowered(lowered, gpu.tvm_target(), {}, cuda_graphs=graphs)
         path = tmp_path / f"{graphs}.so"
         export(compiled.executable, path, find_tools(gpu, dtype))
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cuda(0))
-        # twice each: the first run records what later ones replay, which must see the new frame
+        # again: the first run records what later ones replay, which must see the new frame
         labels[graphs] = [
-            machine["main"](tvm.runtime.tensor(frame, tvm.cuda(0))).numpy() for frame in (*frames, *frames)
+            machine["main"](tvm.runtime.tensor(frame, tvm.cuda(0))).numpy() for frame in (*frames, frames[0])
         ]
-    for frame, without, recorded in zip((*frames, *frames), labels[False], labels[True], strict=True):
+    for frame, without, recorded in zip((*frames, frames[0]), labels[False], labels[True], strict=True):
         expected = reference.run(None, {"frame": frame})[0]
         assert without.shape == expected.shape
         assert (without == expected).mean() >= SAME[dtype]

@@ -24,6 +24,10 @@ from .conftest import ROOT, write
 
 NAMES = (
     "emulated-aarch64",
+    "emulated-cuda",
+    "emulated-cuda-sm86",
+    "emulated-cuda-sm87",
+    "emulated-cuda-sm90",
     "jetson-orin",
     "jetson-orin-jetpack5",
     "jetson-orin-maxn",
