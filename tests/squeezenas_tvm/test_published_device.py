@@ -10,6 +10,7 @@ from search.architecture import load_architecture
 from squeezenas_tvm import estimate_latency, load_device
 from squeezenas_tvm.networks import main as networks
 from squeezenas_tvm.predict import main as predict
+from squeezenas_tvm.report import main as report
 from squeezenas_tvm.search import main as search
 from squeezenas_tvm.targets import main as targets
 from squeezenas_tvm.training.command import commands_after_training
@@ -116,3 +117,5 @@ def test_a_search_goes_by_the_table(tmp_path: Path, capfd: pytest.CaptureFixture
     assert predict([chosen, "--target", NAME, "--json"]) == 0
     (network,) = json.loads(capfd.readouterr().out)["networks"]
     assert network["latency_ms"]["median"] <= 8
+    assert report([str(tmp_path / "out")]) == 0
+    assert f"Search for {NAME}" in capfd.readouterr().out
