@@ -15,6 +15,8 @@ from search.architecture import Architecture
 from search.resolution import Resolution
 from search.spaces.space import Head, Part, SearchSpace, one_hot
 
+COLUMNS = 40  # of a table that people read
+
 
 def space_kernels(space: SearchSpace, resolution: Resolution, head: Head) -> dict[Kernel, list[str]]:
     """Distinct kernels of a space at a resolution, each with the parts that use it.
@@ -71,6 +73,23 @@ def sample_blocks(
 
 
 @dataclass(frozen=True)
+class Extremes:
+    """A slot of a table that has too many columns to be shown.
+
+    Attributes:
+        options: how many are measured.
+        fastest, slowest: their names.
+        ends_s: seconds of the fastest, of the middle one, of the slowest.
+    """
+
+    slot: str
+    options: int
+    fastest: str
+    slowest: str
+    ends_s: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class CostTable:
     """C(i, j): samples of option j in slot i, and of the parts that every network of the space has.
 
@@ -88,16 +107,39 @@ class CostTable:
         """One mapping a slot."""
         return list(self.slots.values())
 
+    @property
+    def options(self) -> list[str]:
+        """Names of all, as columns of a table."""
+        return list(dict.fromkeys(name for row in self.blocks for name in row))
+
+    def extremes(self) -> list[Extremes] | None:
+        """Slot by slot, where there are more options than people read in a row; else None."""
+        if len(self.options) <= COLUMNS:
+            return None
+        found = []
+        for slot, row in self.slots.items():
+            known = sorted((entry.median_s, name) for name, entry in row.items() if entry is not None)
+            if known:
+                (least_s, fastest), (most_s, slowest) = known[0], known[-1]
+                ends_s = (least_s, known[len(known) // 2][0], most_s)
+                found.append(Extremes(slot, len(known), fastest, slowest, ends_s))
+        return found
+
 
 def cost_table(table: LatencyTable, space: SearchSpace, resolution: Resolution, head: Head) -> CostTable:
     """Compose the table of a space from measured kernels."""
     slots: dict[str, dict[str, SampleStatistics | None]] = {}
     fixed: dict[str, SampleStatistics | None] = {}
-    for part in space.parts(resolution, head):
+    known: dict[object, SampleStatistics | None] = {}  # parts of one graph at one size are alike
+    parts = list(space.parts(resolution, head))  # kept, so that no other graph gets the id of one
+    for part in parts:
+        key = id(part.graph), *part.inputs.items()
+        if key not in known:
+            known[key] = _measured(table, part)
         if part.slot:
-            slots.setdefault(part.slot, {})[part.option] = _measured(table, part)
+            slots.setdefault(part.slot, {})[part.option] = known[key]
         else:
-            fixed[part.name] = _measured(table, part)
+            fixed[part.name] = known[key]
     return CostTable(slots, fixed)
 
 

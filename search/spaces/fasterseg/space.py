@@ -310,10 +310,10 @@ class FastersegSpace:
             name = "frame" if node in frame else name
             peaks[name] = max(peaks.get(name, 0.0), step.alive)
         waiting = self._waiting_bytes(resolution)
-        own: dict[int, float] = {}
+        own: dict[object, float] = {}
         for part in self.parts(resolution, head):
             if part.slot:
-                key = hash((id(part.graph), *part.inputs.values()))
+                key = id(part.graph), *part.inputs.values()  # graphs of cells are kept
                 if key not in own:
                     own[key] = waiting + peak_bytes(part.graph, part.inputs)
                 peaks[part.name] = own[key]
