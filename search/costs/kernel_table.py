@@ -15,7 +15,7 @@ from search.architecture import Architecture
 from search.resolution import Resolution
 from search.spaces.space import Head, Part, SearchSpace, one_hot
 
-COLUMNS = 40  # of a table that people read
+_WIDEST = 300  # characters in the head of a table that people read
 
 
 def space_kernels(space: SearchSpace, resolution: Resolution, head: Head) -> dict[Kernel, list[str]]:
@@ -113,8 +113,8 @@ class CostTable:
         return list(dict.fromkeys(name for row in self.blocks for name in row))
 
     def extremes(self) -> list[Extremes] | None:
-        """Slot by slot, where there are more options than people read in a row; else None."""
-        if len(self.options) <= COLUMNS:
+        """Slot by slot, where the options are more than people read in a row; else None."""
+        if len(" ".join(self.options)) <= _WIDEST:
             return None
         found = []
         for slot, row in self.slots.items():
