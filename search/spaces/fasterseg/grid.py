@@ -42,8 +42,9 @@ class Grid:
             faults.append(
                 f"layers is {self.layers}, allowed: 8 or more, which leave a path to the third scale"
             )
-        if any(coarse != 2 * fine for fine, coarse in pairwise(self.scales)):
-            faults.append(f"scales are {self.scales}, allowed: each twice the one before")
+        doubled = all(coarse == 2 * fine for fine, coarse in pairwise(self.scales))
+        if not doubled or self.scales[0] < 4 or self.scales[0].bit_count() > 1:
+            faults.append(f"scales are {self.scales}, allowed: powers of 2 from 4, each twice the one before")
         if unknown := set(self.operations) - set(OPERATIONS):
             faults.append(f"operations has {', '.join(sorted(unknown))}, allowed: {', '.join(OPERATIONS)}")
         if any(self.base * self.scales[0] * width % (2 * FULL) for width in self.widths):

@@ -302,13 +302,12 @@ class FastersegSpace:
         genotype = {decision.name: decision.options[-1] for decision in self.decisions}
         peaks: dict[str, float] = {}
         network = camera_network(self.network(genotype, head), head)
-        fixed = ("stem", FUSION)
-        frame = ("normalize", "pad")
+        owners = {"normalize": "frame", "pad": "frame"} | {n.name: "classes" for n in head.after.nodes}
         for step in steps(network, {"frame": (1, *resolution, 3)}):
             node = step.call.nodes[0]
-            name = next((name for name in fixed if node.startswith(f"{name}.")), "classes")
-            name = "frame" if node in frame else name
-            peaks[name] = max(peaks.get(name, 0.0), step.alive)
+            name = owners.get(node) or next((o for o in ("stem", FUSION) if node.startswith(f"{o}.")), None)
+            if name:
+                peaks[name] = max(peaks.get(name, 0.0), step.alive)
         waiting = self._waiting_bytes(resolution)
         own: dict[object, float] = {}
         for part in self.parts(resolution, head):
