@@ -124,6 +124,22 @@ def test_branches_are_one_until_they_differ_or_end(fine: str, shared: int) -> No
     assert sum(name.startswith("fine") for name in alone) == len(branch(fine)) - shared
 
 
+@pytest.mark.parametrize(("last", "shared"), [(0, 0), (1, 1), (4, 2), (7, 3)])
+def test_the_cell_at_which_a_branch_ends_is_its_own(last: int, shared: int) -> None:
+    """Also where the width that it does not have is chosen as the other's."""
+    deep = STUDENT.genotype(DEEP, FINE)
+    genotype = deep | {f"cells.fine.{i}": deep[f"cells.deep.{i}"] if i <= last else "skip" for i in range(16)}
+    genotype |= {f"width.fine.{i}": deep[f"width.deep.{i}"] for i in range(15)}
+    if last < 4:
+        genotype |= {"branches": "1/32 + 1/8"}
+    elif last == 7:
+        genotype |= {"cells.fine.7": "conv_2x", "cells.fine.6": "skip"}
+    _, fine, count = STUDENT.branches(genotype)
+    assert (fine[-1].layer, fine[-1].width_out, count) == (last, 8, shared)
+    runs = {name for name, times in STUDENT.marginals(one_hot(STUDENT, [genotype])).items() if times[0]}
+    assert sum(name.startswith("fine.") for name in runs) == len(fine) - count
+
+
 def test_a_skip_that_goes_down_is_two_strided_convolutions() -> None:
     deep = branch("0 conv 4, 4 skip 6 down, 6 conv 10, 9 conv 4 down, 15 conv 8")
     genotype = STUDENT.genotype(deep, FINE)
