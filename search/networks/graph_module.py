@@ -64,15 +64,19 @@ class GraphModule(nn.Module):
                 )
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values = dict(zip(self.graph.inputs, inputs, strict=True))
-        for node in self.graph.nodes:
+        return self._compute(self.graph, *inputs)
+
+    def _compute(self, graph: Graph, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Of the module's graph, or of one whose nodes and outputs are some of its."""
+        values = dict(zip(graph.inputs, inputs, strict=True))
+        for node in graph.nodes:
             size: _Size = None
             if node.size_of is not None:
                 height, width = values[node.size_of].shape[2:]
                 size = (height // node.size_over, width // node.size_over)
             values[node.name] = self._run(node, [values[i] for i in node.inputs], size)
             self._release(node, values)
-        outputs = tuple(values[name] for name in self.graph.outputs)
+        outputs = tuple(values[name] for name in graph.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _run(self, node: Node, inputs: list[Tensor], size: _Size) -> Tensor:
