@@ -9,6 +9,7 @@ from torch import nn
 
 from search.errors import FailedTraining, InvalidWeights
 from search.kept import WEIGHTS
+from search.networks.auxiliary import PREFIX
 from search.networks.weights import save_weights
 from search.tasks.task import Meter, Task
 from targets.support.files import sha256, write_whole
@@ -39,11 +40,14 @@ def is_better(task: Task, found: Mapping[str, Any], best: Mapping[str, Any] | No
 
 
 def write_best(out: Path, network: nn.Module, report: Mapping[str, Any]) -> None:
-    """Write both files, the weights in one step; ``deploy`` and ``load_weights`` take them."""
+    """Write both files, the weights in one step; ``deploy`` and ``load_weights`` take them.
+
+    Heads for training alone are left out.
+    """
     tensors = {
         name: tensor.cpu().numpy()
         for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        if not name.endswith("num_batches_tracked") and not name.startswith(PREFIX)
     }
     try:
         save_weights(out / WEIGHTS, tensors)

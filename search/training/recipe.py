@@ -99,6 +99,7 @@ class Stage(Section):
         precision: of activations; ``float16`` on GPUs only.
         evaluate_every: epochs; the last one is evaluated in any case.
         freeze_norms: leave batch normalisation as it is.
+        auxiliary: weight of the loss of each head that networks have for training alone, in spaces with such.
     """
 
     kind: Literal["segmentation"]
@@ -118,6 +119,7 @@ class Stage(Section):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     evaluate_every: Count = 1
     freeze_norms: bool = False
+    auxiliary: Annotated[float, Field(ge=0, le=10)] = 0.0
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Stage":

@@ -15,6 +15,7 @@ from search.data.fingerprint import fingerprint
 from search.data.loaders import TrainLoader, eval_loader, train_loader
 from search.errors import InvalidData
 from search.kept import CHECKPOINT
+from search.networks.auxiliary import TrainingNetwork
 from search.networks.segmentation import build_network
 from search.networks.weights import Array
 from search.parallel.ranks import Ranks
@@ -49,6 +50,8 @@ class TrainingRun:
         initial: weights to begin with; tensors that are missing keep their fresh values.
         workers: processes of this one that load data.
         about: is kept with the best weights as it is.
+
+    Raises InvalidArchitecture where a stage has heads for training alone, and the network's space has none.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class TrainingRun:
         self._about = dict(about or {})
         self._on_step: Callable[[str], None] = _silent
         torch.manual_seed(recipe.seed)
-        self._network = build_network(architecture)
+        with_heads = any(stage.auxiliary for stage in recipe.training)
+        self._network = TrainingNetwork(architecture) if with_heads else build_network(architecture)
         if initial:
             tensors = {name: torch.from_numpy(values) for name, values in initial.items()}
             self._network.load_state_dict(tensors, strict=False)
@@ -95,7 +99,7 @@ class TrainingRun:
         """What must be the same to go on from a checkpoint. Those of 0.1 lack ``frames``."""
         pairs = list(zip(self._recipe.training, self._data, strict=True))
         return {
-            "recipe": self._recipe.model_dump(mode="json"),
+            "recipe": _described(self._recipe),
             "architecture": {
                 "space": self._architecture.space,
                 "blocks": list(self._architecture.genotype.values()),
@@ -335,6 +339,16 @@ def _out_of_memory(stage: Stage, device: torch.device) -> str:
         f"{height}x{width}: spread it over more processes (torchrun) and --resume; or lower batch_size or "
         f"crop in the recipe{half}"
     )
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    """As checkpoints compare it: heads for training alone are told where there are some, as older ones have
+    it."""
+    found = recipe.model_dump(mode="json")
+    for stage in found["stages"]:
+        if not stage.get("auxiliary"):
+            stage.pop("auxiliary", None)
+    return found
 
 
 def _silent(text: str) -> None:

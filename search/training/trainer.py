@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.errors import Diverged, InvalidRecipe
+from search.networks.auxiliary import PREFIX
 from search.networks.names import HEAD
 from search.parallel.ranks import Ranks
 from search.tasks.task import Loss
@@ -78,13 +79,22 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self.ranks.watched():
             with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
-                logits = self._module(images)
-            part = self._loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+                outputs = self._module(images)
+            part = self._total_loss(outputs, labels)
             loss = float(self.ranks.mean(part))
             self._check(loss, "loss", step, rate)
             self._scaler.scale(part).backward()  # type: ignore[no-untyped-call]
             self._update(step, rate)
         return loss
+
+    def _total_loss(self, outputs: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        """Of the network, and of the heads that it has for training alone."""
+        last, *heads = outputs if isinstance(outputs, tuple) else (outputs,)
+        total = self._loss(last.to(torch.promote_types(last.dtype, torch.float32)), labels)
+        for logits in heads:
+            own = self._loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+            total = total + self.stage.auxiliary * own
+        return total
 
     def learning_rate(self, step: int) -> float:
         """Of the encoder, in a step of the stage."""
@@ -160,7 +170,7 @@ def _parameter_groups(network: nn.Module, sgd: Sgd) -> list[dict[str, Any]]:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            factor = sgd.head_factor if name.startswith(HEAD) else 1.0
+            factor = sgd.head_factor if name.startswith((HEAD, PREFIX)) else 1.0
             decay = sgd.weight_decay if sgd.decay_norms or parameter.ndim > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
     return [
