@@ -18,7 +18,7 @@ from targets.emulated_cuda.libraries import VARIABLE
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parents[2]
-NAME, SIZE = "mobilenetv3-small-seg", (32, 64)
+NAME, SIZE = "mobilenetv3-small-seg", (64, 64)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 EMULATED = "is emulated: its timings mean nothing"
 SAME = 0.98  # of all pixels: near a tie a rounding decides
