@@ -1,15 +1,17 @@
 """``deploy``: compiles an architecture with weights for a target into a bundle that runs there."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from squeezenas_tvm.cli import Result, leave, run_command
+from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
 
 if TYPE_CHECKING:
     from squeezenas_tvm.bundles.deploy import Deployed
+    from squeezenas_tvm.bundles.kernel_profile import KernelProfile
     from targets import Target
 
 EXAMPLE = (
@@ -44,6 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measurements", type=Path, metavar="DIR", help="stored records (default results/TARGET)"
     )
     parser.add_argument("--tracker", metavar="HOST:PORT", help="TVM RPC tracker of a board, for --trials")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="tell what each kernel asks of the device: of a GPU threads, registers, spills, shared memory, "
+        "occupancy; multiply-adds, bytes, and the time that these take by the target's peaks",
+    )
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="for GPUs: do not run each kernel on the emulated GPU first, and say so in the bundle",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
 
 
@@ -65,6 +78,8 @@ def execute(args: argparse.Namespace) -> Result:
         measurements=args.measurements,
         dtype=args.dtype,
         tracker=args.tracker,
+        profile=args.profile,
+        check=not args.no_check,
     )
     return Result(document=_document(deployed), text=_text(deployed, target))
 
@@ -86,8 +101,19 @@ def _document(deployed: "Deployed") -> dict[str, Any]:
         "tuned_kernels": manifest.tuned_kernels,
         "default_kernels": manifest.default_kernels,
         "untuned": manifest.untuned,
+        "checked": manifest.checked,
         "files": deployed.files,
+        **_profile_document(deployed),
     }
+
+
+def _profile_document(deployed: "Deployed") -> dict[str, Any]:
+    from squeezenas_tvm.bundles.kernel_profile import network_roofline_s
+
+    if deployed.profile is None:
+        return {}
+    kernels = [asdict(kernel) for kernel in deployed.profile]
+    return {"profile": {"kernels": kernels, "roofline_s": network_roofline_s(deployed.profile)}}
 
 
 def _text(deployed: "Deployed", target: "Target") -> str:
@@ -100,6 +126,8 @@ def _text(deployed: "Deployed", target: "Target") -> str:
     if deployed.weights is None:
         lines.append("weights: random, so its labels mean nothing; give --weights FILE for real ones")
     lines.append(f"kernels: {manifest.tuned_kernels} tuned, {manifest.default_kernels} on default schedules")
+    if manifest.checked:
+        lines.append(_checked_line(manifest.checked))
     if target.caution:
         lines.append(target.caution)
     if manifest.untuned:
@@ -115,7 +143,57 @@ def _text(deployed: "Deployed", target: "Target") -> str:
         lines.append(f"next: copy {out} to the device, and there: {there}")
         lines.append(f"or from here: {command_line(*run, '--tracker', 'HOST:PORT')}")
     lines.append(f"from C++: {out / 'cpp'} has an example and how to build it")
+    if deployed.profile is not None:
+        lines += ["", *_profile_lines(deployed.profile, target)]
     return "\n".join(lines)
+
+
+def _checked_line(checked: Mapping[str, Any]) -> str:
+    if checked["why_not"]:
+        return f"kernels not checked: {checked['why_not']}"
+    where = f"the emulated GPU ({checked['emulated_gpu']})"
+    return f"checked: {checked['kernels']} distinct kernels are right on {where}"
+
+
+def _profile_lines(profile: "Sequence[KernelProfile]", target: "Target") -> list[str]:
+    """A row for each kernel, or for each launch of it on a GPU, and what they come to."""
+    from squeezenas_tvm.bundles.kernel_profile import network_roofline_s
+
+    of_gpu = any(kernel.launches for kernel in profile)
+    header = ["kernel", "schedule", "calls", *_GPU_COLUMNS * of_gpu, "MMAC", "kB", "roofline us"]
+    rows = [row for kernel in profile for row in _rows(kernel, of_gpu=of_gpu)]
+    macs = sum(kernel.calls * (kernel.macs or 0) for kernel in profile)
+    moved = sum(kernel.calls * kernel.bytes_moved for kernel in profile)
+    calls, bound_s = sum(kernel.calls for kernel in profile), network_roofline_s(profile)
+    total = f"{len(profile)} distinct kernels, {calls} calls: {macs / 1e6:.1f} MMAC, {moved / 1e6:.1f} MB; "
+    total += (
+        f"target {target.name} tells no peaks of this dtype, so there is no roofline"
+        if bound_s is None
+        else f"roofline {1e3 * bound_s:.3f} ms, every map through memory once"
+    )
+    return [table(header, rows), total]
+
+
+_GPU_COLUMNS = ["blocks", "threads", "registers", "spilled B", "shared B", "occupancy"]
+
+
+def _rows(kernel: "KernelProfile", *, of_gpu: bool) -> list[list[str]]:
+    first = [kernel.kernel, "tuned" if kernel.tuned else "default", str(kernel.calls)]
+    last = [
+        f"{kernel.macs / 1e6:.2f}" if kernel.macs is not None else "-",
+        f"{kernel.bytes_moved / 1e3:.1f}",
+        f"{1e6 * kernel.roofline_s:.2f}" if kernel.roofline_s is not None else "-",
+    ]
+    if not of_gpu:
+        return [[*first, *last]]
+    rows = []
+    for index, launch in enumerate(kernel.launches):
+        numbers = (launch.blocks, launch.threads, launch.registers, launch.stack_bytes, launch.shared_bytes)
+        share = f"{launch.occupancy:.2f}" if launch.occupancy is not None else "-"
+        again = [f"  launch {index + 1}", "", ""]
+        ends = (again, [""] * len(last)) if index else (first, last)
+        rows.append([*ends[0], *("-" if n is None else str(n) for n in numbers), share, *ends[1]])
+    return rows
 
 
 if __name__ == "__main__":

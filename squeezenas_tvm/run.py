@@ -18,7 +18,7 @@ squeezenas-tvm run bundles/lat-small street.png --out seen
 squeezenas-tvm run bundles/lat-small frames/*.png --out seen --repeats 100 --json
 squeezenas-tvm run bundles/lat-small street.png --out seen --tracker 127.0.0.1:9190
 """
-UNTUNED = "The kernels are not tuned (TVM's default GPU schedules): the latency is no measure of the network."
+UNTUNED = "The kernels are not tuned (default GPU schedules): the latency is no measure of the network."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,9 +21,9 @@ from targets.sensors.power import power_sensor
 from targets.spec import Toolchain
 from targets.support.commands import command_line, module_line
 from targets.target import Target
+from targets.toolchain.cubin import cubin_architectures
 from targets.toolchain.cuda_compiler import (
     CudaCompiler,
-    cubin_architectures,
     find_cuda_compiler,
     plain_architecture,
 )

@@ -5,6 +5,7 @@ TargetError
 ├── UnknownTarget        no such name or file; suggests the near miss
 ├── MissingTool          a compiler or library that the target needs is not here; says how to get it
 ├── CompileError         a compiler refused what it was given
+├── InvalidCubin         machine code for a GPU that is damaged or cut short
 ├── NoPowerSensor        nothing here tells how much power it draws, or this user may not read it
 ├── BoardNotBuilt        the emulated board could not be made
 ├── WorkFailed           what a fleet was asked to do failed through its own fault
@@ -51,6 +52,12 @@ class MissingTool(TargetError):
 
 class CompileError(TargetError):
     """A compiler or linker failed. The text holds its first error."""
+
+    exit_code = 1
+
+
+class InvalidCubin(TargetError):
+    """Machine code for a GPU whose tables are damaged or cut short."""
 
     exit_code = 1
 

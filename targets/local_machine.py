@@ -12,6 +12,27 @@ _VECTOR_FLAGS = (
 )
 _CPUS = Path("/sys/devices/system/cpu")
 
+# What LLVM calls features of 64 bit Arm processors, and what Linux calls them. Left out is what no kernel is
+# made of: checksums, random numbers, and cryptography, which Raspberry Pis lack, and LLVM adds to their CPU.
+_ARM_FLAGS = {
+    "fp-armv8": ("fp",),
+    "neon": ("asimd",),
+    "lse": ("atomics",),
+    "rdm": ("asimdrdm",),
+    "fullfp16": ("fphp", "asimdhp"),
+    "dotprod": ("asimddp",),
+    "fp16fml": ("asimdfhm",),
+    "complxnum": ("fcma",),
+    "jsconv": ("jscvt",),
+    "rcpc": ("lrcpc",),
+    "i8mm": ("i8mm",),
+    "bf16": ("bf16",),
+    "sve": ("sve",),
+    "sve2": ("sve2",),
+    "sme": ("sme",),
+}
+_X86_VECTORS = ("avx", "fma", "amx", "f16c")
+
 
 @dataclass(frozen=True, slots=True)
 class Processor:
@@ -66,17 +87,31 @@ def cpu_flags() -> frozenset[str]:
     return frozenset((info.get("flags") or info.get("Features") or "").split())
 
 
+def needed_flags(llvm_features: Iterable[str]) -> list[str]:
+    """What /proc/cpuinfo must show, but for underscores, where code may use these features of LLVM's."""
+    return sorted({flag for feature in llvm_features for flag in _flags_of(feature)})
+
+
 def unsupported_features(llvm_features: Iterable[str], flags: Collection[str]) -> list[str]:
-    """Vector features that LLVM's name for an x86 CPU implies and that this machine does not have.
+    """Features that LLVM's name for a CPU implies and that a machine with these flags does not have.
 
     LLVM goes by family and model, so a virtual machine that hides AVX-512 still gets a name that enables it,
-    and the code would die with an illegal instruction. Arm flags are named otherwise and are not judged.
+    and the code would die with an illegal instruction. Flags that are not the processor's own, as an emulator
+    shows its host's, are not judged.
     """
-    if "sse2" not in flags:
+    known, present = {"sse2", "asimd"} & set(flags), {flag.replace("_", "") for flag in flags}
+    if not known:
         return []
-    present = {flag.replace("_", "") for flag in flags}
-    vector = [f for f in llvm_features if f.startswith(("avx", "fma", "amx", "f16c"))]
-    return sorted(f for f in vector if f.replace("-", "") not in present)
+    arm = "asimd" in known
+    judged = [feature for feature in llvm_features if (feature in _ARM_FLAGS) == arm]
+    return sorted(f for f in judged if not {flag.replace("_", "") for flag in _flags_of(f)} <= present)
+
+
+def _flags_of(feature: str) -> tuple[str, ...]:
+    """Of one feature of LLVM's, Arm's or x86's; none for what is no matter of vectors."""
+    if feature.startswith(_X86_VECTORS):
+        return (feature.replace("-", "_"),)
+    return _ARM_FLAGS.get(feature, ())
 
 
 def _core(cpu: int) -> tuple[str, str]:

@@ -77,6 +77,16 @@ class Target(TargetSpec):
         """Whether its kernels run on an NVIDIA GPU."""
         return str(self.tvm_target().kind.name) == "cuda"
 
+    def processor_features(self) -> list[str]:
+        """LLVM's names of what code for its processor, or for that beside its GPU, may use."""
+        from targets.tvm_import import tvm
+
+        target = self.tvm_target()
+        host = target.host or target
+        if host.kind.name != "llvm":
+            return []
+        return sorted(map(str, tvm.target.codegen.llvm_get_cpu_features(host)))
+
     @property
     def caution(self) -> str:
         """What is to be said with every number of an emulated device; empty for others."""

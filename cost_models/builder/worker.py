@@ -281,6 +281,7 @@ class _TimedLinker:
 
 
 def _build(job: bytes, link: _TimedLinker) -> BuildResult:
+    from cost_models.schedules.registers import require_own_registers
     from cost_models.schedules.sblocks import require_threads
     from cost_models.tvm_import import tvm
 
@@ -289,6 +290,7 @@ def _build(job: bytes, link: _TimedLinker) -> BuildResult:
     try:
         module, target, wanted = pickle.loads(job)
         require_threads(module, target, "kernel")
+        require_own_registers(module, target, "kernel")
         # Weights come as arguments here; in a network the layout rewrite is done once, ahead of time.
         module = tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
         tvm.compile(module, target).export_library(wanted, fcompile=link)

@@ -12,7 +12,7 @@ _OTHER_TYPE = 2.0  # either way: what another element type does beside the size 
 # Of default to tuned schedules, and how far off that is either way; on two cores of a Xeon with AVX-512
 _TEMPLATE = (1.2, 1.5)  # convolutions have a template; 39 kernels, 1.0 to 1.3 for nine of ten
 _LOOPS = (20.0, 4.0)  # matrix products run as plain loops: 256x512 by 512x1024 took 48 times its prediction
-_GPU = (4.0, 4.0)  # by TVM's rules for GPUs (DLight); nobody has measured any, so a guess
+_GPU = (4.0, 4.0)  # those for GPUs were made without one, and nobody has measured any, so a guess
 
 
 class Adjustment(Protocol):

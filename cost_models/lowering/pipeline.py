@@ -18,6 +18,7 @@ import onnx
 from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.lowering.float16 import sums_in_float32
 from cost_models.schedules.default import schedule_default
+from cost_models.schedules.registers import require_own_registers
 from cost_models.schedules.sblocks import require_threads
 from cost_models.tvm_import import relax, tvm, tvm_ffi
 from targets.support.commands import command_line
@@ -49,17 +50,42 @@ class KernelFunc:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduledKernel:
+    """A kernel of a compiled network.
+
+    Attributes:
+        mod: IRModule with the one function ``main``, scheduled.
+        hash, calls: of the `KernelFunc` that it was.
+        tuned: its schedule is a tuned one, not the default.
+    """
+
+    mod: Any
+    hash: str
+    calls: int
+    tuned: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Compiled:
     """A network ready to run or to export.
 
     Attributes:
         executable: ``tvm.relax.VirtualMachine(executable, device)["main"]`` runs it.
-        tuned, default: names of the kernels that run a tuned, and the default schedule.
+        kernels: by their names in the network.
     """
 
     executable: Any
-    tuned: tuple[str, ...]
-    default: tuple[str, ...]
+    kernels: Mapping[str, ScheduledKernel]
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """Names of the kernels that run a tuned schedule."""
+        return tuple(name for name, kernel in self.kernels.items() if kernel.tuned)
+
+    @property
+    def default(self) -> tuple[str, ...]:
+        """Names of those that run the default schedule."""
+        return tuple(name for name, kernel in self.kernels.items() if not kernel.tuned)
 
 
 def lower(model: onnx.ModelProto, target: Any) -> Any:
@@ -171,16 +197,16 @@ def compile_lowered(
             ones; without effect for other targets.
 
     Raises:
-        LoweringError: TVM could not build it, or a kernel would not run on the target's GPU.
+        LoweringError: TVM could not build it, or a kernel would not run on the target's GPU, or wrongly.
     """
     scheduled = tvm.IRModule(dict(lowered.functions.items()), attrs=lowered.attrs)
-    tuned: list[str] = []
-    default: list[str] = []
+    made = {}
     for name, kernel in kernels(lowered).items():
-        mod = tuned_mods.get(kernel.hash)
-        (default if mod is None else tuned).append(name)
-        mod = schedule_default(kernel.mod, target) if mod is None else mod
+        found = tuned_mods.get(kernel.hash)
+        mod = schedule_default(kernel.mod, target) if found is None else found
         require_threads(mod, target, name)
+        require_own_registers(mod, target, name)
+        made[name] = ScheduledKernel(mod=mod, hash=kernel.hash, calls=kernel.calls, tuned=found is not None)
         scheduled.update_func(
             lowered.get_global_var(name), mod["main"].with_attrs({"global_symbol": name, **_FINAL})
         )
@@ -192,7 +218,7 @@ def compile_lowered(
         raise LoweringError(
             f"TVM cannot build this network for {target.kind.name}: {brief(error)}"
         ) from error
-    return Compiled(executable=executable, tuned=tuple(tuned), default=tuple(default))
+    return Compiled(executable=executable, kernels=made)
 
 
 def export(executable: Any, path: Path, tools: Tools | None = None) -> None:

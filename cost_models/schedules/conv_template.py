@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from cost_models.schedules.sblocks import blocks_of, inline
+from cost_models.schedules.sblocks import blocks_of
 from cost_models.tvm_import import tvm, tvm_ffi
 
 te, tirx = tvm.te, tvm.tirx
@@ -43,6 +43,20 @@ class Conv:
     stride: tuple[int, int]
     dilation: tuple[int, int]
     pads: tuple[int, int]
+
+    @cached_property
+    def batch(self) -> int:
+        return int(self.data.shape[0])
+
+    @cached_property
+    def element_bytes(self) -> int:
+        """Of its input's dtype."""
+        return 2 if str(self.data.dtype) == "float16" else 4
+
+    @cached_property
+    def memory_bytes(self) -> int:
+        """What the kernel reads and writes at least: each parameter once."""
+        return sum(math.prod(map(int, param.shape)) for param in self.params) * self.element_bytes
 
     @cached_property
     def channels(self) -> int:
@@ -111,7 +125,7 @@ class Tile:
 
 
 def find_conv(mod: Any) -> Conv:
-    """The convolution of an unscheduled kernel.
+    """The convolution of an unscheduled kernel, for CPUs.
 
     Args:
         mod: IRModule with the kernel as its function ``main``.
@@ -119,24 +133,37 @@ def find_conv(mod: Any) -> Conv:
     Raises:
         ValueError: the kernel is none, or one that this schedule does not cover.
     """
+    conv = read_conv(mod)
+    if (dtype := str(conv.data.dtype)) != "float32":
+        raise ValueError(f"a convolution in {dtype}; tiles are made for vectors of float32")
+    if math.prod(conv.taps) > _MAX_WINDOW:
+        raise ValueError("the window is too large to unroll")
+    if list(conv.params[-1].shape) != list(conv.intermediate.shape):
+        raise ValueError("the epilogue has another shape than the convolution")
+    return conv
+
+
+def read_conv(mod: Any) -> Conv:
+    """The convolution of an unscheduled kernel; in float16 its sums are in float32.
+
+    Args:
+        mod: IRModule with the kernel as its function ``main``.
+
+    Raises:
+        ValueError: the kernel is none.
+    """
     sch = tvm.s_tir.Schedule(mod)
     found = blocks_of(sch)
-    if len(found) > 2:
-        inline(sch, found[2:])
-    elif len(found) == 2:
+    for block in found[2:-1]:  # evaluated more often where a result is broadcast
+        sch.compute_inline(block)
+    if len(found) == 2:
         sch.cache_write(found[1], 0, "global")
     blocks = [sch.get(block) for block in blocks_of(sch)]
     names = [block.name_hint for block in blocks]
     if len(blocks) != 3 or "conv2d" not in names[1] or len(blocks[1].iter_vars) != 7:
         raise ValueError(f"not a fused NCHW convolution: blocks {names}")
     pad, conv, last = blocks
-    if (dtype := str(pad.reads[0].source.dtype)) != "float32":
-        raise ValueError(f"a convolution in {dtype}; tiles are made for vectors of float32")
-    if math.prod(int(iv.dom.extent) for iv in conv.iter_vars[5:]) > _MAX_WINDOW:
-        raise ValueError("the window is too large to unroll")
-    if list(last.writes[0].source.shape) != list(conv.writes[0].source.shape):
-        raise ValueError("the epilogue has another shape than the convolution")
-    packed, weight = conv.body.value.b.a, conv.body.value.b.b
+    packed, weight = (_uncast(factor) for factor in (conv.body.value.b.a, conv.body.value.b.b))
     variables = [iv.var for iv in conv.iter_vars]
     steps = [tvm.sym.detect_linear_equation(packed.indices[axis], variables) for axis in (2, 3)]
     shifts = [
@@ -154,6 +181,10 @@ def find_conv(mod: Any) -> Conv:
         dilation=(int(steps[0][5]), int(steps[1][6])),
         pads=(-int(shifts[0][1]), -int(shifts[1][1])),
     )
+
+
+def _uncast(value: Any) -> Any:
+    return value.value if isinstance(value, tirx.Cast) else value
 
 
 def substitute(value: Any, variables: Mapping[Any, Any], load: Callable[[Any], Any]) -> Any:

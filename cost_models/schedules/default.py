@@ -2,15 +2,19 @@
 
 Rules for llvm CPUs, the first that fits: ``conv_schedule`` for fused NCHW convolutions; ``resize_schedule``
 for enlarging; ``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as
-it is. A rule that fails costs speed, never the result. NVIDIA's GPUs get TVM's own default schedules
-(DLight): they run, and are slow. Other targets' kernels are returned as they are.
+it is. A rule that fails costs speed, never the result. Kernels for NVIDIA's GPUs get the schedules of
+``gpu_rules``, or else TVM's own (DLight): they run, and are slow; a schedule by which threads would read what
+others keep for themselves does not fit. Other targets' kernels are returned as they are.
 """
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cost_models.schedules.conv_template import find_conv, schedule_conv
+from cost_models.schedules.gpu_rules import GPU_RULES
+from cost_models.schedules.registers import require_own_registers
 from cost_models.schedules.resize_template import schedule_resize, write_resize
 from cost_models.schedules.sblocks import blocks_of, inline, reduces, scheduled_module, spatial_shape
 from cost_models.schedules.tile_model import Cpu, choose_tile
@@ -24,6 +28,9 @@ _ROW = 8  # shorter rows are not worth a vector
 def schedule_default(mod: Any, target: Any) -> Any:
     """The kernel with a default schedule; as it is where no rule fits. Never fails.
 
+    Where every rule makes threads of a GPU read what others keep for themselves, the last one's schedule is
+    returned: who builds it refuses it, and names the buffer.
+
     Args:
         mod: IRModule with one PrimFunc ``main``, as ``lowering.kernels`` gives it.
         target: tvm Target.
@@ -31,28 +38,40 @@ def schedule_default(mod: Any, target: Any) -> Any:
     Returns:
         IRModule with one PrimFunc ``main`` of the same parameters and, up to rounding, the same result.
     """
-    rules: tuple[Callable[[Any, Any], Any], ...] = ()
+    rules: dict[str, Callable[[Any, Any], Any]] = {}
     if target.kind.name == "cuda":
-        rules, machine = (_dlight,), target
+        rules, machine = _gpu_rules(), target
     elif target.kind.name == "llvm":
-        rules, machine = (_conv, _resize, _by_rows), Cpu.of(target)
-    for rule in rules:
+        rules, machine = {"conv": _conv, "resize": _resize, "by rows": _by_rows}, Cpu.of(target)
+    result = mod
+    for name, rule in rules.items():
         try:
-            return scheduled_module(rule(mod, machine))
+            scheduled = scheduled_module(rule(mod, machine))
+            result = scheduled
+            require_own_registers(scheduled, target, "kernel")
         except Exception as error:  # TVM raises many types, and the next rule is there for it
-            _log.debug("%s does not fit: %s", rule.__name__, str(error).splitlines()[:1])
-    return mod
+            _log.debug("%s does not fit: %s", name, str(error).splitlines()[:1])
+        else:
+            break
+    return result
 
 
-def _dlight(mod: Any, target: Any) -> Any:
-    """DLight's rules in the order in which TVM's own GPU pipeline applies them."""
+def _gpu_rules() -> dict[str, Callable[[Any, Any], Any]]:
+    """Ours, then DLight's in the order in which TVM's own GPU pipeline applies them."""
     gpu = tvm.s_tir.dlight.gpu
     rules = (gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
+    return {**GPU_RULES, **{type(rule).__name__: partial(_dlight, rule) for rule in rules}}
+
+
+def _dlight(rule: Any, mod: Any, target: Any) -> Any:
     # No tensor cores: they take headers of the CUDA compiler (crt/mma.h), and TVM 13 s a process to import.
     func = mod["main"].with_attr("dlight.do_not_tensorize", 1)
     copy = tvm.IRModule({"main": func})  # the pass writes into the module that it is given
     with target:
-        return tvm.s_tir.dlight.ApplyDefaultSchedule(*rules)(copy)["main"]
+        func = tvm.s_tir.dlight.ApplyDefaultSchedule(rule)(copy)["main"]
+    if "tirx.is_scheduled" not in func.attrs:
+        raise LookupError("no schedule for this kernel")
+    return func
 
 
 def _conv(mod: Any, cpu: Cpu) -> Any:

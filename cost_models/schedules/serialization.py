@@ -1,6 +1,6 @@
 """Schedules as text, which is how they are stored, and back.
 
-Two forms: a MetaSchedule trace, a JSON list; or a tile of our own convolution template, a JSON object
+Two forms: a MetaSchedule trace, a JSON list; or a tile of one of our own templates, a JSON object
 ``{"conv": {"channels": 4, "rows": 1, ...}}``.
 """
 
@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cost_models.errors import CostModelError
-from cost_models.schedules.conv_template import Tile, find_conv, schedule_conv
 from cost_models.schedules.sblocks import scheduled_module
+from cost_models.schedules.tiles import FORMS, AnyTile, schedule, target_kind, tiled_conv
 from cost_models.schedules.trace_text import read_trace
 from cost_models.tvm_import import tvm
 from targets.support.strict_json import parse_json
@@ -37,12 +37,13 @@ def trace_text(schedule: Any) -> str:
     return json.dumps(_plain(schedule.trace.as_json()), separators=(",", ":"))
 
 
-def tile_text(tile: Tile) -> str:
+def tile_text(tile: AnyTile) -> str:
     """The text form of a tile."""
-    return json.dumps({"conv": asdict(tile)}, separators=(",", ":"))
+    (form,) = (name for name, kind in FORMS.items() if type(tile) is kind)
+    return json.dumps({form: asdict(tile)}, separators=(",", ":"))
 
 
-def tile_of(text: str) -> Tile | None:
+def tile_of(text: str) -> AnyTile | None:
     """The tile that a text form describes; ``None`` for a trace.
 
     Raises:
@@ -53,9 +54,9 @@ def tile_of(text: str) -> Tile | None:
         if isinstance(value, list):
             return None
         (form, sizes) = value.popitem()
-        if value or form != "conv" or not all(type(size) in (int, bool) for size in sizes.values()):
+        if value or form not in FORMS or not all(type(size) in (int, bool) for size in sizes.values()):
             raise ValueError("a trace is a list, a tile {'conv': {...}} with numbers")
-        return Tile(**sizes)
+        return FORMS[form](**sizes)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise CostModelError(
             f"not the text of a schedule: {text[:80]!r} ({brief(error)}). "
@@ -73,20 +74,20 @@ def apply_schedule(mod: Any, tvm_target: Any, text: str) -> Any:
     return replay_trace(mod, text).mod if tile is None else apply_tile(mod, tvm_target, tile)
 
 
-def apply_tile(mod: Any, tvm_target: Any, tile: Tile) -> Any:
-    """The kernel ``mod`` in the convolution template with this tile.
+def apply_tile(mod: Any, tvm_target: Any, tile: AnyTile) -> Any:
+    """The kernel ``mod`` in the tile's template.
 
     Raises:
-        CostModelError: the kernel is no convolution that the template covers, the tile does not divide it,
-            or the target is no CPU.
+        CostModelError: the kernel is no convolution that the template covers, the tile does not fit it, or it
+            is for another kind of target, or exceeds this one's limits.
     """
-    if tvm_target.kind.name != "llvm":
+    if tvm_target.kind.name != (kind := target_kind(tile)):
         raise CostModelError(
-            f"a tile of the convolution template is for targets of kind llvm, not {tvm_target.kind.name}: "
+            f"a tile of the convolution template is for targets of kind {kind}, not {tvm_target.kind.name}: "
             "tune this kernel anew."
         )
     try:
-        return scheduled_module(schedule_conv(find_conv(mod), tile))
+        return scheduled_module(schedule(tiled_conv(mod, tvm_target), tvm_target, tile))
     except Exception as error:
         raise _does_not_fit(mod, error) from error
 
@@ -97,12 +98,12 @@ def replay_trace(mod: Any, text: str) -> Any:
     Raises:
         CostModelError: the trace does not fit this kernel.
     """
-    trace, schedule = read_trace(text), tvm.s_tir.Schedule(mod)
+    trace, replayed = read_trace(text), tvm.s_tir.Schedule(mod)
     try:
-        tvm.s_tir.schedule.Trace.apply_json_to_schedule(trace, schedule)
+        tvm.s_tir.schedule.Trace.apply_json_to_schedule(trace, replayed)
     except Exception as error:
         raise _does_not_fit(mod, error) from error
-    return schedule
+    return replayed
 
 
 def _does_not_fit(mod: Any, error: Exception) -> CostModelError:

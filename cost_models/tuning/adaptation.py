@@ -18,7 +18,7 @@ from typing import Any
 
 from cost_models.database.records import Trial
 from cost_models.lowering.pipeline import structural_hash
-from cost_models.schedules.conv_template import Conv, Tile, find_conv
+from cost_models.schedules.conv_template import Conv, Tile
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.serialization import (
     Proposal,
@@ -28,6 +28,7 @@ from cost_models.schedules.serialization import (
     tile_text,
     trace_text,
 )
+from cost_models.schedules.tiles import AnyTile, all_tiles, features, tiled_conv
 from cost_models.schedules.trace_text import read_trace
 from cost_models.tvm_import import ms, tvm
 from targets.support.text import brief
@@ -49,7 +50,8 @@ def adapt(mod: Any, tvm_target: Any, text: str) -> Proposal | None:
     try:
         if tile is None:
             return _adapted_trace(mod, tvm_target, text)
-        fitted = fit_tile(find_conv(mod), tile)
+        conv = tiled_conv(mod, tvm_target)
+        fitted = fit_tile(conv, tile) if isinstance(tile, Tile) else nearest_tile(conv, tvm_target, tile)
         return Proposal(
             schedule=tile_text(fitted), mod=apply_tile(mod, tvm_target, fitted), origin="transfer"
         )
@@ -135,6 +137,20 @@ def fit_tile(conv: Conv, tile: Tile) -> Tile:
         filters_first=tile.filters_first and not conv.depthwise,
         direct=tile.direct and conv.readable_directly(vectors * lanes),
     )
+
+
+def nearest_tile(conv: Conv, tvm_target: Any, tile: AnyTile) -> AnyTile:
+    """The tile of the same form nearest to another among those worth a trial; of equals the better one.
+
+    Raises:
+        ValueError: there is none of that form.
+    """
+    place = features(tile)
+
+    def distance(pair: tuple[AnyTile, float]) -> tuple[float, float]:
+        return math.dist(place, features(pair[0])), pair[1]
+
+    return min((p for p in all_tiles(conv, tvm_target) if type(p[0]) is type(tile)), key=distance)[0]
 
 
 def _adapted_trace(mod: Any, tvm_target: Any, text: str) -> Proposal | None:

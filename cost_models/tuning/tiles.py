@@ -1,4 +1,4 @@
-"""The search among the tiles of the convolution template on llvm CPUs: by a model, then by trials, too."""
+"""The search among the tiles of our templates: by a model, then by trials, too."""
 
 import math
 import time
@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.database.records import Trial
-from cost_models.schedules.conv_template import Conv, Tile, find_conv, schedule_conv
+from cost_models.schedules.conv_template import Conv
 from cost_models.schedules.sblocks import scheduled_module
 from cost_models.schedules.serialization import Proposal, tile_of, tile_text
-from cost_models.schedules.tile_model import Cpu, all_tiles
+from cost_models.schedules.tiles import all_tiles, features, schedule, tiled_conv
 
 _MOST_TILES = 4096  # to choose from: those that the model likes best
 
@@ -36,10 +36,10 @@ class Tiles:
 
     evolution_s = 0.0
 
-    def __init__(self, conv: Conv, cpu: Cpu, seed: int) -> None:
+    def __init__(self, conv: Conv, tvm_target: Any, seed: int) -> None:
         started = time.perf_counter()
-        self._conv = conv
-        ranked = sorted(all_tiles(conv, cpu), key=lambda pair: pair[1])[:_MOST_TILES]
+        self._conv, self._target = conv, tvm_target
+        ranked = sorted(all_tiles(conv, tvm_target), key=lambda pair: pair[1])[:_MOST_TILES]
         self._index = {tile: index for index, (tile, _) in enumerate(ranked)}
         # many tiles cost the same by the model: chance decides which of them comes first
         chance = np.random.default_rng(seed).normal(scale=_TIE_BREAK, size=len(ranked))
@@ -50,14 +50,12 @@ class Tiles:
 
     @staticmethod
     def of(mod: Any, tvm_target: Any, seed: int) -> "Tiles | None":
-        """``None`` where the template does not cover the kernel or the target."""
-        if tvm_target.kind.name != "llvm":
-            return None
+        """``None`` where no template covers the kernel on this target."""
         try:
-            conv = find_conv(mod)
+            conv = tiled_conv(mod, tvm_target)
         except Exception:  # TVM raises many types
             return None
-        return Tiles(conv, Cpu.of(tvm_target), seed)
+        return Tiles(conv, tvm_target, seed)
 
     def propose(self, at_most: int) -> list[Proposal]:
         """New tiles, spread out; none when all of them have been proposed."""
@@ -69,7 +67,7 @@ class Tiles:
             index = int(np.argmin(np.where(self._open, belief.optimistic(), math.inf)))
             self._open[index] = False
             belief.learn(index)
-            mod = scheduled_module(schedule_conv(self._conv, tiles[index]))
+            mod = scheduled_module(schedule(self._conv, self._target, tiles[index]))
             found.append(Proposal(schedule=tile_text(tiles[index]), mod=mod, origin="tiles"))
         self.sampling_s += time.perf_counter() - started
         return found
@@ -84,20 +82,13 @@ class Tiles:
                 self._measured[index] = math.log(trial.median_s)
 
     def _belief(self) -> "Belief":
-        belief = Belief(self._prior, np.array([_features(tile) for tile in self._index]))
+        belief = Belief(self._prior, np.array([features(tile) for tile in self._index]))
         right = {index: value for index, value in self._measured.items() if math.isfinite(value)}
         if right:
             belief.mean += float(np.median([value - self._prior[index] for index, value in right.items()]))
         for index, value in self._measured.items():
             belief.learn(index, value if index in right else float(belief.mean[index]) + _FAILED)
         return belief
-
-
-def _features(tile: Tile) -> list[float]:
-    """Where a tile lies among the others, in octaves."""
-    sizes = (tile.channels, tile.rows, tile.vectors, tile.lanes)
-    packed = (math.log2(tile.down) / 2, math.log2(tile.across) / 2)
-    return [*map(math.log2, sizes), *packed, 2.0 * tile.filters_first, 2.0 * tile.direct]
 
 
 class Belief:

@@ -25,6 +25,8 @@ def deploy_architecture(
     measurements: str | Path | None = None,
     dtype: str = "float32",
     tracker: str | None = None,
+    profile: bool = False,
+    check: bool = True,
     progress: bool = False,
 ) -> "Deployed":
     """Compile an architecture for a target into a bundle, with the fastest schedules on record.
@@ -36,10 +38,12 @@ def deploy_architecture(
         trials: schedules tried for each kernel first; 0 tunes nothing.
         measurements: folder of the records, such as that of ``profile_space``; ``results/TARGET`` when None.
         tracker: HOST:PORT of the target's boards, for ``trials``.
+        profile: tell what each kernel asks of the device, in ``Deployed.profile``.
+        check: for a GPU, run each kernel on the emulated one first, which takes a C++ compiler.
 
     Raises:
         InvalidWeights, TargetError, UsageError: before anything long is started.
-        FailedWork: no kernel could be measured, or the disk is full; no bundle was made.
+        FailedWork: no kernel could be measured, one is wrong, or the disk is full; no bundle was made.
     """
     from squeezenas_tvm.bundles import deploy
 
@@ -53,6 +57,8 @@ def deploy_architecture(
         measurements=Path(measurements) if measurements else None,
         dtype=dtype,
         tracker=tracker,
+        profile=profile,
+        check=check,
         shown=progress,
     )
 

@@ -33,6 +33,7 @@ from squeezenas_tvm.bundles.manifest import (
 from squeezenas_tvm.bundles.runner import processor
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, Target
+from targets.local_machine import needed_flags
 from targets.support import strict_json, text
 from targets.support.folders import whole_folder
 
@@ -75,7 +76,8 @@ class Manifest:
         weights_source, weights_sha256: the file the weights are from; None for random ones.
         trained: False says that the labels mean nothing yet.
         tuned_kernels, default_kernels: how many kernels have a tuned, and a default, schedule.
-        untuned: True for a GPU's module whose kernels all run on TVM's default schedules: it is slow.
+        untuned: True for a GPU's module whose kernels all run on default schedules, made without a GPU.
+        checked: of a GPU's module: how many kernels were run on the emulated GPU, or why none was.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Manifest:
     tuned_kernels: int
     default_kernels: int
     untuned: bool
+    checked: Mapping[str, Any] | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     def document(self, sums: Mapping[str, str]) -> dict[str, Any]:
@@ -128,6 +131,7 @@ class Manifest:
                 "tuned": self.tuned_kernels,
                 "default": self.default_kernels,
                 "untuned": self.untuned,
+                **({"checked": dict(self.checked)} if self.checked else {}),
             },
             "files": dict(sums),
         }
@@ -136,9 +140,9 @@ class Manifest:
 def runs_on(target: Target) -> dict[str, Any]:
     """What a machine must have to run bundles of a target: what the runner checks before it loads them.
 
-    Keys: ``machine`` as `processor` names it; for a target that is this machine ``cpu_flags``, which
-    /proc/cpuinfo must show; for a target with a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version
-    of the device, None if unknown; ``emulated`` where timings mean nothing.
+    Keys: ``machine`` as `processor` names it; ``cpu_flags``, which /proc/cpuinfo must show; for a target with
+    a GPU ``cuda_arch`` (``sm_72``) and ``cuda``, the version of the device, None if unknown; ``emulated``
+    where timings mean nothing.
     """
     tvm_target = target.tvm_target()
     if target.kind == "local":
@@ -148,7 +152,10 @@ def runs_on(target: Target) -> dict[str, Any]:
         }
     else:
         triple = str((tvm_target.host or tvm_target).attrs.get("mtriple", ""))
-        needs = {"machine": triple.partition("-")[0] or processor()}
+        needs = {
+            "machine": triple.partition("-")[0] or processor(),
+            "cpu_flags": needed_flags(target.processor_features()),
+        }
     if tvm_target.kind.name == "cuda":
         needs["cuda_arch"] = str(tvm_target.attrs["arch"])
         needs["cuda"] = target.toolchain.cuda if target.toolchain else None

@@ -23,6 +23,8 @@ from search.networks.weights import load_weights_apart
 from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, runs_on, seal
+from squeezenas_tvm.bundles.check_gpu_kernels import KernelCheck, check_gpu_kernels
+from squeezenas_tvm.bundles.kernel_profile import KernelProfile, profile_kernels
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from targets import Target, TargetError
@@ -42,11 +44,13 @@ class Deployed:
         folder: of the bundle.
         manifest: what the bundle says of itself.
         weights: the file that they are from; None for random ones.
+        profile: of its kernels, where it was asked for.
     """
 
     folder: Path
     manifest: Manifest
     weights: Path | None
+    profile: Sequence[KernelProfile] | None = None
 
     @property
     def files(self) -> list[str]:
@@ -66,6 +70,8 @@ def deploy_architecture(
     measurements: Path | None = None,
     dtype: str = "float32",
     tracker: str | None = None,
+    profile: bool = False,
+    check: bool = True,
     shown: bool = True,
 ) -> Deployed:
     """Tune if asked, compile with the best schedules known, write the bundle.
@@ -76,11 +82,13 @@ def deploy_architecture(
         trials: schedules tried for each kernel; 0 tunes nothing and uses stored records.
         measurements: folder of those; ``results/TARGET`` when None.
         tracker: HOST:PORT of the target's boards, for ``trials``.
+        profile: tell what each kernel asks of the device, in `Deployed.profile`.
+        check: for a GPU, run each kernel on the emulated one first.
         shown: draw how far the tuning is.
 
     Raises:
         InvalidWeights, TargetError, UsageError: before anything long is started.
-        FailedWork: no kernel could be measured, or the disk is full; no bundle was made.
+        FailedWork: no kernel could be measured, one is wrong, or the disk is full; no bundle was made.
     """
     _check(architecture, target, trials=trials, dtype=dtype, tracker=tracker)
     weights = weights or architecture.weights_path
@@ -90,25 +98,27 @@ def deploy_architecture(
         raise UsageError(f"--out {out} would replace the measurements in {records}; name another folder")
     try:
         with assemble(out) as folder:
-            tensors = load_weights_apart(architecture, weights, folder.parent) if weights else None
-            graph = architecture.camera_network()
-            inputs = {"frame": (1, *resolution, 3)}
-            model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
-            kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
+            model, kernels = _network(architecture, resolution, weights, dtype, folder.parent)
             if trials:
                 wanted = Wanted(kernels=kernels, effort=Effort.alone(trials))
                 measure_kernels(
                     target, wanted, records, dtype=dtype, tracker=tracker, title="tune", shown=shown
                 )
             with HeldInterrupts():
-                compiled = _compile(model, kernels, target, fingerprint, records, folder)
-            manifest = _write(folder, architecture, target, fingerprint, resolution, weights, compiled)
+                lowered = lower(model, target.tvm_target())
+                compiled = _compile(model, lowered, kernels, target, fingerprint, records, folder)
+            checked = check_gpu_kernels(compiled, lowered, target, wanted=check, shown=shown)
+            module = folder / "model.so"
+            profiles = profile_kernels(compiled, kernels, target, dtype, module) if profile else None
+            manifest = _write(
+                folder, architecture, target, fingerprint, resolution, weights, compiled, checked
+            )
     except OSError as error:
         raise FailedWork(
             f"{error.filename or out}: {error.strerror or error}; no bundle was made; "
             "make room there or name another --out, and give the same command again"
         ) from error
-    return Deployed(out, manifest, weights)
+    return Deployed(out, manifest, weights, profiles)
 
 
 def _check(
@@ -125,8 +135,19 @@ def _check(
             raise UsageError(f"--trials {trials} needs the board: {error}") from None
 
 
+def _network(
+    architecture: Architecture, resolution: Resolution, weights: Path | None, dtype: str, scratch: Path
+) -> tuple[onnx.ModelProto, list[Kernel]]:
+    """What is deployed, and its distinct kernels."""
+    tensors = load_weights_apart(architecture, weights, scratch) if weights else None
+    graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
+    model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
+    return model, list(dict.fromkeys(split_into_kernels(graph, inputs)))
+
+
 def _compile(
     model: onnx.ModelProto,
+    lowered: Any,
     kernels: Sequence[Kernel],
     target: Target,
     fingerprint: Mapping[str, Any],
@@ -136,8 +157,8 @@ def _compile(
     """Compile with the fastest schedules on record; write network.onnx and model.so."""
     tvm_target, tools = target.tvm_target(), find_tools(target, fingerprint["dtype"])
     tools.install()
-    tuned = _tuned_modules(kernels, fingerprint, tvm_target, measurements)
-    compiled = compile_lowered(lower(model, tvm_target), tvm_target, tuned)
+    tuned = tuned_on_record(kernels, fingerprint, tvm_target, measurements)
+    compiled = compile_lowered(lowered, tvm_target, tuned)
     onnx.save(model, folder / "network.onnx")
     export(compiled.executable, folder / "model.so", tools)
     if _is_untuned(target, compiled):
@@ -153,7 +174,7 @@ def _compile(
 
 
 def _is_untuned(target: Target, compiled: Compiled) -> bool:
-    """Our own default schedules for CPUs are fair; TVM's for GPUs only run."""
+    """Default schedules for CPUs are known to be fair; those for GPUs were made without one."""
     return target.uses_cuda and not compiled.tuned
 
 
@@ -161,12 +182,12 @@ def untuned_text(target: Target, count: int) -> str:
     """What a GPU's module that runs on default schedules needs; ``count``: its kernels."""
     again = "--trials 64" if target.kind == "local" else "--trials 64 --tracker HOST:PORT"
     return (
-        f"UNTUNED: all {count} kernels run on TVM's default GPU schedules (DLight), far slower than tuned "
-        f"ones; tune them on the device: the same command with {again}"
+        f"UNTUNED: all {count} kernels run on default GPU schedules, which were made without a GPU; "
+        f"tune them on the device: the same command with {again}"
     )
 
 
-def _tuned_modules(
+def tuned_on_record(
     kernels: Sequence[Kernel], fingerprint: Mapping[str, Any], tvm_target: Any, measurements: Path
 ) -> dict[str, Any]:
     """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""
@@ -188,6 +209,7 @@ def _write(
     resolution: Resolution,
     weights: Path | None,
     compiled: Compiled,
+    checked: KernelCheck | None,
 ) -> Manifest:
     """Seal the bundle: labels, runner, C++ example, and the manifest, which is returned."""
     manifest = Manifest(
@@ -207,6 +229,7 @@ def _write(
         tuned_kernels=len(compiled.tuned),
         default_kernels=len(compiled.default),
         untuned=_is_untuned(target, compiled),
+        checked=checked.document() if checked else None,
     )
     seal(folder, manifest, classes=architecture.labels, dataset=architecture.known_classes)
     return manifest

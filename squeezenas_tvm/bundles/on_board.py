@@ -7,7 +7,7 @@ from typing import Any
 
 from squeezenas_tvm.bundles.images import UInt8
 from squeezenas_tvm.bundles.manifest import read_labels, read_manifest
-from squeezenas_tvm.bundles.runner import Bundle, check_device, explain_failure
+from squeezenas_tvm.bundles.runner import Bundle, check_device, check_flags, explain_failure
 from squeezenas_tvm.errors import FailedWork
 from targets import load_target, open_session
 
@@ -44,7 +44,7 @@ def open_bundle(
         timeout_s: after that the board takes itself back.
 
     Raises:
-        BundleError: not a sound bundle, or the board's GPU does not fit.
+        BundleError: not a sound bundle, or the board's processor or GPU does not fit.
         TargetError: no such target, no board, or one that does not fit.
         FailedWork: the module does not load there.
     """
@@ -52,6 +52,7 @@ def open_bundle(
     classes = read_labels(folder)
     about = manifest["target"]
     with open_session(load_target(target or about["name"]), tracker, timeout_s=timeout_s) as session:
+        check_flags(folder, about, session.cpu_flags, f"board {session.board}")
         check_device(folder, about, session.device)
         from cost_models.tvm_import import relax
 

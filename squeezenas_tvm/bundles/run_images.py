@@ -50,7 +50,7 @@ class BundleRun:
         resolution: height and width, pixels.
         trained: False says that the labels mean nothing.
         emulated: True says that the latencies mean nothing.
-        untuned: True for a GPU's module whose kernels all run on TVM's default schedules.
+        untuned: True for a GPU's module whose kernels all run on default schedules.
         energy: of a frame; None where it was not asked for.
     """
 

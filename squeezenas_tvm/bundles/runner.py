@@ -15,7 +15,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,13 +101,33 @@ def check_machine(folder: Path, target: Mapping[str, Any]) -> None:
             "copy it to the device, or deploy for this machine"
         )
     try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return
-    if absent := [flag for flag in needs.get("cpu_flags", ()) if flag not in flags]:
+    check_flags(folder, target, flags, "this machine")
+
+
+def check_flags(folder: Path, target: Mapping[str, Any], flags: Collection[str], where: str) -> None:
+    """Refuse a processor without instructions that the module may use.
+
+    Args:
+        target: that of the manifest.
+        flags: as /proc/cpuinfo has them, other words among them do not matter. Those of another kind of
+            processor, as an emulator shows its host's, are not judged.
+        where: whose processor it is.
+
+    Raises:
+        BundleError: it lacks some.
+    """
+    needs = target.get("runs_on", {})
+    wanted = needs.get("cpu_flags", ())
+    if not flags or ("asimd" in wanted and "asimd" not in flags):
+        return
+    present = {flag.replace("_", "") for flag in flags}
+    if absent := [flag for flag in wanted if flag.replace("_", "") not in present]:
         raise BundleError(
-            f"{folder} was made for {target['name']} with {', '.join(absent)}, which this machine has not; "
-            "deploy on this machine"
+            f"{folder} was made for {target['name']} with {', '.join(absent)}, which {where} has not; "
+            "deploy on that machine, or for a target whose mcpu is its processor"
         )
 
 
@@ -157,7 +177,7 @@ def _plug_in_emulated(folder: Path, target: Mapping[str, Any]) -> None:
     if not (TYPE_CHECKING or __package__):
         raise BundleError(
             f"{folder} was made for {target['name']}, a GPU that squeezenas-tvm emulates, which this script "
-            f"does not have; run it so: squeezenas-tvm run {folder} IMAGE --out seen"
+            "does not have; give the folder to the command run of squeezenas-tvm"
         )
     from targets.emulated_cuda.libraries import VARIABLE, plug_in
 
@@ -334,9 +354,7 @@ def _segment_files(args: argparse.Namespace) -> None:
         shown = ", ".join(f"{name} {stats[name]:.2f}" for name in ("min", "median", "p90", "p99", "mean"))
         sys.stdout.write(f"{path}: {out}; latency in ms over {stats['n']} runs: {shown}\n")
     if bundle.manifest["kernels"].get("untuned"):
-        sys.stdout.write(
-            "the kernels are not tuned (TVM's default GPU schedules): a tuned bundle is faster\n"
-        )
+        sys.stdout.write("the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n")
     if not bundle.manifest["weights"]["trained"]:
         sys.stdout.write("the weights are not trained: the labels mean nothing yet, the latency does\n")
 

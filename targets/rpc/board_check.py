@@ -4,12 +4,15 @@ import base64
 import functools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from targets.errors import WrongDevice, WrongVersion
+from targets.local_machine import unsupported_features
 from targets.sensors.readings import BoardReading, ask_board
 from targets.target import Target
+
+CPU_FLAGS = "squeezenas_tvm.cpu_flags"  # offered by ``board_server``, as that of a board's state
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,31 @@ def check_board(
     version = _check_version(board, remote)
     _check_gpu(target, board, device)
     return version, check_state(target, board, remote)
+
+
+def ask_cpu_flags(remote: Any) -> frozenset[str]:
+    """Flags of the board's processor, as its /proc/cpuinfo has them; none where its server does not tell."""
+    try:
+        function = remote.get_function(CPU_FLAGS)
+    except AttributeError:
+        return frozenset()
+    return frozenset(str(function()).split())
+
+
+def check_processor(target: Target, board: str, flags: Collection[str]) -> None:
+    """Refuse a board on which code for the target would die with an illegal instruction.
+
+    Raises:
+        WrongDevice: its processor lacks what code for the target's may use.
+    """
+    absent = unsupported_features(target.processor_features(), flags)
+    if absent:
+        host = target.tvm_target().host or target.tvm_target()
+        raise WrongDevice(
+            f"board {board} lacks {', '.join(absent)} of the processor that {target.name} is built for "
+            f"(mcpu {host.attrs.get('mcpu', 'generic')}); give the target of that board, or a file of your "
+            f"own with its mcpu, or with mattr [{', '.join(f'-{feature}' for feature in absent)}]"
+        )
 
 
 def check_state(target: Target, board: str, remote: Any) -> BoardReading | None:

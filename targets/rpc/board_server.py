@@ -19,6 +19,8 @@ from pathlib import Path
 import psutil
 
 from targets.errors import DeviceUnavailable, TargetError
+from targets.local_machine import cpu_flags
+from targets.rpc.board_check import CPU_FLAGS
 from targets.rpc.key import KeyedListener
 from targets.rpc.local_server import parse_address
 from targets.rpc.processes import adopt_orphans, kill_all, reap, run_in_child, until_stopped
@@ -162,6 +164,7 @@ def _server(spec: TargetSpec, tracker: str, listener: socket.socket) -> Callable
         multiprocessing.set_start_method("fork", force=True)  # it hands its workers an open socket
         logging.getLogger("RPCServer").setLevel(logging.WARNING)
         tvm_ffi.register_global_func(FUNCTION, lambda: read_board(spec.readings).to_json(), override=True)
+        tvm_ffi.register_global_func(CPU_FLAGS, lambda: " ".join(sorted(cpu_flags())), override=True)
         try:
             tvm.rpc.server._listen_loop(listener, port, spec.rpc.key, parse_address(tracker), "", named)
         except RuntimeError as error:  # a worker crashed, or the tracker has been gone for a minute

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from targets.errors import DeviceUnavailable, TargetError
-from targets.rpc.board_check import check_board, check_state
+from targets.rpc.board_check import ask_cpu_flags, check_board, check_processor, check_state
 from targets.rpc.local_server import LocalServer, local_rpc
 from targets.rpc.local_tracker import LocalGrant
 from targets.rpc.tracker import Grant, no_board, place_name, tracker_address, tracker_at
@@ -45,6 +45,7 @@ class Session:
         board: the name of the board, ``host:port`` of its RPC server.
         scratch: what work wants to find again on this session, such as argument tensors; emptied with it.
         tvm_version: the board's; None where its server does not tell.
+        cpu_flags: of the board's processor; none where its server does not tell.
         reading: the board's state when it was connected or last read; None where its server does not tell.
     """
 
@@ -52,6 +53,7 @@ class Session:
         self.target, self.board = target, grant.board
         self.scratch: dict[str, Any] = {}
         self.tvm_version: str | None = None
+        self.cpu_flags: frozenset[str] = frozenset()
         self.reading: BoardReading | None = None
         self._grant, self._timeout_s = grant, timeout_s
         self._device_type = target.tvm_target().get_target_device_type()
@@ -90,6 +92,8 @@ class Session:
         self._limit(self._timeout_s)
         try:
             self.tvm_version, self.reading = check_board(self.target, self.board, self._remote, self.device)
+            self.cpu_flags = ask_cpu_flags(self._remote)
+            check_processor(self.target, self.board, self.cpu_flags)
         except BaseException:
             self.close()
             raise

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from targets.cuda_stand_in import driver_version, package_files
 from targets.errors import CompileError, MissingTool
+from targets.toolchain.cubin import cubin_architectures
 from targets.toolchain.emulated_compiler import emulated_code
 
 # What TVM's source asks NVIDIA's C++ library for, 20 MB of headers: kernels use the integers' names alone.
@@ -49,7 +50,6 @@ _EXTRAS = (11, 12, 13)  # of this package, with NVRTC of that version
 _OLDEST = {13: 75}  # architectures before it were dropped
 _HEADERS = ("cuda_fp16.h", "math_constants.h")  # the latter for infinity
 _HEADERS_PACKAGE = "nvidia-cuda-runtime-cu11==11.8.89"
-_EM_CUDA = 190
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +165,6 @@ def plain_architecture(arch: str) -> str:
 def machine_code(data: bytes) -> list[str]:
     """The code for GPUs in a file: ``sm_72`` for real ones, ``emulated sm_72``; none for source."""
     return cubin_architectures(data) + [f"emulated {arch}" for arch in emulated_code(data)]
-
-
-def cubin_architectures(data: bytes) -> list[str]:
-    """Architectures (``sm_72``) of the CUDA machine code in a file, in the order found; none for source."""
-    found = []
-    for match in re.finditer(rb"\x7fELF\x02", data):
-        header = data[match.start() : match.start() + 64]
-        if len(header) == 64 and int.from_bytes(header[18:20], "little") == _EM_CUDA:
-            flags = int.from_bytes(header[48:52], "little")
-            # CUDA 13 moved the number of the architecture by a byte, and says so in the ABI's version
-            number = (flags >> 8 if header[8] >= 8 else flags) & 0xFF
-            found.append(f"sm_{number}")
-    return found
 
 
 @dataclass(frozen=True, order=True, slots=True)

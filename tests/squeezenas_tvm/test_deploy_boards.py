@@ -23,7 +23,7 @@ from squeezenas_tvm.bundles.manifest import read_manifest
 from squeezenas_tvm.deploy import main
 from squeezenas_tvm.run import main as run
 from targets import MissingTool, load_target
-from targets.toolchain.cuda_compiler import cubin_architectures
+from targets.toolchain.cubin import cubin_architectures
 from targets.toolchain.tools import find_tools
 
 from .helpers import NAME, SIZE, refused_by
@@ -117,26 +117,31 @@ def test_board_with_a_cpu_and_records(tmp_path: Path, capfd: pytest.CaptureFixtu
     manifest = read_manifest(tmp_path / "out")
     assert manifest["kernels"] == {"tuned": 1, "default": count, "untuned": False}
     assert manifest["target"]["device"] == "cpu"
-    assert manifest["target"]["runs_on"] == {"machine": "aarch64"}
+    assert manifest["target"]["runs_on"] == {"machine": "aarch64", "cpu_flags": ["asimd", "fp"]}
     assert manifest["target"]["fingerprint"]["device"] == "Raspberry Pi 4 Model B"
     check_elf(tmp_path / "out" / "model.so")
 
 
 def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
-    out, said = deploy_for("jetson-xavier", tmp_path, capfd)
+    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--profile", "--no-check")
     manifest = read_manifest(tmp_path / "out")
     count = manifest["kernels"]["default"]
+    assert out.splitlines()[-1].startswith(f"{count} distinct kernels, ")
     warning = (
-        f"UNTUNED: all {count} kernels run on TVM's default GPU schedules (DLight), far slower than tuned "
-        "ones; tune them on the device: the same command with --trials 64 --tracker HOST:PORT"
+        f"UNTUNED: all {count} kernels run on default GPU schedules, which were made without a GPU; "
+        "tune them on the device: the same command with --trials 64 --tracker HOST:PORT"
     )
     assert warning in said.splitlines()
     assert warning in out.splitlines()
     assert f"next: copy {tmp_path / 'out'} to the device, and there: python out/run.py IMAGE" in out
-    assert manifest["kernels"] == {"tuned": 0, "default": count, "untuned": True}
+    unchecked = {"kernels": 0, "emulated_gpu": None, "why_not": "--no-check"}
+    assert manifest["kernels"] == {"tuned": 0, "default": count, "untuned": True, "checked": unchecked}
+    assert "kernels not checked: --no-check" in out
     assert manifest["target"]["device"] == "cuda"
-    assert manifest["target"]["runs_on"] == {"machine": "aarch64", "cuda_arch": "sm_72", "cuda": "11.4"}
+    needs = manifest["target"]["runs_on"]
+    assert (needs["machine"], needs["cuda_arch"], needs["cuda"]) == ("aarch64", "sm_72", "11.4")
+    assert "asimdhp" in needs["cpu_flags"]
     check_elf(tmp_path / "out" / "model.so")
     module = (tmp_path / "out" / "model.so").read_bytes()
     assert set(cubin_architectures(module)) == {"sm_72"}
@@ -150,7 +155,7 @@ def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.Cap
 def test_gpu_with_records_is_not_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
     record("jetson-xavier", tmp_path, threads)
-    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--json")
+    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--json", "--no-check")
     document = json.loads(out)
     count = document["default_kernels"]
     assert (document["untuned"], document["tuned_kernels"]) == (False, 1)

@@ -11,7 +11,7 @@ import pytest
 
 import targets
 from targets import LocalMachine
-from targets.local_machine import cpu_flags, unsupported_features
+from targets.local_machine import cpu_flags, needed_flags, unsupported_features
 
 CPUINFO = Path("/proc/cpuinfo").read_text()
 
@@ -87,7 +87,31 @@ def test_features_of_a_cpu_name_that_a_virtual_machine_hides() -> None:
     hidden = {"sse2", "sse4_1", "avx", "avx2", "fma"}
     assert unsupported_features(llvm, hidden) == ["amx-tile", "avx512f", "avx512vnni"]
     assert unsupported_features(llvm, hidden | {"avx512f", "avx512_vnni", "amx_tile"}) == []
-    assert unsupported_features({"neon", "fullfp16"}, {"asimd"}) == []
+    assert needed_flags(llvm) == ["amx_tile", "avx", "avx2", "avx512f", "avx512vnni", "fma"]
+
+
+PI_4 = "fp asimd evtstrm crc32 cpuid"  # as its /proc/cpuinfo has it
+XAVIER = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm dcpop"
+
+
+@pytest.mark.parametrize(
+    ("mcpu", "flags", "absent"),
+    [
+        ("cortex-a72", PI_4, []),  # LLVM says that it has aes and sha2
+        ("cortex-a76", PI_4, ["dotprod", "fullfp16", "lse", "rcpc", "rdm"]),
+        ("carmel", XAVIER, []),
+        ("cortex-a78", XAVIER, ["dotprod", "rcpc"]),
+        ("cortex-a76", "sse2 avx2", []),  # an emulator's host
+        ("cortex-a76", "", []),
+    ],
+)
+def test_features_of_arm_processors(mcpu: str, flags: str, absent: list[str]) -> None:
+    from targets.tvm_import import tvm
+
+    target = tvm.target.Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": mcpu})
+    features = list(map(str, tvm.target.codegen.llvm_get_cpu_features(target)))
+    assert unsupported_features(features, flags.split()) == absent
+    assert (set(needed_flags(features)) <= set(flags.split())) == (not absent and "asimd" in flags)
 
 
 def test_llvms_name_for_this_machine_is_believed_where_the_flags_agree() -> None:

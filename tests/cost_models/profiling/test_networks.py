@@ -123,7 +123,7 @@ def test_a_network_that_cannot_be_built_or_run_is_stored_as_failed_and_the_other
             raise LoweringError("no code for it\nat all")
         if graph == broken.graph:
             path.write_text("no library")
-            return Compiled(executable=None, tuned=(), default=())
+            return Compiled(executable=None, kernels={})
         return build_block(graph, inputs, tvm_target, tuned, path, **more)
 
     monkeypatch.setattr(network_runs, "build_block", build)

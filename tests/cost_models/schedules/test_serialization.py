@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.schedules.conv_template import Tile
+from cost_models.schedules.gpu_depthwise import DepthwiseTile
+from cost_models.schedules.gpu_matmul import MatmulTile
 from cost_models.schedules.serialization import apply_schedule, tile_of, tile_text, trace_text
+from cost_models.schedules.tiles import AnyTile
 from cost_models.tvm_import import tvm
 
 from ..some_kernels import argmax, convolution, depthwise
@@ -22,6 +26,8 @@ from ..some_kernels import argmax, convolution, depthwise
 ROOT = Path(__file__).parents[3]
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
 CUDA = tvm.target.Target({"kind": "cuda", "arch": "sm_90"})
+MATMUL = MatmulTile(filters=4, vectors=1, lanes=4, down=2, across=16, depth=6)
+DEPTHWISE = DepthwiseTile(rows=4, columns=1, threads=64)
 
 
 def module(kernel: Kernel) -> Any:
@@ -146,6 +152,37 @@ def test_schedules_of_another_kernel_are_refused() -> None:
 def test_tiles_are_refused_for_a_gpu() -> None:
     with pytest.raises(CostModelError, match="is for targets of kind llvm, not cuda: tune this kernel anew"):
         apply_schedule(module(convolution(4, 8, 6, 16)), CUDA, tile_text(tile()))
+
+
+def test_tiles_of_gpus_have_a_form_of_their_own() -> None:
+    for tile, form in ((MATMUL, "gpu_matmul"), (DEPTHWISE, "gpu_depthwise")):
+        assert list(json.loads(tile_text(tile))) == [form]
+        assert tile_of(tile_text(tile)) == tile
+    scheduled = apply_schedule(module(convolution(6, 8, 10, 16)), CUDA, tile_text(MATMUL))
+    assert "vthread.x" in str(scheduled)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "tile", "reason"),
+    [
+        (convolution(6, 8, 10, 16), replace(MATMUL, across=4096), "allowed are 1024 threads"),
+        (convolution(6, 8, 10, 16), replace(MATMUL, depth=1 << 12), "and 49152 bytes"),
+        (convolution(6, 8, 10, 16), replace(MATMUL, filters=64, lanes=1, vectors=8), "255 registers"),
+        (convolution(6, 8, 10, 16), replace(MATMUL, vectors=0), "not 1 to 4096"),
+        (convolution(6, 8, 10, 16), DEPTHWISE, "a tile for depthwise convolutions"),
+        (depthwise(6, 12, 20), replace(DEPTHWISE, rows=1 << 10), "255 registers"),
+        (argmax(8, 8), MATMUL, "not a fused NCHW convolution"),
+    ],
+    ids=["threads", "shared", "registers", "none", "another kind", "rows", "another kernel"],
+)
+def test_tiles_that_a_gpu_cannot_take_are_refused(kernel: Kernel, tile: AnyTile, reason: str) -> None:
+    with pytest.raises(CostModelError, match=f"schedule does not fit the kernel.*{reason}.*anew"):
+        apply_schedule(module(kernel), CUDA, tile_text(tile))
+
+
+def test_tiles_of_gpus_are_refused_for_a_cpu() -> None:
+    with pytest.raises(CostModelError, match="is for targets of kind cuda, not llvm: tune this kernel anew"):
+        apply_schedule(module(convolution(4, 8, 6, 16)), TARGET, tile_text(MATMUL))
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from cost_models.ir.ops import Conv2d
 from cost_models.lowering.pipeline import kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.schedules.conv_template import Tile, find_conv
-from cost_models.schedules.serialization import apply_schedule, apply_tile, tile_text, trace_text
+from cost_models.schedules.serialization import apply_schedule, apply_tile, tile_of, tile_text, trace_text
 from cost_models.schedules.tile_model import Cpu, choose_tile
+from cost_models.schedules.tiles import all_tiles, tiled_conv
 from cost_models.tuning.adaptation import Adapted, adapt, fit_factors, fit_tile
 from cost_models.tvm_import import ms, tvm, tvm_ffi
 
@@ -263,6 +264,29 @@ def test_a_fitted_tile_is_always_taken_and_needs_no_more_registers(
         tile.channels + 1
     ) * tile.rows * tile.vectors
     apply_tile(mod, TARGET, fitted)
+
+
+@pytest.mark.parametrize(
+    ("found_for", "lent_to"),
+    [
+        (convolution(48, 96, 16, 32), convolution(40, 72, 9, 13)),
+        (convolution(48, 96, 16, 32), convolution(20, 20, 4, 8, groups=2)),
+        (depthwise(48, 16, 32), depthwise(20, 9, 13, 5)),
+    ],
+    ids=["ragged", "small", "depthwise"],
+)
+def test_gpu_tiles_are_lent(found_for: Kernel, lent_to: Kernel) -> None:
+    tile = next(iter(all_tiles(tiled_conv(module(found_for, CUDA), CUDA), CUDA)))[0]
+    mod = module(lent_to, CUDA)
+    proposal = adapt(mod, CUDA, tile_text(tile))
+    assert proposal is not None
+    assert proposal.origin == "transfer"
+    fitted = tile_of(proposal.schedule)
+    assert fitted in dict(all_tiles(tiled_conv(mod, CUDA), CUDA))
+    tvm.ir.assert_structural_equal(proposal.mod, apply_schedule(mod, CUDA, proposal.schedule))
+    assert adapt(module(found_for, CUDA), CUDA, tile_text(tile)).schedule == tile_text(tile)  # type: ignore[union-attr]
+    assert adapt(module(argmax(8, 16), CUDA), CUDA, tile_text(tile)) is None
+    assert adapt(module(found_for), TARGET, tile_text(tile)) is None
 
 
 def test_what_is_no_schedule_is_refused() -> None:

@@ -10,7 +10,9 @@ from cost_models.database.records import Trial
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.schedules.conv_template import Conv, Tile, find_conv
-from cost_models.schedules.serialization import tile_of
+from cost_models.schedules.gpu_depthwise import DepthwiseTile
+from cost_models.schedules.gpu_matmul import MatmulTile
+from cost_models.schedules.serialization import apply_schedule, tile_of
 from cost_models.schedules.tile_model import Cpu, all_tiles
 from cost_models.tuning.tiles import Belief, Tiles
 from cost_models.tvm_import import tvm
@@ -18,6 +20,7 @@ from cost_models.tvm_import import tvm
 from ..some_kernels import argmax, convolution, depthwise
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
+CUDA = tvm.target.Target({"kind": "cuda", "arch": "sm_90"})
 KERNELS = [
     convolution(8, 24, 8, 32),
     convolution(6, 12, 10, 21, groups=2),
@@ -118,10 +121,27 @@ def test_it_ends_when_all_tiles_were_proposed() -> None:
     assert tiles.sampling_s > 0 == tiles.evolution_s
 
 
-def test_there_are_none_for_gpus_and_for_other_kernels() -> None:
+def test_there_are_none_for_other_targets_and_other_kernels() -> None:
     mod = kernel_module(KERNELS[0], TARGET)
-    assert Tiles.of(mod, tvm.target.Target({"kind": "cuda", "arch": "sm_90"}), 0) is None
+    assert Tiles.of(mod, tvm.target.Target("opencl"), 0) is None
     assert Tiles.of(kernel_module(argmax(8, 8), TARGET), TARGET, 0) is None
+    assert Tiles.of(kernel_module(argmax(8, 8), CUDA), CUDA, 0) is None
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.label)
+def test_tiles_of_gpus_are_searched_likewise(kernel: Kernel) -> None:
+    mod = kernel_module(kernel, CUDA)
+    tiles = Tiles.of(mod, CUDA, 0)
+    assert tiles is not None
+    first = tiles.propose(6)
+    found = [tile_of(proposal.schedule) for proposal in first]
+    assert {type(tile) for tile in found} == {DepthwiseTile if "dw" in kernel.label else MatmulTile}
+    assert len(set(found)) == 6
+    for proposal in first:
+        tvm.ir.assert_structural_equal(proposal.mod, apply_schedule(mod, CUDA, proposal.schedule))
+    few = [p for p in first if tile_of(p.schedule).threads <= 64]  # type: ignore[union-attr]
+    tiles.learn([trial(p.schedule, 1e-3 if p in few else 2e-3) for p in first])
+    assert not {p.schedule for p in first} & {p.schedule for p in tiles.propose(6)}
 
 
 def test_a_belief_is_a_gaussian_process() -> None:

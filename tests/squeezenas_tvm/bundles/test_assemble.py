@@ -233,8 +233,9 @@ def test_bundle_of_the_first_release_still_loads(bundle_copy: Path) -> None:
 def test_bundle_says_what_it_runs_on() -> None:
     flags = list(LocalMachine.detect().vector_extensions)
     assert runs_on(load_target("local-cpu")) == {"machine": processor(), "cpu_flags": flags}
-    assert runs_on(load_target("raspberry-pi-4")) == {"machine": "aarch64"}
-    xavier = {"machine": "aarch64", "cuda_arch": "sm_72", "cuda": "11.4"}
+    assert runs_on(load_target("raspberry-pi-4")) == {"machine": "aarch64", "cpu_flags": ["asimd", "fp"]}
+    flags = ["asimd", "asimdhp", "asimdrdm", "atomics", "fp", "fphp"]
+    xavier = {"machine": "aarch64", "cpu_flags": flags, "cuda_arch": "sm_72", "cuda": "11.4"}
     assert runs_on(load_target("jetson-xavier")) == runs_on(load_target("jetson-xavier-maxn")) == xavier
     assert runs_on(load_target("jetson-orin"))["cuda_arch"] == "sm_87"
 

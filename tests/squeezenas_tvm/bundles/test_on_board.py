@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image
 
 from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import seal
+from squeezenas_tvm.bundles.manifest import BundleError
 from squeezenas_tvm.bundles.on_board import open_bundle
-from squeezenas_tvm.bundles.runner import dataset_ids
+from squeezenas_tvm.bundles.runner import dataset_ids, processor
 from squeezenas_tvm.run import main
 
+from ...targets.boards import BoardFiles, serving
 from ...targets.conftest import open_yard
 from ..conftest import SIZE, expected_labels, tiny_manifest
 from ..helpers import refused_by
@@ -61,6 +64,20 @@ def test_a_board_is_given_back(sealed_bundle: Path, tracker: str) -> None:
     for _ in range(3):
         with open_bundle(sealed_bundle, "local-cpu", tracker) as bundle:
             bundle.segment(IMAGE)
+
+
+def test_a_board_without_the_instructions_gets_no_module(bundle_copy: Path, tmp_path: Path) -> None:
+    needs = {"machine": processor(), "cpu_flags": ["avx4096"]}
+    manifest = replace(tiny_manifest(), runs_on=needs)
+    seal(bundle_copy, manifest, classes=CLASSES["cityscapes"], dataset="cityscapes")
+    files = BoardFiles(tmp_path)
+    with (
+        open_yard() as yard,
+        serving(files.path, yard.address) as name,
+        pytest.raises(BundleError, match=f"with avx4096, which board {name} has not; deploy on that machine"),
+        open_bundle(bundle_copy, str(files.path), yard.address),
+    ):
+        pass
 
 
 def test_no_board_is_one_line(

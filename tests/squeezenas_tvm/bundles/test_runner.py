@@ -11,7 +11,15 @@ import pytest
 from PIL import Image
 
 from squeezenas_tvm.bundles.manifest import BundleError
-from squeezenas_tvm.bundles.runner import Bundle, dataset_ids, explain_failure, main, processor, statistics_ms
+from squeezenas_tvm.bundles.runner import (
+    Bundle,
+    check_flags,
+    dataset_ids,
+    explain_failure,
+    main,
+    processor,
+    statistics_ms,
+)
 
 from ..conftest import expected_labels, run_alone, unusable_bundle
 
@@ -80,6 +88,29 @@ def test_processor_without_the_instructions_is_refused(tmp_path: Path) -> None:
     needs = {"machine": processor(), "cpu_flags": ["avx4096", "sve9"]}
     with pytest.raises(BundleError, match=r"for local-cpu with avx4096, sve9, which this machine has not"):
         Bundle.load(unusable_bundle(tmp_path / "b", runs_on=needs))
+
+
+@pytest.mark.parametrize(
+    ("flags", "absent"),
+    [
+        ("fp asimd evtstrm crc32 cpuid", "asimddp, fphp"),
+        ("Features : fp asimd fphp asimddp", None),
+        ("flags : fpu sse2 avx2", None),  # an emulator shows its host's
+        ("", None),
+    ],
+)
+def test_arm_processors_without_the_instructions(tmp_path: Path, flags: str, absent: str | None) -> None:
+    needs = {"machine": "aarch64", "cpu_flags": ["asimd", "asimddp", "fp", "fphp"]}
+    target = {"name": "jetson-orin", "runs_on": needs}
+    if absent is None:
+        check_flags(tmp_path, target, flags.split(), "board a:1")
+        return
+    with pytest.raises(BundleError) as caught:
+        check_flags(tmp_path, target, flags.split(), "board a:1")
+    assert str(caught.value) == (
+        f"{tmp_path} was made for jetson-orin with {absent}, which board a:1 has not; "
+        "deploy on that machine, or for a target whose mcpu is its processor"
+    )
 
 
 def test_missing_device_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from targets import (
     load_target,
     open_session,
 )
-from targets.rpc.board_check import check_board
+from targets.local_machine import cpu_flags
+from targets.rpc.board_check import check_board, check_processor
 
 from ..boards import KEY, BoardFiles, serving
 from ..conftest import LONG_S, Yard, wait_until
@@ -164,6 +165,42 @@ def test_a_board_without_cuda_is_reached_and_refused(whole_yard: Yard, name: str
     assert str(caught.value) == (
         f"board {name} was reached, but offers no CUDA device, which jetson-xavier needs; "
         "install a TVM runtime with CUDA there (see docs/jetson.md), and check its driver"
+    )
+
+
+def test_a_board_tells_the_flags_of_its_processor(target: Target, whole_yard: Yard, name: str) -> None:
+    with open_session(target, whole_yard.address, wait_s=LONG_S) as session:
+        assert session.cpu_flags == cpu_flags()
+
+
+def test_a_processor_without_what_the_code_needs_is_refused(
+    target: Target, whole_yard: Yard, name: str
+) -> None:
+    """Before any module is sent, which would die there with an illegal instruction."""
+    here = cpu_flags()
+    if "sse2" not in here:
+        pytest.skip("no x86 processor")
+    unusual = ("amx-tile", "fma4", "avx512vp2intersect")
+    absent = next(name for name in unusual if name.replace("-", "_") not in here)
+    other = target.model_copy(update={"tvm": {"kind": "llvm", "num-cores": 1, "mattr": [f"+{absent}"]}})
+    with pytest.raises(WrongDevice) as caught, open_session(other, whole_yard.address, wait_s=LONG_S):
+        pass
+    assert str(caught.value).startswith(
+        f"board {name} lacks {absent} of the processor that test-board is built for (mcpu "
+    )
+    assert str(caught.value).endswith(f"or with mattr [-{absent}]")
+
+
+def test_an_arm_board_of_an_older_kind_is_refused(target: Target) -> None:
+    told = "fp asimd evtstrm aes crc32 atomics fphp asimdhp cpuid asimdrdm"
+    flags = told.split()
+    check_processor(load_target("jetson-xavier"), "xavier:1", flags)
+    with pytest.raises(WrongDevice) as caught:
+        check_processor(load_target("jetson-orin"), "xavier:1", flags)
+    assert str(caught.value) == (
+        "board xavier:1 lacks dotprod, rcpc of the processor that jetson-orin is built for (mcpu cortex-a78)"
+        "; give the target of that board, or a file of your own with its mcpu, "
+        "or with mattr [-dotprod, -rcpc]"
     )
 
 

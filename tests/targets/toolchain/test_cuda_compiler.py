@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from targets import CompileError, MissingTool
+from targets.toolchain.cubin import cubin_architectures
 from targets.toolchain.cuda_compiler import (
     CudaCompiler,
-    cubin_architectures,
     find_cuda_compiler,
     plain_architecture,
 )
