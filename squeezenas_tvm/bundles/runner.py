@@ -350,9 +350,7 @@ def _segment_files(args: argparse.Namespace) -> None:
         shown = ", ".join(f"{name} {stats[name]:.2f}" for name in ("min", "median", "p90", "p99", "mean"))
         sys.stdout.write(f"{path}: {out}; latency in ms over {stats['n']} runs: {shown}\n")
     if bundle.manifest["kernels"].get("untuned"):
-        sys.stdout.write(
-            "the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n"
-        )
+        sys.stdout.write("the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n")
     if not bundle.manifest["weights"]["trained"]:
         sys.stdout.write("the weights are not trained: the labels mean nothing yet, the latency does\n")
 
