@@ -222,3 +222,26 @@ def test_a_dtype_that_the_target_does_not_list_is_refused(local_cpu: Target) -> 
 def test_the_data_alone_needs_no_tvm() -> None:
     code = "import sys, targets; targets.load_target('jetson-xavier'); sys.exit('tvm' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_emulated_gpu_is_described_without_one() -> None:
+    target = load_target("emulated-cuda-sm87")
+    assert target.emulated_gpu == "sm_87"
+    assert str(target.tvm_target().attrs["arch"]) == "sm_87"
+    assert target.fingerprint().device == "Jetson AGX Orin (emulated)"
+    assert load_target("emulated-aarch64").emulated
+    assert load_target("emulated-aarch64").emulated_gpu is None
+    assert [load_target(name).caution for name in ("local-cuda", "jetson-xavier")] == ["", ""]
+
+
+def test_an_emulated_gpu_that_nobody_knows(tmp_path: Path) -> None:
+    text = (ROOT / "targets" / "emulated-cuda.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.replace("arch: sm_72", "arch: sm_70"), encoding="utf-8")
+    with pytest.raises(InvalidTarget, match="no emulated GPU is sm_70; allowed: sm_72, sm_86, sm_87"):
+        load_target(tmp_path / "mine.yaml").tvm_target()
+
+
+def test_timings_of_emulated_devices_are_refused() -> None:
+    load_target("local-cuda").require_timings("search")
+    with pytest.raises(TargetError, match="timings mean nothing; allowed for search: the target of"):
+        load_target("emulated-cuda").require_timings("search")
