@@ -81,6 +81,7 @@ def test_no_step_begins_without_time(folder: Path) -> None:
     assert calls(folder) == ""
 
 
+@pytest.mark.slow
 def test_a_step_that_hangs_is_ended(folder: Path) -> None:
     (folder / "python").write_text("#!/bin/sh\nexec sleep 100\n")
     assert run(folder, "networks", code=1, TOTAL_S="10") == ["networks: exit code 124"]
