@@ -1,7 +1,7 @@
 """``deploy``: compiles an architecture with weights for a target into a bundle that runs there."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tell what each kernel asks of the device: of a GPU threads, registers, spills, shared memory, "
         "occupancy; multiply-adds, bytes, and the time that these take by the target's peaks",
     )
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="for GPUs: do not run each kernel on the emulated GPU first, and say so in the bundle",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
 
 
@@ -74,6 +79,7 @@ def execute(args: argparse.Namespace) -> Result:
         dtype=args.dtype,
         tracker=args.tracker,
         profile=args.profile,
+        check=not args.no_check,
     )
     return Result(document=_document(deployed), text=_text(deployed, target))
 
@@ -95,6 +101,7 @@ def _document(deployed: "Deployed") -> dict[str, Any]:
         "tuned_kernels": manifest.tuned_kernels,
         "default_kernels": manifest.default_kernels,
         "untuned": manifest.untuned,
+        "checked": manifest.checked,
         "files": deployed.files,
         **_profile_document(deployed),
     }
@@ -119,6 +126,8 @@ def _text(deployed: "Deployed", target: "Target") -> str:
     if deployed.weights is None:
         lines.append("weights: random, so its labels mean nothing; give --weights FILE for real ones")
     lines.append(f"kernels: {manifest.tuned_kernels} tuned, {manifest.default_kernels} on default schedules")
+    if manifest.checked:
+        lines.append(_checked_line(manifest.checked))
     if target.caution:
         lines.append(target.caution)
     if manifest.untuned:
@@ -137,6 +146,13 @@ def _text(deployed: "Deployed", target: "Target") -> str:
     if deployed.profile is not None:
         lines += ["", *_profile_lines(deployed.profile, target)]
     return "\n".join(lines)
+
+
+def _checked_line(checked: Mapping[str, Any]) -> str:
+    if checked["why_not"]:
+        return f"kernels not checked: {checked['why_not']}"
+    where = f"the emulated GPU ({checked['emulated_gpu']})"
+    return f"checked: {checked['kernels']} distinct kernels are right on {where}"
 
 
 def _profile_lines(profile: "Sequence[KernelProfile]", target: "Target") -> list[str]:

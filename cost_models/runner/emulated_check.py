@@ -35,11 +35,14 @@ class KernelRun:
         name: for messages.
         mod: IRModule with the one function ``main``, scheduled for a GPU.
         arrays: one for each of its parameters, outputs too, with the shapes and dtypes that it declares.
+        most_blocks: of a launch with more blocks run only so many, the first and the last among them; the
+            rest of its result stays as it was given.
     """
 
     name: str
     mod: Any
     arrays: Arrays
+    most_blocks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

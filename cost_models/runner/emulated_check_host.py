@@ -17,7 +17,7 @@ def main() -> None:
     """Run with the pipe's descriptor and the architecture that its environment has plugged in."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     pipe, arch = Connection(int(sys.argv[1])), sys.argv[2]
-    from targets.emulated_cuda.findings import take_counts, take_findings
+    from targets.emulated_cuda.findings import check_at_most, take_counts, take_findings
     from targets.support.text import brief
     from targets.toolchain.emulated_compiler import find_emulated_compiler
 
@@ -31,6 +31,7 @@ def main() -> None:
             return
         texts.clear()
         arrays, error = run.arrays, None
+        check_at_most(run.most_blocks)
         try:
             arrays = _run(run, arch)
         except Exception as raised:  # TVM raises what it likes

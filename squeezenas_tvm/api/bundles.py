@@ -26,6 +26,7 @@ def deploy_architecture(
     dtype: str = "float32",
     tracker: str | None = None,
     profile: bool = False,
+    check: bool = True,
     progress: bool = False,
 ) -> "Deployed":
     """Compile an architecture for a target into a bundle, with the fastest schedules on record.
@@ -38,10 +39,11 @@ def deploy_architecture(
         measurements: folder of the records, such as that of ``profile_space``; ``results/TARGET`` when None.
         tracker: HOST:PORT of the target's boards, for ``trials``.
         profile: tell what each kernel asks of the device, in ``Deployed.profile``.
+        check: for a GPU, run each kernel on the emulated one first, which takes a C++ compiler.
 
     Raises:
         InvalidWeights, TargetError, UsageError: before anything long is started.
-        FailedWork: no kernel could be measured, or the disk is full; no bundle was made.
+        FailedWork: no kernel could be measured, one is wrong, or the disk is full; no bundle was made.
     """
     from squeezenas_tvm.bundles import deploy
 
@@ -56,6 +58,7 @@ def deploy_architecture(
         dtype=dtype,
         tracker=tracker,
         profile=profile,
+        check=check,
         shown=progress,
     )
 

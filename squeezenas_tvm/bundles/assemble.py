@@ -77,6 +77,7 @@ class Manifest:
         trained: False says that the labels mean nothing yet.
         tuned_kernels, default_kernels: how many kernels have a tuned, and a default, schedule.
         untuned: True for a GPU's module whose kernels all run on default schedules, made without a GPU.
+        checked: of a GPU's module: how many kernels were run on the emulated GPU, or why none was.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Manifest:
     tuned_kernels: int
     default_kernels: int
     untuned: bool
+    checked: Mapping[str, Any] | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     def document(self, sums: Mapping[str, str]) -> dict[str, Any]:
@@ -129,6 +131,7 @@ class Manifest:
                 "tuned": self.tuned_kernels,
                 "default": self.default_kernels,
                 "untuned": self.untuned,
+                **({"checked": dict(self.checked)} if self.checked else {}),
             },
             "files": dict(sums),
         }

@@ -23,6 +23,7 @@ from search.networks.weights import load_weights_apart
 from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, runs_on, seal
+from squeezenas_tvm.bundles.check_gpu_kernels import KernelCheck, check_gpu_kernels
 from squeezenas_tvm.bundles.kernel_profile import KernelProfile, profile_kernels
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
@@ -70,6 +71,7 @@ def deploy_architecture(
     dtype: str = "float32",
     tracker: str | None = None,
     profile: bool = False,
+    check: bool = True,
     shown: bool = True,
 ) -> Deployed:
     """Tune if asked, compile with the best schedules known, write the bundle.
@@ -81,11 +83,12 @@ def deploy_architecture(
         measurements: folder of those; ``results/TARGET`` when None.
         tracker: HOST:PORT of the target's boards, for ``trials``.
         profile: tell what each kernel asks of the device, in `Deployed.profile`.
+        check: for a GPU, run each kernel on the emulated one first.
         shown: draw how far the tuning is.
 
     Raises:
         InvalidWeights, TargetError, UsageError: before anything long is started.
-        FailedWork: no kernel could be measured, or the disk is full; no bundle was made.
+        FailedWork: no kernel could be measured, one is wrong, or the disk is full; no bundle was made.
     """
     _check(architecture, target, trials=trials, dtype=dtype, tracker=tracker)
     weights = weights or architecture.weights_path
@@ -95,21 +98,21 @@ def deploy_architecture(
         raise UsageError(f"--out {out} would replace the measurements in {records}; name another folder")
     try:
         with assemble(out) as folder:
-            tensors = load_weights_apart(architecture, weights, folder.parent) if weights else None
-            graph = architecture.camera_network()
-            inputs = {"frame": (1, *resolution, 3)}
-            model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
-            kernels = list(dict.fromkeys(split_into_kernels(graph, inputs)))
+            model, kernels = _network(architecture, resolution, weights, dtype, folder.parent)
             if trials:
                 wanted = Wanted(kernels=kernels, effort=Effort.alone(trials))
                 measure_kernels(
                     target, wanted, records, dtype=dtype, tracker=tracker, title="tune", shown=shown
                 )
             with HeldInterrupts():
-                compiled = _compile(model, kernels, target, fingerprint, records, folder)
+                lowered = lower(model, target.tvm_target())
+                compiled = _compile(model, lowered, kernels, target, fingerprint, records, folder)
+            checked = check_gpu_kernels(compiled, lowered, target, wanted=check, shown=shown)
             module = folder / "model.so"
             profiles = profile_kernels(compiled, kernels, target, dtype, module) if profile else None
-            manifest = _write(folder, architecture, target, fingerprint, resolution, weights, compiled)
+            manifest = _write(
+                folder, architecture, target, fingerprint, resolution, weights, compiled, checked
+            )
     except OSError as error:
         raise FailedWork(
             f"{error.filename or out}: {error.strerror or error}; no bundle was made; "
@@ -132,8 +135,19 @@ def _check(
             raise UsageError(f"--trials {trials} needs the board: {error}") from None
 
 
+def _network(
+    architecture: Architecture, resolution: Resolution, weights: Path | None, dtype: str, scratch: Path
+) -> tuple[onnx.ModelProto, list[Kernel]]:
+    """What is deployed, and its distinct kernels."""
+    tensors = load_weights_apart(architecture, weights, scratch) if weights else None
+    graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
+    model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
+    return model, list(dict.fromkeys(split_into_kernels(graph, inputs)))
+
+
 def _compile(
     model: onnx.ModelProto,
+    lowered: Any,
     kernels: Sequence[Kernel],
     target: Target,
     fingerprint: Mapping[str, Any],
@@ -144,7 +158,7 @@ def _compile(
     tvm_target, tools = target.tvm_target(), find_tools(target, fingerprint["dtype"])
     tools.install()
     tuned = tuned_on_record(kernels, fingerprint, tvm_target, measurements)
-    compiled = compile_lowered(lower(model, tvm_target), tvm_target, tuned)
+    compiled = compile_lowered(lowered, tvm_target, tuned)
     onnx.save(model, folder / "network.onnx")
     export(compiled.executable, folder / "model.so", tools)
     if _is_untuned(target, compiled):
@@ -195,6 +209,7 @@ def _write(
     resolution: Resolution,
     weights: Path | None,
     compiled: Compiled,
+    checked: KernelCheck | None,
 ) -> Manifest:
     """Seal the bundle: labels, runner, C++ example, and the manifest, which is returned."""
     manifest = Manifest(
@@ -214,6 +229,7 @@ def _write(
         tuned_kernels=len(compiled.tuned),
         default_kernels=len(compiled.default),
         untuned=_is_untuned(target, compiled),
+        checked=checked.document() if checked else None,
     )
     seal(folder, manifest, classes=architecture.labels, dataset=architecture.known_classes)
     return manifest

@@ -177,7 +177,7 @@ def _plug_in_emulated(folder: Path, target: Mapping[str, Any]) -> None:
     if not (TYPE_CHECKING or __package__):
         raise BundleError(
             f"{folder} was made for {target['name']}, a GPU that squeezenas-tvm emulates, which this script "
-            f"does not have; run it so: squeezenas-tvm run {folder} IMAGE --out seen"
+            "does not have; give the folder to the command run of squeezenas-tvm"
         )
     from targets.emulated_cuda.libraries import VARIABLE, plug_in
 

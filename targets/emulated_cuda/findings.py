@@ -76,10 +76,21 @@ def take_counts() -> dict[str, Counts]:
     return {kernel: Counts(*map(int, numbers)) for kernel, *numbers in rows}
 
 
+def check_at_most(blocks: int | None) -> None:
+    """Run only so many blocks of a checked launch that has more: the first, the last, and some between."""
+    function = _library().emu_check_at_most
+    function.restype, function.argtypes = None, (ctypes.c_uint64,)
+    function(blocks or 0)
+
+
 def _taken(name: str) -> list[str]:
-    function = getattr(ctypes.CDLL(str(build_libraries() / RUNTIME)), name)
+    function = getattr(_library(), name)
     function.restype, function.argtypes = ctypes.c_size_t, (ctypes.c_char_p, ctypes.c_size_t)
     size = function(None, 0) + 1
     text = ctypes.create_string_buffer(size)
     function(text, size)
     return text.value.decode(errors="replace").splitlines()
+
+
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(str(build_libraries() / RUNTIME))

@@ -124,7 +124,7 @@ def test_board_with_a_cpu_and_records(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
-    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--profile")
+    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--profile", "--no-check")
     manifest = read_manifest(tmp_path / "out")
     count = manifest["kernels"]["default"]
     assert out.splitlines()[-1].startswith(f"{count} distinct kernels, ")
@@ -135,7 +135,9 @@ def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.Cap
     assert warning in said.splitlines()
     assert warning in out.splitlines()
     assert f"next: copy {tmp_path / 'out'} to the device, and there: python out/run.py IMAGE" in out
-    assert manifest["kernels"] == {"tuned": 0, "default": count, "untuned": True}
+    unchecked = {"kernels": 0, "emulated_gpu": None, "why_not": "--no-check"}
+    assert manifest["kernels"] == {"tuned": 0, "default": count, "untuned": True, "checked": unchecked}
+    assert "kernels not checked: --no-check" in out
     assert manifest["target"]["device"] == "cuda"
     needs = manifest["target"]["runs_on"]
     assert (needs["machine"], needs["cuda_arch"], needs["cuda"]) == ("aarch64", "sm_72", "11.4")
@@ -153,7 +155,7 @@ def test_gpu_without_records_is_loudly_untuned(tmp_path: Path, capfd: pytest.Cap
 def test_gpu_with_records_is_not_untuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need_tools("jetson-xavier")
     record("jetson-xavier", tmp_path, threads)
-    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--json")
+    out, said = deploy_for("jetson-xavier", tmp_path, capfd, "--json", "--no-check")
     document = json.loads(out)
     count = document["default_kernels"]
     assert (document["untuned"], document["tuned_kernels"]) == (False, 1)

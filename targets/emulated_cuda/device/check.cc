@@ -152,7 +152,8 @@ private:
     std::vector<std::map<const void *, unsigned>> visits_;
 };
 
-std::mutex lock;  // one checked launch at a time
+uint64_t most_blocks = 0;  // of a launch
+std::mutex lock;           // one checked launch at a time
 Checker &checker() {
     static auto *one = new Checker;
     return *one;
@@ -207,9 +208,11 @@ Error Checker::run_once(bool backwards) {
 
 Error Checker::run_blocks() {
     const uint64_t blocks = uint64_t{launch_->grid.x} * launch_->grid.y * launch_->grid.z;
-    for (uint64_t i = 0; i < blocks; ++i) {
-        block_number_ = worker_.backwards ? blocks - 1 - i : i;
-        std::string wrong = worker_.run(*launch_, index_of(block_number_, launch_->grid), arguments_);
+    const uint64_t wanted = most_blocks ? std::min(most_blocks, blocks) : blocks;
+    for (uint64_t i = 0; i < wanted; ++i) {
+        block_number_ = worker_.backwards ? wanted - 1 - i : i;
+        const uint64_t block = wanted == blocks ? block_number_ : block_number_ * (blocks - 1) / (wanted - 1);
+        std::string wrong = worker_.run(*launch_, index_of(block, launch_->grid), arguments_);
         if (wrong.empty()) {
             count_sectors();
             continue;
@@ -551,6 +554,12 @@ using emu::checker;
     void __tsan_volatile_write##bytes(void *at) { checker().access(ADDRESS(at), bytes, true, CODE); }
 
 extern "C" {
+// Of a checked launch with more blocks than these only as many run, the first and the last among them; 0: all.
+void emu_check_at_most(uint64_t blocks) {
+    std::lock_guard<std::mutex> guard(emu::lock);
+    emu::most_blocks = blocks == 1 ? 2 : blocks;
+}
+
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)
