@@ -23,7 +23,7 @@ from cost_models.tvm_import import relax, tvm
 from targets import Target, open_session
 from targets.toolchain.tools import find_tools
 
-from .classes import DLIGHT, WRONG, classes
+from .classes import classes
 
 pytestmark = pytest.mark.gpu
 WITHIN = {"float32": 1e-4, "float16": 1e-2}  # of the largest value
@@ -31,10 +31,6 @@ CLASSES = classes()
 QUICK = SearchSettings(round_size=4, population=16, generations=1)
 FEW = ("conv1x1+add", "conv1x1g2+relu-odd", "dw3x3s2+relu", "dw5x5+relu-odd")  # that are searched always
 Sound = Callable[[], AbstractContextManager[None]]
-
-
-def known(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.xfail(reason=DLIGHT)) if name.startswith(WRONG) else name
 
 
 def slow(name: str) -> Any:
@@ -71,7 +67,7 @@ def check(target: Any, lowered: Any, tuned: dict[str, Any], arrays: dict[str, An
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("name", [known(name) for name in CLASSES])
+@pytest.mark.parametrize("name", CLASSES)
 def test_default_schedules(gpu: Target, sound: Sound, name: str, dtype: str) -> None:
     target, kernel = gpu.tvm_target(), CLASSES[name]
     model = to_onnx(kernel.graph, kernel.input_shapes, name="kernel", dtype=dtype)

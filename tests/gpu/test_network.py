@@ -14,15 +14,12 @@ from search.architecture import load_architecture
 from targets import Target
 from targets.toolchain.tools import find_tools
 
-from .classes import DLIGHT
-
 pytestmark = pytest.mark.gpu
 SMALL, SHAPE = (1, 32, 64, 3), (1, 64, 128, 3)  # an emulated GPU is slow
 SAME = {"float32": 0.99, "float16": 0.95}  # of all pixels: near a tie a rounding decides
-WRONG = pytest.mark.xfail(reason=DLIGHT)
 NETWORKS = [
-    pytest.param("squeezenas-lat-small", "float32", marks=WRONG),
-    pytest.param("squeezenas-lat-small", "float16", marks=[WRONG, pytest.mark.slow]),
+    ("squeezenas-lat-small", "float32"),
+    pytest.param("squeezenas-lat-small", "float16", marks=pytest.mark.slow),
     pytest.param("mobilenetv3-small-seg", "float32", marks=pytest.mark.slow),
     ("mobilenetv3-small-seg", "float16"),
 ]
