@@ -1,9 +1,9 @@
 """What a kernel or a network costs on a target: every source that there is, asked in turn.
 
 The table first, which was measured there; then the predictor, learned from the rows of that table; then the
-prior, a physical model or a fit to whole networks. A network takes the sum of its kernels and what
-``network_model`` says of what happens between them (cache contents, launches, overlap), where networks were
-timed whole on the device.
+prior, a physical model or a fit to whole networks. A published device has a table of others alone. A network
+takes the sum of its kernels and what ``network_model`` says of what happens between them (cache contents,
+launches, overlap), where networks were timed whole on the device.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.database.environment import differences
+from cost_models.database.published import PublishedTable
 from cost_models.database.table import LatencyTable
 from cost_models.device_models.fitted_device import FittedDevice
 from cost_models.device_models.other_processor import FromOtherProcessor, OtherProcessor
@@ -42,6 +43,7 @@ class CostModel:
         calibration: what networks take besides kernels, where they were timed whole.
         processor: what table, predictor and calibration are of, where that is another one than here.
         adjustments: what is asked of kernels beside what was measured.
+        published: the rows of others; then operations of theirs are asked for, not kernels of TVM.
     """
 
     target: str
@@ -51,9 +53,10 @@ class CostModel:
     calibration: NetworkModel | None = None
     processor: OtherProcessor | None = None
     adjustments: tuple[Adjustment, ...] = ()
+    published: PublishedTable | None = None
 
     def __post_init__(self) -> None:
-        if self.table is None and self.predictor is None and self.prior is None:
+        if all(source is None for source in (self.table, self.predictor, self.prior, self.published)):
             raise CostModelError(
                 f"target {self.target}: no table, no predictor and no prior; make a table: "
                 f"{profile_command(self.target)}"
@@ -78,7 +81,8 @@ class CostModel:
         """The best first. The predictor's base tells last what nobody else does."""
         base = None if self.predictor is None else PhysicalBase(self.predictor)
         measured = (self._here(one) for one in (self.table, self.predictor))
-        return [one for one in (*measured, self.prior, self._here(base)) if one is not None]
+        found = (*measured, self.published, self.prior, self._here(base))
+        return [one for one in found if one is not None]
 
     def _here(self, source: LatencySource | None) -> LatencySource | None:
         """What was measured on another processor, of this one."""
@@ -87,6 +91,8 @@ class CostModel:
     @property
     def basis(self) -> str:
         """How estimates of networks come about, in words."""
+        if self.published:
+            return str(self.published)
         return f"{self.network_model}; {self.processor}" if self.processor else str(self.network_model)
 
     def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
@@ -106,10 +112,12 @@ class CostModel:
 
         Raises:
             MissingEntry: a kernel that was not measured, where there is neither predictor nor prior.
-            CostModelError: one that no table can hold, where there is neither.
+            CostModelError: one that no table can hold, where there is neither; one that others left out.
         """
         found = []
         for kernel, estimate in zip(kernels, self.kernels(kernels), strict=True):
+            if estimate is None and self.published:
+                raise self.published.missing(kernel)
             if estimate is None and kernel.is_foreign:
                 raise CostModelError(
                     f"{kernel.label}: only a prior can tell it, and {self.target} has neither that nor a "
@@ -126,6 +134,8 @@ class CostModel:
         told = [sorted((key, row.median_s) for key, row in rows.items()), repr(self.prior)]
         if self.predictor:
             told.append(repr((dict(self.predictor.errors), self.predictor.intervals.reach)))
+        if self.published:
+            told.append(self.published.digest())
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
     def network(self, kernels: Sequence[Kernel] | KernelGraph, *, of_a_space: bool = True) -> NetworkEstimate:

@@ -1,6 +1,7 @@
 """What something costs on a device, how sure that is, and who says so: one type, whoever tells it.
 
-Four sources, best first: ``measured``, a row of the target's table; ``predicted``, learned from the rows
+Five sources, best first: ``measured``, a row of the target's table; ``measured by others``, a row of a table
+that somebody published, of a device that nobody here can reach; ``predicted``, learned from the rows
 of that table, or scaled from another processor's; ``other processor``, another one's as they are; ``prior``,
 a physical model of a device from its data sheet and what others published.
 """
@@ -36,6 +37,7 @@ class Source(Word):
     """Who says so, the best first."""
 
     MEASURED = "measured"
+    OTHERS = "measured by others"
     PREDICTED = "predicted"
     ELSEWHERE = "other processor"
     PRIOR = "prior"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cost_models.cost_model import CostModel
 from cost_models.database.environment import differences, environment
+from cost_models.database.published import PublishedTable
 from cost_models.database.table import HEADER, LatencyTable
 from cost_models.device_models import fitted_device, prior
 from cost_models.device_models.fitted_device import FittedDevice
@@ -22,7 +23,7 @@ from cost_models.errors import CostModelError, IncompatibleTable
 from cost_models.kernel_models.adjustments import OtherType
 from cost_models.kernel_models.predictor import MANIFEST, Predictor
 from cost_models.network_models.network_model import MODEL, NetworkModel
-from targets import Target, list_targets, load_target
+from targets import PublishedDevice, Target, list_targets, load_target
 from targets.support.commands import command_line
 
 RESULTS = Path("results")
@@ -124,11 +125,12 @@ def _matching_table(folder: Path, target: Target) -> LatencyTable:
     return table
 
 
-def cost_model(target: Target, folder: Path | None = None) -> CostModel:
+def cost_model(target: Target | PublishedDevice, folder: Path | None = None) -> CostModel:
     """Every source there is for a target's latencies; predictor and calibration lie beside the table.
 
     Args:
         folder: of a table or a fit that must be there; when None, a target without any has its prior alone.
+            A published device has the table that comes with it, and no other.
 
     Raises:
         IncompatibleTable, IncompatiblePredictor, IncompatiblePrior, IncompatibleNetworkModel: one is there
@@ -136,6 +138,10 @@ def cost_model(target: Target, folder: Path | None = None) -> CostModel:
         CostModelError: there is no source at all.
         TargetError: the device is emulated, so that no latency of it means anything.
     """
+    if isinstance(target, PublishedDevice):
+        if folder is not None:
+            raise CostModelError(f"{target.name} has the table that others measured alone; leave --table out")
+        return CostModel(target.name, published=PublishedTable.of(target))
     target.require_timings("latencies of networks")
     own = results_folder(target.name, folder)
     if (own / HEADER).exists() or (folder is not None and not (own / fitted_device.FILE).exists()):

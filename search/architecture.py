@@ -24,12 +24,17 @@ _USUAL_CLASSES = 19  # of files that say nothing of classes: those of 0.1
 
 
 class Published(Section):
-    """Numbers that somebody reported for an architecture, with where they stand."""
+    """Numbers that somebody reported for an architecture, with where they stand.
+
+    Attributes:
+        latency_ms, fps: of the device in the conditions; one of them, as it was reported.
+    """
 
     source: str
     conditions: str
     miou_percent: float | None = Field(default=None, gt=0, le=100)
     latency_ms: float | None = Field(default=None, gt=0)
+    fps: float | None = Field(default=None, gt=0)
     gmacs: float | None = Field(default=None, gt=0)
     params_m: float | None = Field(default=None, gt=0)
     search_gpu_days: float | None = Field(default=None, gt=0)

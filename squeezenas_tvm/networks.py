@@ -40,7 +40,7 @@ def execute(args: argparse.Namespace) -> Result:
     from search.architecture import list_architectures, load_architecture
     from search.resolution import Resolution
     from search.spaces.registry import get_space
-    from targets import load_target
+    from targets import load_device
 
     if args.table and not args.target:
         raise UsageError("--table needs --target: the device that the table is of")
@@ -49,7 +49,7 @@ def execute(args: argparse.Namespace) -> Result:
     if args.space:
         space = get_space(args.space)
         found = [architecture for architecture in found if architecture.search_space is space]
-    model = cost_model(load_target(args.target), args.table) if args.target else None
+    model = cost_model(load_device(args.target), args.table) if args.target else None
     networks = [_describe(architecture, resolution, model) for architecture in found]
     networks.sort(key=lambda network: (network["space"], network["gmacs"]))
     return Result(document=networks, text=_text(networks, resolution, model, args.target))
@@ -71,18 +71,22 @@ def _describe(
     }
     if model is None:
         return described
-    from cost_models.errors import MissingEntry
+    from cost_models.errors import CostModelError, MissingEntry
 
     try:
         return described | {"estimated_latency_ms": _estimate(architecture, resolution, model)}
     except MissingEntry:
         return described
+    except CostModelError:
+        if model.published is None:
+            raise
+        return described  # of others' networks it has no rows
 
 
 def _estimate(architecture: "Architecture", resolution: "Resolution", model: "CostModel") -> dict[str, Any]:
-    from search.costs.kernel_table import network_graph
+    from search.costs.kernel_table import priced_graph
 
-    total = model.network(network_graph(architecture, resolution))
+    total = model.network(priced_graph(model, architecture, resolution))
     return {
         "median": total.median_s * 1e3,
         "low": total.low_s * 1e3,
@@ -99,13 +103,15 @@ def _text(
     """``target``: as it was given."""
     from targets.support.commands import command_line
 
-    header = ["name", "GMACs", "M params", "mIoU %", "ms on Xavier"]
+    header = ["name", "GMACs", "M params", "mIoU %", "ms, reported"]
     notes = [f"MACs and estimates at {resolution}. The other numbers:", *_origins(networks)]
     if model is not None:
         header += [f"ms on {model.target}, estimated", "of its time"]
         notes.append(f"Estimates: {model.basis}.")
         missing = sorted({n["space"] for n in networks if "estimated_latency_ms" not in n})
-        for space in missing:
+        if model.published and missing:
+            notes.append(f"-: {model.target} has no rows of {', '.join(missing)} at {resolution}.")
+        for space in () if model.published else missing:
             given = ("--target", target, "--space", space, "--resolution", resolution)
             notes.append(f"-: kernels of {space} are not measured: {command_line('profile', *given)}")
     rows = [_row(network, estimates=model is not None) for network in networks]
@@ -121,7 +127,9 @@ def _origins(networks: list[dict[str, Any]]) -> list[str]:
 def _row(network: dict[str, Any], *, estimates: bool) -> list[str]:
     published = network["published"] or {}
     row = [network["name"], f"{network['gmacs']:.3f}", f"{network['params'] / 1e6:.3f}"]
-    row += [_number(published.get("miou_percent")), _number(published.get("latency_ms"))]
+    fps = published.get("fps")
+    reported_ms = published.get("latency_ms", 1e3 / fps if fps else None)
+    row += [_number(published.get("miou_percent")), _number(reported_ms)]
     latency = network.get("estimated_latency_ms")
     if not estimates:
         return row

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
     from search.resolution import Resolution
     from squeezenas_tvm.predicting.predict import Network, Outside, PredictedNetwork
-    from targets import Target
+    from targets import PublishedDevice, Target
 
 EXAMPLE = (
     "squeezenas-tvm predict squeezenas-lat-small --target local-cpu --resolution 256x512\n"
@@ -70,9 +70,11 @@ def execute(args: argparse.Namespace) -> Result:
     from squeezenas_tvm.predicting.models import Models
     from squeezenas_tvm.predicting.predict import predict_network
     from squeezenas_tvm.profiling.energy import usual_power
-    from targets import load_target
+    from targets import PublishedDevice, load_device
 
-    target = load_target(args.target)
+    target = load_device(args.target)
+    if isinstance(target, PublishedDevice):
+        return _of_others(args, target)
     target.require_timings("predict")
     if args.dtype:
         target.require_dtype(args.dtype)
@@ -96,6 +98,31 @@ def execute(args: argparse.Namespace) -> Result:
     document["schedules"] = "default" if args.default_schedules else "tuned"
     text = "\n".join([_text(predicted, model, power_w), *_hints(args), *_checks_text(faults)])
     return Result(document=document, text=text, exit_code=int(any(faults.values())))
+
+
+def _of_others(args: argparse.Namespace, device: "PublishedDevice") -> Result:
+    """Add up the rows of a table that others measured."""
+    from cost_models.lookup import cost_model
+    from search.architecture import load_architecture
+    from search.resolution import Resolution
+    from squeezenas_tvm.errors import UsageError
+    from squeezenas_tvm.predicting.predict import is_onnx, network_of, predict_network, refuse_other_formats
+
+    given = {"--dtype": args.dtype, "--default-schedules": args.default_schedules}
+    given |= {"--check": args.check, "--calibrate": args.calibrate}
+    if wrong := [option for option, value in given.items() if value]:
+        raise UsageError(f"{', '.join(wrong)}: {device.name} is a table that others measured; leave it out")
+    for name in args.architecture:
+        refuse_other_formats(name)
+        if is_onnx(name):
+            raise UsageError(f"{name}: {device.name} is a table of operations; allowed: architectures")
+    size = None if args.resolution is None else Resolution.parse(args.resolution)
+    model = cost_model(device, args.table)
+    asked = [network_of(load_architecture(name), size, model) for name in args.architecture]
+    predicted = [predict_network(network, model) for network in asked]
+    described = [_document(network) for network in predicted]
+    document = {"target": device.name, "processor": None, "power_w": None, "networks": described}
+    return Result(document=document | {"schedules": None}, text=_text(predicted, model, None))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,7 +212,10 @@ def _text(networks: "Sequence[PredictedNetwork]", model: "CostModel", power_w: f
         rows.append([network.name, network.resolution, median, interval, shares])
     lines = [table(["network", "at", "ms", "low to high", "of its time"], rows), ""]
     files = ", ONNX files as they are" if any(is_onnx(network.name) for network in networks) else ""
-    lines.append(f"On {model.target}, from camera frame to class indices{files}: {model.basis}.")
+    ends = "" if model.published else ", from camera frame to class indices"
+    lines.append(f"On {model.target}{ends}{files}: {model.basis}.")
+    if model.published and (remarks := model.published.device.remarks):
+        lines.append(f"{remarks[0].upper()}{remarks[1:]}.")
     lines += [_counts_text(network) for network in networks]
     lines += [f"{network.name}: {'; '.join(network.notes)}." for network in networks if network.notes]
     if power_w is not None:

@@ -101,9 +101,9 @@ def execute(args: argparse.Namespace) -> Result:
     from search.results.described import describe
     from squeezenas_tvm.searching.search import default_folder, search_space
     from squeezenas_tvm.training.command import train_command
-    from targets import load_target
+    from targets import load_device
 
-    target = load_target(args.target)
+    target = load_device(args.target)
     target.require_timings("search")
     args.out = args.out or default_folder(target)  # where what is kept is looked for
     found = search_space(

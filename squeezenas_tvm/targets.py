@@ -9,7 +9,7 @@ from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
-    from targets import Target
+    from targets import PublishedDevice, Target
 
 EXAMPLE = (
     "squeezenas-tvm targets\nsqueezenas-tvm targets local-cpu\nsqueezenas-tvm targets check jetson-xavier"
@@ -30,20 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Result:
     """List all devices, describe one, or check what one needs."""
-    from targets import list_targets, load_target
+    from targets import PublishedDevice, list_published, list_targets, load_device, load_target
 
     checking = len(args.name) == 2 and args.name[0] == "check"
     if (len(args.name) > 1 and not checking) or args.name == ["check"]:
-        raise UsageError(_wrong_words(args.name, list_targets()))
+        raise UsageError(_wrong_words(args.name, (*list_targets(), *list_published())))
     if args.tracker and not checking:
         raise UsageError("targets: --tracker is for: targets check NAME --tracker HOST:PORT")
     if checking:
         return _check(load_target(args.name[1]), args.tracker)
     if args.name:
-        return _describe(load_target(args.name[0]))
+        device = load_device(args.name[0])
+        return _published(device) if isinstance(device, PublishedDevice) else _describe(device)
     found = [load_target(name) for name in list_targets()]
-    document = {"targets": [t.model_dump(exclude_none=True) for t in found]}
-    rows = [(t.name, t.kind, ", ".join(t.dtypes), t.summary) for t in found]
+    others = [load_device(name) for name in list_published()]
+    document = {"targets": [t.model_dump(exclude_none=True) for t in (*found, *others)]}
+    rows: list[tuple[str, ...]] = [(t.name, t.kind, ", ".join(t.dtypes), t.summary) for t in found]
+    rows += [(t.name, t.kind, "-", t.summary) for t in others]
     return Result(document=document, text=table(("name", "kind", "dtypes", "what it is"), rows))
 
 
@@ -84,6 +87,23 @@ def _verdict(missing: Collection[str]) -> str:
         *(["profile and deploy --trials"] if MEASURE in missing else []),
     ]
     return f"all but {' and '.join(without)} can be done" if without else "all there"
+
+
+def _published(device: "PublishedDevice") -> Result:
+    """Everything the file of a table says."""
+    rows = [
+        ("name", device.name),
+        ("what it is", device.summary),
+        ("device", device.model),
+        ("conditions", device.conditions),
+        ("origin", device.origin),
+        ("licence", device.licence),
+        ("without", device.without),
+        ("remarks", device.remarks or "none"),
+        ("reached", "by nobody here; predict, networks and search read its latencies"),
+    ]
+    text = "\n".join(f"{name:<12} {value}" for name, value in rows)
+    return Result(document=device.model_dump(exclude_none=True), text=text)
 
 
 def _describe(target: "Target") -> Result:

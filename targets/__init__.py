@@ -7,6 +7,7 @@ from targets.errors import (
     InvalidTarget,
     MissingTool,
     NoBoardLeft,
+    OnlyATable,
     TargetError,
     UnfitBoard,
     UnknownTarget,
@@ -20,10 +21,11 @@ from targets.fleet.boards import BoardState
 from targets.fleet.dispatch import Done
 from targets.fleet.fleet import Fleet
 from targets.local_machine import LocalMachine
+from targets.published import PublishedDevice
 from targets.rpc.local_server import LocalServer, local_rpc, parse_address
 from targets.rpc.session import Session, open_session
 from targets.sensors.readings import BoardReading
-from targets.target import Target, list_targets, load_target
+from targets.target import Target, list_published, list_targets, load_device, load_target
 
 __all__ = [
     "BoardNotBuilt",
@@ -39,6 +41,8 @@ __all__ = [
     "LocalServer",
     "MissingTool",
     "NoBoardLeft",
+    "OnlyATable",
+    "PublishedDevice",
     "Session",
     "Target",
     "TargetError",
@@ -48,7 +52,9 @@ __all__ = [
     "WrongDevice",
     "WrongKey",
     "WrongVersion",
+    "list_published",
     "list_targets",
+    "load_device",
     "load_target",
     "local_rpc",
     "open_session",

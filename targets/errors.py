@@ -3,6 +3,7 @@
 TargetError
 ├── InvalidTarget        the YAML is wrong; lists every fault
 ├── UnknownTarget        no such name or file; suggests the near miss
+├── OnlyATable           a device that others measured, and nobody here can reach
 ├── MissingTool          a compiler or library that the target needs is not here; says how to get it
 ├── CompileError         a compiler refused what it was given
 ├── InvalidCubin         machine code for a GPU that is damaged or cut short
@@ -43,6 +44,16 @@ class UnknownTarget(TargetError):
         super().__init__(
             f"unknown target {name!r}{near_miss(name, known)}; allowed: {', '.join(known)}, "
             "or the path of a .yaml file of your own"
+        )
+
+
+class OnlyATable(TargetError):
+    """A device of which nothing is here but the latencies that others published."""
+
+    def __init__(self, name: str, conditions: str) -> None:
+        super().__init__(
+            f"target {name}: nobody here can reach it, it is a table that others measured ({conditions}); "
+            "allowed for it: predict, networks and search"
         )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import PrivateAttr, ValidationError
 
 from targets.emulated_cuda.gpus import GPUS
-from targets.errors import DeviceUnavailable, InvalidTarget, TargetError, UnknownTarget
+from targets.errors import DeviceUnavailable, InvalidTarget, OnlyATable, TargetError, UnknownTarget
 from targets.fingerprint import Fingerprint
 from targets.local_machine import LocalMachine, Processor, cpu_flags, unsupported_features
+from targets.published import PublishedDevice
 from targets.spec import TargetSpec
 from targets.support.commands import command_line
 from targets.support.reading import TEXT_BYTES, read_text
@@ -179,9 +180,28 @@ def _detected_gpu(name: str) -> dict[str, Any]:
 
 
 def list_targets() -> tuple[str, ...]:
-    """Names of the shipped targets and of their variants, sorted."""
-    names = [path.stem for path in _FOLDER.glob("*.yaml")]
+    """Names of the shipped targets and of their variants, sorted; without those that are tables alone."""
+    names = _names()
     return tuple(sorted([*names, *(f"{name}-{suffix}" for name in names for suffix in _read(name).variants)]))
+
+
+def list_published() -> tuple[str, ...]:
+    """Names of the devices that are here as tables of others alone, sorted."""
+    return tuple(sorted(_published()))
+
+
+@functools.cache
+def _published() -> Mapping[str, PublishedDevice]:
+    found = {}
+    for path in _FOLDER.glob("*.yaml"):
+        raw = _mapping(path)
+        if raw.get("kind") == "table":
+            found[path.stem] = PublishedDevice.model_validate(raw)
+    return found
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml") if path.stem not in _published())
 
 
 def target_argument(name: str) -> str:
@@ -198,8 +218,8 @@ def profile_command(name: str) -> str:
 def multiprocessors() -> Mapping[str, int]:
     """Of the GPUs that the shipped targets know, by architecture (``sm_72``)."""
     found: dict[str, int] = {}
-    for path in sorted(_FOLDER.glob("*.yaml")):
-        found |= _read(path.stem).multiprocessors or {}
+    for name in _names():
+        found |= _read(name).multiprocessors or {}
     return found
 
 
@@ -209,16 +229,31 @@ def load_target(name_or_path: str | Path) -> Target:
     Raises:
         UnknownTarget: no such name, or no file there.
         InvalidTarget: the file is not a target; lists every fault.
+        OnlyATable: nobody here can reach the device.
     """
-    text = str(name_or_path)
+    device = _load(str(name_or_path), list_targets())
+    if isinstance(device, PublishedDevice):
+        raise OnlyATable(device.name, device.conditions)
+    return device
+
+
+def load_device(name_or_path: str | Path) -> Target | PublishedDevice:
+    """As ``load_target``, and also one that is a table alone, for those who ask nothing but latencies."""
+    return _load(str(name_or_path), (*list_targets(), *list_published()))
+
+
+def _load(text: str, known: tuple[str, ...]) -> Target | PublishedDevice:
+    """``known``: the names to suggest."""
     if Path(text).suffix in (".yaml", ".yml"):
         if not os.path.exists(text):
-            raise UnknownTarget(text, list_targets())
+            raise UnknownTarget(text, known)
         target = _read_file(Path(text))
         target._path = Path(text)
         return target
-    if text not in list_targets():
-        raise UnknownTarget(text, list_targets())
+    if text in _published():
+        return _published()[text]
+    if text not in known:
+        raise UnknownTarget(text, known)
     if (_FOLDER / f"{text}.yaml").is_file():
         return _read(text)
     name, _, suffix = text.rpartition("-")
@@ -245,13 +280,15 @@ def _variant(target: Target, suffix: str) -> Target:
     return target.model_copy(update=changes)
 
 
-def _read_file(path: Path) -> Target:
+def _mapping(path: Path) -> dict[str, Any]:
     def refusal(said: str) -> InvalidTarget:
         return InvalidTarget(str(path), [said.removeprefix(f"{path}: ")])
 
-    text = read_text(path, refusal, most_bytes=TEXT_BYTES)
-    raw = read_mapping(text, str(path), Target, refusal)
+    return read_mapping(read_text(path, refusal, most_bytes=TEXT_BYTES), str(path), Target, refusal)
+
+
+def _read_file(path: Path) -> Target:
     try:
-        return Target.model_validate(raw)
+        return Target.model_validate(_mapping(path))
     except ValidationError as error:
         raise InvalidTarget(str(path), faults(error, Target)) from None

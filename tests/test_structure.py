@@ -37,7 +37,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "targets": (
         ("support",),
         ("errors", "local_machine", "fingerprint"),
-        ("spec", "emulated_cuda"),
+        ("spec", "published", "emulated_cuda"),
         ("cuda_stand_in",),
         ("tvm_import",),
         ("target",),

@@ -27,12 +27,14 @@ class Node:
     Attributes:
         inputs: names of the values it reads.
         size_of: name of the value whose spatial size the output takes (operations that take a size only).
+        size_over: that size is divided by this, rounding down.
     """
 
     name: str
     op: Op
     inputs: tuple[str, ...]
     size_of: str | None = None
+    size_over: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Graph:
         size = None
         if node.size_of is not None:
             height, width = shapes[node.size_of][2:]
-            size = (height, width)
+            size = (height // node.size_over, width // node.size_over)
         try:
             return node.op.output_shape([shapes[name] for name in node.inputs], size)
         except InvalidGraph as error:
@@ -97,11 +99,21 @@ class Graph:
         return readers[0].op.input_dtype if readers else "float32"
 
     def pinned(self, inputs: Mapping[str, Shape]) -> "Graph":
-        """The graph for one input size: sizes are numbers, and inputs that only gave sizes are dropped."""
+        """The graph for one input size: sizes are numbers.
+
+        Inputs that only gave sizes are dropped, and so is what does nothing at this size.
+        """
         shapes = self.shapes(inputs)
-        nodes = tuple(_pin(node, shapes[node.name]) for node in self.nodes)
-        read = {name for node in nodes for name in node.inputs} | set(self.outputs)
-        return Graph(tuple(i for i in self.inputs if i in read), nodes, self.outputs)
+        same: dict[str, str] = {}  # what does nothing -> what it gives back
+        nodes = []
+        for node in self.nodes:
+            if node.op.is_idle([shapes[name] for name in node.inputs], shapes[node.name]):
+                same[node.name] = same.get(node.inputs[0], node.inputs[0])
+            else:
+                nodes.append(_pin(node, shapes[node.name], same))
+        outputs = tuple(same.get(name, name) for name in self.outputs)
+        read = {name for node in nodes for name in node.inputs} | set(outputs)
+        return Graph(tuple(i for i in self.inputs if i in read), tuple(nodes), outputs)
 
     def macs(self, inputs: Mapping[str, Shape]) -> int:
         """Multiply-accumulates of all convolutions."""
@@ -140,8 +152,8 @@ class GraphBuilder:
     inputs: tuple[str, ...] = ("x",)
     nodes: list[Node] = field(default_factory=list)
 
-    def add(self, name: str, op: Op, *inputs: str, size_of: str | None = None) -> str:
-        self.nodes.append(Node(name, op, inputs, size_of))
+    def add(self, name: str, op: Op, *inputs: str, size_of: str | None = None, size_over: int = 1) -> str:
+        self.nodes.append(Node(name, op, inputs, size_of, size_over))
         return name
 
     def conv_bn(self, name: str, conv: Conv2d, x: str) -> str:
@@ -193,7 +205,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
         return node.op
 
     nodes = [
-        Node(n.name, op(n), tuple(map(new, n.inputs)), new(n.size_of) if n.size_of else None)
+        Node(n.name, op(n), tuple(map(new, n.inputs)), new(n.size_of) if n.size_of else None, n.size_over)
         for n in graph.nodes
         if n.name not in folded
     ]
@@ -205,6 +217,8 @@ def conv_before(graph: Graph) -> Mapping[str, str]:
     return {n.name: n.inputs[0] for n in graph.nodes if isinstance(n.op, BatchNorm2d)}
 
 
-def _pin(node: Node, shape: Shape) -> Node:
+def _pin(node: Node, shape: Shape, same: Mapping[str, str]) -> Node:
+    """``same``: names of values that are others as they are."""
     op = node.op.pinned((shape[-2], shape[-1]))
-    return node if op is node.op else replace(node, op=op, size_of=None)
+    inputs = tuple(same.get(name, name) for name in node.inputs)
+    return node if (op, inputs) == (node.op, node.inputs) else Node(node.name, op, inputs)

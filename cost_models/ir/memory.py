@@ -52,7 +52,7 @@ class Value:
 
 def steps(graph: Graph, inputs: Mapping[str, Shape], dtype: str = "float32") -> Iterator[Step]:
     """The kernels of a graph in the order they run, with what lives meanwhile; maps are of ``dtype``."""
-    folded = fold_batch_norm(graph)
+    folded = fold_batch_norm(graph).pinned(inputs)
     calls = kernel_calls(folded, inputs)
     ends = {*folded.inputs, *folded.outputs}
     values = {value.name: value for call in calls for value in _values(call, ends, dtype)}

@@ -64,6 +64,10 @@ class Op:
         """The same where its result is always of that height and width; itself unless it takes a size."""
         return self
 
+    def is_idle(self, inputs: Sequence[Shape], output: Shape) -> bool:
+        """Whether it gives what it reads as it is, so that nothing runs for it at these sizes."""
+        return False
+
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
         """Shape of the result. Raises InvalidGraph, without the node's name, when inputs do not fit."""
         return inputs[0]

@@ -256,6 +256,53 @@ class ShiftByOne(Op):
 
 
 @dataclass(frozen=True)
+class Pad(Op):
+    """Zeros at the right and at the bottom, until both sides are multiples of a number, or ``size``."""
+
+    pattern: ClassVar[Pattern] = "injective"
+    sort: ClassVar[Sort] = "moves"
+
+    multiple: int = 1
+    size: tuple[int, int] | None = None
+
+    def pinned(self, size: tuple[int, int]) -> "Pad":
+        return Pad(size=size)
+
+    def is_idle(self, inputs: Sequence[Shape], output: Shape) -> bool:
+        return tuple(inputs[0]) == output
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, channels, *sides = inputs[0]
+        height, width = self.size or (-(-side // self.multiple) * self.multiple for side in sides)
+        if height < sides[0] or width < sides[1]:
+            raise InvalidGraph(f"cannot pad a map of {inputs[0]} to {height}x{width}")
+        return batch, channels, height, width
+
+
+@dataclass(frozen=True)
+class Crop(Op):
+    """The upper left corner, as large as another value or as ``size``."""
+
+    pattern: ClassVar[Pattern] = "injective"
+    sort: ClassVar[Sort] = "moves"
+
+    size: tuple[int, int] | None = None
+
+    def pinned(self, size: tuple[int, int]) -> "Crop":
+        return Crop(size)
+
+    def is_idle(self, inputs: Sequence[Shape], output: Shape) -> bool:
+        return tuple(inputs[0]) == output
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, channels, *sides = inputs[0]
+        size = self.size or size
+        if size is None or size[0] > sides[0] or size[1] > sides[1]:
+            raise InvalidGraph(f"cannot crop a map of {inputs[0]} to {size}")
+        return batch, channels, *size
+
+
+@dataclass(frozen=True)
 class Normalize(Op):
     """A camera's frame as the network wants it: uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W).
 
@@ -305,6 +352,6 @@ OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
         *(Conv2d, BatchNorm2d, Activation, Add, Mul, Concat, AvgPool2d, GlobalAvgPool, Resize, Expand),
-        *(ShiftByOne, Normalize, ArgMax, ToByte, Foreign),
+        *(ShiftByOne, Pad, Crop, Normalize, ArgMax, ToByte, Foreign),
     )
 }

@@ -22,12 +22,14 @@ from cost_models.ir.ops import (
     AvgPool2d,
     Concat,
     Conv2d,
+    Crop,
     Expand,
     Foreign,
     GlobalAvgPool,
     Mul,
     Normalize,
     Op,
+    Pad,
     Resize,
     Shape,
     ShiftByOne,
@@ -176,15 +178,20 @@ def _avg_pool(writer: Writer, node: Node) -> None:
 
 def _resize(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, Resize)
-    sizes = writer.constant(f"{node.name}.size", writer.shapes[node.name], np.int64)
+    shape = writer.shapes[node.name]
     mode = "align_corners" if node.op.align_corners else "half_pixel"
+    # TVM divides by the pixels less one: a single one is the first of two
+    single = node.op.align_corners and 1 in shape[2:]
+    made = (*shape[:2], *(max(side, 2) for side in shape[2:])) if single else shape
     writer.emit(
         "Resize",
-        [node.inputs[0], "", "", sizes],
-        node.name,
+        [node.inputs[0], "", "", writer.constant(f"{node.name}.size", made, np.int64)],
+        f"{node.name}.pair" if single else node.name,
         mode="linear",
         coordinate_transformation_mode=mode,
     )
+    if single:
+        _corner(writer, f"{node.name}.pair", node.name)
 
 
 def _expand(writer: Writer, node: Node) -> None:
@@ -203,6 +210,25 @@ def _shift(writer: Writer, node: Node) -> None:
     if odd:
         pads = writer.constant(f"{node.name}.pads", [0, 0, 0, 0, 0, 0, height % 2, width % 2], np.int64)
         writer.emit("Pad", [sliced, pads], node.name, mode="constant")
+
+
+def _pad(writer: Writer, node: Node) -> None:
+    before, after = (writer.shapes[name] for name in (node.inputs[0], node.name))
+    more = [new - old for new, old in zip(after[2:], before[2:], strict=True)]
+    pads = writer.constant(f"{node.name}.pads", [0] * 6 + more, np.int64)
+    writer.emit("Pad", [node.inputs[0], pads], node.name, mode="constant")
+
+
+def _crop(writer: Writer, node: Node) -> None:
+    _corner(writer, node.inputs[0], node.name)
+
+
+def _corner(writer: Writer, x: str, output: str) -> None:
+    """The upper left of ``x``, as large as ``output`` is."""
+    begin = writer.constant(f"{output}.begin", [0, 0], np.int64)
+    end = writer.constant(f"{output}.end", writer.shapes[output][2:], np.int64)
+    axes = writer.constant(f"{output}.axes", [2, 3], np.int64)
+    writer.emit("Slice", [x, begin, end, axes], output)
 
 
 def _normalize(writer: Writer, node: Node) -> None:
@@ -240,6 +266,8 @@ WRITERS: Mapping[type[Op], Write] = {
     Resize: _resize,
     Expand: _expand,
     ShiftByOne: _shift,
+    Pad: _pad,
+    Crop: _crop,
     Normalize: _normalize,
     ArgMax: _plain("ArgMax", axis=1, keepdims=0),
     ToByte: _plain("Cast", to=TensorProto.UINT8),

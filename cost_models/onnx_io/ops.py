@@ -19,11 +19,13 @@ from cost_models.ir.ops import (
     BatchNorm2d,
     Concat,
     Conv2d,
+    Crop,
     Expand,
     GlobalAvgPool,
     Mul,
     Normalize,
     Op,
+    Pad,
     Resize,
     ShiftByOne,
     ToByte,
@@ -198,6 +200,9 @@ def _expand(found: Steps, node: NodeProto) -> Exact | None:
 def _slice(found: Steps, node: NodeProto) -> Exact | None:
     if found.shapes[node.input[0]] == found.shapes[node.output[0]]:
         return _same(found, node)
+    if _is_corner(found, node):
+        height, width = found.shapes[node.output[0]][2:]
+        return Exact(Crop((height, width)), (node.input[0],))
     even = all(side % 2 == 0 for side in found.shapes[node.input[0]][2:])
     return Exact(ShiftByOne(), (node.input[0],)) if even and _leaves_first_out(found, node) else None
 
@@ -206,12 +211,26 @@ def _pad(found: Steps, node: NodeProto) -> Exact | None:
     pads = found.setting(node, "pads", 1) or [1]
     if not any(pads):
         return _same(found, node)
-    cut = found.made_by(node.input[0], "Slice")
-    if cut is None or not _leaves_first_out(found, cut) or any(found.setting(node, "value", 2) or []):
+    constant = attributes(node).get("mode", "constant") == "constant"
+    if any(found.setting(node, "value", 2) or []) or not constant:
         return None
+    cut = found.made_by(node.input[0], "Slice")
+    if cut is None or not _leaves_first_out(found, cut):
+        made = found.shapes[node.output[0]]
+        ours = (
+            len(made) == 4 and pads[:6] == [0] * 6 and min(pads) >= 0 and not found.setting(node, "axes", 3)
+        )
+        return Exact(Pad(size=(made[2], made[3])), (node.input[0],)) if ours else None
     odd = [side % 2 for side in found.shapes[cut.input[0]][2:]]
-    ours = pads == [0] * 6 + odd and attributes(node).get("mode", "constant") == "constant"
-    return Exact(ShiftByOne(), (cut.input[0],)) if ours else None
+    return Exact(ShiftByOne(), (cut.input[0],)) if pads == [0] * 6 + odd else None
+
+
+def _is_corner(found: Steps, node: NodeProto) -> bool:
+    """Whether a slice is the upper left corner of a map."""
+    shape, made = found.shapes[node.input[0]], found.shapes[node.output[0]]
+    starts, axes = found.setting(node, "starts", 1), found.setting(node, "axes", 3)
+    whole = len(shape) == 4 and made[:2] == shape[:2] and set(found.setting(node, "steps", 4) or [1]) == {1}
+    return whole and not any(starts or [1]) and axes in ([2, 3], [-2, -1], [0, 1, 2, 3], None)
 
 
 def _leaves_first_out(found: Steps, node: NodeProto) -> bool:

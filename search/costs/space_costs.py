@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.cost_model import CostModel
-from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.fusion import Kernel
+from search.costs.kernel_table import part_kernels, priced_kernels
 from search.costs.objectives import OBJECTIVES
 from search.errors import SearchError
 from search.resolution import Resolution
@@ -23,6 +24,7 @@ Array = npt.NDArray[np.float64]
 Costs = TypeVar("Costs", bound="SpaceCosts")
 ENDS = ("latency", "latency_low", "latency_high")
 ROWS = 1 << 13  # networks at a time: what is added up stays in the cache
+_NUMBERS = 1 << 22  # of networks at a time and all parts
 _STARTS = 64  # networks drawn, from the best of which the cheapest and the dearest are looked for
 
 
@@ -64,8 +66,9 @@ class SpaceCosts:
             MissingEntry: a kernel that was not measured, where there is neither predictor nor prior.
         """
         parts = tuple(space.parts(space.check_resolution(resolution), head))
-        kernels = [split_into_kernels(part.graph, part.inputs) for part in parts]
-        prices = _prices(model, parts, kernels)
+        kernels = part_kernels(parts)
+        priced = kernels if model.published is None else priced_kernels(model, parts)
+        prices = _prices(model, parts, kernels, priced)
         peaks = space.peak_bytes(resolution, head)
         prices["memory"] = np.array([peaks[part.name] for part in parts])
         marginals = space.marginals(uniform(space))
@@ -75,7 +78,7 @@ class SpaceCosts:
         beyond_s = float(model.whole(*around)[0][0] - around[0][0])
         if power_w is not None:
             prices["energy"] = prices["latency"] * power_w
-        shares = _sources(model, kernels, chances)
+        shares = _sources(model, priced, chances)
         return cls(space, shares, parts, prices, beyond_s, model)
 
     @property
@@ -112,8 +115,9 @@ class SpaceCosts:
         genotypes = [self.space.check(genotype) for genotype in genotypes]
         wanted = self.objectives if objectives is None else list(objectives)
         totals = {name: np.zeros(len(genotypes)) for name in self._with_ends(wanted)}
-        for start in range(0, len(genotypes), ROWS):
-            rows = slice(start, start + ROWS)
+        count = max(1, min(ROWS, _NUMBERS // len(self.parts)))
+        for start in range(0, len(genotypes), count):
+            rows = slice(start, start + count)
             runs = self._runs(one_hot(self.space, genotypes[rows]))
             for name in totals:
                 if OBJECTIVES[name].peak:
@@ -155,20 +159,29 @@ class SpaceCosts:
         drawn = [self.space.sample(random) for _ in range(_STARTS)]
         costs = sign * self.cost(drawn, [objective])[objective]
         best, least = drawn[int(costs.argmin())], float(costs.min())
-        improved = True
-        while improved:
-            improved = False
-            for decision in self.space.decisions:
-                tried = [g for o in decision.options if (g := self._changed(best, decision.name, o))]
-                costs = sign * self.cost(tried, [objective])[objective]
-                if costs.min() < least - 1e-12 * abs(least):
-                    best, least, improved = tried[int(costs.argmin())], float(costs.min()), True
-        return least
+        while True:
+            tried = self._changes(best, least, objective, sign)
+            costs = sign * self.cost(tried, [objective])[objective] if tried else np.array([least])
+            if costs.min() >= least - 1e-12 * abs(least):
+                return least
+            best, least = tried[int(costs.argmin())], float(costs.min())
 
-    def _changed(self, genotype: Genotype, decision: str, option: str) -> dict[str, str] | None:
-        """With another option; None where the space has no such network."""
+    def _changes(self, genotype: Genotype, cost: float, objective: str, sign: float) -> list[dict[str, str]]:
+        """Networks that differ in one decision and are better; and the one with all those changes at once."""
+        pairs = [(d.name, option) for d in self.space.decisions for option in d.options]
+        tried = [(name, new) for name, option in pairs if (new := self._changed(genotype, {name: option}))]
+        costs = sign * self.cost([new for _, new in tried], [objective])[objective]
+        better: dict[str, tuple[float, dict[str, str]]] = {}
+        for (name, new), own in zip(tried, costs.tolist(), strict=True):
+            if own < better.get(name, (cost, new))[0]:
+                better[name] = own, new
+        together = self._changed(genotype, {name: new[name] for name, (_, new) in better.items()})
+        return [new for _, new in better.values()] + ([together] if better and together else [])
+
+    def _changed(self, genotype: Genotype, options: Mapping[str, str]) -> dict[str, str] | None:
+        """With other options; None where the space has no such network."""
         try:
-            return self.space.check({**genotype, decision: option})
+            return self.space.check({**genotype, **options})
         except SearchError:
             return None
 
@@ -177,7 +190,7 @@ class SpaceCosts:
         marginals = self.space.marginals(probabilities)
         shape = next(iter(probabilities.values())).shape[:-1]
         always = np.ones(shape)
-        return np.stack([np.broadcast_to(marginals.get(p.name, always), shape) for p in self.parts], axis=-1)
+        return np.stack([marginals.get(part.name, always) for part in self.parts], axis=-1)
 
     def _expected_peak(self, prices: Array, runs: Array) -> Array:
         """Mean of the largest of independent draws, one from each slot, and of what always runs; (1,)."""
@@ -217,10 +230,18 @@ def _sources(
     return {source: value / sum(seconds.values()) for source, value in seconds.items()}
 
 
-def _prices(model: CostModel, parts: Sequence[Part], kernels: Sequence[Sequence[Kernel]]) -> dict[str, Array]:
-    """All that adds up, of every part."""
-    found: dict[str, Iterable[float]] = dict(zip(ENDS, zip(*model.pieces(kernels), strict=True), strict=True))
-    found["macs"] = (sum(kernel.macs for kernel in own) for own in kernels)
+def _prices(
+    model: CostModel,
+    parts: Sequence[Part],
+    kernels: Sequence[Sequence[Kernel]],
+    priced: Sequence[Sequence[Kernel]],
+) -> dict[str, Array]:
+    """All that adds up, of every part. ``priced``: what the model is asked."""
+    found: dict[str, Iterable[float]] = dict(zip(ENDS, zip(*model.pieces(priced), strict=True), strict=True))
+    distinct = {id(own): own for own in kernels}
+    macs = {key: sum(kernel.macs for kernel in own) for key, own in distinct.items()}
+    moved = {key: sum(kernel.bytes_moved for kernel in own) for key, own in distinct.items()}
+    found["macs"] = (macs[id(own)] for own in kernels)
     found["params"] = (part.graph.num_parameters for part in parts)
-    found["bytes"] = (sum(kernel.bytes_moved for kernel in own) for own in kernels)
+    found["bytes"] = (moved[id(own)] for own in kernels)
     return {name: np.array(list(values), dtype=np.float64) for name, values in found.items()}

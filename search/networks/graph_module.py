@@ -17,11 +17,13 @@ from cost_models.ir.ops import (
     BatchNorm2d,
     Concat,
     Conv2d,
+    Crop,
     Expand,
     GlobalAvgPool,
     Mul,
     Normalize,
     Op,
+    Pad,
     Resize,
     ShiftByOne,
     ToByte,
@@ -62,15 +64,19 @@ class GraphModule(nn.Module):
                 )
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values = dict(zip(self.graph.inputs, inputs, strict=True))
-        for node in self.graph.nodes:
+        return self._compute(self.graph, *inputs)
+
+    def _compute(self, graph: Graph, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Of the module's graph, or of one whose nodes and outputs are some of its."""
+        values = dict(zip(graph.inputs, inputs, strict=True))
+        for node in graph.nodes:
             size: _Size = None
             if node.size_of is not None:
                 height, width = values[node.size_of].shape[2:]
-                size = (height, width)
+                size = (height // node.size_over, width // node.size_over)
             values[node.name] = self._run(node, [values[i] for i in node.inputs], size)
             self._release(node, values)
-        outputs = tuple(values[name] for name in self.graph.outputs)
+        outputs = tuple(values[name] for name in graph.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _run(self, node: Node, inputs: list[Tensor], size: _Size) -> Tensor:
@@ -142,6 +148,16 @@ def _shift(op: ShiftByOne, inputs: list[Tensor], size: _Size) -> Tensor:
     return functional.pad(inputs[0][:, :, 1:, 1:], (0, width % 2, 0, height % 2))
 
 
+def _pad(op: Pad, inputs: list[Tensor], size: _Size) -> Tensor:
+    *_, height, width = op.output_shape([tuple(inputs[0].shape)], None)
+    return functional.pad(inputs[0], (0, width - inputs[0].shape[3], 0, height - inputs[0].shape[2]))
+
+
+def _crop(op: Crop, inputs: list[Tensor], size: _Size) -> Tensor:
+    height, width = op.size or size or inputs[0].shape[2:]
+    return inputs[0][:, :, :height, :width]
+
+
 def _normalize(op: Normalize, inputs: list[Tensor], size: _Size) -> Tensor:
     image = inputs[0].permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v, device=image.device).view(1, 3, 1, 1) for v in (op.mean, op.std))
@@ -165,5 +181,7 @@ FUNCTIONS: dict[type[Op], Callable[[Any, list[Tensor], _Size], Tensor]] = {
     Resize: _resize,
     Expand: _expand,
     ShiftByOne: _shift,
+    Pad: _pad,
+    Crop: _crop,
     Normalize: _normalize,
 }

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
+from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from search.resolution import Resolution
@@ -52,12 +53,15 @@ class Part:
 
     Attributes:
         slot: where it stands; of the parts of one slot at most one runs. Empty for what is in every network.
+        published: what tables that others measured have of it, see ``cost_models.database.published``; None
+            where nobody published any.
     """
 
     name: str
     graph: Graph
     inputs: dict[str, Shape]
     slot: str = ""
+    published: tuple[Kernel, ...] | None = None
 
     @property
     def option(self) -> str:

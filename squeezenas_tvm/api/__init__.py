@@ -24,12 +24,13 @@ from squeezenas_tvm.api.latencies import (
 )
 from squeezenas_tvm.api.networks import evaluate_architecture, search_space, train_architecture
 from squeezenas_tvm.api.reports import write_report
-from targets import Target, list_targets, load_target
+from targets import PublishedDevice, Target, list_targets, load_device, load_target
 
 __all__: list[str] = [
     "Architecture",
     "LatencyTable",
     "NetworkEstimate",
+    "PublishedDevice",
     "Resolution",
     "Target",
     "choose_architectures",
@@ -42,6 +43,7 @@ __all__: list[str] = [
     "list_architectures",
     "list_targets",
     "load_architecture",
+    "load_device",
     "load_target",
     "predict_network",
     "profile_space",

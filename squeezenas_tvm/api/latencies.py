@@ -10,11 +10,11 @@ from cost_models.database.table import LatencyTable
 from cost_models.estimate import NetworkEstimate
 from cost_models.lookup import cost_model, other_processor
 from search.architecture import Architecture
-from search.costs.kernel_table import network_graph, network_kernels
+from search.costs.kernel_table import network_kernels, priced_graph
 from search.resolution import Resolution
 from search.spaces.space import SearchSpace
 from squeezenas_tvm.errors import UsageError
-from targets import Target
+from targets import PublishedDevice, Target
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
@@ -66,7 +66,7 @@ def fit_device(
 
 def estimate_latency(
     architecture: Architecture,
-    target: Target,
+    target: Target | PublishedDevice,
     resolution: tuple[int, int] = (1024, 2048),
     *,
     table: "CostModel | LatencyTable | str | Path | None" = None,
@@ -78,6 +78,7 @@ def estimate_latency(
     ``predict_network`` has calibrated it.
 
     Args:
+        target: as ``load_device`` gives it; one that others measured tells the sum of their rows.
         resolution: height and width, pixels.
         table: a cost model (``fit_device`` makes one), a table, which is then asked alone, or the folder of a
             profile; when None ``results/TARGET`` in the current folder, or else what is shipped.
@@ -89,7 +90,8 @@ def estimate_latency(
         InvalidResolution: a size that no network takes.
     """
     size = Resolution(*resolution).checked()
-    return _cost_model(target, table).network(network_graph(architecture, size))
+    model = _cost_model(target, table)
+    return model.network(priced_graph(model, architecture, size))
 
 
 def predict_network(
@@ -210,12 +212,16 @@ def profile_space(
     )
 
 
-def _cost_model(target: Target, table: "CostModel | LatencyTable | str | Path | None") -> "CostModel":
+def _cost_model(
+    target: Target | PublishedDevice, table: "CostModel | LatencyTable | str | Path | None"
+) -> "CostModel":
     """What ``estimate_latency`` takes as its table."""
     from cost_models.cost_model import CostModel
 
-    if isinstance(table, LatencyTable):
+    if isinstance(table, LatencyTable) and isinstance(target, Target):
         return CostModel(table.target, table, processor=other_processor(target, table))
     if isinstance(table, CostModel):
         return table
+    if isinstance(table, LatencyTable):
+        raise UsageError(f"{target.name} has the table that others measured alone; leave table out")
     return cost_model(target, Path(table) if table else None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.architecture import Architecture
 from search.resolution import Resolution
-from targets import Target
+from targets import PublishedDevice, Target
 
 if TYPE_CHECKING:
     from squeezenas_tvm.evaluation.scores import Evaluation
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def search_space(
-    target: Target,
+    target: Target | PublishedDevice,
     data: str,
     *,
     space: str = "small",
@@ -34,6 +34,7 @@ def search_space(
     """Find the architecture of a space for a target and a budget, without the device; loads PyTorch.
 
     Args:
+        target: as ``load_device`` gives it.
         data: ``folder:PATH``, ``camvid:PATH``, ``synthetic``, ...; says which classes there are.
         task: what the network is for.
         budget: such as ``30ms`` or ``2GMACs``; none when None.

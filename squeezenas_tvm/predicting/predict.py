@@ -15,7 +15,7 @@ from cost_models.ir.memory import planned_bytes
 from cost_models.ir.ops import Foreign, Shape
 from cost_models.onnx_io.importer import read_onnx
 from search.architecture import WEIGHTS, Architecture
-from search.costs.kernel_table import network_graph
+from search.costs.kernel_table import network_graph, priced_graph
 from search.costs.objectives import count
 from search.resolution import Resolution
 from squeezenas_tvm.errors import UsageError
@@ -129,11 +129,17 @@ def refuse_other_formats(name: str | Path) -> None:
     )
 
 
-def network_of(architecture: Architecture, resolution: Resolution | None = None) -> Network:
-    """A network of a space, from camera frame to class indices."""
+def network_of(
+    architecture: Architecture, resolution: Resolution | None = None, model: CostModel | None = None
+) -> Network:
+    """A network of a space, from camera frame to class indices.
+
+    Args:
+        model: who will be asked, where that is a table of others: then the operations that it has rows of.
+    """
     size = resolution or USUAL
     graph, inputs = architecture.camera_network(), {"frame": (1, *size, 3)}
-    kernels = network_graph(architecture, size)
+    kernels = network_graph(architecture, size) if model is None else priced_graph(model, architecture, size)
     return Network(architecture.name, str(size), graph, inputs, kernels, foreign=False)
 
 

@@ -13,7 +13,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.predictor import LEAST_KERNELS
 from cost_models.runner.module_runner import CACHES
-from search.costs.kernel_table import CostTable, cost_table
+from search.costs.kernel_table import CostTable, Extremes, cost_table
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.space import SearchSpace
@@ -25,6 +25,7 @@ from squeezenas_tvm.terminal.table import table
 from targets.sensors.readings import BoardReading
 
 WIDE = 0.05
+EXTREMES = ("options", "fastest, ms", "which", "middle, ms", "slowest, ms", "which")
 ERRORS = ("MAPE %", "% within 5 %", "% within 10 %", "Spearman", "% inside interval")
 LEFT_OUT = {
     "random": "random fifths",
@@ -246,16 +247,20 @@ def _entry(found: SampleStatistics | None) -> dict[str, Any] | None:
 
 
 def _costs_text(costs: CostTable, holes: list[str]) -> str:
-    names = list(dict.fromkeys(name for row in costs.blocks for name in row))
-    rows = [
-        [str(index), *(_milliseconds(row.get(name)) for name in names)]
-        for index, row in enumerate(costs.blocks)
-    ]
+    if (extremes := costs.extremes()) is not None:
+        header = ["", *EXTREMES]
+        rows = [[own.slot, *extremes_cells(own)] for own in extremes]
+    else:
+        header = ["", *(names := costs.options)]
+        rows = [
+            [str(index), *(_milliseconds(row.get(name)) for name in names)]
+            for index, row in enumerate(costs.blocks)
+        ]
     fixed = ", ".join(f"{n} {_milliseconds(e)}" for n, e in costs.fixed.items())
     lines = [
         "Median latency in ms by position and candidate:",
         "",
-        table(["", *names], rows),
+        table(header, rows),
         "",
         f"Around them: {fixed}",
     ]
@@ -264,6 +269,12 @@ def _costs_text(costs: CostTable, holes: list[str]) -> str:
             f"Not measured ({len(holes)}): {', '.join(holes[:6])}; the same command tries the rest again."
         )
     return "\n".join(lines)
+
+
+def extremes_cells(own: Extremes) -> list[str]:
+    """As ``EXTREMES`` has columns."""
+    least, middle, most = (f"{1e3 * seconds:.3f}" for seconds in own.ends_s)
+    return [str(own.options), least, own.fastest, middle, most, own.slowest]
 
 
 def _milliseconds(latency: SampleStatistics | None) -> str:

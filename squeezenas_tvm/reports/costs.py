@@ -14,6 +14,7 @@ from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES
 from search.spaces.space import SearchSpace, uniform
+from squeezenas_tvm.profiling.summary import EXTREMES, extremes_cells
 from squeezenas_tvm.reports.page import (
     NONE,
     Heat,
@@ -59,14 +60,14 @@ class Covered:
         return cost_table(self.table, self.space, self.resolution, segmentation_head(self.classes))
 
     def mean_s(self) -> float | None:
-        """Plain sum of a network whose candidates are all as likely; None where something is missing."""
-        entries = [[e for e in row.values() if e] for row in self.costs.blocks]
-        fixed = [entry for entry in self.costs.fixed.values() if entry]
-        whole = all(len(some) == len(row) for some, row in zip(entries, self.costs.blocks, strict=True))
-        if not whole or len(fixed) < len(self.costs.fixed):
+        """Plain sum of a network whose options are all as likely; None where something is missing."""
+        entries = {f"{slot}.{o}": e for slot, row in self.costs.slots.items() for o, e in row.items()}
+        entries |= dict(self.costs.fixed)
+        chances = self.space.marginals(uniform(self.space))
+        known_s = {name: entry.median_s for name, entry in entries.items() if entry}
+        if len(known_s) < len(entries):
             return None
-        blocks_s = sum(sum(entry.median_s for entry in some) / len(some) for some in entries)
-        return blocks_s + sum(entry.median_s for entry in fixed)
+        return sum(float(chances.get(name, 1.0)) * seconds for name, seconds in known_s.items())
 
 
 def covered(table: LatencyTable) -> list[Covered]:
@@ -129,12 +130,16 @@ def costs_section(found: Covered) -> PageSection:
 
 
 def _heat(costs: CostTable, space: SearchSpace) -> Markup:
-    names = list(dict.fromkeys(name for row in costs.blocks for name in row))
+    if (extremes := costs.extremes()) is not None:
+        rows = [[space.slot_label(own.slot), *extremes_cells(own)] for own in extremes]
+        return html_table(["position", *EXTREMES], rows)
+    names = costs.options
     largest = max((e.median_s for row in costs.blocks for e in row.values() if e), default=0.0)
-    rows = {}
+    cells = {}
     for slot, row in costs.slots.items():
-        rows[space.slot_label(slot)] = [_cell(row.get(name), largest, offered=name in row) for name in names]
-    return heat_map("position", names, rows)
+        own = [_cell(row.get(name), largest, offered=name in row) for name in names]
+        cells[space.slot_label(slot)] = own
+    return heat_map("position", names, cells)
 
 
 def _cell(entry: SampleStatistics | None, largest: float, *, offered: bool) -> Heat:

@@ -23,7 +23,7 @@ from search.tasks.registry import TASKS
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress as shown_progress
 from squeezenas_tvm.training.stopped import note_resumed, unwritten
-from targets import Target
+from targets import PublishedDevice, Target
 from targets.support.files import FailedWrite
 from targets.support.interrupts import termination_stops
 from targets.support.text import near_miss
@@ -45,7 +45,7 @@ class Searched:
 
 def search_space(
     *,
-    target: Target,
+    target: Target | PublishedDevice,
     data: str,
     space: str = "small",
     task: str = "segmentation",
@@ -84,7 +84,7 @@ def search_space(
     return Searched(problem, _run(problem, folder, resume=resume, shown=shown), folder)
 
 
-def default_folder(target: Target) -> Path:
+def default_folder(target: Target | PublishedDevice) -> Path:
     """Where a search for a target is kept unless another place is named."""
     return Path("results") / f"search-{target.name}"
 

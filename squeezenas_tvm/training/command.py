@@ -10,7 +10,7 @@ from typing import Any
 from search.data.frames import Size
 from search.resolution import Resolution
 from targets.support.commands import command_line
-from targets.target import target_argument
+from targets.target import list_published, target_argument
 
 _HERE = "local-cpu"
 
@@ -48,11 +48,12 @@ def commands_after_training(architecture: Path, best: Mapping[str, Any], out: Pa
         out: folder of the training.
     """
     spec, split = best.get("data_spec") or "KIND:PATH", best.get("evaluate_on", "val")
-    size = best.get("frames") or "HxW"
+    size, searched_for = best.get("frames") or "HxW", best.get("searched_for") or _HERE
+    target = _HERE if searched_for in list_published() else target_argument(searched_for)
     return (
         command_line("evaluate", architecture, "--data", spec, "--split", split),
         command_line(
-            *("deploy", architecture, "--target", target_argument(best.get("searched_for") or _HERE)),
+            *("deploy", architecture, "--target", target),
             *("--resolution", size, "--out", out / "bundle"),
         ),
     )

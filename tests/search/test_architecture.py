@@ -28,6 +28,7 @@ MINIMAL = f"space: squeezenas-small\nblocks: {BLOCKS}\n"
 
 def test_the_shipped_set() -> None:
     assert list_architectures() == [
+        *("fasterseg-student", "fasterseg-teacher"),
         *("mobilenetv3-large-seg", "mobilenetv3-small-seg"),
         *("squeezenas-lat-large", "squeezenas-lat-small", "squeezenas-lat-small-camvid"),
         "squeezenas-lat-xlarge",

@@ -36,6 +36,8 @@ PUBLISHED = {
     "squeezenas-mac-xlarge": (21.84, 0.005),
     "mobilenetv3-small-seg": (2.90, 0.03),
     "mobilenetv3-large-seg": (9.74, 0.03),
+    "fasterseg-student": (27.770487, 1e-7),
+    "fasterseg-teacher": (107.778933, 1e-7),
 }
 
 
@@ -69,6 +71,7 @@ def test_macs_and_parameters_are_the_published_ones(capfd: pytest.CaptureFixture
         704382,
     ]
     assert found["squeezenas-lat-small"]["published"]["latency_ms"] == 34.57
+    assert found["fasterseg-student"]["published"]["fps"] == 163.9
 
 
 def test_latency_is_the_sum_of_the_tables_entries(table: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -167,7 +167,7 @@ def test_a_target_of_ones_own_is_named_by_its_file(tmp_path: Path) -> None:
 
 def test_networks_names_the_profile_that_is_missing(tmp_path: Path) -> None:
     class Nothing:
-        target, basis = "quick-cpu", "sums"
+        target, basis, published = "quick-cpu", "sums", None
 
     row: dict[str, Any] = {"name": "n", "space": "squeezenas-small", "gmacs": 1.0, "params": 1}
     text = networks._text([row | {"published": None}], Resolution(64, 128), Nothing(), AWKWARD)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder
-from cost_models.ir.ops import Activation, Add, Conv2d, Foreign, Shape
+from cost_models.ir.ops import Activation, Add, Conv2d, Foreign, Resize, Shape
 from cost_models.lowering import pipeline as lowering
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import tvm
@@ -17,10 +17,12 @@ from search.architecture import load_architecture
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.chain import ChainSpace
-from search.spaces.registry import SPACES, get_space
+from search.spaces.registry import get_space
 from search.spaces.space import Part
 
+from ...search.spaces.chains import CHAINS
 from ..some_kernels import foreign, transposed
+from ..two_runtimes import difference
 
 SIZE = Resolution(64, 128)
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
@@ -84,7 +86,7 @@ def test_blocks_are_cut_as_tvm_fuses_them() -> None:
 
 
 @pytest.mark.parametrize("size", [SIZE, Resolution(1024, 2048)])
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", CHAINS)
 def test_fixed_parts_are_cut_as_tvm_fuses_them(space: str, size: Resolution) -> None:
     """Also where the decoder's pooled map has more than one column, so that enlarging it is no broadcast."""
     assert differences(get_space(space).fixed_parts(size, segmentation_head(19))) == []
@@ -97,7 +99,7 @@ def test_a_deployed_network_is_cut_as_tvm_fuses_it(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", CHAINS)
 def test_every_distinct_block_is_cut_as_tvm_fuses_it(space: str) -> None:
     assert differences(distinct_blocks(get_space(space))) == []
 
@@ -163,7 +165,7 @@ def test_keys_do_not_change() -> None:
 def test_distinct_kernels_have_distinct_keys() -> None:
     kernels = {
         kernel
-        for space in SPACES.values()
+        for space in CHAINS.values()
         for part in [*distinct_blocks(space), *space.fixed_parts(SIZE, segmentation_head(19))]
         for kernel in split_into_kernels(part.graph, part.inputs)
     }
@@ -171,7 +173,7 @@ def test_distinct_kernels_have_distinct_keys() -> None:
 
 
 def test_a_description_on_disk_gives_the_kernel_back() -> None:
-    for space in SPACES.values():
+    for space in CHAINS.values():
         for _, _, part in space.blocks(SIZE):
             for kernel in split_into_kernels(part.graph, part.inputs):
                 stored = json.loads(json.dumps(kernel.description))
@@ -203,3 +205,12 @@ def test_what_stands_alone_takes_nothing_in() -> None:
     net = GraphBuilder()
     graph = net.build(net.add("relu", Activation(), net.add("max", largest, "x")))
     assert len(split_into_kernels(graph, {"x": (1, 8, 16, 32)})) == 2
+
+
+def test_a_resize_to_a_single_pixel_is_one_kernel() -> None:
+    """TVM would divide by the pixels less one; in ONNX it is the first of two."""
+    net = GraphBuilder()
+    graph = net.build(net.add("half", Resize(align_corners=True), "x", size_of="x", size_over=2))
+    shapes = {"x": (1, 8, 2, 6)}
+    assert differences([Part("half", graph, shapes)]) == []
+    assert difference(graph, shapes) < 1e-6

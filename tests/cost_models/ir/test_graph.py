@@ -3,8 +3,23 @@ import re
 import pytest
 
 from cost_models.errors import InvalidGraph
+from cost_models.ir.fusion import split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder, Node, conv_before, fold_batch_norm
-from cost_models.ir.ops import Activation, Add, ArgMax, BatchNorm2d, Conv2d, Normalize, Op, Resize, ToByte
+from cost_models.ir.ops import (
+    Activation,
+    Add,
+    ArgMax,
+    BatchNorm2d,
+    Conv2d,
+    Crop,
+    Normalize,
+    Op,
+    Pad,
+    Resize,
+    ToByte,
+)
+
+from ..two_runtimes import difference
 
 IMAGE = {"x": (1, 3, 16, 20)}
 
@@ -150,3 +165,53 @@ def test_batch_norm_without_a_convolution_of_its_own_cannot_be_folded() -> None:
         message = f"^{name}: batch normalisation must follow a convolution of its own$"
         with pytest.raises(InvalidGraph, match=message):
             fold_batch_norm(builder.build(output))
+
+
+def padded() -> Graph:
+    """Sides filled up to multiples of 8, resized to half and back, cut to the size that came in."""
+    net = GraphBuilder()
+    whole = net.add("pad", Pad(8), "x")
+    half = net.add("half", Resize(align_corners=True), whole, size_of=whole, size_over=2)
+    back = net.add("back", Resize(align_corners=True), half, size_of=whole)
+    return net.build(net.add("crop", Crop(), back, size_of="x"))
+
+
+def test_sides_are_filled_up_and_cut_again() -> None:
+    shapes = padded().shapes({"x": (1, 3, 13, 20)})
+    assert shapes["pad"] == shapes["back"] == (1, 3, 16, 24)
+    assert shapes["half"] == (1, 3, 8, 12)
+    assert shapes["crop"] == (1, 3, 13, 20)
+    assert difference(padded(), {"x": (1, 3, 13, 20)}) < 1e-5
+
+
+def test_a_divided_size_rounds_down() -> None:
+    net = GraphBuilder()
+    graph = net.build(net.add("half", Resize(align_corners=True), "x", size_of="x", size_over=2))
+    assert graph.shapes({"x": (1, 3, 23, 30)})["half"] == (1, 3, 11, 15)
+    assert difference(graph, {"x": (1, 3, 23, 30)}) < 1e-5
+
+
+def test_what_does_nothing_at_a_size_is_not_there() -> None:
+    graph, inputs = padded(), {"x": (1, 3, 16, 24)}
+    assert [node.name for node in graph.pinned(inputs).nodes] == ["half", "back"]
+    assert graph.pinned(inputs).outputs == ("back",)
+    assert [kernel.label.split()[0] for kernel in split_into_kernels(graph, inputs)] == [
+        "resize.corners+resize.corners"
+    ]
+    assert difference(graph, inputs) < 1e-5
+    net = GraphBuilder()
+    assert net.build(net.add("pad", Pad(8), "x")).pinned(inputs).outputs == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("op", "reason"),
+    [
+        (Pad(size=(8, 20)), r"^here: cannot pad a map of \(1, 3, 16, 20\) to 8x20$"),
+        (Crop((16, 24)), r"^here: cannot crop a map of \(1, 3, 16, 20\) to \(16, 24\)$"),
+        (Crop(), r"^here: cannot crop a map of \(1, 3, 16, 20\) to None$"),
+    ],
+)
+def test_sides_that_cannot_be_filled_or_cut_are_named(op: Op, reason: str) -> None:
+    net = GraphBuilder()
+    with pytest.raises(InvalidGraph, match=reason):
+        net.build(net.add("here", op, "x")).shapes(IMAGE)

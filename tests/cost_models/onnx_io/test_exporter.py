@@ -14,9 +14,10 @@ from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import list_architectures, load_architecture
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.registry import SPACES, get_space
+from search.spaces.registry import get_space
 from search.spaces.space import Part
 
+from ...search.spaces.chains import CHAINS
 from ..two_runtimes import difference, random_inputs, run_onnx, run_torch
 
 SEARCH_SPACES = ("squeezenas-small", "squeezenas-large", "squeezenas-xlarge")
@@ -44,7 +45,7 @@ def distinct_blocks(space: str, size: str) -> Iterator[Part]:
 @pytest.mark.parametrize(
     ("space", "size"),
     [
-        *((space, "64x128") for space in SPACES),
+        *((space, "64x128") for space in CHAINS),
         ("squeezenas-small", "65x97"),
         pytest.param("squeezenas-xlarge", "65x97", marks=pytest.mark.slow),
     ],
@@ -57,7 +58,7 @@ def test_every_block_agrees(space: str, size: str) -> None:
 
 
 @pytest.mark.parametrize("size", ["64x128", "65x97", "129x64"])
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", CHAINS)
 def test_stem_head_and_decoder_agree(space: str, size: str) -> None:
     parts = [
         p
@@ -72,7 +73,7 @@ def test_stem_head_and_decoder_agree(space: str, size: str) -> None:
 def test_classes_agree() -> None:
     graph = next(
         p.graph
-        for p in SPACES["squeezenas-small"].fixed_parts(Resolution(64, 64), segmentation_head(19))
+        for p in CHAINS["squeezenas-small"].fixed_parts(Resolution(64, 64), segmentation_head(19))
         if p.name == "classes"
     )
     shapes = {"x": (2, 19, 9, 11)}

@@ -24,8 +24,10 @@ from search.errors import InvalidArchitecture, UnknownCandidate
 from search.resolution import Resolution
 from search.spaces.camera import camera_network, segmentation_head
 from search.spaces.chain import ChainSpace, Position
-from search.spaces.registry import SPACES, get_space
+from search.spaces.registry import get_space
 from targets import load_target
+
+from ..spaces.chains import CHAINS
 
 SIZE = Resolution(64, 128)
 SMALL = get_space("small")
@@ -96,7 +98,7 @@ def alone(space: ChainSpace, blocks: Sequence[str]) -> dict[str, float]:
     return dict(counted)
 
 
-@pytest.mark.parametrize("space", [*SPACES.values(), UNEVEN], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [*CHAINS.values(), UNEVEN], ids=lambda space: space.name)
 def test_totals_are_what_each_network_costs_alone(space: ChainSpace) -> None:
     costs, networks = costs_of(space), networks_of(space, 12)
     totals = costs.total(costs.choices(networks))

@@ -22,10 +22,10 @@ from search.errors import InvalidArchitecture, UnknownCandidate
 from search.resolution import Resolution
 from search.spaces.camera import camera_network, segmentation_head
 from search.spaces.chain import ChainSpace
-from search.spaces.registry import SPACES
 from search.spaces.space import SearchSpace
 from targets import load_target
 
+from ..spaces.chains import CHAINS
 from ..spaces.toy_space import TOY
 
 SIZE = Resolution(64, 128)
@@ -76,10 +76,10 @@ FAST = ("squeezenas-small", "mobilenetv3-small")
 
 
 @pytest.fixture(
-    params=[name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in SPACES]
+    params=[name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CHAINS]
 )
 def chain(request: pytest.FixtureRequest) -> ChainSpace:
-    return SPACES[request.param]
+    return CHAINS[request.param]
 
 
 @pytest.mark.parametrize("between", [None, BETWEEN], ids=["sums", "calibrated"])

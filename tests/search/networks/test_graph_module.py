@@ -16,8 +16,10 @@ from search.spaces.registry import SPACES
 
 
 def network(space: str = "squeezenas-small") -> Graph:
-    offered = [position.candidates for position in SPACES[space].positions]
-    return of_blocks(space, [names[i % len(names)] for i, names in enumerate(offered)])
+    """With one of each option, as far as the decisions go."""
+    decisions = SPACES[space].decisions
+    chosen = {d.name: d.options[i % len(d.options)] for i, d in enumerate(decisions)}
+    return SPACES[space].network(chosen, segmentation_head(5))
 
 
 def of_blocks(space: str, blocks: Sequence[str]) -> Graph:

@@ -23,6 +23,7 @@ HEAD = segmentation_head(7)
 FRAME = {"frame": (1, *SIZE, 3)}
 IMAGE = {"x": (1, 3, *SIZE)}
 DRAWS = 400  # networks: every option of a decision with 13 of them is missing with a chance of 1e-14
+RARE = 3  # runs beyond what is usual of a part that none of those networks was likely to have
 
 
 class SearchSpaceContract:
@@ -111,7 +112,7 @@ class SearchSpaceContract:
         runs = space.marginals(one_hot(space, drawn))
         for name, chance in space.marginals(uniform(space)).items():
             spread = (chance * (1 - chance) / DRAWS) ** 0.5
-            assert runs[name].mean() == pytest.approx(chance, abs=5 * spread + 1e-12), name
+            assert abs(runs[name].mean() - chance) <= 5 * spread + RARE / DRAWS, name
 
     def test_samples_are_valid_and_leave_no_option_out(self, space: SearchSpace) -> None:
         random = np.random.default_rng(0)
@@ -188,7 +189,7 @@ class SearchSpaceContract:
         torch.manual_seed(0)
         network = space.network(genotypes[0], HEAD)
         image = torch.randn(1, 3, *SIZE)
-        module = _settled(GraphModule(network), image)
+        module = settled(GraphModule(network))
         tensors = {n: v.numpy() for n, v in module.state_dict().items() if "num_batches" not in n}
         model = to_onnx(network, IMAGE, tensors).SerializeToString()
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -214,12 +215,15 @@ def _kernels(parts: list[Part]) -> list[object]:
     return [kernel for part in parts for kernel in split_into_kernels(part.graph, part.inputs)]
 
 
-def _settled(module: GraphModule, image: torch.Tensor) -> GraphModule:
-    """With the statistics that training leaves behind: fresh ones let values shrink or grow by thousands."""
+def settled(module: GraphModule) -> GraphModule:
+    """With the statistics that training leaves behind: fresh ones let values shrink or grow by thousands.
+
+    They are of images that are unlike each other: of the same one turned about they make rounding grow.
+    """
     for norm in module.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.momentum = None  # the average of all batches, of which there is one
     module.train()
     with torch.inference_mode():
-        module(torch.cat([image, image.flip(-1), image.flip(-2), -image]))
+        module(torch.randn(4, 3, *SIZE))
     return module.eval()

@@ -127,7 +127,7 @@ def test_whole_network(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["squeezenas-lat-small", "squeezenas-lat-xlarge"])
+@pytest.mark.parametrize("name", ["squeezenas-lat-small", "squeezenas-lat-xlarge", "fasterseg-student"])
 def test_whole_network_at_an_odd_size(name: str) -> None:
     assert network_error(name, (65, 97)) < TOLERANCE
 

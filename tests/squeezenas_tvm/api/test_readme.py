@@ -33,8 +33,8 @@ def run(block: str, cwd: Path, instead: dict[str, str], before: str = "", after:
 def test_every_function_that_does_a_commands_work_is_shown() -> None:
     shown = set(re.findall(r"st\.(\w+)\(", MEASURING + TRAINING + FITTING))
     assert set(st.__all__) - shown == {
-        *("Architecture", "LatencyTable", "NetworkEstimate", "Resolution", "Target"),
-        *("list_architectures", "list_targets"),
+        *("Architecture", "LatencyTable", "NetworkEstimate", "PublishedDevice", "Resolution", "Target"),
+        *("list_architectures", "list_targets", "load_device"),
     }
 
 

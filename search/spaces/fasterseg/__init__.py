@@ -1,0 +1,1 @@
+"""FasterSeg (arXiv:1912.10917): branches of several resolutions through a grid, with searched widths."""

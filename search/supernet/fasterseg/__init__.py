@@ -1,0 +1,1 @@
+"""The supernet of FasterSeg's grid: slimmable cells that a teacher and a student share."""

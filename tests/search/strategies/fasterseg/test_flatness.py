@@ -1,0 +1,57 @@
+"""Searches that decide nothing are told from those that do."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.spaces.fasterseg.logits import Logits, softmax
+from search.spaces.fasterseg.spaces import FASTERSEG
+from search.strategies.fasterseg.flatness import flat_kinds, sureness
+
+from ...spaces.fasterseg.released import released_logits
+
+TEACHER, STUDENT = FASTERSEG
+
+
+def decided(logits: Logits) -> Logits:
+    """With one option of each row far above the others."""
+    sharp = [
+        [np.where(np.arange(own.shape[1]) == 0, 5.0, 0.0) + np.zeros_like(own) for own in part]
+        for part in (logits.alpha, logits.beta, logits.ratio)
+    ]
+    return Logits(*map(tuple, sharp))
+
+
+def test_options_that_are_alike_have_all_the_entropy() -> None:
+    found = sureness(Logits.uniform(STUDENT.grid))
+    assert {kind: sure.top for kind, sure in found.items()} == pytest.approx(
+        {"operation": 0.2, "path": 0.5, "width": 0.2}
+    )
+    assert all(sure.entropy == pytest.approx(1) for sure in found.values())
+    assert "width" not in sureness(Logits.uniform(TEACHER.grid))
+
+
+def test_undecided_kinds_are_named_and_no_others() -> None:
+    logits = decided(Logits.uniform(STUDENT.grid))
+    assert flat_kinds(logits) is None
+    said = flat_kinds(replace(logits, ratio=Logits.uniform(STUDENT.grid).ratio))
+    assert said is not None
+    assert said.startswith(
+        "the search ended nearly undecided on width (likeliest option 20%, entropy 100.0% "
+    )
+    assert "operation" not in said
+
+
+def test_the_released_search_ended_nearly_undecided(shared_data: Path) -> None:
+    for name in ("student", "teacher"):
+        said = flat_kinds(released_logits(shared_data, name))
+        assert said is not None
+        assert "operation" in said
+    student = released_logits(shared_data, "student")
+    found = sureness(student)
+    assert 0.21 < found["operation"].top < 0.23
+    assert 0.22 < found["width"].top < 0.27
+    paths = [round(float(softmax(own).max(axis=1).mean()), 2) for own in student.beta]
+    assert paths == [0.52, 0.7]
