@@ -37,6 +37,10 @@ NAMES = (
     "local-cuda",
     "raspberry-pi-4",
 )
+DEVICES = (
+    *("emulated-aarch64", "emulated-cuda", "jetson-orin", "jetson-xavier", "local-cpu", "local-cuda"),
+    "raspberry-pi-4",
+)
 
 
 def test_every_shipped_target_loads_under_its_own_name() -> None:
@@ -161,8 +165,8 @@ def test_an_unknown_name_gets_the_near_miss_and_the_list(name: str, meant: str) 
     with pytest.raises(UnknownTarget) as caught:
         load_target(name)
     assert str(caught.value) == (
-        f"unknown target {name!r}, did you mean {meant}?; allowed: {', '.join(NAMES)}, "
-        "or the path of a .yaml file of your own"
+        f"unknown target {name!r}, did you mean {meant}?; allowed: {', '.join(DEVICES)}, a variant of one "
+        "(squeezenas-tvm targets), or the path of a .yaml file of your own"
     )
 
 
