@@ -44,8 +44,8 @@ class UnknownTarget(TargetError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         devices = [one for one in known if not any(one.startswith(f"{other}-") for other in known)]
         super().__init__(
-            f"unknown target {name!r}{near_miss(name, known)}; allowed: {', '.join(devices)}, a variant of one "
-            f"({command_line('targets')}), or the path of a .yaml file of your own"
+            f"unknown target {name!r}{near_miss(name, known)}; allowed: {', '.join(devices)}, "
+            f"a variant of one ({command_line('targets')}), or the path of a .yaml file of your own"
         )
 
 
