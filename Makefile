@@ -27,7 +27,7 @@ test-slow: compiler $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
 # NVIDIA's compiler is for a GPU that is there
-test-gpu: compiler $(VENV)/$(if $(shell ldconfig -p 2>/dev/null | grep libcuda.so.1),installed-gpu,installed-dev)
+test-gpu: compiler $(VENV)/$(if $(wildcard /dev/nvidia0 /dev/nvhost-gpu),installed-gpu,installed-dev)
 	$(BIN)/python -m pytest -m "gpu and not slow" tests/gpu $(ARGS)
 
 board: $(VENV)/installed

@@ -10,9 +10,10 @@ estimate of the time; and the size of the CUDA text.
 
 Loads are counted where they stand in the schedule, times the loops around them; the compiler may keep some in
 registers, and padding is counted as if it were there. The estimate is a roofline, the same for both: the
-longest of multiply-adds, of memory (each argument once), of loads from the first-level cache, and of
-instructions (multiply-adds, loads, and 16 for each thread that is begun), and longer where a launch gives
-multiprocessors less than 8 warps. What would read other threads' registers is counted all the same.
+longest of multiplications (of the tiles, which may be larger than the maps), of memory (each argument once),
+of loads from the first-level cache, and of instructions (multiplications, loads, and 16 for each thread that
+is begun), and longer where a launch gives multiprocessors less than 8 warps. What would read other threads'
+registers is counted all the same.
 """
 
 import argparse
@@ -54,7 +55,7 @@ _BUSY_WARPS = 8  # of a multiprocessor, which hide that one waits
 _FIRST_LEVEL = 128  # bytes a cycle of a multiprocessor
 
 
-Loaded = NDArray[np.float64]  # loads, and their bytes
+Work = NDArray[np.float64]  # multiplications, loads from global memory, and their bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +75,13 @@ MACHINES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """One launch of a scheduled kernel: blocks, threads of each, what all of them load."""
+    """One launch of a scheduled kernel: blocks, threads of each, what all of them do."""
 
     blocks: int
     threads: int
-    loads: int
-    loaded_bytes: int
+    products: float
+    loads: float
+    loaded_bytes: float
 
 
 def launches_of(func: Any) -> Iterator[Launch]:
@@ -87,16 +89,18 @@ def launches_of(func: Any) -> Iterator[Launch]:
     root = func.body.block.body
     for stmt in root.seq if isinstance(root, tvm.tirx.SeqStmt) else [root]:
         axes: dict[str, int] = {}
-        loads, loaded_bytes = _loaded(stmt, {}, axes)
+        products, loads, loaded_bytes = map(float, _work(stmt, {}, axes))
         blocks, threads = (
             math.prod(extent for axis, extent in axes.items() if axis.startswith(what))
             for what in ("blockIdx", "threadIdx")
         )
-        yield Launch(blocks=blocks, threads=threads, loads=int(loads), loaded_bytes=int(loaded_bytes))
+        yield Launch(
+            blocks=blocks, threads=threads, products=products, loads=loads, loaded_bytes=loaded_bytes
+        )
 
 
-def _loaded(stmt: Any, loops: dict[Any, tuple[str, int]], axes: dict[str, int]) -> Loaded:
-    """Loads below a statement, and their bytes.
+def _work(stmt: Any, loops: dict[Any, tuple[str, int]], axes: dict[str, int]) -> Work:
+    """What is done below a statement.
 
     Args:
         loops: variable -> what it is bound to, or nothing, and extent, of those around it.
@@ -104,23 +108,26 @@ def _loaded(stmt: Any, loops: dict[Any, tuple[str, int]], axes: dict[str, int]) 
     """
     name = type(stmt).__name__
     if name == "SeqStmt":
-        return np.sum([_loaded(part, loops, axes) for part in stmt.seq], axis=0)
+        return np.sum([_work(part, loops, axes) for part in stmt.seq], axis=0)
     if name == "For":
         axis = str(stmt.thread_binding.thread_tag) if stmt.thread_binding is not None else ""
         if axis:
             axes[axis] = int(stmt.extent)
-        return _loaded(stmt.body, {**loops, stmt.loop_var: (axis, int(stmt.extent))}, axes)
+        return _work(stmt.body, {**loops, stmt.loop_var: (axis, int(stmt.extent))}, axes)
     if name == "SBlockRealize":
         shared = any(str(write.source.scope()) == "shared" for write in stmt.block.writes)
         around = {v: loop for v, loop in loops.items() if not (shared and loop[0].startswith("vthread"))}
-        return _share(stmt.predicate, around) * _loaded(stmt.block.body, around, axes)
-    found: Loaded = np.zeros(2)
+        return _share(stmt.predicate, around) * _work(stmt.block.body, around, axes)
+    found: Work = np.zeros(3)
 
-    def note(load: Any) -> None:
+    def note_load(load: Any) -> None:
         if str(load.source.scope()) == "global":
-            found[:] += 1, tvm.DataType(load.source.dtype).itemsize
+            found[1:] += 1, tvm.DataType(load.source.dtype).itemsize
 
-    tvm_ffi.structural_walk(stmt, (tvm.ir.expr.TensorLoad, note))
+    def note_product(product: Any) -> None:
+        found[0] += str(product.ty).startswith("float")
+
+    tvm_ffi.structural_walk(stmt, [(tvm.ir.expr.TensorLoad, note_load), (tvm.tirx.Mul, note_product)])
     threads = {
         axis: extent for axis, extent in loops.values() if axis
     }  # each once, however often it is bound
@@ -152,7 +159,7 @@ class Sum:
     threads: int = 0
     blocks: int = 0
     warps: int = 64
-    loaded_bytes: int = 0
+    loaded_bytes: float = 0.0
     outputs: int = 0
     milliseconds: float = 0.0
     source_bytes: int = 0
@@ -178,7 +185,7 @@ def _size(buffer: Any) -> int:
     return math.prod(int(side) for side in buffer.shape) * tvm.DataType(buffer.dtype).itemsize
 
 
-def add(total: Sum, mod: Any, target: Any, compiler: CudaCompiler, macs: int, calls: int) -> None:
+def add(total: Sum, mod: Any, target: Any, compiler: CudaCompiler, calls: int) -> None:
     """One kernel, compiled, of which a network has ``calls``."""
     gpu, machine = Gpu.of(target), MACHINES[compiler.arch]
     func = mod["main"]
@@ -192,10 +199,10 @@ def add(total: Sum, mod: Any, target: Any, compiler: CudaCompiler, macs: int, ca
         of_block = math.ceil(launch.threads / WARP)
         running = min(resident, launch.blocks / gpu.multiprocessors) * of_block
         seconds = max(
-            macs / len(launches) / (rate * gpu.lanes),
+            launch.products / (rate * gpu.lanes),
             sum(map(_size, func.params)) / len(launches) / machine.bytes_per_s,
             launch.loaded_bytes / (rate * _FIRST_LEVEL),
-            (macs / len(launches) + launch.loads + launch.blocks * launch.threads * _OF_A_THREAD)
+            (launch.products + launch.loads + launch.blocks * launch.threads * _OF_A_THREAD)
             / (rate * _ISSUED),
         ) / min(1.0, running / _BUSY_WARPS)
         total.launches += calls
@@ -245,7 +252,7 @@ def main() -> None:
         for way, schedule in WAYS.items():
             scheduled = schedule(mod, target)
             for name in (kernel.label.partition(" ")[0], "all"):
-                add(sums[name, way], scheduled, target, compiler, kernel.macs, calls)
+                add(sums[name, way], scheduled, target, compiler, calls)
     if given.json:
         print(
             json.dumps([{"kernels": name, "schedule": way, **asdict(s)} for (name, way), s in sums.items()])

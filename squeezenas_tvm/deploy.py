@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile",
         action="store_true",
         help="tell what each kernel asks of the device: of a GPU threads, registers, spills, shared memory, "
-        "occupancy; multiply-adds, bytes, and the time that these take by the target's peaks",
+        "occupancy, bytes loaded for a value of the result and how many times that moves from memory in "
+        "sectors; multiply-adds, bytes, and the time that these take by the target's peaks",
     )
     parser.add_argument(
         "--no-check",
@@ -174,7 +175,10 @@ def _profile_lines(profile: "Sequence[KernelProfile]", target: "Target") -> list
     return [table(header, rows), total]
 
 
-_GPU_COLUMNS = ["blocks", "threads", "registers", "spilled B", "shared B", "occupancy"]
+_GPU_COLUMNS = [
+    *("blocks", "threads", "registers", "spilled B", "shared B", "occupancy"),
+    *("loaded B a value", "moved"),
+]
 
 
 def _rows(kernel: "KernelProfile", *, of_gpu: bool) -> list[list[str]]:
@@ -190,9 +194,13 @@ def _rows(kernel: "KernelProfile", *, of_gpu: bool) -> list[list[str]]:
     for index, launch in enumerate(kernel.launches):
         numbers = (launch.blocks, launch.threads, launch.registers, launch.stack_bytes, launch.shared_bytes)
         share = f"{launch.occupancy:.2f}" if launch.occupancy is not None else "-"
+        loads = launch.loads
+        asked = f"{loads.bytes_asked / kernel.values:.1f}" if loads else "-"
+        moved = f"{loads.bytes_moved / loads.bytes_asked:.2f}" if loads and loads.bytes_asked else "-"
         again = [f"  launch {index + 1}", "", ""]
         ends = (again, [""] * len(last)) if index else (first, last)
-        rows.append([*ends[0], *("-" if n is None else str(n) for n in numbers), share, *ends[1]])
+        told = ("-" if n is None else str(n) for n in numbers)
+        rows.append([*ends[0], *told, share, asked, moved, *ends[1]])
     return rows
 
 

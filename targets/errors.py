@@ -20,6 +20,7 @@ TargetError
 
 from collections.abc import Sequence
 
+from targets.support.commands import command_line
 from targets.support.text import near_miss
 
 
@@ -41,9 +42,10 @@ class UnknownTarget(TargetError):
     """A name that no shipped target has, or a path where no file is."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
+        devices = [one for one in known if not any(one.startswith(f"{other}-") for other in known)]
         super().__init__(
-            f"unknown target {name!r}{near_miss(name, known)}; allowed: {', '.join(known)}, "
-            "or the path of a .yaml file of your own"
+            f"unknown target {name!r}{near_miss(name, known)}; allowed: {', '.join(devices)}, "
+            f"a variant of one ({command_line('targets')}), or the path of a .yaml file of your own"
         )
 
 

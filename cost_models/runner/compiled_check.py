@@ -27,6 +27,20 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Loads:
+    """What a launch loads from the GPU's memory.
+
+    Attributes:
+        bytes_asked: by all threads together, each byte as often as it is asked for.
+        bytes_moved: of the 32-byte sectors that these lie in, warp by warp: more where neighbours read apart,
+            less where they read the same.
+    """
+
+    bytes_asked: float
+    bytes_moved: float
+
+
+@dataclass(frozen=True, slots=True)
 class KernelVerdict:
     """What the emulated GPU says of a kernel.
 
@@ -34,11 +48,13 @@ class KernelVerdict:
         name: in the network; of equal kernels the first.
         tuned: its schedule is a tuned one, not the default.
         faults: all that is wrong, a line each; empty for a sound kernel.
+        loads: of each launch, where all were counted.
     """
 
     name: str
     tuned: bool
     faults: tuple[str, ...]
+    loads: tuple[Loads, ...] = ()
 
 
 def check_compiled(compiled: Compiled, lowered: Any, arch: str) -> Iterator[KernelVerdict]:
@@ -60,7 +76,8 @@ def check_compiled(compiled: Compiled, lowered: Any, arch: str) -> Iterator[Kern
     runs = (_run_of(name, compiled.kernels[name].mod, plain[name].mod) for name in names)
     for name, done in zip(names, check_kernels(runs, arch), strict=True):
         faults = done.faults or _differences(name, plain[name].mod, done, host)
-        yield KernelVerdict(name, compiled.kernels[name].tuned, tuple(faults))
+        kernel = compiled.kernels[name]
+        yield KernelVerdict(name, kernel.tuned, tuple(faults), _loads(kernel.mod, done))
 
 
 def _run_of(name: str, scheduled: Any, plain: Any) -> KernelRun:
@@ -72,6 +89,19 @@ def _run_of(name: str, scheduled: Any, plain: Any) -> KernelRun:
     )
     # a second launch reads what all blocks of the first have written
     return KernelRun(name, scheduled, arrays, MOST_BLOCKS if len(launches(scheduled)) == 1 else None)
+
+
+def _loads(scheduled: Any, done: CheckedRun) -> tuple[Loads, ...]:
+    """Of all blocks, from those that ran."""
+    counted = []
+    for index, launch in enumerate(launches(scheduled)):
+        name = f"main_kernel_{index}" if index else "main_kernel"  # TVM's
+        counts = (done.counts or {}).get(name)
+        if counts is None or not counts.threads:
+            return ()
+        share = launch.blocks * launch.threads / counts.threads
+        counted.append(Loads(share * counts.load_bytes, share * counts.moved_load_bytes))
+    return tuple(counted)
 
 
 def _results(plain: Any) -> list[int]:

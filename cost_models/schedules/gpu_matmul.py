@@ -24,10 +24,8 @@ from cost_models.tvm_import import tvm
 
 te, tirx = tvm.te, tvm.tirx
 
-_BANKS, _SHIFT = (
-    32,
-    4,
-)  # of shared memory; rows of weights begin so far apart that threads store to different ones
+_BANKS = 32  # of shared memory
+_SHIFT = 4  # rows of weights begin so many banks apart: threads that fill a column store to different ones
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -192,7 +192,7 @@ def check_tile(conv: Conv, gpu: Gpu, tile: GpuTile) -> None:
 
 
 def choose_tile(conv: Conv, gpu: Gpu) -> GpuTile:
-    """The tile of the default schedule; deterministic. Of equals the first, which is the smallest.
+    """The tile of the default schedule; deterministic.
 
     Raises:
         ValueError: none fits the GPU.

@@ -92,8 +92,10 @@ class Accesses:
         made = cls()
         tvm_ffi.structural_walk(
             func.body,
-            (tvm.s_tir.SBlock, lambda block: made._keep(block.alloc_buffers)),
-            (tvm.tirx.AllocBuffer, lambda stmt: made._keep([stmt.buffer])),
+            [
+                (tvm.s_tir.SBlock, lambda block: made._keep(block.alloc_buffers)),
+                (tvm.tirx.AllocBuffer, lambda stmt: made._keep([stmt.buffer])),
+            ],
         )
         if made.own:
             made._walk(func.body, _Around())

@@ -1,11 +1,12 @@
 """Before a bundle leaves for a GPU each of its kernels is run on the emulated one, and must be right."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cost_models.lowering.pipeline import Compiled
-from cost_models.runner.compiled_check import KernelVerdict, check_compiled
+from cost_models.runner.compiled_check import KernelVerdict, Loads, check_compiled
 from squeezenas_tvm.errors import FailedWork
 from squeezenas_tvm.terminal.progress import progress
 from targets import CompileError, MissingTool, Target
@@ -24,11 +25,13 @@ class KernelCheck:
         kernels: how many distinct ones ran on the emulated GPU, and were right.
         arch: of that GPU; None where none ran.
         why_not: they did not run; None where they did.
+        loads: what the launches of each kernel load, by its name in the network.
     """
 
     kernels: int = 0
     arch: str | None = None
     why_not: str | None = None
+    loads: Mapping[str, tuple[Loads, ...]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Its part of manifest.json."""
@@ -55,18 +58,19 @@ def check_gpu_kernels(
         return KernelCheck(why_not=NOT_WANTED)
     arch = str(target.tvm_target().attrs["arch"])
     total = len({kernel.hash for kernel in compiled.kernels.values()})
-    wrong: list[KernelVerdict] = []
+    wrong, loads = list[KernelVerdict](), dict[str, tuple[Loads, ...]]()
     try:
         with progress("check on the emulated GPU", total, shown=shown) as step:
             for verdict in check_compiled(compiled, lowered, arch):
                 step(verdict.name)
                 wrong += [verdict] if verdict.faults else []
+                loads[verdict.name] = verdict.loads
     except (MissingTool, CompileError, OSError) as error:
         log.warning("the kernels are not checked before they leave: %s", error)
         return KernelCheck(why_not=str(error))
     if wrong:
         raise FailedWork(_refusal(wrong, total))
-    return KernelCheck(total, arch)
+    return KernelCheck(total, arch, loads=loads)
 
 
 def _refusal(wrong: list[KernelVerdict], total: int) -> str:

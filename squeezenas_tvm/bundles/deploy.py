@@ -108,8 +108,8 @@ def deploy_architecture(
                 lowered = lower(model, target.tvm_target())
                 compiled = _compile(model, lowered, kernels, target, fingerprint, records, folder)
             checked = check_gpu_kernels(compiled, lowered, target, wanted=check, shown=shown)
-            module = folder / "model.so"
-            profiles = profile_kernels(compiled, kernels, target, dtype, module) if profile else None
+            module, loads = folder / "model.so", checked.loads if checked else {}
+            profiles = profile_kernels(compiled, kernels, target, dtype, module, loads) if profile else None
             manifest = _write(
                 folder, architecture, target, fingerprint, resolution, weights, compiled, checked
             )

@@ -11,6 +11,7 @@ import numpy as np
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.lowering.pipeline import Compiled, ScheduledKernel, structural_hash
+from cost_models.runner.compiled_check import Loads
 from cost_models.schedules.launches import launches
 from targets import Target
 from targets.toolchain.cubin import KernelResources, read_cubins
@@ -26,6 +27,7 @@ class LaunchProfile:
         name: of the function in the machine code.
         stack_bytes: of each thread: spilled registers and indexed arrays, which lie in DRAM.
         occupancy: share of a multiprocessor's warps that fit at once, 0 to 1; None for an unknown GPU.
+        loads: from memory, as the emulated GPU counted them; None where it did not run.
 
     What machine code tells is None for an emulated GPU, which has none.
     """
@@ -37,6 +39,7 @@ class LaunchProfile:
     stack_bytes: int | None
     shared_bytes: int | None
     occupancy: float | None
+    loads: Loads | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +49,7 @@ class KernelProfile:
     Attributes:
         kernel: its label, or TVM's name for one that has none.
         calls: in one run of the network.
+        values: of its result.
         macs: multiply-adds of a call; None where they are not known.
         bytes_moved: that a call reads and writes at least, each once: maps, weights and result.
         roofline_s: of a call by the target's peaks, all that it moves through memory; None without peaks.
@@ -55,6 +59,7 @@ class KernelProfile:
     kernel: str
     calls: int
     tuned: bool
+    values: int
     macs: int | None
     bytes_moved: int
     roofline_s: float | None
@@ -62,13 +67,19 @@ class KernelProfile:
 
 
 def profile_kernels(
-    compiled: Compiled, known: Sequence[Kernel], target: Target, dtype: str, module: Path
+    compiled: Compiled,
+    known: Sequence[Kernel],
+    target: Target,
+    dtype: str,
+    module: Path,
+    loads: Mapping[str, tuple[Loads, ...]] | None = None,
 ) -> list[KernelProfile]:
     """The kernels of a network, those that could take longest first.
 
     Args:
         known: its kernels as the network describes them.
         module: the shared object that was exported.
+        loads: what the launches of a kernel load, by its name in the network.
 
     Raises:
         InvalidCubin: its machine code cannot be read.
@@ -90,10 +101,11 @@ def profile_kernels(
                 kernel=described_as.label if described_as else names[0],
                 calls=sum(compiled.kernels[name].calls for name in names),
                 tuned=kernel.tuned,
+                values=math.prod(int(side) for side in kernel.mod["main"].params[-1].shape),
                 macs=macs,
                 bytes_moved=moved,
                 roofline_s=_roofline_s(macs or 0, moved, target, dtype),
-                launches=tuple(_launches(names[0], kernel, resources, tvm_target)),
+                launches=tuple(_launches(names[0], kernel, resources, tvm_target, loads or {})),
             )
         )
     return sorted(profiles, key=lambda profile: -profile.calls * (profile.roofline_s or profile.bytes_moved))
@@ -107,7 +119,11 @@ def network_roofline_s(profiles: Sequence[KernelProfile]) -> float | None:
 
 
 def _launches(
-    name: str, kernel: ScheduledKernel, resources: Mapping[str, KernelResources], tvm_target: Any
+    name: str,
+    kernel: ScheduledKernel,
+    resources: Mapping[str, KernelResources],
+    tvm_target: Any,
+    loads: Mapping[str, tuple[Loads, ...]],
 ) -> Iterator[LaunchProfile]:
     gpu = MULTIPROCESSORS.get(plain_architecture(str(tvm_target.attrs.get("arch", ""))))
     for index, launch in enumerate(launches(kernel.mod)):
@@ -121,6 +137,7 @@ def _launches(
             stack_bytes=found.stack_bytes if found else None,
             shared_bytes=found.shared_bytes if found else None,
             occupancy=occupancy(found, launch.threads, gpu) if found and gpu else None,
+            loads=loads[name][index] if loads.get(name) else None,
         )
 
 

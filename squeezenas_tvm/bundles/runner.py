@@ -195,6 +195,10 @@ def _plug_in_emulated(folder: Path, target: Mapping[str, Any]) -> None:
 def explain_failure(error: BaseException, target: Mapping[str, Any]) -> str:
     """One line of what TVM raised; what CUDA says of drivers and machine code is put in words."""
     last = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    if kernel := re.search(
+        r"CUDA_ERROR_\w+: kernel [^\n]*", str(error)
+    ):  # an emulated GPU's, before TVM's own pages
+        last = kernel[0]
     version = target.get("runs_on", {}).get("cuda")
     cuda = f"code of CUDA {version}" if version else "the CUDA that compiled this"
     for pattern, meaning in CUDA_FAILURES.items():

@@ -10,8 +10,6 @@ from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES
 
-DLIGHT = "DLight's default schedule reads other threads' registers: docs/tvm/dlight_local_scope.md"
-WRONG = "conv1x1g"  # so begin the classes where it does
 _SMALL = {32: 8, 64: 10, 128: 18}
 _ODD = {4: 5, 7: 9, 8: 7, 15: 13, 16: 13, 32: 9, 64: 9, 128: 17}
 

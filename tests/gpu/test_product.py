@@ -18,19 +18,19 @@ from targets.emulated_cuda.libraries import VARIABLE
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parents[2]
-NAME, SIZE = "mobilenetv3-small-seg", (32, 64)
+NAME, SIZE = "mobilenetv3-small-seg", (64, 64)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 EMULATED = "is emulated: its timings mean nothing"
 SAME = 0.98  # of all pixels: near a tie a rounding decides
 
-# The command, for a space of three kernels.
+# The command, for a space of two kernels.
 FEW = """
 import sys
 from search.costs import kernel_table
 from squeezenas_tvm.__main__ import main
 from squeezenas_tvm.cli import leave
 all_of = kernel_table.space_kernels
-kernel_table.space_kernels = lambda *given: [k for k in all_of(*given) if k.kind == "depthwise"][:3]
+kernel_table.space_kernels = lambda *given: [k for k in all_of(*given) if k.kind == "depthwise"][:2]
 import squeezenas_tvm.profiling.measure, squeezenas_tvm.profiling.profile_space
 squeezenas_tvm.profiling.measure.try_predictor = lambda *given: {}
 squeezenas_tvm.profiling.profile_space.sample_blocks = lambda *given: []
@@ -93,7 +93,7 @@ def test_evaluate(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_profile_searches_and_times_kernels(gpu: Target, tmp_path: Path) -> None:
-    given = ("--target", gpu.argument, "--space", "small", "--resolution", "64x128", "--trials", 4)
+    given = ("--target", gpu.argument, "--space", "small", "--resolution", "64x128", "--trials", 2)
     said, _ = command(
         tmp_path, "profile", *given, "--networks", 0, program=FEW, fails=1
     )  # holes: other kernels

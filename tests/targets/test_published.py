@@ -34,7 +34,7 @@ def test_one_is_loaded_for_its_latencies_alone() -> None:
 
 
 def test_a_near_miss_names_it() -> None:
-    with pytest.raises(UnknownTarget, match=rf"did you mean {NAME}\?; allowed: .*, {NAME}, or the path"):
+    with pytest.raises(UnknownTarget, match=rf"did you mean {NAME}\?; allowed: .*, {NAME}, a variant of one"):
         load_device(f"{NAME}t")
     with pytest.raises(UnknownTarget) as told:
         load_target(f"{NAME}t")

@@ -37,6 +37,10 @@ NAMES = (
     "local-cuda",
     "raspberry-pi-4",
 )
+DEVICES = (
+    *("emulated-aarch64", "emulated-cuda", "jetson-orin", "jetson-xavier", "local-cpu", "local-cuda"),
+    "raspberry-pi-4",
+)
 
 
 def test_every_shipped_target_loads_under_its_own_name() -> None:
@@ -161,8 +165,8 @@ def test_an_unknown_name_gets_the_near_miss_and_the_list(name: str, meant: str) 
     with pytest.raises(UnknownTarget) as caught:
         load_target(name)
     assert str(caught.value) == (
-        f"unknown target {name!r}, did you mean {meant}?; allowed: {', '.join(NAMES)}, "
-        "or the path of a .yaml file of your own"
+        f"unknown target {name!r}, did you mean {meant}?; allowed: {', '.join(DEVICES)}, a variant of one "
+        "(squeezenas-tvm targets), or the path of a .yaml file of your own"
     )
 
 
@@ -222,3 +226,26 @@ def test_a_dtype_that_the_target_does_not_list_is_refused(local_cpu: Target) -> 
 def test_the_data_alone_needs_no_tvm() -> None:
     code = "import sys, targets; targets.load_target('jetson-xavier'); sys.exit('tvm' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_emulated_gpu_is_described_without_one() -> None:
+    target = load_target("emulated-cuda-sm87")
+    assert target.emulated_gpu == "sm_87"
+    assert str(target.tvm_target().attrs["arch"]) == "sm_87"
+    assert target.fingerprint().device == "Jetson AGX Orin (emulated)"
+    assert load_target("emulated-aarch64").emulated
+    assert load_target("emulated-aarch64").emulated_gpu is None
+    assert [load_target(name).caution for name in ("local-cuda", "jetson-xavier")] == ["", ""]
+
+
+def test_an_emulated_gpu_that_nobody_knows(tmp_path: Path) -> None:
+    text = (ROOT / "targets" / "emulated-cuda.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.replace("arch: sm_72", "arch: sm_70"), encoding="utf-8")
+    with pytest.raises(InvalidTarget, match="no emulated GPU is sm_70; allowed: sm_72, sm_86, sm_87"):
+        load_target(tmp_path / "mine.yaml").tvm_target()
+
+
+def test_timings_of_emulated_devices_are_refused() -> None:
+    load_target("local-cuda").require_timings("search")
+    with pytest.raises(TargetError, match="timings mean nothing; allowed for search: the target of"):
+        load_target("emulated-cuda").require_timings("search")

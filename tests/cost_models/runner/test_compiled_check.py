@@ -76,6 +76,8 @@ def test_right_kernels_and_wrong_ones() -> None:
     found = verdicts(compiled(low), low)
     assert {verdict.faults for verdict in found.values()} == {()}
     assert len(found) == 3
+    classes = found["argmax"].loads  # a maximum of 40 values each, then a copy
+    assert classes[0].bytes_asked >= 40 * 4 * 8 * 4
     plain = next(kernel.mod for name, kernel in kernels(low).items() if name.startswith("fused_conv2d_add"))
     off = changed(plain, "T.max(", "T.min(")
     wrong = verdicts(compiled(low, fused_conv2d_add=in_rows(off)), low)

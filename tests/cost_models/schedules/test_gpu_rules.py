@@ -70,8 +70,9 @@ def test_every_class_of_kernels_has_a_schedule_of_ours(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("size", [(64, 64), (67, 65), (360, 480), (512, 1024)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "dtype"), [((67, 65), "float16"), ((360, 480), "float32"), ((512, 1024), "float32")], ids=str
+)
 def test_every_kernel_of_every_space_has_a_schedule_of_ours(size: tuple[int, int], dtype: str) -> None:
     found = {kernel: rule_for(kernel, XAVIER, dtype) for kernel in set(kernels_of_spaces(*size))}
     wrong = [f"{k.label}: {name}" for k, name in found.items() if name != expected_rule(k)]

@@ -20,7 +20,14 @@ def check(target: Any = GPU, *, wanted: bool = True) -> KernelCheck | None:
 
 
 def test_right_kernels_are_counted() -> None:
-    assert check() == KernelCheck(kernels=3, arch="sm_72")
+    found = check()
+    assert found is not None
+    assert found.document() == {"kernels": 3, "emulated_gpu": "sm_72", "why_not": None}
+    assert {name: len(loads) for name, loads in found.loads.items()} == {
+        "argmax": 2,
+        "fused_conv2d1_add_relu": 4,
+        "fused_conv2d_add_relu": 4,
+    }
 
 
 def test_what_is_not_checked_says_why(
