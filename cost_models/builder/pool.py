@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 import pickle
+import shutil
 import socket
 import tempfile
 import threading
@@ -198,7 +199,11 @@ class BuildPool:
         with self._changed:
             self._open, self._still = False, True
             self._changed.notify_all()
-        for worker in self._staff:
+        for worker in self._staff[1:]:
+            worker.kill()
+        if self._failure is None:  # while there is one worker left, who does it if the owner is killed now
+            shutil.rmtree(self._folder.name, ignore_errors=True)
+        for worker in self._staff[:1]:
             worker.kill()
         for job in [*(worker.job for worker in self._staff if worker.job), *self._waiting]:
             job.drop(self._failure)

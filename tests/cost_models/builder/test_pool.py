@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from cost_models.builder.pool import BuildPool, BuildResult
+from cost_models.builder.worker import Worker
 from cost_models.errors import CostModelError
 from cost_models.tvm_import import tvm
 from targets.support.text import brief
@@ -197,6 +198,23 @@ def test_closing_cancels_what_is_not_done(tmp_path: Path) -> None:
     with pytest.raises(CostModelError, match="submit: the pool is not open; submit in its with block"):
         pool.submit(scale(1.0), TARGET)
     pool.close()
+
+
+def test_files_are_deleted_while_a_worker_could_still_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an owner that is killed as it closes its pool would leave them for ever."""
+    there: list[bool] = []
+    with BuildPool(workers=2) as pool:
+        folder = pool.new_path("").parent
+        (result,) = pool.build([scale(2.0)], TARGET)
+        assert result.path is not None
+        kill = Worker.kill
+
+        def killed(worker: Worker) -> None:
+            there.append(folder.exists())
+            kill(worker)
+
+        monkeypatch.setattr(Worker, "kill", killed)
+    assert there == [True, False]
 
 
 def test_a_pool_that_gets_no_process_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
