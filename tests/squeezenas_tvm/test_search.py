@@ -221,7 +221,7 @@ def test_no_compiler_is_one_line(words: list[str], tmp_path: Path) -> None:
     assert line.startswith(
         "error: compile: true does not work here (InvalidCxxCompiler: No working C++ compiler"
     )
-    assert "install a C++ compiler (g++; for a GPU Triton), or set compile: false in the recipe; the " in line
+    assert "install a C++ compiler (g++; for a GPU Triton), or set compile: false in the recipe; no " in line
     assert "Traceback" not in said
 
 
