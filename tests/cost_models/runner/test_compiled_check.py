@@ -1,5 +1,6 @@
 """Networks for a GPU, kernel by kernel on the emulated one: right ones, wrong ones, some blocks of many."""
 
+import re
 import shutil
 from typing import Any
 
@@ -57,7 +58,11 @@ def changed(mod: Any, old: str, new: str) -> Any:
     """A module with another text."""
     text = mod.script()
     assert old in text
-    return tvm.script.from_source(text.replace(old, new))
+    return source(text.replace(old, new))
+
+
+def source(text: str) -> Any:
+    return tvm.script.from_source(text)
 
 
 def single(low: Any, start: str) -> Any:
@@ -85,6 +90,24 @@ def test_right_kernels_and_wrong_ones() -> None:
     assert fault.startswith("kernel fused_conv2d_add_relu: its result differs from the CPU's by ")
     assert fault.endswith(" of the largest value, allowed: 0.0001")
     assert wrong["fused_conv2d1_add_relu"].faults == ()
+
+
+def test_what_is_no_number_or_is_not_written_is_not_passed_over() -> None:
+    low = lowered()
+    name = "fused_conv2d_add_relu"
+    text = kernels(low)[name].mod.script()
+    relu = re.search(r"(?m)^( +)(\S.*\]) = T\.max\((.*), T\.float32\(0\.0\)\)$", text)
+    assert relu
+    space, place, value = relu.groups()
+    nan = text.replace(relu[0], f"{space}{place} = T.sqrt({value}) * T.sqrt({value})")  # right above zero
+    (fault,) = verdicts(compiled(low, fused_conv2d_add=in_rows(source(nan))), low)[name].faults
+    assert (
+        fault
+        == f"kernel {name}: its result differs from the CPU's by nan of the largest value, allowed: 0.0001"
+    )
+    some = text.replace(relu[0], f"{space}if {value} > T.float32(0.0):\n{space}    {place} = {value}")
+    (fault,) = verdicts(compiled(low, fused_conv2d_add=in_rows(source(some))), low)[name].faults
+    assert re.fullmatch(rf"kernel {name}: writes \d+ of the 1280 values of its result", fault)
 
 
 def test_a_schedule_by_which_threads_read_others_registers() -> None:
