@@ -18,7 +18,7 @@ from search.resolution import Resolution
 from search.spaces.camera import camera_network, frame_graph
 from search.spaces.decoders import DECODERS
 from search.spaces.inverted_residual import candidate_graph
-from search.spaces.space import A, Decision, Genotype, Head, Part
+from search.spaces.space import A, Decision, Genotype, Head, Part, any_option, require_decisions
 from targets.support.text import near_miss
 
 
@@ -61,12 +61,7 @@ class ChainSpace:
 
     def check(self, genotype: Genotype) -> dict[str, str]:
         """The genotype in order. Raises InvalidArchitecture, or UnknownCandidate naming every wrong block."""
-        names = [decision.name for decision in self.decisions]
-        if genotype.keys() != set(names):
-            missing, extra = sorted(set(names) - genotype.keys()), sorted(genotype.keys() - set(names))
-            faults = [f"{name}: missing" for name in missing]
-            faults += [f"{name}: no decision of the space{near_miss(name, names)}" for name in extra]
-            raise InvalidArchitecture(f"space {self.name}: {'; '.join(faults)}")
+        require_decisions(self, genotype)
         wrong = [
             (index, genotype[decision.name], decision.options)
             for index, decision in enumerate(self.decisions)
@@ -78,7 +73,7 @@ class ChainSpace:
             raise UnknownCandidate(
                 f"space {self.name}: {'; '.join(faults)}; allowed there: {', '.join(allowed)}"
             )
-        return {name: genotype[name] for name in names}
+        return {decision.name: genotype[decision.name] for decision in self.decisions}
 
     def slot_label(self, slot: str) -> str:
         """A position with its channels: ``4: 16→24, stride 2``."""
@@ -107,7 +102,7 @@ class ChainSpace:
 
     def sample(self, random: np.random.Generator) -> dict[str, str]:
         """Every block as likely as the others of its position."""
-        return {d.name: d.options[int(random.integers(len(d.options)))] for d in self.decisions}
+        return any_option(self, random)
 
     def block(self, index: int, candidate: str) -> Graph:
         """Layers of a candidate at a position; input ``x``."""

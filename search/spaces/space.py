@@ -13,11 +13,14 @@ import numpy as np
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
+from search.errors import InvalidArchitecture, UnknownCandidate
 from search.resolution import Resolution
+from targets.support.text import near_miss
 
 A = TypeVar("A", bound=Any)  # an array of numpy or a tensor of PyTorch
 Genotype = Mapping[str, str]
 """Name of each decision -> the option that was chosen."""
+_NAMED = 12  # of the options of a decision, in errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,36 @@ class SearchSpace(Protocol):
 
     def from_short_form(self, options: Sequence[str]) -> dict[str, str]:
         """What ``short_form`` gave. Raises InvalidArchitecture."""
+
+
+def require_decisions(space: SearchSpace, genotype: Genotype) -> None:
+    """Raises InvalidArchitecture where a genotype does not decide what the space wants, or decides more."""
+    names = [decision.name for decision in space.decisions]
+    faults = [f"{name}: missing" for name in sorted(set(names) - genotype.keys())]
+    extra = sorted(genotype.keys() - set(names))
+    faults += [f"{name}: no decision of the space{near_miss(name, names)}" for name in extra]
+    if faults:
+        raise InvalidArchitecture(f"space {space.name}: {'; '.join(faults)}")
+
+
+def checked(space: SearchSpace, genotype: Genotype) -> dict[str, str]:
+    """What ``SearchSpace.check`` gives and raises, where a space has no words of its own for its options."""
+    require_decisions(space, genotype)
+    faults = []
+    for decision in space.decisions:
+        option = genotype[decision.name]
+        if option not in decision.options:
+            hint = near_miss(option, decision.options)
+            allowed = ", ".join(decision.options[:_NAMED]) + ", ..." * (len(decision.options) > _NAMED)
+            faults.append(f"{decision.name}: unknown option {option!r}{hint}; allowed: {allowed}")
+    if faults:
+        raise UnknownCandidate(f"space {space.name}: {'; '.join(faults)}")
+    return {decision.name: genotype[decision.name] for decision in space.decisions}
+
+
+def any_option(space: SearchSpace, random: np.random.Generator) -> dict[str, str]:
+    """A genotype in which every option of a decision is as likely as the others."""
+    return {d.name: d.options[int(random.integers(len(d.options)))] for d in space.decisions}
 
 
 def one_hot(space: SearchSpace, genotypes: Sequence[Genotype]) -> dict[str, np.ndarray[Any, Any]]:

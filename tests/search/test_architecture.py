@@ -236,7 +236,8 @@ def test_a_space_without_a_short_form_keeps_its_choices() -> None:
     blocks = refusal(f"space: toy\nblocks: {list(choices.values())}\n")
     assert blocks == "space toy has no short form; write choices instead of blocks"
     unknown = f"space: toy\nchoices: {choices | {'tail': 'w17'}}\n"
-    assert refusal(unknown, UnknownCandidate) == "space toy: tail: unknown option 'w17', did you mean w16?"
+    said = "space toy: tail: unknown option 'w17', did you mean w16?; allowed: w8, w16, w24"
+    assert refusal(unknown, UnknownCandidate) == said
 
 
 def test_blocks_and_choices_are_one_of_them() -> None:

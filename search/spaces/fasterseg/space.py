@@ -10,7 +10,7 @@ import numpy as np
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.memory import peak_bytes, steps
 from cost_models.ir.ops import Pad, Shape
-from search.errors import InvalidArchitecture, UnknownCandidate
+from search.errors import InvalidArchitecture
 from search.resolution import Resolution
 from search.spaces.camera import camera_network
 from search.spaces.fasterseg import marginals
@@ -34,8 +34,7 @@ from search.spaces.fasterseg.operations import (
 )
 from search.spaces.fasterseg.parts import CellPart, cell_parts
 from search.spaces.fasterseg.published import cell_row, fusion_rows, merge_rows, stem_rows
-from search.spaces.space import A, Decision, Genotype, Head, Part
-from targets.support.text import near_miss
+from search.spaces.space import A, Decision, Genotype, Head, Part, any_option, checked
 
 MERGES = ("decoder.deep.second", "decoder.deep.first", "decoder.fine.first")
 """Slots of the pieces that bring a branch's map to the finer scales."""
@@ -78,20 +77,7 @@ class FastersegSpace:
 
     def check(self, genotype: Genotype) -> dict[str, str]:
         """The genotype in order. Raises InvalidArchitecture, UnknownCandidate naming every wrong option."""
-        names = [decision.name for decision in self.decisions]
-        faults = [f"{name}: missing" for name in names if name not in genotype]
-        faults += [f"{n}: no decision of the space{near_miss(n, names)}" for n in genotype if n not in names]
-        if faults:
-            raise InvalidArchitecture(f"space {self.name}: {'; '.join(faults)}")
-        for decision in self.decisions:
-            option = genotype[decision.name]
-            if option not in decision.options:
-                hint = near_miss(option, decision.options)
-                allowed = ", ".join(decision.options[:12]) + ", ..." * (len(decision.options) > 12)
-                faults.append(f"{decision.name}: unknown option {option!r}{hint}; allowed: {allowed}")
-        if faults:
-            raise UnknownCandidate(f"space {self.name}: {'; '.join(faults)}")
-        return {name: genotype[name] for name in names}
+        return checked(self, genotype)
 
     def check_resolution(self, resolution: Resolution) -> Resolution:
         """Any: an image is filled up to sides that the last scale divides, and the result is cut."""
@@ -99,7 +85,7 @@ class FastersegSpace:
 
     def sample(self, random: np.random.Generator) -> dict[str, str]:
         """Every option as likely as the others of its decision."""
-        return {d.name: d.options[int(random.integers(len(d.options)))] for d in self.decisions}
+        return any_option(self, random)
 
     def branch(self, genotype: Genotype, name: BranchName) -> Branch:
         """Its cells, in order."""

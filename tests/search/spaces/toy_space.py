@@ -8,11 +8,10 @@ import numpy as np
 from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.memory import steps
 from cost_models.ir.ops import Activation, Conv2d, Resize
-from search.errors import InvalidArchitecture, UnknownCandidate
+from search.errors import InvalidArchitecture
 from search.resolution import Resolution
 from search.spaces.camera import camera_network, frame_graph
-from search.spaces.space import A, Decision, Genotype, Head, Part
-from targets.support.text import near_miss
+from search.spaces.space import A, Decision, Genotype, Head, Part, any_option, checked
 
 STEM, MIDDLE = 8, 12  # channels
 
@@ -32,26 +31,13 @@ class ToySpace:
     )
 
     def check(self, genotype: Genotype) -> dict[str, str]:
-        names = [decision.name for decision in self.decisions]
-        faults = [f"{name}: missing" for name in names if name not in genotype]
-        faults += [f"{n}: no decision of the space{near_miss(n, names)}" for n in genotype if n not in names]
-        if faults:
-            raise InvalidArchitecture(f"space {self.name}: {'; '.join(faults)}")
-        for decision in self.decisions:
-            option = genotype[decision.name]
-            if option not in decision.options:
-                faults.append(
-                    f"{decision.name}: unknown option {option!r}{near_miss(option, decision.options)}"
-                )
-        if faults:
-            raise UnknownCandidate(f"space {self.name}: {'; '.join(faults)}")
-        return {name: genotype[name] for name in names}
+        return checked(self, genotype)
 
     def check_resolution(self, resolution: Resolution) -> Resolution:
         return resolution.checked()
 
     def sample(self, random: np.random.Generator) -> dict[str, str]:
-        return {d.name: d.options[int(random.integers(len(d.options)))] for d in self.decisions}
+        return any_option(self, random)
 
     def network(self, genotype: Genotype, head: Head) -> Graph:
         chosen = self.check(genotype)
