@@ -52,14 +52,16 @@ def deploy_architecture(
         target,
         Resolution(*resolution).checked(),
         Path(out),
+        deploy.Wishes(
+            trials=trials,
+            measurements=Path(measurements) if measurements else None,
+            tracker=tracker,
+            profile=profile,
+            check=check,
+            shown=progress,
+        ),
         weights=Path(weights) if weights else None,
-        trials=trials,
-        measurements=Path(measurements) if measurements else None,
         dtype=dtype,
-        tracker=tracker,
-        profile=profile,
-        check=check,
-        shown=progress,
     )
 
 
