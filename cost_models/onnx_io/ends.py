@@ -16,7 +16,12 @@ from cost_models.onnx_io.whole_model import Value, WholeModel, model_of, onnx_dt
 
 EndKind = Literal["argmax", "topk", "depth"]
 MOST_CLASSES = 256  # which a byte tells apart
-_OLDEST_RESIZE, _OLDEST_TOPK, _OLDEST_SLICE = 11, 11, 10  # opsets in which they are as written here
+_OLDEST_RESIZE, _RESIZE_BY_SIZE, _OLDEST_TOPK, _OLDEST_SLICE = (
+    11,
+    13,
+    11,
+    10,
+)  # opsets in which they are as written here
 _FLOATS = ("float16", "float32", "float64")
 
 
@@ -191,11 +196,14 @@ def _resized(whole: WholeModel, name: str, shape: Shape, size: tuple[int, int], 
     """A map (N, C, h, w) at another size, bilinear, pixels taken as areas."""
     if tuple(shape[2:]) == size:
         return name
-    _require_opset(whole, _OLDEST_RESIZE, "a resize to the image's size")
-    sizes = made.ints("size", [*shape[:2], *size])
-    empty = made.floats("none", np.zeros(0))
     how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-    return made.add("Resize", [name, empty, empty, sizes], **how)
+    factors = [new / old for new, old in zip(size, shape[2:], strict=True)]
+    if opset_of(whole.proto) < _RESIZE_BY_SIZE and all(factor.is_integer() for factor in factors):
+        _require_opset(whole, _OLDEST_RESIZE, "a resize to the image's size")
+        inputs = [name, made.floats("whole", np.zeros(0)), made.floats("factors", [1, 1, *factors])]
+        return made.add("Resize", inputs, **how)
+    _require_opset(whole, _RESIZE_BY_SIZE, "a resize to the image's size")
+    return made.add("Resize", [name, "", "", made.ints("size", [*shape[:2], *size])], **how)
 
 
 def _only_image(whole: WholeModel, frame: Frame) -> Value:

@@ -66,7 +66,8 @@ def read_whole(
             that are not in it, results that do not depend on what goes in.
     """
     model = with_inputs(load(path), shapes or {}, str(path))
-    return whole_of(steps(model, size, str(path)), path, missing_weights(model))
+    order = [value.name for value in model.proto.graph.input]
+    return _whole(steps(model, size, str(path)), path, order, parameters_among(model.proto.graph))
 
 
 def with_inputs(model: Model, shapes: Mapping[str, Shape], name: str) -> Model:
@@ -95,27 +96,25 @@ def with_inputs(model: Model, shapes: Mapping[str, Shape], name: str) -> Model:
     return Model(proto, model.weights, model.notes)
 
 
-def missing_weights(model: Model) -> set[str]:
-    """Names of inputs that a network takes for weights, so that they are not in its file."""
-    return parameters_among(model.proto.graph) - model.weights
-
-
-def whole_of(found: Steps, path: Path, given: set[str]) -> WholeModel:
+def _whole(found: Steps, path: Path, order: Sequence[str], given: set[str]) -> WholeModel:
     """A model of the steps that run, with the weights of their file.
 
     Args:
-        given: names of weights that are inputs.
+        order: names of all inputs as the file has them.
+        given: those among them that look like weights. Vectors may be what people give: they stay inputs.
     """
     nodes = [*found.weight_nodes, *found.nodes]
     read = dict.fromkeys(key for node in nodes for key in node.input if key)
     made = {key for node in nodes for key in node.output}
-    inputs = [key for key in found.inputs if key in read]
+    there = _weights(path)
+    absent = [key for key in order if key in read and key in given and key not in there]
+    if large := [key for key in absent if len(found.shapes[key]) > 1]:
+        raise InvalidGraph(f"{path}: weights are inputs ({_some(large)}); export it with its weights")
+    inputs = [key for key in order if key in read and (key in found.inputs or key in absent)]
     _check_ends(found, inputs, path)
     missing = [key for key in read if key not in made and key not in inputs and key not in found.constants]
-    if absent := [key for key in missing if key in given]:
-        raise InvalidGraph(f"{path}: weights are inputs ({_some(absent)}); export it with its weights")
     tensors = [numpy_helper.from_array(found.constants[key], key) for key in read if key in found.constants]
-    tensors += _weights(path, missing)
+    tensors += _taken(path, there, missing)
     taken = made.union(read)
     names = _plain_names(inputs, "input", taken) | _plain_names(found.outputs, "output", taken)
     if any(key != name for key, name in names.items()):
@@ -176,8 +175,8 @@ def _check_ends(found: Steps, inputs: Sequence[str], path: Path) -> None:
             raise InvalidGraph(f"{path}: {count} {what}; allowed: {MOST_VALUES}")
 
 
-def _weights(path: Path, wanted: Sequence[str]) -> Iterator[TensorProto]:
-    """Of the file, and of those beside it. Raises InvalidGraph where some are not there."""
+def _weights(path: Path) -> dict[str, TensorProto]:
+    """Of the file; those that lie beside it without their values."""
     proto = parsed(path)
     there = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
@@ -185,6 +184,11 @@ def _weights(path: Path, wanted: Sequence[str]) -> Iterator[TensorProto]:
             for attribute in node.attribute:
                 if attribute.HasField("t") and node.output[0] not in there:
                     there[node.output[0]] = attribute.t
+    return there
+
+
+def _taken(path: Path, there: Mapping[str, TensorProto], wanted: Sequence[str]) -> Iterator[TensorProto]:
+    """Weights with their values. Raises InvalidGraph where some are not there."""
     if absent := [key for key in wanted if key not in there]:
         raise InvalidGraph(f"{path}: weights are not there ({_some(absent)}); export it with its weights")
     for key in wanted:

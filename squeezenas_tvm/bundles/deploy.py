@@ -119,7 +119,7 @@ def deploy_onnx(
         FailedWork: as ``deploy_architecture``.
     """
     deployable = of_onnx(path, ends)
-    dtype = "float16" if any("float16" in (own["dtype"]) for own in deployable.inputs) else "float32"
+    dtype = "float16" if deployable.is_float16 and "float16" in target.dtypes else "float32"
 
     def make(scratch: Path) -> Deployable:
         model = scratch / path.name

@@ -55,6 +55,11 @@ class Deployable:
     architecture: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_float16(self) -> bool:
+        """Whether its weights are of that type."""
+        return any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in self.model.graph.initializer)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ends:

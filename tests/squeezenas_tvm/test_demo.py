@@ -111,6 +111,6 @@ def test_step_that_is_refused_ends_the_demo(tmp_path: Path, capfd: pytest.Captur
 
 def test_a_scene_of_the_user_is_not_written_over(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "scene.png").write_text("mine")
-    said = "scene.png is there already, and is no picture that was written here"
+    said = "scene.png is there already, and was not written here"
     refused_by(main, ["--resolution", str(SIZE), "--out", str(tmp_path)], said, capfd)
     assert (tmp_path / "scene.png").read_text() == "mine"
