@@ -16,12 +16,8 @@ from cost_models.onnx_io.whole_model import Value, WholeModel, model_of, onnx_dt
 
 EndKind = Literal["argmax", "topk", "depth"]
 MOST_CLASSES = 256  # which a byte tells apart
-_OLDEST_RESIZE, _RESIZE_BY_SIZE, _OLDEST_TOPK, _OLDEST_SLICE = (
-    11,
-    13,
-    11,
-    10,
-)  # opsets in which they are as written here
+# Opsets from which on they are as written here
+_OLDEST_RESIZE, _RESIZE_BY_SIZE, _OLDEST_TOPK, _OLDEST_SLICE = 11, 13, 11, 10
 _FLOATS = ("float16", "float32", "float64")
 
 
