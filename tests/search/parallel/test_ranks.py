@@ -41,7 +41,8 @@ def in_double_precision(ranks, out):
     frames = open_data("synthetic:8:64x64").frames("train")
     share = {"rank": ranks.rank, "world_size": ranks.world_size}
     loader = train_loader(frames, Augmentation((64, 64)), batch_size=size, workers=0, seed=0, **share)
-    loss = segmentation_loss("ohem", torch.linspace(1, 2, 19).double(), ranks=ranks)
+    hard = {"threshold": 1e-9, "min_kept": 0.3}
+    loss = segmentation_loss("ohem", torch.linspace(1, 2, 19).double(), ranks=ranks, **hard)
     for how in (stage(), stage(optimizer={"learning_rate": 0.05, "decay_norms": False})):
         trainer = Trainer(network, how, loss, ranks, steps_per_epoch=2)
         for step, (images, labels) in enumerate(loader.epoch(0)):

@@ -10,6 +10,7 @@ from torch.nn import functional
 from search.data import Frames
 from search.errors import InvalidData
 from search.tasks.segmentation_losses import inverse_log_weights, segmentation_loss
+from search.tasks.segmentation_recipe import Ohem
 
 
 def batch(images: int = 2, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,12 +51,40 @@ def test_hard_pixels_are_those_under_the_threshold() -> None:
     assert float(found.detach()) == pytest.approx(float(kept.detach().mean()), rel=1e-6)
 
 
-def test_the_hardest_of_every_image_are_kept_anyway() -> None:
+def test_the_hardest_of_the_batch_are_kept_anyway() -> None:
     logits, labels = batch()
     single = functional.cross_entropy(logits, labels, ignore_index=255, reduction="none")
-    kept = torch.cat([single[0, 3:].flatten().topk(6).values, single[1].flatten().topk(12).values])
+    kept = single[labels != 255].topk(24).values  # a quarter of 96 pixels, of which 24 have no label
     found = segmentation_loss("ohem", threshold=1e-9, min_kept=0.25)(logits, labels)
     assert float(found.detach()) == pytest.approx(float(kept.detach().mean()), rel=1e-6)
+
+
+def test_where_fewer_are_labelled_all_are_kept() -> None:
+    logits, labels = batch()
+    labels[1] = 255
+    found = segmentation_loss("ohem", threshold=1e-9, min_kept=0.25)(logits, labels)
+    expected = functional.cross_entropy(logits, labels, ignore_index=255)  # of 24 pixels
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    labels[0, 3, 0] = 255
+    found = segmentation_loss("ohem", threshold=1e-9, min_kept=0.25)(logits, labels)
+    expected = functional.cross_entropy(logits, labels, ignore_index=255)
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "kept"),
+    [((3, 256 // 8, 512 // 8), 384), ((2, 224 // 8, 448 // 8), 196), ((12, 64, 128), 12 * 64 * 128 // 16)],
+)
+def test_the_usual_share_is_fastersegs(pixels: tuple[int, int, int], kept: int) -> None:
+    """In its search, whose loss is taken at 1/8 of the size, and in its training."""
+    logits = torch.zeros(pixels[0], 2, *pixels[1:], dtype=torch.float64)
+    logits[:, 1] = torch.linspace(0, 20, math.prod(pixels)).view(pixels)
+    logits.requires_grad_()
+    usual = Ohem(kind="ohem")
+    loss = segmentation_loss("ohem", threshold=1e-9, min_kept=usual.min_kept)
+    loss(logits, torch.zeros(pixels, dtype=torch.int64)).backward()
+    assert logits.grad is not None
+    assert int(logits.grad[:, 1].count_nonzero()) == kept
 
 
 @pytest.mark.parametrize("wrong", [5, 254, -1])
