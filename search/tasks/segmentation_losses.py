@@ -85,6 +85,19 @@ def segmentation_loss(
     return SegmentationLoss(kind, class_weights, threshold, min_kept, ranks)
 
 
+def teacher_divergence(logits: Tensor, taught: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(teacher || student) of each pixel's classes, the mean over all pixels, labelled or not.
+
+    Args:
+        logits, taught: (N, classes, H, W), of the student and of its teacher.
+        temperature: both are divided by it, and the result multiplied by its square, which keeps the size of
+            the gradients (arXiv:1503.02531, section 2).
+    """
+    student, teacher = ((each / temperature).log_softmax(1) for each in (logits, taught))
+    total = functional.kl_div(student, teacher, reduction="sum", log_target=True)
+    return total * (temperature**2 / student[:, 0].numel())
+
+
 def make_loss(loss: LossSettings, frames: Frames, num_classes: int, ranks: Ranks) -> SegmentationLoss:
     """The loss that a recipe describes.
 

@@ -79,6 +79,18 @@ class Cosine(_Schedule):
 Schedule = Annotated[Poly | Steps | Cosine, Field(discriminator="kind")]
 
 
+class Distillation(Section):
+    """How a network learns from a teacher, where ``train --teacher`` names one.
+
+    Attributes:
+        coefficient: of the distance to the teacher in the loss; 0: this stage does without the teacher.
+        temperature: by which logits are divided in that distance, see ``teacher_divergence``.
+    """
+
+    coefficient: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    temperature: Annotated[float, Field(ge=0.1, le=100)] = 1.0
+
+
 class Given(Section):
     """Training that happened elsewhere: its result is what ``--init`` names."""
 
@@ -100,6 +112,7 @@ class Stage(Section):
         evaluate_every: epochs; the last one is evaluated in any case.
         freeze_norms: leave batch normalisation as it is.
         auxiliary: weight of the loss of each head that networks have for training alone, in spaces with such.
+        distillation: counts where there is a teacher.
     """
 
     kind: Literal["segmentation"]
@@ -120,6 +133,7 @@ class Stage(Section):
     evaluate_every: Count = 1
     freeze_norms: bool = False
     auxiliary: Annotated[float, Field(ge=0, le=10)] = 0.0
+    distillation: Distillation = Distillation()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Stage":

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from search.data import Frames
 from search.errors import InvalidData
-from search.tasks.segmentation_losses import inverse_log_weights, segmentation_loss
+from search.tasks.segmentation_losses import inverse_log_weights, segmentation_loss, teacher_divergence
 from search.tasks.segmentation_recipe import Ohem
 
 
@@ -93,6 +93,21 @@ def test_labels_out_of_range(wrong: int) -> None:
     labels[1, 2, 3] = wrong
     with pytest.raises(InvalidData, match=f"label {wrong} in the data; allowed: 0 to 4, and 255"):
         segmentation_loss()(logits, labels)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_divergence_from_the_teacher_is_a_mean_over_pixels(temperature: float) -> None:
+    logits, _ = batch()
+    taught = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
+    own, wanted = (each.detach().double().numpy() / temperature for each in (logits, taught))
+    p, q = (np.exp(each) / np.exp(each).sum(1, keepdims=True) for each in (wanted, own))
+    expected = temperature**2 * (p * np.log(p / q)).sum(1).mean()
+    found = teacher_divergence(logits, taught, temperature)
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+    (gradient,) = torch.autograd.grad(found, logits)
+    by_hand = torch.from_numpy(temperature * (q - p)) / (2 * 6 * 8)
+    assert torch.allclose(gradient.double(), by_hand, atol=1e-7)
+    assert float(teacher_divergence(logits, logits).detach()) == pytest.approx(0, abs=1e-6)
 
 
 class Drawn:

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from search.data import Data, open_data
 from search.errors import FailedTraining, InvalidCheckpoint
 from search.training.checkpoint import load_checkpoint, save_checkpoint
-from search.training.trainer import Trainer
+from search.training.trainer import StepLoss, Trainer
 from targets.support.interrupts import termination_stops
 
 from .helpers import equal, recipe, rows_of, state_of, stop_after, training
@@ -48,7 +48,7 @@ def test_stopped_within_a_step_it_loses_nothing_of_it(
     before, parts = signal.signal(signal.SIGINT, signal.default_int_handler), tmp_path / "parts"
     compute = Trainer.step
 
-    def stopped(trainer: Trainer, images: Any, labels: Any, place: int) -> float:
+    def stopped(trainer: Trainer, images: Any, labels: Any, place: int) -> StepLoss:
         if place == step:
             signal.raise_signal(number)
         return compute(trainer, images, labels, place)
@@ -81,7 +81,7 @@ def test_a_step_that_failed_is_not_saved_even_if_told_to_stop(
 ) -> None:
     """Its batch statistics are of half a step."""
 
-    def failed(trainer: Trainer, images: Any, labels: Any, place: int) -> float:
+    def failed(trainer: Trainer, images: Any, labels: Any, place: int) -> StepLoss:
         signal.raise_signal(signal.SIGTERM)
         raise FailedTraining("lost contact")
 
