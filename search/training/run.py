@@ -32,7 +32,7 @@ from search.training.checkpoint import (
     save_checkpoint,
 )
 from search.training.failures import damage_explained, failures_explained
-from search.training.recipe import Recipe, Stage, Steps
+from search.training.recipe import Exponential, Recipe, Stage, Steps
 from search.training.records import Records, Row
 from search.training.teacher import Teacher, TeacherLoss
 from search.training.trainer import StepLoss, Trainer
@@ -188,12 +188,13 @@ class TrainingRun:
         frames = data.frames(stage.split)
         loader = train_loader(
             frames,
-            Augmentation(crop=stage.crop, scale=stage.scale, flip=stage.flip, colour=stage.colour),
+            Augmentation(stage.crop, stage.scale, stage.flip, stage.colour, stage.scales),
             batch_size=ranks.share(stage.batch_size, f"stage {stage.name}: "),
             workers=self._workers,
             seed=self._recipe.seed + 1000 * index,
             rank=ranks.rank,
             world_size=ranks.world_size,
+            steps=stage.steps_per_epoch,
         )
         loss = self._task.loss(stage.loss, frames, self._architecture.head.outputs, ranks)
         teacher = None
@@ -328,7 +329,8 @@ def _more_epochs(recipe: Recipe, state: Mapping[str, Any], now: Mapping[str, Any
     for index, stage in enumerate(recipe.training):
         place = given + index
         was = state["fingerprint"].get("recipe", {}).get("stages", [])[place : place + 1]
-        more = bool(was) and isinstance(stage.schedule, Steps) and stage.epochs > was[0].get("epochs", 0)
+        by_epoch = isinstance(stage.schedule, Steps | Exponential)
+        more = bool(was) and by_epoch and stage.epochs > was[0].get("epochs", 0)
         if index > now_at or (index == now_at and more):
             keys.append(f"recipe.stages[{place}].epochs")
     return keys
@@ -349,7 +351,7 @@ def same_classes(data: Sequence[Data]) -> tuple[LabelClass, ...]:
 
 
 def _batches(stage: Stage, data: Data) -> int:
-    return len(data.frames(stage.split)) // stage.batch_size
+    return stage.steps_per_epoch or len(data.frames(stage.split)) // stage.batch_size
 
 
 def _out_of_memory(stage: Stage, device: torch.device) -> str:
@@ -363,12 +365,12 @@ def _out_of_memory(stage: Stage, device: torch.device) -> str:
 
 
 def _described(recipe: Recipe, *, taught: bool) -> dict[str, Any]:
-    """As checkpoints compare it: what counts only where there are heads for training alone, or a teacher, is
-    told there alone, as older ones have it."""
+    """As checkpoints compare it: what 0.1 had not is told where it is used alone, as theirs have it."""
     found = recipe.model_dump(mode="json")
     for stage in found["stages"]:
-        if not stage.get("auxiliary"):
-            stage.pop("auxiliary", None)
+        for name in ("auxiliary", "scales", "steps_per_epoch"):
+            if not stage.get(name):
+                stage.pop(name, None)
         if not taught:
             stage.pop("distillation", None)
     return found

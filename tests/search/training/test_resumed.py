@@ -146,6 +146,25 @@ def test_more_epochs_go_on_where_the_schedule_does_not_hang_on_them(
     )
 
 
+def test_epochs_of_a_given_length(scenes: Data, tmp_path: Path) -> None:
+    """Four updates on frames for three; they fall into the second turn of the frames, resumed or not."""
+    how = recipe(steps_per_epoch=4, schedule={"kind": "exponential", "factor": 0.5}, scales=[0.75, 1.0, 1.25])
+    training(tmp_path / "whole", scenes, how).run()
+    parts = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        training(parts, scenes, how).run(stop_after(5))
+    resumed = training(parts, scenes, how)
+    resumed.resume()
+    assert resumed.steps_left == 3
+    resumed.run()
+    rows = rows_of(parts)
+    assert [(row["step"], row["learning_rate"]) for row in rows] == [("4", "0.01"), ("8", "0.005")]
+    assert [row["loss"] for row in rows] == [row["loss"] for row in rows_of(tmp_path / "whole")]
+    more = training(parts, scenes, recipe(**how.training[0].model_dump(mode="json") | {"epochs": 3}))
+    more.resume()
+    assert more.steps_left == 4
+
+
 def test_more_epochs_of_a_schedule_that_hangs_on_them_are_refused(scenes: Data, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         training(tmp_path, scenes).run(stop_after(2))
