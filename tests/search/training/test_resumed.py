@@ -111,16 +111,30 @@ def test_another_data_set_of_equal_count_is_not_resumed(scenes: Data, tmp_path: 
     training(tmp_path, open_data("synthetic:6:64x64")).resume()
 
 
-def test_a_checkpoint_that_does_not_know_its_data_is_resumed(scenes: Data, tmp_path: Path) -> None:
+def test_a_checkpoint_that_knows_neither_data_nor_teachers_is_resumed(scenes: Data, tmp_path: Path) -> None:
     """One of 0.1."""
     with pytest.raises(KeyboardInterrupt):
         training(tmp_path, scenes).run(stop_after(1))
     run = training(tmp_path, scenes)
     state = load_checkpoint(tmp_path / "last.ckpt", run.fingerprint)
-    del state["fingerprint"]["frames"]
+    del state["fingerprint"]["frames"], state["fingerprint"]["teacher"], state["distillation_sum"]
     save_checkpoint(tmp_path / "last.ckpt", state)
     run.resume()
     assert run.steps_left == 5
+
+
+def test_hard_pixels_of_each_image_are_another_work(scenes: Data, tmp_path: Path) -> None:
+    """Those of 0.1."""
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path, scenes, recipe(loss={"kind": "ohem"})).run(stop_after(1))
+    run = training(tmp_path, scenes, recipe(loss={"kind": "ohem"}))
+    state = load_checkpoint(tmp_path / "last.ckpt", run.fingerprint)
+    del state["fingerprint"]["recipe"]["stages"][0]["loss"]["over"]
+    save_checkpoint(tmp_path / "last.ckpt", state)
+    with pytest.raises(
+        InvalidCheckpoint, match=r"recipe\.stages\[0\]\.loss\.over was None, is 'batch'; give"
+    ):
+        run.resume()
 
 
 @pytest.mark.parametrize("stop", [None, 2, 4])
