@@ -14,8 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import squeezenas_tvm as st
 from squeezenas_tvm.bundles.manifest import read_labels
+from squeezenas_tvm.bundles.runner import Bundle
 from squeezenas_tvm.deploy import main as deploy
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.evaluate import main as evaluate
 from squeezenas_tvm.run import main as run
 
@@ -303,3 +306,25 @@ def test_the_c_example_runs_it(network: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(bundle / "run.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "FILE" in done.stdout
+
+
+def test_a_module_is_deployed_from_python(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.ReLU())
+    example, target = torch.rand(1, 3, 8, 16), st.load_target("local-cpu")
+    done = st.deploy_network(module, target, tmp_path / "bundle", example_input=example)
+    assert done.manifest.name == "sequential"
+    assert module.training
+    (found,) = Bundle.load(tmp_path / "bundle").run([example.numpy()])
+    expected = module.eval()(example).detach().numpy()
+    assert np.abs(found - expected).max() < 1e-4
+    program = torch.export.export(module, (example,))
+    st.deploy_network(program, target, tmp_path / "exported", example_input=example)
+    (found,) = Bundle.load(tmp_path / "exported").run([example.numpy()])
+    assert np.abs(found - expected).max() < 1e-4
+    with pytest.raises(UsageError, match="network is a int; allowed: a torch"):
+        st.deploy_network(3, target, tmp_path / "b", example_input=example)
+    with pytest.raises(UsageError, match="example_input: allowed: a tensor"):
+        st.deploy_network(module, target, tmp_path / "b")
+    with pytest.raises(UsageError, match="Sequential: PyTorch cannot export it: "):
+        st.deploy_network(module, target, tmp_path / "b", example_input=torch.rand(1, 5, 8, 8))
