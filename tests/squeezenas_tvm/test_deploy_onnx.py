@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import Tensor, nn
 
@@ -328,3 +330,25 @@ def test_a_module_is_deployed_from_python(tmp_path: Path) -> None:
         st.deploy_network(module, target, tmp_path / "b")
     with pytest.raises(UsageError, match="Sequential: PyTorch cannot export it: "):
         st.deploy_network(module, target, tmp_path / "b", example_input=torch.rand(1, 5, 8, 8))
+
+
+def test_operations_that_tvm_lacks_are_named_with_their_nodes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("DeformConv", ["c", "w2", "offset"], ["d"], name="bend"),
+    ]
+    tensors = [
+        numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "w"),
+        numpy_helper.from_array(np.ones((4, 4, 1, 1), np.float32), "w2"),
+        numpy_helper.from_array(np.zeros((1, 2, 8, 8), np.float32), "offset"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", (1, 3, 8, 8)), ("d", None))
+    ]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    onnx.save(model, tmp_path / "net.onnx")
+    argv = [str(tmp_path / "net.onnx"), "--target", "local-cpu", "--out", str(tmp_path / "bundle")]
+    refused(argv, "net.onnx: TVM has no DeformConv (bend); export the network without these", capfd)
