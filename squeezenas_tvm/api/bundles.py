@@ -107,8 +107,7 @@ def deploy_network(
     from squeezenas_tvm.bundles.from_torch import export_module
 
     size = Resolution(*resolution).checked() if resolution else None
-    asked = {"frame": frame, "end": end, "output": output, "labels": labels}
-    ends = Ends(resolution=size, shapes=shapes or {}, **asked)
+    ends = Ends(resolution=size, shapes=shapes or {}, frame=frame, end=end, output=output, labels=labels)
     wishes = deploy.Wishes(
         trials=trials,
         measurements=Path(measurements) if measurements else None,
