@@ -14,15 +14,13 @@ from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.ir.memory import planned_bytes
 from cost_models.ir.ops import Foreign, Shape
 from cost_models.onnx_io.importer import read_onnx
-from search.architecture import WEIGHTS, Architecture
+from search.architecture import Architecture
 from search.costs.kernel_table import network_graph, priced_graph
 from search.costs.objectives import count
 from search.resolution import Resolution
-from squeezenas_tvm.errors import UsageError
-from targets.support.strict_yaml import YAML_SUFFIXES
+from squeezenas_tvm.bundles.network_files import refuse_other_formats
 
 USUAL = Resolution(1024, 2048)  # of an architecture; an ONNX file has its own
-_OTHER_FORMATS = (*WEIGHTS, ".pb", ".h5", ".keras", ".tflite", ".mlmodel", ".engine", ".trt", ".so")
 _KEY_CHARS = 100
 _NAMED = 5  # kernels of each network that are named when they are unsure
 
@@ -110,23 +108,6 @@ class PredictedNetwork:
     kernels: tuple[PredictedKernel, ...]
     dtype: str = "float32"
     notes: tuple[str, ...] = ()
-
-
-def is_onnx(name: str | Path) -> bool:
-    """Whether an argument names an ONNX file."""
-    return Path(name).suffix.lower() == ".onnx"
-
-
-def refuse_other_formats(name: str | Path) -> None:
-    """Raises UsageError for the file of a network that is neither an architecture nor ONNX."""
-    suffix = Path(name).suffix.lower()
-    if is_onnx(name) or suffix in YAML_SUFFIXES or not (suffix in _OTHER_FORMATS or Path(name).is_file()):
-        return
-    what = "holds weights, not the layers that use them" if suffix in WEIGHTS else "is not ONNX"
-    raise UsageError(
-        f"{name}: {what}; allowed: architectures by name or .yaml file, and .onnx files of any networks; "
-        f"from PyTorch: torch.onnx.export(network, example_input, {str(Path(name).with_suffix('.onnx'))!r})"
-    )
 
 
 def network_of(
