@@ -1,14 +1,22 @@
-"""What ``profile`` does: measures the kernels of a space on a target and composes its table."""
+"""What ``profile`` does: measures the kernels of a space on a target and composes its table.
 
+Of a space with very many kernels it measures those that a design chooses, and a predictor tells the others.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from cost_models.database.environment import environment
 from cost_models.database.profiled import Profiled
+from cost_models.ir.fusion import Kernel
+from cost_models.kernel_models.design import Design
 from cost_models.lookup import results_folder
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks, space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.space import SearchSpace
+from search.spaces.space import Head, SearchSpace
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels, refuse_others_results
 from squeezenas_tvm.profiling.summary import Profile, file_of, summarize
@@ -24,6 +32,7 @@ def profile_space(
     resolution: Resolution,
     *,
     effort: Effort,
+    kernels: int | None = None,
     out: Path | None = None,
     classes: int = 19,
     dtype: str = "float32",
@@ -35,6 +44,8 @@ def profile_space(
     """Measure what is missing, then write the table of the space.
 
     Args:
+        kernels: how many are measured, the others being predicted; all when the space has no more. None: as
+            the effort says.
         out: folder of the measurements; ``results/TARGET`` when None.
         classes: of the decoder.
         tracker: HOST:PORT of the target's boards.
@@ -43,6 +54,7 @@ def profile_space(
         shown: draw how far it is.
 
     Raises:
+        UsageError: so few kernels that the others cannot be told.
         TargetError: no board, or a tool is missing.
         CostModelError: measurements there cannot be used.
         InTheWay: the folder holds results of others.
@@ -52,21 +64,48 @@ def profile_space(
     folder = results_folder(target.name, out, dtype)
     refuse_others_results(folder, file_of(space, resolution))
     head = segmentation_head(classes)
-    kernels = list(space_kernels(space, resolution, head))
+    users = space_kernels(space, resolution, head)
+    whole = draw_networks(space, resolution, networks, num_classes=classes, seed=seed)
+    chosen: Collection[Kernel] = users
+    if (count := effort.measured(len(users)) if kernels is None else kernels) < len(users):
+        always = _in_every_network(space, resolution, head, users)
+        design = Design.of(users, always, environment(target, dtype))
+        _refuse_few(count, design, f"{space.name} at {resolution}")
+        chosen = {*design.order[:count], *(kernel for network in whole for kernel in network.kernels)}
+    sample = sample_blocks(space, resolution, head, BLOCKS, kernels=chosen)
     wanted = Wanted(
-        kernels=kernels,
+        kernels=[kernel for kernel in users if kernel in chosen],
+        predicted=[kernel for kernel in users if kernel not in chosen],
         effort=effort,
-        blocks=[(p.name, p.graph, p.inputs) for p in sample_blocks(space, resolution, head, BLOCKS)],
-        networks=draw_networks(space, resolution, networks, num_classes=classes, seed=seed),
+        blocks=[(part.name, part.graph, part.inputs) for part in sample],
+        networks=whole,
         seed=seed,
     )
     profiled = Profiled(
         space=space.name,
         resolution=str(resolution),
         outputs=classes,
-        kernels=[kernel.key for kernel in kernels],
+        kernels=[kernel.key for kernel in users],
     )
     measured = measure_kernels(
         target, wanted, folder, dtype=dtype, tracker=tracker, hold_outs=True, shown=shown, profiled=profiled
     )
-    return summarize(measured, kernels, space, resolution, classes, folder)
+    return summarize(measured, list(users), space, resolution, classes, folder)
+
+
+def _in_every_network(
+    space: SearchSpace, resolution: Resolution, head: Head, users: Mapping[Kernel, Sequence[str]]
+) -> list[Kernel]:
+    """Kernels of parts that every network of a space has. ``users``: parts of each kernel."""
+    parts = {part.name for part in space.parts(resolution, head) if not part.slot}
+    return [kernel for kernel, names in users.items() if parts.intersection(names)]
+
+
+def _refuse_few(count: int, design: Design, what: str) -> None:
+    """Raises UsageError where a choice of so many would leave out what must be measured."""
+    if count < design.least:
+        raise UsageError(
+            f"--kernels {count}: too few of the {len(design.order)} kernels of {what}; allowed: "
+            f"{design.least} or more (those that every network has, and the largest and the smallest of each "
+            "sort), so many as there are or more measures all"
+        )

@@ -25,6 +25,7 @@ from squeezenas_tvm.terminal.table import table
 from targets.sensors.readings import BoardReading
 
 WIDE = 0.05
+MARKED = " (~: some of its kernels are predicted)"
 EXTREMES = ("options", "fastest, ms", "which", "middle, ms", "slowest, ms", "which")
 ERRORS = ("MAPE %", "% within 5 %", "% within 10 %", "Spearman", "% inside interval")
 LEFT_OUT = {
@@ -81,6 +82,7 @@ class Profile:
             "fixed": {name: _entry(e) for name, e in self.costs.fixed.items()},
             "missing": self.holes,
             "kernels": _quality(self._rows()),
+            "chosen": self._chosen(),
             "estimated": dict(measured.problems),
             "tuning": measured.tuning,
             "additivity": measured.additivity.document() if measured.additivity else None,
@@ -95,7 +97,8 @@ class Profile:
         """For people."""
         measured = self.measured
         lines = [_costs_text(self.costs, self.holes), ""]
-        lines += [*_quality_text(_quality(self._rows()), measured), "", *_predictor_text(measured)]
+        lines += [*_chosen_text(self._chosen()), *_quality_text(_quality(self._rows()), measured)]
+        lines += ["", *_predictor_text(measured)]
         samples = self.folder / "measurements.sqlite"
         lines += [*_networks_text(measured), "", f"Table: {self.path} (raw samples: {samples})"]
         return "\n".join(lines)
@@ -107,6 +110,16 @@ class Profile:
     def _rows(self) -> list[Row]:
         rows = self.measured.table.rows
         return [rows[kernel.key] for kernel in self.kernels if kernel.key in rows]
+
+    def _chosen(self) -> dict[str, Any] | None:
+        """How many kernels are measured and predicted; None where all were to be measured."""
+        if not self.measured.predicted:
+            return None
+        total, measured = len(self.kernels), sum(bool(row.samples_s) for row in self._rows())
+        told = total - len(self._rows()) if self.measured.predictor else 0
+        errors = self.measured.left_out
+        counts = {"total": total, "measured": measured, "predicted": told}
+        return {**counts, "left_out": asdict(errors) if errors else None}
 
 
 def file_of(space: SearchSpace, resolution: Resolution) -> str:
@@ -123,7 +136,8 @@ def summarize(
     folder: Path,
 ) -> Profile:
     """Compose the latencies of blocks, and write the document of the profile beside its table."""
-    costs = cost_table(measured.table, space, resolution, segmentation_head(classes))
+    head, predictor = segmentation_head(classes), measured.predictor if measured.predicted else None
+    costs = cost_table(measured.table, space, resolution, head, predictor)
     profile = Profile(measured, kernels, space, resolution, costs, folder)
     profile.document().save(profile.path)
     return profile
@@ -137,6 +151,20 @@ def _quality(rows: Sequence[Row]) -> dict[str, Any]:
         "how": dict(Counter(row.how for row in rows)),
         "share_wider_than_5_percent": sum(width > WIDE for width in widths) / max(len(widths), 1),
     }
+
+
+def _chosen_text(chosen: dict[str, Any] | None) -> list[str]:
+    """One line on what was measured and predicted, one on how well that goes; none where all was measured."""
+    if chosen is None:
+        return []
+    lines = [f"{chosen['measured']} of {chosen['total']} kernels measured, {chosen['predicted']} predicted."]
+    if errors := chosen["left_out"]:
+        lines.append(
+            f"Left-out kernels: {round(errors['within_10'] * errors['count'])} of {errors['count']} within "
+            f"10 %, median error {100 * errors['median']:.1f} %, {100 * errors['coverage']:.0f} % inside "
+            "their interval."
+        )
+    return lines
 
 
 def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
@@ -242,6 +270,7 @@ def _entry(found: SampleStatistics | None) -> dict[str, Any] | None:
         "kernels": found.kernels,
         "tuned_kernels": found.tuned,
         "estimated_kernels": found.estimated,
+        "predicted_kernels": found.predicted,
         "interval_ms": found.interval_s * 1e3 if math.isfinite(found.interval_s) else None,
     }
 
@@ -258,7 +287,7 @@ def _costs_text(costs: CostTable, holes: list[str]) -> str:
         ]
     fixed = ", ".join(f"{n} {_milliseconds(e)}" for n, e in costs.fixed.items())
     lines = [
-        "Median latency in ms by position and candidate:",
+        f"Median latency in ms by position and candidate{MARKED if costs.predicted else ''}:",
         "",
         table(header, rows),
         "",
@@ -273,9 +302,10 @@ def _costs_text(costs: CostTable, holes: list[str]) -> str:
 
 def extremes_cells(own: Extremes) -> list[str]:
     """As ``EXTREMES`` has columns."""
-    least, middle, most = (f"{1e3 * seconds:.3f}" for seconds in own.ends_s)
+    least, middle, most = map(_milliseconds, own.ends)
     return [str(own.options), least, own.fastest, middle, most, own.slowest]
 
 
 def _milliseconds(latency: SampleStatistics | None) -> str:
-    return "-" if latency is None else f"{latency.median_s * 1e3:.3f}"
+    """``~`` where a part of it is predicted."""
+    return "-" if latency is None else "~" * bool(latency.predicted) + f"{latency.median_s * 1e3:.3f}"
