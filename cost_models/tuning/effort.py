@@ -20,8 +20,8 @@ class Effort:
             kernels are of too many families for that.
         budget: all trials, as a share of what searching every kernel alone would take.
         timing_s: at most, for the careful timing of one schedule; the target's own budget where that is less.
-        most: kernels that are measured of a space with more than ``MANY``, where the others are then predicted;
-            all when None.
+        most: kernels that are measured of a space with more than ``MANY``, the others being predicted; all
+            when None.
 
     Raises:
         CostModelError: a value has no meaning, or the budget is less than the transfers take.

@@ -156,7 +156,7 @@ def cost_table(
     fixed: dict[str, SampleStatistics | None] = {}
     parts = list(space.parts(resolution, head))
     cut = part_kernels(parts)
-    known = _known(table, predictor, {kernel: None for kernels in cut for kernel in kernels})
+    known = known_kernels(table, {kernel: None for kernels in cut for kernel in kernels}, predictor)
     for part, kernels in zip(parts, cut, strict=True):
         entries = [known[kernel] for kernel in kernels]
         there = [entry for entry in entries if entry is not None]
@@ -168,8 +168,8 @@ def cost_table(
     return CostTable(slots, fixed)
 
 
-def _known(
-    table: LatencyTable, predictor: LatencySource | None, kernels: Collection[Kernel]
+def known_kernels(
+    table: LatencyTable, kernels: Collection[Kernel], predictor: LatencySource | None = None
 ) -> dict[Kernel, SampleStatistics | None]:
     """Of each, what was measured, else what is predicted, else None."""
     rows = {kernel: table.rows.get(kernel.key) for kernel in kernels}

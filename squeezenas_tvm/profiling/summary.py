@@ -17,7 +17,7 @@ from search.costs.kernel_table import CostTable, Extremes, cost_table
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.space import SearchSpace
-from squeezenas_tvm.profiling.document import ProfileDocument
+from squeezenas_tvm.profiling.document import Chosen, ProfileDocument
 from squeezenas_tvm.profiling.fit_predictor import SEED
 from squeezenas_tvm.profiling.measure import PARTS, Measured
 from squeezenas_tvm.terminal.progress import duration
@@ -97,7 +97,7 @@ class Profile:
         """For people."""
         measured = self.measured
         lines = [_costs_text(self.costs, self.holes), ""]
-        lines += [*_chosen_text(self._chosen()), *_quality_text(_quality(self._rows()), measured)]
+        lines += [*chosen_text(self._chosen()), *_quality_text(_quality(self._rows()), measured)]
         lines += ["", *_predictor_text(measured)]
         samples = self.folder / "measurements.sqlite"
         lines += [*_networks_text(measured), "", f"Table: {self.path} (raw samples: {samples})"]
@@ -111,15 +111,13 @@ class Profile:
         rows = self.measured.table.rows
         return [rows[kernel.key] for kernel in self.kernels if kernel.key in rows]
 
-    def _chosen(self) -> dict[str, Any] | None:
+    def _chosen(self) -> Chosen | None:
         """How many kernels are measured and predicted; None where all were to be measured."""
         if not self.measured.predicted:
             return None
         total, measured = len(self.kernels), sum(bool(row.samples_s) for row in self._rows())
         told = total - len(self._rows()) if self.measured.predictor else 0
-        errors = self.measured.left_out
-        counts = {"total": total, "measured": measured, "predicted": told}
-        return {**counts, "left_out": asdict(errors) if errors else None}
+        return Chosen(total=total, measured=measured, predicted=told, left_out=self.measured.left_out)
 
 
 def file_of(space: SearchSpace, resolution: Resolution) -> str:
@@ -153,16 +151,15 @@ def _quality(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _chosen_text(chosen: dict[str, Any] | None) -> list[str]:
+def chosen_text(chosen: Chosen | None) -> list[str]:
     """One line on what was measured and predicted, one on how well that goes; none where all was measured."""
     if chosen is None:
         return []
-    lines = [f"{chosen['measured']} of {chosen['total']} kernels measured, {chosen['predicted']} predicted."]
-    if errors := chosen["left_out"]:
+    lines = [f"{chosen.measured} of {chosen.total} kernels measured, {chosen.predicted} predicted."]
+    if errors := chosen.left_out:
         lines.append(
-            f"Left-out kernels: {round(errors['within_10'] * errors['count'])} of {errors['count']} within "
-            f"10 %, median error {100 * errors['median']:.1f} %, {100 * errors['coverage']:.0f} % inside "
-            "their interval."
+            f"Left-out kernels: {round(errors.within_10 * errors.count)} of {errors.count} within 10 %, "
+            f"median error {100 * errors.median:.1f} %, {100 * errors.coverage:.0f} % inside their interval."
         )
     return lines
 

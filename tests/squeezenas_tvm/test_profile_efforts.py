@@ -35,7 +35,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "squeezenas_tvm.profiling.profile_space.space_kernels", lambda *_: {kernel: [] for kernel in LEFT_OUT}
     )
-    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_, **__: [])
 
 
 pytestmark = pytest.mark.usefixtures("no_hold_outs")
