@@ -3,8 +3,9 @@
 Of a space with very many kernels it measures those that a design chooses, and a predictor tells the others.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cost_models.database.environment import environment
 from cost_models.database.profiled import Profiled
@@ -15,7 +16,7 @@ from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks, space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.space import Head, SearchSpace
+from search.spaces.space import Part, SearchSpace
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels, refuse_others_results
@@ -68,10 +69,9 @@ def profile_space(
     whole = draw_networks(space, resolution, networks, num_classes=classes, seed=seed)
     chosen: Collection[Kernel] = users
     if (count := effort.measured(len(users)) if kernels is None else kernels) < len(users):
-        always = _in_every_network(space, resolution, head, users)
-        design = Design.of(users, always, environment(target, dtype))
-        _refuse_few(count, design, f"{space.name} at {resolution}")
-        chosen = {*design.order[:count], *(kernel for network in whole for kernel in network.kernels)}
+        parts, known = space.parts(resolution, head), environment(target, dtype)
+        some = _choose(users, count, parts, known, f"{space.name} at {resolution}")
+        chosen = some.union(*(network.kernels for network in whole))
     sample = sample_blocks(space, resolution, head, BLOCKS, kernels=chosen)
     wanted = Wanted(
         kernels=[kernel for kernel in users if kernel in chosen],
@@ -81,31 +81,37 @@ def profile_space(
         networks=whole,
         seed=seed,
     )
-    profiled = Profiled(
-        space=space.name,
-        resolution=str(resolution),
-        outputs=classes,
-        kernels=[kernel.key for kernel in users],
-    )
+    keys = [kernel.key for kernel in users]
+    profiled = Profiled(space=space.name, resolution=str(resolution), outputs=classes, kernels=keys)
     measured = measure_kernels(
         target, wanted, folder, dtype=dtype, tracker=tracker, hold_outs=True, shown=shown, profiled=profiled
     )
     return summarize(measured, list(users), space, resolution, classes, folder)
 
 
-def _in_every_network(
-    space: SearchSpace, resolution: Resolution, head: Head, users: Mapping[Kernel, Sequence[str]]
-) -> list[Kernel]:
-    """Kernels of parts that every network of a space has. ``users``: parts of each kernel."""
-    parts = {part.name for part in space.parts(resolution, head) if not part.slot}
-    return [kernel for kernel, names in users.items() if parts.intersection(names)]
+def _choose(
+    users: Mapping[Kernel, Sequence[str]],
+    count: int,
+    parts: Iterable[Part],
+    fingerprint: Mapping[str, Any],
+    what: str,
+) -> set[Kernel]:
+    """So many kernels of a space, those of parts that every network has among them.
 
+    Args:
+        users: names of the parts that use each kernel.
+        what: space and resolution, for people.
 
-def _refuse_few(count: int, design: Design, what: str) -> None:
-    """Raises UsageError where a choice of so many would leave out what must be measured."""
+    Raises:
+        UsageError: the choice would leave out what must be measured.
+    """
+    fixed = {part.name for part in parts if not part.slot}
+    always = [kernel for kernel, names in users.items() if fixed.intersection(names)]
+    design = Design.of(users, always, fingerprint)
     if count < design.least:
         raise UsageError(
-            f"--kernels {count}: too few of the {len(design.order)} kernels of {what}; allowed: "
-            f"{design.least} or more (those that every network has, and the largest and the smallest of each "
-            "sort), so many as there are or more measures all"
+            f"--kernels {count}: too few of the {len(users)} kernels of {what}; allowed: {design.least} or "
+            "more (those that every network has, and the largest and the smallest of each sort), so many as "
+            "there are or more measures all"
         )
+    return set(design.order[:count])

@@ -1,16 +1,9 @@
 """The order in which kernels are worth measuring."""
 
 import random
-from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
-
-from cost_models.database.table import LatencyTable
 from cost_models.ir.fusion import Kernel
-from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.design import Design
-from cost_models.kernel_models.predictor import Predictor
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
@@ -18,7 +11,6 @@ from search.spaces.registry import get_space
 
 from ..some_kernels import convolution, depthwise, relu
 
-SHIPPED = Path(__file__).parents[3] / "cost_models" / "local-cpu"
 GPU = {"device": "board", "dtype": "float32", "tvm_target": '{"kind":"cuda","arch":"sm_72"}'}
 KERNELS = [
     *(convolution(c, c, 16, 32) for c in (8, 16, 24, 32, 48, 64, 96, 128)),
@@ -68,27 +60,3 @@ def test_every_sort_of_the_students_kernels_is_among_the_least() -> None:
     assert design.least <= 2 * len(sorts)
     scales = {kernel.output_shape[2:] for kernel in kernels if kernel.kind == "dense"}
     assert {kernel.output_shape[2:] for kernel in design.order[:60] if kernel.kind == "dense"} == scales
-
-
-def test_kernels_chosen_tell_the_others_better_than_as_many_at_random() -> None:
-    """Measured ones, of the shipped table."""
-    table = LatencyTable.load(SHIPPED)
-    spaces = [get_space(name) for name in ("small", "large")]
-    sizes = [Resolution.parse(one.resolution) for one in table.profiled]
-    every = {k for s in spaces for size in sizes for k in space_kernels(s, size, segmentation_head(19))}
-    kernels = sorted((k for k in every if k.key in table.rows), key=lambda kernel: kernel.key)
-    assert len(kernels) > 400
-    chosen = errors(table, Design.of(kernels, [], table.fingerprint).order[:60], kernels)
-    draws = [np.random.default_rng(seed).permutation(len(kernels))[:60] for seed in range(3)]
-    drawn = [errors(table, [kernels[row] for row in rows], kernels) for rows in draws]
-    assert chosen.mape < min(found.mape for found in drawn)
-    assert chosen.median < 0.9 * np.mean([found.median for found in drawn])
-    assert chosen.coverage >= 0.9
-
-
-def errors(table: LatencyTable, measured: Sequence[Kernel], kernels: Sequence[Kernel]) -> Errors:
-    """Of the rest, told by the measured ones."""
-    seconds = {kernel: table.statistics(kernel).median_s for kernel in kernels}
-    predictor = Predictor.fit(measured, [seconds[kernel] for kernel in measured], table.fingerprint)
-    rest = [kernel for kernel in kernels if kernel not in set(measured)]
-    return Errors.of(predictor.predict(rest), [seconds[kernel] for kernel in rest])
