@@ -30,6 +30,8 @@ from refusals import run_benchmark
 
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.graph import GraphBuilder
+from cost_models.ir.ops import Resize
 from cost_models.kernel_models.roofline import PhysicalModel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.profiling.context import measure_context
@@ -51,7 +53,7 @@ Rounds = Mapping[tuple[str, Kernel], Sequence[float]]  # by way and kernel: medi
 
 
 def cells(resolution: Resolution) -> dict[str, list[list[Kernel]]]:
-    """Operation -> kernels of its cells, which keep the scale and the width."""
+    """Operation -> kernels of its cells, which keep the scale and the width; and the resize to the image."""
     found: dict[str, list[list[Kernel]]] = {}
     for operation in (name for name in GRID.operations if name != SKIP):
         for place, scale in enumerate(GRID.scales):
@@ -60,6 +62,11 @@ def cells(resolution: Resolution) -> dict[str, list[list[Kernel]]]:
                 shape = (1, channels, resolution.height // scale, resolution.width // scale)
                 graph = cell_graph(operation, channels, channels, down=False)
                 found.setdefault(operation, []).append(split_into_kernels(graph, {"x": shape}))
+    coarse = (1, 19, *(side // GRID.scales[0] for side in resolution))
+    for corners in (True, False):  # with aligned corners, the last layer of every network
+        net = GraphBuilder()
+        graph = net.build(net.add("last", Resize(corners, tuple(resolution)), "x"))
+        found.setdefault("last resize", []).append(split_into_kernels(graph, {"x": coarse}))
     return found
 
 

@@ -14,6 +14,7 @@ def seconds(kernel: Kernel) -> float:
 
 def test_a_zoomed_operation_is_resizes_around_convolutions() -> None:
     found = cells(Resolution(256, 512))
+    assert [kernel.label.split()[0] for (kernel,) in found.pop("last resize")] == ["resize.corners", "resize"]
     assert {name: len(groups) for name, groups in found.items()} == dict.fromkeys(
         ["conv", "conv_downup", "conv_2x", "conv_2x_downup"], 6
     )

@@ -11,6 +11,7 @@ from cost_models.database.environment import environment
 from cost_models.database.table import LatencyTable
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.design import Design
+from cost_models.kernel_models.predictor import MANIFEST
 from search.costs.kernel_table import space_kernels
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
@@ -71,6 +72,7 @@ def test_kernels_chosen_are_measured_and_tell_the_others(
     assert LatencyTable.load(folder).rows.keys() == {k.key for k in design.order[: COUNT + 2]}
     check_commands(quick, folder, capfd)
     check_report(folder)
+    check_without_predictor(quick, folder, capfd)
 
 
 def check_document(document: dict[str, Any], folder: Path) -> None:
@@ -115,6 +117,13 @@ def check_report(folder: Path) -> None:
     assert f"{464 - COUNT} kernels are predicted; ~: some kernels of an entry are." in page
     assert "<td>predicted</td>" in page
     assert "Left-out kernels: " in page
+
+
+def check_without_predictor(quick: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / MANIFEST).unlink()
+    argv = ["fasterseg-student", "--target", str(quick), "--table", str(folder), "--resolution", str(SIZE)]
+    command = f"profile --target quick-cpu.yaml --space fasterseg-student --resolution {SIZE}"
+    refused_by(predict, argv, f"not measured on quick-cpu; measure it with: squeezenas-tvm {command}", capfd)
 
 
 @pytest.mark.parametrize(
