@@ -4,7 +4,7 @@ One step would gather four inputs for every output. Of two, the one between rows
 one along rows gathers two. Either is the kernel's own expression with one coordinate fixed: the weights of
 the other direction add up to one then, whatever the corners are.
 
-The step along rows goes where the rows are fewer: first where their number grows, which is twice to ten times
+The step along rows goes where the rows are fewer: first where their number grows, which is up to four times
 as fast as last (docs/profiling.md), and last where it shrinks.
 """
 

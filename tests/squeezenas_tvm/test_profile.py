@@ -218,7 +218,7 @@ def test_same_command_again_measures_nothing_and_more_trials_are_the_difference(
     predictor = Predictor.load(folder, fingerprint=table.fingerprint)
     assert sum(predictor.counts.values()) == sum(bool(row.samples_s) for row in table.rows.values())
     assert " trials (" not in said
-    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_, **__: [])
     monkeypatch.setattr("squeezenas_tvm.profiling.measure.try_predictor", lambda *_: {})
     assert main(arguments(quick, folder, TRIALS + 2)) == 0
     check_kept(after, results(folder))
