@@ -72,6 +72,7 @@ def test_kernels_chosen_are_measured_and_tell_the_others(
     assert LatencyTable.load(folder).rows.keys() == {k.key for k in design.order[: COUNT + 2]}
     check_commands(quick, folder, capfd)
     check_report(folder)
+    capfd.readouterr()
     check_without_predictor(quick, folder, capfd)
 
 
