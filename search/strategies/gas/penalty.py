@@ -1,4 +1,4 @@
-"""What a search after GAS pays for latency: its logarithm, by a fixed weight or by one that meets a budget."""
+"""What a search after GAS pays for latency: its logarithm, by a fixed weight or one that meets a budget."""
 
 import math
 
@@ -62,10 +62,10 @@ class LogPenalty:
     def latency_s(self, weights: Tensor) -> Tensor:
         """Of the mixture; more than 0, or InvalidSearch."""
         latency_s: Tensor = self._latency.expected(weights)
-        if not float(latency_s) > 0:
+        if not float(latency_s.detach()) > 0:
             raise InvalidSearch(
-                "the mixture takes 0 s, whose logarithm a search cannot pay for: every edge is a zero, and what "
-                "is fixed has no price"
+                "the mixture takes 0 s, whose logarithm a search cannot pay for: every edge is a zero, and "
+                "what is fixed has no price"
             )
         return latency_s
 

@@ -1,4 +1,4 @@
-"""Networks of cells on TVM: the same numbers as PyTorch's and onnxruntime's, cut into the kernels of the parts."""
+"""Networks of cells on TVM: the numbers of PyTorch and onnxruntime, the kernels of the parts."""
 
 from collections import Counter
 from dataclasses import replace
