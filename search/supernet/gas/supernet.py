@@ -29,7 +29,7 @@ class CellSupernet(nn.Module):
 
     def __init__(self, space: GasSpace, outputs: int, *, form: Form = "fused") -> None:
         super().__init__()
-        self.space = space
+        self.space, self._form = space, form
         chain = space.chain
         self.stem = GraphModule(space.stem_graph())
         self.cells = nn.ModuleList(MixedCell(chain, index, form) for index in range(chain.cells))
@@ -50,6 +50,8 @@ class CellSupernet(nn.Module):
         Raises InvalidResolution for sides that the chain does not divide, or that are too small.
         """
         self._check(images)
+        if self._form == "fused":
+            images = images.contiguous(memory_format=torch.channels_last)
         stem = self.stem(images)
         first = second = stem
         for cell, own in zip(self.cells, weights, strict=True):
