@@ -57,8 +57,8 @@ class MixedCell(nn.ModuleDict):
     @property
     def _is_alone(self) -> bool:
         """Whether statistics are of this process alone; others keep theirs in other normalisations."""
-        norms = (module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-        return all(type(norm) is nn.BatchNorm2d for norm in norms)
+        norm = self.get_submodule("in1.project.bn")  # all of them are of one kind
+        return type(norm) is nn.BatchNorm2d
 
     def _by_edge(self, weights: Tensor) -> dict[str, dict[str, Tensor]]:
         """Edge -> operation -> weight."""

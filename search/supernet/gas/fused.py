@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from search.networks.graph_module import GraphModule
 from search.spaces.gas.chain import CONV, DILATIONS, EDGES, POOL, SEPARABLE, SKIP, Edge
-from search.supernet.gas.moments import moments
+from search.supernet.gas.dilated import dilated
+from search.supernet.gas.products import mixed, moments
 
 Weights = Mapping[str, Mapping[str, Tensor]]
 """Edge -> operation -> weight."""
@@ -44,11 +45,17 @@ def fused_nodes(cell: Operations, inputs: Sequence[Tensor], weights: Weights) ->
 
 @dataclass(frozen=True)
 class _Term:
-    """What an operation adds to the nodes: ``maps`` (N, R, H, W) times ``mixing`` (R, nodes * C), and a constant."""
+    """What an operation adds to the nodes.
 
-    maps: Tensor
-    mixing: Tensor
-    constant: Tensor
+    Attributes:
+        rows: pixels by channels.
+        matrices: by which they are multiplied, group by group; None where they are what is added.
+        constant: for each channel of each node, or None.
+    """
+
+    rows: Tensor
+    matrices: Tensor | None
+    constant: Tensor | None = None
 
 
 @dataclass
@@ -69,18 +76,20 @@ class _Group:
     def nodes(self) -> list[Tensor]:
         """Sums of what goes to each node, (N, C, H, W)."""
         raw = torch.cat(list(self.sources), 1).contiguous(memory_format=torch.channels_last)
+        size = (len(raw), *(-(-side // self.stride) for side in raw.shape[2:]))
         terms = list(self._terms(raw))
-        size = (len(raw), *terms[0].maps.shape[2:])
+        constants = [term.constant for term in terms if term.constant is not None]
         with torch.autocast(raw.device.type, enabled=False):
-            total = sum((term.constant for term in terms[1:]), terms[0].constant)
-            total = total.to(raw.dtype)
+            total = raw.new_zeros(size[0] * size[1] * size[2], self._nodes * self._channels)
+            if constants:
+                total = total + sum(constants[1:], constants[0]).to(raw.dtype)
             for term in terms:
-                rows = term.maps.permute(0, 2, 3, 1).flatten(0, 2)
-                total = torch.addmm(total, rows.to(total.dtype), term.mixing.to(total.dtype))
-        whole = total.view(*size, -1).permute(0, 3, 1, 2)
-        return list(whole.chunk(self._nodes, 1))
+                rows = term.rows.to(raw.dtype)
+                matrices = term.matrices
+                total = total + rows if matrices is None else mixed(total, rows, matrices.to(raw.dtype))
+        return list(total.view(*size, -1).permute(0, 3, 1, 2).chunk(self._nodes, 1))
 
-    def _terms(self, raw: Tensor) -> Iterator["_Term"]:
+    def _terms(self, raw: Tensor) -> Iterator[_Term]:
         """What the operations give. ``raw``: (N, inputs * C, H, W)."""
         relu = functional.relu(raw)
         wide = torch.cat([relu] * self._nodes, 1)
@@ -99,34 +108,27 @@ class _Group:
         if SKIP in self._names and self.stride == 1:
             yield self._as_it_is(SKIP, raw)
         elif SKIP in self._names:
-            maps = torch.cat(
-                [self.cell.operation(e.name, SKIP)(self.sources[e.source]) for e in self.edges], 1
-            )
-            yield self._of_edges(SKIP, maps)
+            skips = [self.cell.operation(edge.name, SKIP)(self.sources[edge.source]) for edge in self.edges]
+            identity = torch.eye(self._channels, dtype=raw.dtype, device=raw.device)
+            shares = self._shares(SKIP).view(-1, 1, 1) * identity
+            yield _Term(_rows(torch.cat(skips, 1)), self._of_edges(shares))
 
     def _shares(self, name: str) -> Tensor:
         """Weights of an operation, (nodes, inputs)."""
         shares = torch.stack([self.weights[edge.name][name] for edge in self.edges])
         return shares.view(self._nodes, self._inputs)
 
-    def _as_it_is(self, name: str, maps: Tensor) -> "_Term":
+    def _as_it_is(self, name: str, maps: Tensor) -> _Term:
         """Of maps that are the same for all nodes, (N, inputs * C, H, W)."""
         identity = torch.eye(self._channels, dtype=maps.dtype, device=maps.device)
-        mixing = torch.kron(self._shares(name).T.contiguous().to(maps.dtype), identity)
-        return _Term(maps, mixing, mixing.new_zeros(mixing.shape[1]))
+        shares = self._shares(name).T.contiguous().to(maps.dtype)
+        return _Term(_rows(maps), torch.kron(shares, identity)[None])
 
-    def _of_edges(self, name: str, maps: Tensor) -> "_Term":
-        """Of a map for each edge, (N, edges * C, H, W)."""
-        shares = self._shares(name).flatten().repeat_interleave(self._channels)
-        factors = torch.diag_embed(shares.view(-1, self._channels)).to(maps.dtype)
-        return _Term(maps, self._to_nodes(factors), factors.new_zeros(self._nodes * self._channels))
+    def _of_edges(self, matrices: Tensor) -> Tensor:
+        """Matrices of edges, (edges, C, C), by node: (nodes, inputs * C, C)."""
+        return matrices.view(self._nodes, -1, self._channels)
 
-    def _to_nodes(self, blocks: Tensor) -> Tensor:
-        """Matrices of edges, (edges, C, C), where they stand in the one from all edges to all nodes."""
-        apart = blocks.view(self._nodes, self._inputs, *blocks.shape[1:]).flatten(1, 2)
-        return torch.block_diag(*apart)
-
-    def _dense(self, relu: Tensor) -> "_Term":
+    def _dense(self, relu: Tensor) -> _Term:
         """One convolution with a group for each source, its outputs by source and then by node."""
         convs, norms = (self._modules(CONV, f"dense.{layer}") for layer in ("conv", "bn"))
         places = [n * self._inputs + source for source in range(self._inputs) for n in range(self._nodes)]
@@ -137,16 +139,13 @@ class _Group:
         shares = self._shares(CONV).T.flatten().repeat_interleave(self._channels)
         weighed, mean, var = _normalised(made, norms[0].eps, scale * shares, shift * shares)
         _track(ordered, mean, var)
-        count = self._nodes * self._channels
-        mixing = torch.eye(count, dtype=made.dtype, device=made.device).repeat(self._inputs, 1)
-        return _Term(weighed, mixing, mixing.new_zeros(count))
+        return _Term(_rows(weighed).unflatten(1, (self._inputs, -1)).sum(1), None)
 
-    def _separable(self, name: str, maps: Tensor) -> "_Term":
+    def _separable(self, name: str, maps: Tensor) -> _Term:
         """1x1 convolutions of the maps of all edges, (N, edges * C, H, W), normalised and weighed."""
         convs, norms = (self._modules(name, f"point.{layer}") for layer in ("conv", "bn"))
         with torch.autocast(maps.device.type, enabled=False):
-            rows = maps.permute(0, 2, 3, 1).flatten(0, 2)
-            mean, covariance = moments(rows, self._channels)
+            rows, mean, covariance = moments(_rows(maps), self._nodes, self._channels)
             weight = torch.stack([conv.weight.flatten(1) for conv in convs])
             scale, shift = (torch.stack([getattr(norm, key) for norm in norms]) for key in ("weight", "bias"))
             made = (weight @ mean[..., None]).squeeze(-1)
@@ -155,7 +154,7 @@ class _Group:
             shares = self._shares(name).view(-1, 1)
             factor = shares * scale * torch.rsqrt(var + norms[0].eps)
             constant = (shares * shift - made * factor).view(self._nodes, self._inputs, -1).sum(1).flatten()
-            return _Term(maps, self._to_nodes((weight * factor[..., None]).mT), constant)
+            return _Term(rows, self._of_edges((weight * factor[..., None]).mT.contiguous()), constant)
 
     def _modules(self, name: str, layer: str) -> list[Any]:
         """A layer of an operation, of each edge."""
@@ -166,9 +165,14 @@ def _depthwise(x: Tensor, convs: Sequence[nn.Conv2d], stride: int, rate: int) ->
     """In float32 on CPUs, see ``search.networks.dilated_conv``."""
     weight = torch.cat([conv.weight for conv in convs])
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-        return functional.conv2d(x, weight, None, stride, rate, rate, groups=len(weight))
+        return dilated(x, weight, stride, rate)
     with torch.autocast("cpu", enabled=False):
-        return functional.conv2d(x.float(), weight, None, stride, rate, rate, groups=len(weight))
+        return dilated(x.float(), weight, stride, rate)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """(N, C, H, W) -> (pixels, C)."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _normalised(

@@ -75,7 +75,7 @@ def test_both_forms_give_the_same_numbers_and_gradients(left_out: tuple[str, ...
 
 def test_in_single_precision_too() -> None:
     plain, fused = (supernet(form).train()(images(), shares()) for form in ("plain", "fused"))  # type: ignore[arg-type]
-    torch.testing.assert_close(fused, plain, atol=1e-5, rtol=1e-4)
+    assert float((fused - plain).detach().abs().max()) <= 1e-5 * float(plain.detach().abs().max())
 
 
 @pytest.mark.parametrize("seed", range(4))
