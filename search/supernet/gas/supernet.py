@@ -41,6 +41,10 @@ class CellSupernet(nn.Module):
         """All but the logits."""
         return [parameter for parameter in self.parameters() if parameter is not self.logits]
 
+    def logit_parameters(self) -> list[nn.Parameter]:
+        """One tensor: (cells, edges, operations)."""
+        return [self.logits]
+
     def forward(self, images: Tensor, weights: Tensor) -> Tensor:
         """Last maps (N, outputs, H, W) of images (N, 3, H, W), RGB, ImageNet-normalised.
 
