@@ -16,7 +16,7 @@ from cost_models.ir.op import Op as Op
 from cost_models.ir.op import Pattern, Sort, WorkKind
 from cost_models.ir.op import Shape as Shape
 
-ActivationKind = Literal["relu", "hswish", "sigmoid", "hsigmoid"]
+ActivationKind = Literal["relu", "relu6", "hswish", "sigmoid", "hsigmoid"]
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ def _conv(op: Conv2d) -> nn.Conv2d:
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
+    "relu6": functional.relu6,
     "hswish": functional.hardswish,
     "sigmoid": torch.sigmoid,
     "hsigmoid": functional.hardsigmoid,

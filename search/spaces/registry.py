@@ -1,22 +1,37 @@
 """The spaces by name."""
 
 from search.errors import UnknownSpace
+from search.spaces.encoders import USUAL
+from search.spaces.fastdense.spaces import OVER_ENCODERS
 from search.spaces.fasterseg.spaces import FASTERSEG
 from search.spaces.mobilenetv3 import MOBILENETV3
 from search.spaces.space import SearchSpace
 from search.spaces.squeezenas import SQUEEZENAS
 from targets.support.text import near_miss
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (*SQUEEZENAS, *MOBILENETV3, *FASTERSEG)}
+FASTDENSE = tuple(space(USUAL) for space in OVER_ENCODERS.values())
+SPACES: dict[str, SearchSpace] = {
+    space.name: space for space in (*SQUEEZENAS, *MOBILENETV3, *FASTERSEG, *FASTDENSE)
+}
 _SHORT = {"small": "squeezenas-small", "large": "squeezenas-large", "xlarge": "squeezenas-xlarge"}
 
 
 def get_space(name: str) -> SearchSpace:
-    """A space by name; ``small``, ``large`` and ``xlarge`` are SqueezeNAS's. Raises UnknownSpace."""
+    """A space by name; ``small``, ``large`` and ``xlarge`` are SqueezeNAS's.
+
+    ``fastdense@ENCODER`` is FastDenseNAS's space over another encoder, see ``search.spaces.encoders``.
+
+    Raises:
+        UnknownSpace: neither a space nor an encoder of that name.
+        InvalidArchitecture, UnknownCandidate: the encoder is a network that is none.
+    """
     key = _SHORT.get(name, name)
-    if key not in SPACES:
-        raise UnknownSpace(
-            f"unknown space {name!r}{near_miss(name, [*SPACES, *_SHORT])}; "
-            f"allowed: {', '.join(sorted(SPACES))}"
-        )
-    return SPACES[key]
+    if key in SPACES:
+        return SPACES[key]
+    base, at, encoder = key.partition("@")
+    if at and base in OVER_ENCODERS:
+        return OVER_ENCODERS[base](encoder)
+    raise UnknownSpace(
+        f"unknown space {name!r}{near_miss(name, [*SPACES, *_SHORT])}; "
+        f"allowed: {', '.join(sorted(SPACES))}; over another encoder {', '.join(f'{n}@NAME' for n in OVER_ENCODERS)}"
+    )
