@@ -159,7 +159,7 @@ class FastdenseSpace:
 
     def network(self, genotype: Genotype, head: Head) -> Graph:
         """The whole network: float image ``x`` (N, 3, H, W), normalised -> (N, outputs, H, W)."""
-        assembly, last, _ = self._assemble(genotype, head.outputs)
+        assembly, last, _ = self.assemble(genotype, head.outputs)
         return assembly.net.build(last)
 
     def training_network(self, genotype: Genotype, head: Head) -> Graph:
@@ -167,7 +167,7 @@ class FastdenseSpace:
 
         They are of another copy of the cell on what the block makes, and a classifier of their own.
         """
-        assembly, last, made = self._assemble(genotype, head.outputs)
+        assembly, last, made = self.assemble(genotype, head.outputs)
         wiring, cell, outputs = self.wiring(genotype), self.cell(genotype), [last]
         for block, value in enumerate(made):
             at = self._scale(wiring.levels[wiring.taps + block])
@@ -178,10 +178,10 @@ class FastdenseSpace:
 
     def borders(self, genotype: Genotype) -> tuple[str, ...]:
         """What each part makes but the last."""
-        assembly, last, _ = self._assemble(genotype, 1)
+        assembly, last, _ = self.assemble(genotype, 1)
         return tuple(border for border in assembly.borders if border != last)
 
-    def _assemble(self, genotype: Genotype, outputs: int) -> tuple[Assembly, str, list[str]]:
+    def assemble(self, genotype: Genotype, outputs: int) -> tuple[Assembly, str, list[str]]:
         """The network, its last value, and what each block made."""
         wiring, cell, net = self.wiring(genotype), self.cell(genotype), Assembly()
         values, image = [], "x"
