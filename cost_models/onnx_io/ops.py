@@ -191,7 +191,7 @@ def _avg_pool(found: Steps, node: NodeProto) -> Exact | None:
 
 
 def _max_pool(found: Steps, node: NodeProto) -> Exact | None:
-    """Of windows with a middle, padded so that a map keeps its size at stride 1; others have tables of theirs."""
+    """Of windows with a middle, padded so that a map keeps its size at stride 1; others stay foreign."""
     kernel = attributes(node)["kernel_shape"]
     seen = window(node, kernel, found.shapes[node.input[0]][2:])
     padded = kernel[0] % 2 == 1 and set(seen.before) == {kernel[0] // 2}

@@ -29,7 +29,7 @@ _PROBE = 256  # pixels a side of the image by which strides are found
 _FINEST = 4  # the least stride of a tap
 USUAL = "mobilenetv2"
 
-# MobileNetV2 (arXiv:1801.04381, table 2), with its strides: (expansion, channels, blocks, stride of the first).
+# MobileNetV2 (arXiv:1801.04381, table 2): expansion, channels, blocks, stride of the first.
 _MOBILENETV2 = (
     *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
     *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),

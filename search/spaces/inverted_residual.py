@@ -49,7 +49,7 @@ class InvertedResidual:
 
     @classmethod
     def parse(cls, name: str) -> "InvertedResidual":
-        """Read ``k3e6``, ``k3e1g2d2``, ``k5h672sehs``, ``k3e6r6``. Raises UnknownCandidate for anything else."""
+        """Read ``k3e6``, ``k3e1g2d2``, ``k5h672sehs``, ``k3e6r6``. Raises UnknownCandidate for others."""
         match = _NAME.fullmatch(name)
         if not match:
             raise UnknownCandidate(

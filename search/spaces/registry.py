@@ -31,7 +31,8 @@ def get_space(name: str) -> SearchSpace:
     base, at, encoder = key.partition("@")
     if at and base in OVER_ENCODERS:
         return OVER_ENCODERS[base](encoder)
+    over = ", ".join(f"{base}@NAME" for base in OVER_ENCODERS)
     raise UnknownSpace(
         f"unknown space {name!r}{near_miss(name, [*SPACES, *_SHORT])}; "
-        f"allowed: {', '.join(sorted(SPACES))}; over another encoder {', '.join(f'{n}@NAME' for n in OVER_ENCODERS)}"
+        f"allowed: {', '.join(sorted(SPACES))}; over another encoder {over}"
     )

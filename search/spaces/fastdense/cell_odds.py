@@ -5,7 +5,7 @@ after it: the two are independent, and each is a recurrence over layers whose st
 of numpy and tensors of PyTorch alike.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -141,31 +141,33 @@ def _needed(chances: Chances, one: Odds) -> tuple[dict[int, Odds], dict[int, Odd
     """Position -> how often the result needs it if it is not zero; sum -> how often no layer takes it."""
     needed: dict[int, Odds] = {}
     loose: dict[int, Odds] = {}
-    states: dict[_State, Odds] = {(frozenset(), frozenset()): one}  # taken, and read by what is needed
+    states: dict[_State, Odds] = {(frozenset(), frozenset()): one}  # ends taken, and read by what is needed
     for index in reversed(range(len(chances.layers))):
         left = left_of(index)
-        total = left + 2
-
-        def is_needed(state: _State, position: int, total: int = total) -> bool:
-            taken, read = state
-            return position in read or (position != total and is_needed(state, total)) or (
-                position == total and total not in taken
-            )
-
-        for position in (left, left + 1, total):
-            needed[position] = _chance_of(states, lambda state, p=position: is_needed(state, p), one)
-        loose[total] = _chance_of(states, lambda state, total=total: total not in state[0], one)
+        for position in (left, left + 1, left + 2):
+            needed[position] = _sum_where(states, one, [_needs(state, position) for state in states])
+        loose[left + 2] = _sum_where(states, one, [left + 2 not in taken for taken, _ in states])
         for side, (reads, operations) in enumerate(chances.layers[index]):
-            states = _read(states, reads, operations.get(NONE, one * 0), left + side, is_needed, one)
+            states = _read(states, reads, operations.get(NONE, one * 0), left + side, one)
         states = _forget(states, left)
-    needed[FIRST] = _chance_of(
-        states, lambda state: FIRST in state[1] or FIRST not in state[0], one
-    )
+    needed[FIRST] = _sum_where(states, one, [_needs(state, FIRST) for state in states])
     return needed, loose
 
 
-def _chance_of(states: Mapping[_State, Odds], holds: Callable[[_State], bool], one: Odds) -> Odds:
-    return sum_of([one * 0, *(odds for state, odds in states.items() if holds(state))])
+def _needs(state: _State, position: int) -> bool:
+    """Whether the result needs a position that is not zero: it is an end, or read by what is needed."""
+    taken, read = state
+    if position in read:
+        return True
+    if is_end(position):
+        return position not in taken
+    return _needs(state, left_of((position - 2) // 3) + 2)  # the sum that it is part of
+
+
+def _sum_where(states: Mapping[_State, Odds], one: Odds, holds: Sequence[bool]) -> Odds:
+    return sum_of(
+        [one * 0, *(odds for odds, it_holds in zip(states.values(), holds, strict=True) if it_holds)]
+    )
 
 
 def _read(
@@ -173,7 +175,6 @@ def _read(
     reads: Sequence[Odds],
     none: Odds,
     reader: int,
-    is_needed: Callable[[_State, int], bool],
     one: Odds,
 ) -> dict[_State, Odds]:
     """With the position that a reader takes."""
@@ -182,7 +183,7 @@ def _read(
         taken, read = state
         for place, chance in enumerate(reads):
             also = taken | {place} if is_end(place) else taken
-            if is_needed(state, reader):
+            if _needs(state, reader):
                 _put(found, (also, read), odds * chance * none)
                 _put(found, (also, read | {place}), odds * chance * (one - none))
             else:

@@ -39,12 +39,12 @@ def operation_graph(name: str, in_channels: int, out_channels: int, repeats: int
         value = add_conv(net, "pooled", Conv2d(in_channels, out_channels), value)
         return net.build(net.add("expand", Expand(), value, size_of="x"))
     kind, kernel, dilation = parsed(name)
-    shape = {"kernel": kernel, "stride": stride, "padding": kernel // 2 * dilation, "dilation": dilation}
+    window = kernel, stride, kernel // 2 * dilation, dilation
     if kind == "conv":
-        return net.build(add_conv(net, "dense", Conv2d(in_channels, out_channels, **shape), value))
+        return net.build(add_conv(net, "dense", Conv2d(in_channels, out_channels, *window), value))
     channels = in_channels
     for index in range(repeats):
-        depthwise = Conv2d(channels, channels, groups=channels, **shape)
+        depthwise = Conv2d(channels, channels, *window, groups=channels)
         value = net.add(f"{index}.depthwise", depthwise, value)
         value = add_conv(net, f"{index}.point", Conv2d(channels, out_channels), value)
         channels = out_channels

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cost_models.ir.graph import Graph, GraphBuilder
-from cost_models.ir.memory import peak_bytes
+from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from search.errors import InvalidArchitecture
 from search.resolution import Resolution
@@ -17,7 +16,8 @@ from search.spaces.encoders import Encoder
 from search.spaces.fastdense.assembly import Assembly
 from search.spaces.fastdense.cell import Cell, Layer, left_of, position_name
 from search.spaces.fastdense.cell_odds import Chances, cell_odds
-from search.spaces.fastdense.numbers import chosen, rows_of
+from search.spaces.fastdense.memory import sampled_peaks
+from search.spaces.fastdense.numbers import genotype_of, numbers_of, rows_of
 from search.spaces.fastdense.operations import (
     NONE,
     OPERATIONS,
@@ -62,9 +62,9 @@ class FastdenseSpace:
     what each block takes (``blocks.0.left``: a tap by its scale, or an earlier block), and of the cell the
     operations and what they read (``cell.first``, ``cell.1.left``, ``cell.1.left.from``).
 
-    What ``none`` gives is zero, and so is what reads only that: neither is computed, nor is what nothing needs.
-    A ``skip`` computes nothing either, but where a sum could otherwise read one map twice: there it is a ReLU,
-    which changes no map here.
+    What ``none`` gives is zero, and so is what reads only that: neither is computed, nor is what nothing
+    needs. A ``skip`` computes nothing either, but where a sum could otherwise read one map twice: there it is
+    a ReLU, which changes no map here.
 
     Attributes:
         form: channels of the decoder, repeats of separable convolutions.
@@ -112,7 +112,9 @@ class FastdenseSpace:
     def check(self, genotype: Genotype) -> dict[str, str]:
         """The genotype in order.
 
-        Raises InvalidArchitecture, also where the cell gives nothing; UnknownCandidate naming every wrong option.
+        Raises:
+            InvalidArchitecture: other decisions than these, or the cell gives nothing.
+            UnknownCandidate: names every wrong option.
         """
         found = checked(self, genotype)
         if not self._cell(found).ends:
@@ -273,7 +275,9 @@ class FastdenseSpace:
         found = []
         for position, option in cell_odds(self._cell_chances(uniform(self))):
             graph = sum_graph() if option == "sum" else unchanged_graph()
-            found.append((self._place(position), option, graph if option in ("sum", SKIP) else self._operation(option)))
+            found.append(
+                (self._place(position), option, graph if option in ("sum", SKIP) else self._operation(option))
+            )
         return found
 
     def _place(self, position: int) -> str:
@@ -322,24 +326,8 @@ class FastdenseSpace:
         return found
 
     def peak_bytes(self, resolution: Resolution, head: Head) -> dict[str, float]:
-        """Up to the first tap exact; behind it as if all taps, all blocks and all earlier maps of the cell
-        waited, at their largest."""
-        taps = self._tap_shapes(resolution)
-        waiting = 3.0 * resolution.height * resolution.width
-        waiting += 4.0 * sum(float(np.prod(shape)) for shape in taps)
-        largest = 4.0 * self.form.channels * taps[0][2] * taps[0][3]
-        found: dict[str, float] = {}
-        own: dict[object, float] = {}
-        for part in self.parts(resolution, head):
-            key = id(part.graph), *part.inputs.values()
-            if key not in own:
-                own[key] = peak_bytes(part.graph, part.inputs)
-            maps = self.blocks + left_of(self.layers) if part.slot.startswith("decoder.blocks") else 0
-            found[part.name] = own[key] + (waiting + maps * largest if part.slot else 0.0)
-        net = GraphBuilder(("frame",))
-        begin = net.embed("", self.encoder.pieces[0], *net.embed("", frame_graph(), "frame"))
-        found[f"encoder.0.{self._scale(0)}"] = peak_bytes(net.build(*begin), {"frame": (1, *resolution, 3)})
-        return found
+        """Up to the first tap exact; behind it an estimate, see ``search.spaces.fastdense.memory``."""
+        return sampled_peaks(self, resolution, head, lambda g: self.assemble(g, head.outputs)[0])
 
     def slot_label(self, slot: str) -> str:
         """``block 0, left: right 2``, or what else of the network it is."""
@@ -353,45 +341,25 @@ class FastdenseSpace:
         block, *places = rest
         return f"block {block}, {': '.join(places)}"
 
+    @cached_property
+    def _rows(self) -> list[list[str]]:
+        """Names of the decisions in the order of the papers' numbers."""
+        layers = [
+            [f"cell.{layer}.{side}{kind}" for kind in (".from", "") for side in SIDES]
+            for layer in range(1, self.layers + 1)
+        ]
+        blocks = [[f"blocks.{block}.{side}" for side in SIDES] for block in range(self.blocks)]
+        return [["cell.first"], *layers, *blocks]
+
     def short_form(self, genotype: Genotype) -> list[str]:
         """The papers' numbers: the first operation, ``p1 p2 o1 o2`` of each layer, ``i j`` of each block."""
-        (first, *layers), blocks = self.numbers(genotype)
-        return [str(first), *(" ".join(map(str, row)) for row in (*layers, *blocks))]
+        rows = numbers_of(self.check(genotype), self._rows, self._options)
+        return [" ".join(map(str, row)) for row in rows]
 
     def from_short_form(self, options: Sequence[str]) -> dict[str, str]:
         """The genotype of such numbers. Raises InvalidArchitecture, UnknownCandidate."""
-        lengths = [1, *[4] * self.layers, *[2] * self.blocks]
-        form = f"'op', {self.layers} times 'p1 p2 o1 o2', {self.blocks} times 'i j'"
-        (first,), *rows = rows_of(options, lengths, self.name, form)
-        return self.from_numbers([[first, *rows[: self.layers]], rows[self.layers :]])
-
-    def numbers(self, genotype: Genotype) -> list[list[Any]]:
-        """As the papers write it: ``[[op, [p1, p2, o1, o2], ...], [[i, j], ...]]``."""
-        genotype = self.check(genotype)
-        number = {name: self._options[name].index(option) for name, option in genotype.items()}
-        layers = [
-            [number[f"cell.{layer}.{side}{kind}"] for kind in (".from", "") for side in SIDES]
-            for layer in range(1, self.layers + 1)
-        ]
-        blocks = [[number[f"blocks.{block}.{side}"] for side in SIDES] for block in range(self.blocks)]
-        return [[number["cell.first"], *layers], blocks]
-
-    def from_numbers(self, numbers: Sequence[Sequence[Any]]) -> dict[str, str]:
-        """The genotype that the papers write so.
-
-        Raises InvalidArchitecture: other lists than these, or numbers that there are not there, such as those
-        of what comes later.
-        """
-        (first, *layers), blocks = numbers
-        flat = {"cell.first": first}
-        for block, row in enumerate(blocks):
-            flat |= {f"blocks.{block}.{side}": n for side, n in zip(SIDES, row, strict=True)}
-        for layer, row in enumerate(layers, 1):
-            names = [f"cell.{layer}.{side}{kind}" for kind in (".from", "") for side in SIDES]
-            flat |= dict(zip(names, row, strict=True))
-        return self.check(
-            {name: chosen(self._options[name], n, f"space {self.name}: {name}") for name, n in flat.items()}
-        )
+        rows = rows_of(options, self._rows, self.name)
+        return self.check(genotype_of(rows, self._rows, self._options, self.name))
 
 
 def _adapter(index: int) -> str:

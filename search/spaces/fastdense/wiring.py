@@ -82,25 +82,24 @@ def wiring_odds(taps: int, chances: Sequence[tuple[Sequence[Odds], Sequence[Odds
         for ((blocks, loose), odds), (first, second) in product(
             states.items(), product(*(range(len(own)) for own in pair))
         ):
-            levels = (*range(taps), *blocks)
+            pool = (*range(taps), *blocks)
             own = odds * pair[0][first] * pair[1][second]
-            ends = levels[first], levels[second]
+            ends = pool[first], pool[second]
             joins[ends] = joins[ends] + own if ends in joins else own
-            key = (*blocks, min(ends)), (loose - {first, second}) | {len(levels)}
+            key = (*blocks, min(ends)), (loose - {first, second}) | {len(pool)}
             after[key] = after[key] + own if key in after else own
         states = after
         found.joins.append(joins)
-        levels = range(taps)
-        found.reads.append(
-            (
-                [sum_of([odds for ends, odds in joins.items() if ends[0] == level]) for level in levels],
-                [sum_of([odds for ends, odds in joins.items() if ends[1] == level]) for level in levels],
-            )
-        )
+        found.reads.append((_levels(joins, 0, taps), _levels(joins, 1, taps)))
     for (blocks, loose), odds in states.items():
-        ends = tuple(blocks[place - taps] for place in sorted(loose))
-        found.heads[ends] = found.heads[ends] + odds if ends in found.heads else odds
+        last = tuple(blocks[place - taps] for place in sorted(loose))
+        found.heads[last] = found.heads[last] + odds if last in found.heads else odds
     return found
+
+
+def _levels(joins: dict[tuple[int, int], Odds], side: int, taps: int) -> list[Odds]:
+    """That the map on a side has each level."""
+    return [sum_of([odds for ends, odds in joins.items() if ends[side] == level]) for level in range(taps)]
 
 
 def _none(one: Odds, rows: Sequence[Sequence[Odds]], places: Sequence[int]) -> Odds:

@@ -111,5 +111,7 @@ def test_a_file_without_a_chain(tmp_path: Path, text: str) -> None:
 
 
 def test_more_taps_than_there_are() -> None:
-    with pytest.raises(InvalidArchitecture, match="has 3 taps, 4 are needed; take one that goes on to stride 32"):
+    with pytest.raises(
+        InvalidArchitecture, match="has 3 taps, 4 are needed; take one that goes on to stride 32"
+    ):
         get_encoder("squeezenas-lat-small").first(4)

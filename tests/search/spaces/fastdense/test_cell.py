@@ -12,11 +12,12 @@ from search.spaces.camera import segmentation_head
 from search.spaces.encoders import get_encoder
 from search.spaces.fastdense.cell import Cell, Layer
 from search.spaces.fastdense.space import FastdenseSpace, Form
-from search.spaces.registry import get_space
+from search.spaces.fastdense.spaces import cells_over
 from search.spaces.space import one_hot, uniform
 
 HEAD = segmentation_head(5)
-FULL = get_space("fastdense")
+FULL = cells_over()
+BOTH = ("left1.sep3x3", "right1.sep5x5", "sum1.sum")
 FEW = ("conv1x1", "skip", "none")  # of which cells are often zero, and often one map twice
 
 
@@ -50,8 +51,8 @@ def _of_layers(layers: int) -> FastdenseSpace:
     ("first", "layer", "expected"),
     [
         # The first operation is an end unless the layer takes it
-        ("conv3x3", (0, 0, "sep3x3", "sep5x5"), ["ends1.sum", "first.conv3x3", "left1.sep3x3", "right1.sep5x5", "sum1.sum"]),
-        ("conv3x3", (1, 0, "sep3x3", "sep5x5"), ["first.conv3x3", "left1.sep3x3", "right1.sep5x5", "sum1.sum"]),
+        ("conv3x3", (0, 0, "sep3x3", "sep5x5"), ["ends1.sum", "first.conv3x3", *BOTH]),
+        ("conv3x3", (1, 0, "sep3x3", "sep5x5"), ["first.conv3x3", *BOTH]),
         # What is zero adds nothing, and what only reads it is zero
         ("conv3x3", (0, 0, "sep3x3", "none"), ["ends1.sum", "first.conv3x3", "left1.sep3x3"]),
         ("none", (1, 0, "sep3x3", "conv1x1"), ["right1.conv1x1"]),
@@ -71,7 +72,9 @@ def test_what_runs(first: str, layer: tuple[int, int, str, str], expected: list[
 def test_a_cell_that_gives_nothing_is_refused_and_never_drawn() -> None:
     genotype = FULL.sample(np.random.default_rng(0))
     nothing = {n: "none" if n.startswith("cell") and "from" not in n else o for n, o in genotype.items()}
-    with pytest.raises(InvalidArchitecture, match=r"^space fastdense: the cell gives nothing, .* choose another"):
+    with pytest.raises(
+        InvalidArchitecture, match=r"^space fastdense: the cell gives nothing, .* choose another"
+    ):
         FULL.check(nothing)
     space = FastdenseSpace(
         name="few", summary="often nothing", encoder=FULL.encoder, form=Form(8, 1), operations=FEW
@@ -142,13 +145,12 @@ def test_as_many_networks_as_the_paper_counts() -> None:
 
 
 def test_numbers_are_those_of_the_paper() -> None:
-    numbers = [[8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]], [[3, 3], [3, 2], [3, 0]]]
-    genotype = FULL.from_numbers(numbers)
-    assert FULL.numbers(genotype) == numbers
+    short = ["8", "0 0 5 2", "0 2 8 8", "0 5 1 4", "3 3", "3 2", "3 0"]
+    genotype = FULL.from_short_form(short)
+    assert FULL.short_form(genotype) == short
     assert genotype["cell.first"] == "sep5x5d6"
     assert (genotype["cell.2.right.from"], genotype["cell.2.right"]) == ("left 1", "sep5x5d6")
     assert (genotype["blocks.1.left"], genotype["blocks.1.right"]) == ("1/32", "1/16")
-    assert FULL.short_form(genotype) == ["8", "0 0 5 2", "0 2 8 8", "0 5 1 4", "3 3", "3 2", "3 0"]
 
 
 @pytest.mark.parametrize(
@@ -157,8 +159,8 @@ def test_numbers_are_those_of_the_paper() -> None:
         (1, "0 2 5 2", r"cell\.1\.right\.from is 2; allowed: 0 to 1 \(input, first\)"),  # what comes later
         (4, "3 4", r"blocks\.0\.right is 4; allowed: 0 to 3 \(1/4, 1/8, 1/16, 1/32\)"),  # the block itself
         (0, "11", r"cell\.first is 11; allowed: 0 to 10 \(conv1x1, "),
-        (1, "0 2 5", "blocks are 'op', 3 times 'p1 p2 o1 o2', 3 times 'i j'; found "),
-        (1, "0 0 5 -2", "blocks are 'op'"),
+        (1, "0 2 5", "blocks are rows of 1, 4, 4, 4, 2, 2, 2 numbers with blanks between; found 8, "),
+        (1, "0 0 5 -2", "blocks are rows of "),
     ],
 )
 def test_numbers_that_there_are_not(place: int, text: str, said: str) -> None:
@@ -170,9 +172,11 @@ def test_numbers_that_there_are_not(place: int, text: str, said: str) -> None:
 
 def test_choices_that_refer_forwards_or_to_taps_that_there_are_not() -> None:
     genotype = FULL.sample(np.random.default_rng(0))
-    with pytest.raises(UnknownCandidate, match=r"cell\.1\.left\.from: unknown option 'sum 1'; allowed: input, first$"):
+    with pytest.raises(
+        UnknownCandidate, match=r"cell\.1\.left\.from: unknown option 'sum 1'; allowed: input, first$"
+    ):
         FULL.check({**genotype, "cell.1.left.from": "sum 1"})
-    over = get_space("fastdense@squeezenas-lat-small")
+    over = cells_over("squeezenas-lat-small")
     own = over.sample(np.random.default_rng(0))
     with pytest.raises(UnknownCandidate, match=r"unknown option '1/32'.*; allowed: 1/4, 1/8, 1/16$"):
         over.check({**own, "blocks.0.left": "1/32"})

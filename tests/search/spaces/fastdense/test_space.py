@@ -9,7 +9,12 @@ from ..contract import SearchSpaceContract
 
 SMALL = get_encoder("mobilenetv2").first(3)
 TINY = FastdenseSpace(
-    name="tiny", summary="two blocks, two layers, few channels", encoder=SMALL, form=Form(8, 1), blocks=2, layers=2
+    name="tiny",
+    summary="two blocks, two layers, few channels",
+    encoder=SMALL,
+    form=Form(8, 1),
+    blocks=2,
+    layers=2,
 )
 
 
@@ -22,4 +27,6 @@ class TestTiny(SearchSpaceContract):
 class TestFull(SearchSpaceContract):
     @pytest.fixture
     def space(self) -> FastdenseSpace:
-        return FastdenseSpace(name="full", summary="as published, few channels", encoder=SMALL, form=Form(8, 1))
+        return FastdenseSpace(
+            name="full", summary="as published, few channels", encoder=SMALL, form=Form(8, 1)
+        )
