@@ -59,7 +59,7 @@ class FastdenseSpace:
 
     A block puts each of its maps through a copy of the one searched cell and a 1x1 convolution, and adds both
     up at the size of the larger. What blocks made and no other takes goes to the classifier. A genotype says
-    what each block takes (``blocks.0.left``: a tap by its scale, or an earlier block), and of the cell the
+    what each block takes (``block.0.left``: a tap by its scale, or an earlier block), and of the cell the
     operations and what they read (``cell.first``, ``cell.1.left``, ``cell.1.left.from``).
 
     What ``none`` gives is zero, and so is what reads only that: neither is computed, nor is what nothing
@@ -94,7 +94,7 @@ class FastdenseSpace:
         """Wiring of the blocks, then the cell, in the order in which the papers' controller makes them."""
         taps = len(self.encoder.taps)
         found = [
-            Decision(f"blocks.{block}.{side}", self.pool[: taps + block], "wiring")
+            Decision(f"block.{block}.{side}", self.pool[: taps + block], "wiring")
             for block in range(self.blocks)
             for side in SIDES
         ]
@@ -155,7 +155,7 @@ class FastdenseSpace:
         genotype = self.check(genotype)
         pairs = []
         for block in range(self.blocks):
-            left, right = (self.pool.index(genotype[f"blocks.{block}.{side}"]) for side in SIDES)
+            left, right = (self.pool.index(genotype[f"block.{block}.{side}"]) for side in SIDES)
             pairs.append((left, right))
         return Wiring(len(self.encoder.taps), tuple(pairs))
 
@@ -297,7 +297,7 @@ class FastdenseSpace:
     def _wiring_odds(self, probabilities: Mapping[str, Any]) -> WiringOdds:
         chances = []
         for block in range(self.blocks):
-            names = [f"blocks.{block}.{side}" for side in SIDES]
+            names = [f"block.{block}.{side}" for side in SIDES]
             rows = [[probabilities[n][..., i] for i in range(len(self._options[n]))] for n in names]
             chances.append((rows[0], rows[1]))
         return wiring_odds(len(self.encoder.taps), chances)
@@ -348,7 +348,7 @@ class FastdenseSpace:
             [f"cell.{layer}.{side}{kind}" for kind in (".from", "") for side in SIDES]
             for layer in range(1, self.layers + 1)
         ]
-        blocks = [[f"blocks.{block}.{side}" for side in SIDES] for block in range(self.blocks)]
+        blocks = [[f"block.{block}.{side}" for side in SIDES] for block in range(self.blocks)]
         return [["cell.first"], *layers, *blocks]
 
     def short_form(self, genotype: Genotype) -> list[str]:

@@ -28,7 +28,7 @@ def runs(first: str, *layers: tuple[int, int, str, str]) -> list[str]:
         name="one", summary="a block", encoder=get_encoder("mobilenetv2").first(1), form=Form(8, 1), blocks=1
     )
     space = space if len(layers) == 3 else _of_layers(len(layers))
-    genotype = {"blocks.0.left": "1/4", "blocks.0.right": "1/4", "cell.first": cell.first}
+    genotype = {"block.0.left": "1/4", "block.0.right": "1/4", "cell.first": cell.first}
     names = {d.name: d.options for d in space.decisions}
     for index, layer in enumerate(cell.layers, 1):
         for side, read, operation in zip(("left", "right"), layer.reads, layer.operations, strict=True):
@@ -150,14 +150,14 @@ def test_numbers_are_those_of_the_paper() -> None:
     assert FULL.short_form(genotype) == short
     assert genotype["cell.first"] == "sep5x5d6"
     assert (genotype["cell.2.right.from"], genotype["cell.2.right"]) == ("left 1", "sep5x5d6")
-    assert (genotype["blocks.1.left"], genotype["blocks.1.right"]) == ("1/32", "1/16")
+    assert (genotype["block.1.left"], genotype["block.1.right"]) == ("1/32", "1/16")
 
 
 @pytest.mark.parametrize(
     ("place", "text", "said"),
     [
         (1, "0 2 5 2", r"cell\.1\.right\.from is 2; allowed: 0 to 1 \(input, first\)"),  # what comes later
-        (4, "3 4", r"blocks\.0\.right is 4; allowed: 0 to 3 \(1/4, 1/8, 1/16, 1/32\)"),  # the block itself
+        (4, "3 4", r"block\.0\.right is 4; allowed: 0 to 3 \(1/4, 1/8, 1/16, 1/32\)"),  # the block itself
         (0, "11", r"cell\.first is 11; allowed: 0 to 10 \(conv1x1, "),
         (1, "0 2 5", "blocks are rows of 1, 4, 4, 4, 2, 2, 2 numbers with blanks between; found 8, "),
         (1, "0 0 5 -2", "blocks are rows of "),
@@ -179,4 +179,4 @@ def test_choices_that_refer_forwards_or_to_taps_that_there_are_not() -> None:
     over = cells_over("squeezenas-lat-small")
     own = over.sample(np.random.default_rng(0))
     with pytest.raises(UnknownCandidate, match=r"unknown option '1/32'.*; allowed: 1/4, 1/8, 1/16$"):
-        over.check({**own, "blocks.0.left": "1/32"})
+        over.check({**own, "block.0.left": "1/32"})
