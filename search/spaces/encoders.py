@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cost_models.ir.graph import Graph, GraphBuilder
-from search.errors import InvalidArchitecture, UnknownSpace
+from search.errors import InvalidArchitecture, SearchError, UnknownSpace
 from search.spaces.chain import ChainSpace, stem_graph
 from search.spaces.inverted_residual import candidate_graph
 from search.spaces.mobilenetv3 import MOBILENETV3
@@ -84,7 +84,6 @@ class Encoder:
         return net.build(*values[1:])
 
 
-@cache
 def get_encoder(name: str) -> Encoder:
     """An encoder by name.
 
@@ -96,14 +95,28 @@ def get_encoder(name: str) -> Encoder:
         UnknownSpace: no such encoder.
         InvalidArchitecture, UnknownCandidate: a network that is none, or no chain.
     """
+    return _by_name(written_out(name))
+
+
+def written_out(name: str) -> str:
+    """A name that is good everywhere: of a file, what stands in it. Raises as ``get_encoder``."""
+    if Path(name).suffix not in YAML_SUFFIXES:
+        return name
+    space, blocks = _chain_network(read_text(Path(name), InvalidArchitecture, most_bytes=TEXT_BYTES), name)
+    try:
+        space.from_short_form(blocks)
+    except SearchError as error:
+        raise type(error)(f"{name}: {error}") from None
+    return f"{space.name}:{','.join(blocks)}"
+
+
+@cache
+def _by_name(name: str) -> Encoder:
     if name == USUAL:
         return _mobilenetv2()
     chain, colon, blocks = name.partition(":")
     if colon and chain in _CHAINS:
         return _of_chain(name, _CHAINS[chain], blocks.split(","))
-    if Path(name).suffix in YAML_SUFFIXES:
-        space, own = _chain_network(read_text(Path(name), InvalidArchitecture, most_bytes=TEXT_BYTES), name)
-        return _of_chain(f"{space.name}:{','.join(own)}", space, own)
     shipped = encoder_names()
     if name not in shipped:
         raise UnknownSpace(

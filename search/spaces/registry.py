@@ -1,7 +1,8 @@
 """The spaces by name."""
 
-from search.errors import UnknownSpace
-from search.spaces.encoders import USUAL
+from search.errors import SearchError, UnknownSpace
+from search.spaces.chain import ChainSpace
+from search.spaces.encoders import USUAL, written_out
 from search.spaces.fastdense.spaces import OVER_ENCODERS
 from search.spaces.fasterseg.spaces import FASTERSEG
 from search.spaces.mobilenetv3 import MOBILENETV3
@@ -30,9 +31,20 @@ def get_space(name: str) -> SearchSpace:
         return SPACES[key]
     base, at, encoder = key.partition("@")
     if at and base in OVER_ENCODERS:
-        return OVER_ENCODERS[base](encoder)
+        return OVER_ENCODERS[base](written_out(encoder))
     over = ", ".join(f"{base}@NAME" for base in OVER_ENCODERS)
     raise UnknownSpace(
         f"unknown space {name!r}{near_miss(name, [*SPACES, *_SHORT])}; "
         f"allowed: {', '.join(sorted(SPACES))}; over another encoder {over}"
     )
+
+
+def spaces_of_table(name: str | None) -> list[SearchSpace]:
+    """Those that a table may be of: that which it names, if it is known here; all chains where it names none,
+    as tables of 0.1 do."""
+    if name is None:
+        return [space for space in SPACES.values() if isinstance(space, ChainSpace)]
+    try:
+        return [get_space(name)]
+    except SearchError:
+        return []

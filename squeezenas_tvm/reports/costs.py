@@ -7,12 +7,12 @@ from functools import cached_property
 
 from cost_models.database.rows import SampleStatistics
 from cost_models.database.table import LatencyTable
-from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.roofline import PhysicalModel
-from search.costs.kernel_table import CostTable, cost_table
+from search.costs.kernel_table import CostTable, cost_table, part_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.registry import SPACES
+from search.spaces.registry import spaces_of_table
 from search.spaces.space import SearchSpace, uniform
 from squeezenas_tvm.profiling.summary import EXTREMES, extremes_cells
 from squeezenas_tvm.reports.page import (
@@ -77,8 +77,7 @@ def covered(table: LatencyTable) -> list[Covered]:
         if one.outputs is None:
             continue
         resolution = Resolution.parse(one.resolution)
-        spaces = SPACES.values() if one.space is None else [s for s in SPACES.values() if s.name == one.space]
-        for space in spaces:  # a table of before schema 3 does not say which
+        for space in spaces_of_table(one.space):
             calls = _calls(space, resolution, one.outputs)
             if 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):
                 what = space.name, one.resolution, one.outputs
@@ -99,8 +98,9 @@ def _known(costs: CostTable) -> int:
 def _calls(space: SearchSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
     calls: dict[Kernel, float] = {}
     chances = space.marginals(uniform(space))
-    for part in space.parts(resolution, segmentation_head(classes)):
-        for kernel in split_into_kernels(part.graph, part.inputs):
+    parts = list(space.parts(resolution, segmentation_head(classes)))
+    for part, kernels in zip(parts, part_kernels(parts), strict=True):
+        for kernel in kernels:
             calls[kernel] = calls.get(kernel, 0.0) + float(chances.get(part.name, 1.0))
     return calls
 

@@ -2,11 +2,13 @@
 
 import pytest
 
-from cost_models.ir.graph import Graph
+from cost_models.ir.graph import Graph, GraphBuilder
+from cost_models.ir.ops import Activation, Add
 from search.architecture import load_architecture
 from search.networks.auxiliary import TrainingNetwork
 from search.networks.segmentation import build_network
 from search.spaces.camera import segmentation_head
+from search.spaces.fastdense.assembly import Assembly
 from search.spaces.fastdense.operations import conv_graph
 from search.spaces.fastdense.space import FINAL, SEARCHED, FastdenseSpace, Form
 
@@ -118,3 +120,55 @@ def test_the_published_numbers_have_their_origin() -> None:
     results = [load_architecture(name).results[0] for name in NAMES]
     assert [result.miou_percent for result in results] == [78.0, 77.1, 77.3]
     assert all("5de0c5c" in result.source and "VOC val" in result.conditions for result in results)
+
+
+def expanded(name: str) -> list[str]:
+    """What adds up to the result of a cell, as text: ``sep5x5(sep3x3(x))``, in any order."""
+    space, genotype = space_of(name), load_architecture(name).genotype
+    net = Assembly()
+    result = space.cell(genotype).place(net, "cell", "1/4", "x", _named)
+    makers = {node.name: node for node in net.net.nodes}
+
+    def terms(value: str) -> list[str]:
+        if value == "x":
+            return ["x"]
+        node = makers[value]
+        if isinstance(node.op, Add):
+            return sorted(term for read in node.inputs for term in terms(read))
+        return [f"{value.rpartition('.')[2]}({' + '.join(terms(node.inputs[0]))})"]
+
+    return terms(result)
+
+
+def _named(operation: str) -> Graph:
+    """One node that is called like the operation."""
+    net = GraphBuilder()
+    return net.build(net.add(operation, Activation(), "x"))
+
+
+def test_cells_expand_to_what_the_specification_writes_out() -> None:
+    assert [expanded(name) for name in NAMES] == [
+        sorted(
+            [
+                "sep5x5d6(x)",
+                *("conv3x3d3(x)", "sep3x3(x)"),
+                *("sep5x5d6(x)", "sep5x5d6(conv3x3d3(x))"),
+                *("conv3x3(x)", "global_pool(sep5x5d6(x))"),
+            ]
+        ),
+        sorted(
+            [
+                *("sep5x5(sep3x3(x))", "conv3x3d12(x)"),
+                *("sep3x3(x)", "sep5x5d6(sep3x3(x))"),
+                *("conv3x3d12(sep5x5(sep3x3(x)))", "conv3x3(x)"),
+            ]
+        ),
+        sorted(
+            [
+                "conv3x3d3(x)",
+                *("global_pool(x)", "conv3x3(x)"),
+                *("conv1x1(conv3x3(x))", "conv3x3(global_pool(x))"),
+                *("conv3x3d3(conv1x1(conv3x3(x)))", "conv1x1(conv3x3(global_pool(x)))"),
+            ]
+        ),
+    ]
