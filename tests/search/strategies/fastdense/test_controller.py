@@ -79,9 +79,9 @@ def test_gains_are_clipped_where_they_are_gains(ratio: float, advantage: float, 
 
 @pytest.mark.parametrize("rule", ["ppo", "reinforce"])
 def test_a_policy_comes_to_draw_what_is_rewarded(rule: Rule) -> None:
-    settings = PolicySettings(rule=rule, learning_rate=5e-3 if rule == "ppo" else 2e-2, memory=5)
+    settings = PolicySettings(rule=rule, learning_rate=1e-2 if rule == "ppo" else 2e-2, memory=3)
     policy = Policy(Controller(FEW, warm_up=1), settings, seed=0)
-    for number in range(80):
+    for number in range(50):
         action = policy.draw(number)
         policy.learn(action, float(action.places[0] == 2))
     with torch.no_grad():
