@@ -124,15 +124,18 @@ def _tracked(maps: Sequence[Tensor], norms: Sequence[_BatchNorm], groups: int) -
     """Running statistics are updated by one group after the other."""
     # Whoever trains with several processes has replaced the batch normalisations by synchronised ones.
     synchronised = type(norms[0]) is not nn.BatchNorm2d
-    found = []
+    found: list[tuple[Tensor, Tensor]] = []
     for x, norm in zip(maps, norms, strict=True):
-        own = (norm.running_mean, norm.running_var)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        own = [norm.running_mean, norm.running_var]
         if synchronised:  # those of this process alone are not wanted, but make what is found float32
-            own = tuple(torch.zeros_like(values) for values in own if values is not None)  # type: ignore[assignment]
+            own = [torch.zeros_like(values) for values in own]
         found += [
             torch.ops.aten.batch_norm_update_stats(group, *own, norm.momentum) for group in x.chunk(groups)
         ]
-    torch._foreach_add_([norm.num_batches_tracked for norm in norms], groups)
+    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    torch._foreach_add_(counts, groups)
     mean, var = (torch.stack(values).unflatten(0, (-1, groups)) for values in zip(*found, strict=True))
     pixels = mean.new_tensor([x.numel() // x.shape[1] // groups for x in maps])[:, None, None]
     if synchronised:
@@ -180,7 +183,8 @@ def _sums(gradients: Sequence[Tensor], maps: Sequence[Tensor], moments: Moments)
             found += torch.ops.aten.native_batch_norm_backward(
                 *(own, group, ones, None, None, mean, inverse, True, 0.0), [False, True, True]
             )[1:]
-    return torch.stack(found).unflatten(0, (-1, groups, 2)).movedim(2, 0)
+    sums: Tensor = torch.stack(found).unflatten(0, (-1, groups, 2)).movedim(2, 0)
+    return sums
 
 
 def _to_maps(
