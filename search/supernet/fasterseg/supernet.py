@@ -117,9 +117,9 @@ class GridSupernet(nn.Module):
     def forward(self, images: Tensor, learner: str, widths: MapWidths) -> list[Tensor]:
         """Predictions (N, outputs, H / 8, W / 8) of images (N, 3, H, W), RGB, ImageNet-normalised.
 
-        Raises InvalidResolution for sides that the last scale does not divide.
+        Raises InvalidResolution for sides that the last scale does not divide, or too small ones.
         """
-        _check(images, self.grid)
+        _check(images, self.grid, training=self.training)
         own = self.learner(learner)
         alpha = [logits.softmax(-1) for logits in own.alpha]
         beta = [logits.softmax(-1) for logits in own.beta]
@@ -205,11 +205,17 @@ def _learner(module: nn.Module) -> Learner:
     return module
 
 
-def _check(images: Tensor, grid: Grid) -> None:
+def _check(images: Tensor, grid: Grid, *, training: bool) -> None:
     last = grid.scales[-1]
-    height, width = images.shape[-2:]
-    if height % last or width % last:
+    count, _, height, width = images.shape
+    if height % last or width % last or min(height, width) < 2 * last:
         nearest = Resolution(*(max(round(side / last), 2) * last for side in (height, width)))
         raise InvalidResolution(
-            f"crop {height}x{width}: a supernet takes sides that {last} divides; the nearest is {nearest}"
+            f"crop {height}x{width}: a supernet takes sides that {last} divides, from {2 * last} on; the "
+            f"nearest is {nearest}"
+        )
+    if training and count * (height // (2 * last)) * (width // (2 * last)) < 2:
+        raise InvalidResolution(
+            f"crop {height}x{width}, {count} image: zoomed operations of the last scale have one pixel, of "
+            f"which there are no batch statistics; take 2 images or more, or from {2 * last}x{4 * last} on"
         )
