@@ -57,6 +57,10 @@ class GridTraining:
         sides = [side // _DIVISOR for side in crop]
         self._labels = torch.randint(CLASSES, (2, batch, *sides))
 
+    def parameters(self) -> dict[str, Tensor]:
+        """Logits and weights."""
+        return dict(self._supernet.named_parameters())
+
     def step(self) -> None:
         """One of the logits, one of the weights."""
         optimizers = self._logits, self._weights
