@@ -114,6 +114,11 @@ class Kernel:
             isinstance(node.op, Foreign) and node.op.pattern != "elementwise" for node in self.graph.nodes
         )
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether it can be written and built from its description alone; foreign operations cannot."""
+        return not any(isinstance(node.op, Foreign) for node in self.graph.nodes)
+
     @cached_property
     def label(self) -> str:
         """Short text: operations, input and output shape without the batch."""
