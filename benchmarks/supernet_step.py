@@ -4,6 +4,7 @@
     python benchmarks/supernet_step.py --size 256 --forms plain fused --dtype bfloat16
     python benchmarks/supernet_step.py --space fasterseg-student --json
     python benchmarks/supernet_step.py --space fasterseg-student --crop 128x256 --layers 8 --base 6
+    python benchmarks/supernet_step.py --space gas --size 320
 
 A step is: draw weights, forward, loss, backward, SGD of the weights, Adam of the logits; of FasterSeg's grid
 see ``grid_training.py``. Each form lives in a process of its own (in one process they disturb each other's
@@ -33,8 +34,11 @@ from refusals import run_benchmark
 from torch.nn import functional
 
 from search.resolution import Resolution
+from search.spaces.gas.space import GasSpace
 from search.spaces.registry import get_space
+from search.strategies.gas.draw import drawn
 from search.supernet import Supernet
+from search.supernet.gas.supernet import CellSupernet
 from targets.local_machine import LocalMachine
 
 CLASSES, LEFT, WARM_UP = 11, 4, 2
@@ -90,18 +94,13 @@ class Training:
     def __init__(self, form: str, setting: Setting) -> None:
         self._setting = setting
         torch.manual_seed(0)
-        supernet = Supernet(
-            get_space(setting.space),
-            CLASSES,
-            form="plain" if form.startswith("plain") else "fused",
-            checkpointing=setting.checkpointing,
-            compiled=setting.compile and not form.startswith("plain"),
-        ).to(setting.device)
+        supernet = _supernet(form, setting).to(setting.device)
         self._weights = torch.optim.SGD(
             supernet.weight_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5, foreach=True
         )
         self._logits = torch.optim.Adam(supernet.logit_parameters(), lr=0.01)
         if form == "pruned":
+            assert isinstance(supernet, Supernet)
             _prune(supernet, (self._weights, self._logits))
         self._supernet = supernet
         images = torch.randn(setting.batch, 3, setting.size, setting.size, device=setting.device)
@@ -113,13 +112,20 @@ class Training:
         setting = self._setting
         self._weights.zero_grad()
         self._logits.zero_grad()
-        drawn = self._supernet.draw(setting.batch, 5.0, per_image=not setting.per_batch, paths=setting.paths)
+        weights = self._draw()
         dtype = DTYPES[setting.dtype]
         with torch.autocast(setting.device, dtype, enabled=dtype != torch.float32):
-            logits = self._supernet(self._images, drawn)
+            logits = self._supernet(self._images, weights)
         functional.cross_entropy(logits.float(), self._labels).backward()
         self._weights.step()
         self._logits.step()
+
+    def _draw(self) -> Any:
+        """Weights of all operations."""
+        supernet, setting = self._supernet, self._setting
+        if isinstance(supernet, CellSupernet):
+            return drawn(supernet.logits, 1.0, torch.Generator().manual_seed(0))
+        return supernet.draw(setting.batch, 5.0, per_image=not setting.per_batch, paths=setting.paths)
 
 
 class Measured:
@@ -149,6 +155,20 @@ def _steps(form: str, setting: Setting) -> Steps:
         return Training(form, setting)
     crop = Resolution.parse(setting.crop)
     return GridTraining(form, crop, setting.batch, layers=setting.layers, base=setting.base)
+
+
+def _supernet(form: str, setting: Setting) -> Supernet | CellSupernet:
+    """Of a chain of blocks, or of one of cells."""
+    space, plain = get_space(setting.space), form.startswith("plain")
+    if isinstance(space, GasSpace):
+        return CellSupernet(space, CLASSES, form="plain" if plain else "fused")
+    return Supernet(
+        space,
+        CLASSES,
+        form="plain" if plain else "fused",
+        checkpointing=setting.checkpointing,
+        compiled=setting.compile and not plain,
+    )
 
 
 def _prune(supernet: Supernet, optimizers: tuple[torch.optim.Optimizer, ...]) -> None:
@@ -209,6 +229,8 @@ def _setting(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Setti
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')}: space {args.space} has no such setting")
     allowed = GRID_FORMS if of_grid else FORMS
+    if isinstance(get_space(args.space), GasSpace):
+        allowed = tuple(form for form in FORMS if form != "pruned")
     args.forms = args.forms or list(allowed)
     if unknown := set(args.forms) - set(allowed):
         parser.error(f"--forms {' '.join(sorted(unknown))}: space {args.space} has {', '.join(allowed)}")
