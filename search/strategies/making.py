@@ -6,6 +6,7 @@ from typing import Any, cast
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.problem.strategy import SearchStrategy
+from search.strategies.fasterseg import making as fasterseg
 from search.strategies.gumbel import making as gumbel
 from search.strategies.sampling.recipe import EvolutionRecipe, SampledRecipe
 from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch
@@ -46,4 +47,5 @@ MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrate
     "gumbel": gumbel.make_gumbel,
     "random": _make_sampled,
     "evolution": _make_sampled,
+    "cosearch": fasterseg.make_cosearch,
 }

@@ -21,12 +21,14 @@ class StrategyInfo:
         load_recipe: by name or file, with other values of some keys; ``list_recipes`` names the shipped ones.
         free: keys of the fingerprint that may differ where a search goes on from a state: how it is computed,
             and what comes after what is done.
+        companions: names, without their ending, of files of other networks that it hands over.
     """
 
     summary: str
     load_recipe: "Callable[[str | Path, Changes], SearchRecipe]"
     list_recipes: Callable[[], list[str]]
     free: Callable[[State, State], tuple[str, ...]]
+    companions: tuple[str, ...] = ()
 
 
 def _gumbel_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
@@ -51,6 +53,22 @@ def _sampled_recipes(strategy: str) -> list[str]:
     from search.strategies.sampling import recipe
 
     return recipe.list_recipes(strategy)
+
+
+def _cosearch_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
+    from search.strategies.fasterseg import recipe
+
+    return recipe.load_recipe(source, changes)
+
+
+def _cosearch_recipes() -> list[str]:
+    from search.strategies.fasterseg import recipe
+
+    return recipe.list_recipes()
+
+
+def _cosearch_free(state: State, now: State) -> tuple[str, ...]:
+    return ("recipe.workers",)
 
 
 def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
@@ -85,5 +103,12 @@ STRATEGIES: Mapping[str, StrategyInfo] = {
         partial(_sampled_recipe, "evolution"),
         partial(_sampled_recipes, "evolution"),
         _sampled_free,
+    ),
+    "cosearch": StrategyInfo(
+        "a grid's student together with its teacher by gradient descent (FasterSeg)",
+        _cosearch_recipe,
+        _cosearch_recipes,
+        _cosearch_free,
+        companions=("teacher",),
     ),
 }

@@ -12,7 +12,7 @@ from cost_models.kernel_models.roofline import PhysicalModel
 from search.costs.kernel_table import CostTable, cost_table
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.registry import SPACES
+from search.spaces.registry import spaces_of
 from search.spaces.space import SearchSpace, uniform
 from squeezenas_tvm.profiling.summary import EXTREMES, extremes_cells
 from squeezenas_tvm.reports.page import (
@@ -77,8 +77,7 @@ def covered(table: LatencyTable) -> list[Covered]:
         if one.outputs is None:
             continue
         resolution = Resolution.parse(one.resolution)
-        spaces = SPACES.values() if one.space is None else [s for s in SPACES.values() if s.name == one.space]
-        for space in spaces:  # a table of before schema 3 does not say which
+        for space in spaces_of(one.space):  # a table of before schema 3 does not say which
             calls = _calls(space, resolution, one.outputs)
             if 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):
                 what = space.name, one.resolution, one.outputs

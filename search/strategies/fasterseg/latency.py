@@ -72,15 +72,19 @@ class GridLatency:
 
     @classmethod
     def of(cls, model: CostModel, space: FastersegSpace, resolution: Resolution) -> "GridLatency":
-        """Ask a target's cost model once.
+        """Ask a target's cost model once. A cell that is left out costs nothing, unless others timed it.
 
         Raises:
             MissingEntry, CostModelError: it does not know one of the cells.
         """
         grid = space.grid
         places = [(scale, down) for scale in range(3) for down in (False, True) if scale + down < 3]
-        parts = [part for scale, down in places for part in space.mixed_parts(resolution, scale, down=down)]
-        calls = priced_kernels(model, [space.stem_part(resolution), *parts])
+        skips = len(grid.widths) ** 2  # come first of ``mixed_parts``
+        calls = priced_kernels(model, [space.stem_part(resolution)])
+        for scale, down in places:
+            parts = list(space.mixed_parts(resolution, scale, down=down))
+            left_out = 0 if down or model.published else skips
+            calls += [[] for _ in parts[:left_out]] + priced_kernels(model, parts[left_out:])
         stem_s, *seconds = (median_s for median_s, _, _ in model.pieces(calls))
         shape = (len(places), len(OPERATIONS), len(grid.widths), len(grid.widths))
         prices = np.array(seconds).reshape(shape)

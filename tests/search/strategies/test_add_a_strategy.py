@@ -10,8 +10,10 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from search.architecture import Architecture
 from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
+from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
 from search.problem.strategy import Progress
 from search.spaces.sampling import candidates_of, draw, genotypes
@@ -81,6 +83,12 @@ class Frugal:
 
     def score(self, genotype: Genotype) -> float:
         return 1 / (1 + 1e3 * self._spent(genotype))
+
+    def worth(self, network: Judged) -> float:
+        return network.score
+
+    def companions(self) -> Mapping[str, Architecture]:
+        return {}
 
     def summary(self) -> Mapping[str, Any]:
         return {"expected": self._expected()}
