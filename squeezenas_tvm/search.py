@@ -147,8 +147,15 @@ def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: st
 
 def _decided(problem: "SearchProblem", result: "SearchResult") -> str:
     """Decision by decision: what was chosen, and where there is a distribution, what was likely."""
+    from search.spaces.drawing import Drawable
+    from squeezenas_tvm.reports.drawing import cell_rows
+
     names = [decision.name.removeprefix("blocks.") for decision in problem.space.decisions]
     choices: Sequence[dict[str, float]] = result.summary.get("choices", ())
+    if isinstance(problem.space, Drawable):
+        options = dict(zip(names, result.chosen.options, strict=True))
+        drawing = problem.space.drawing(options)
+        return table(["layer", *drawing.branches], cell_rows(drawing))
     if not choices:
         return table(["", "chosen"], [list(row) for row in zip(names, result.chosen.options, strict=True)])
     rows = []

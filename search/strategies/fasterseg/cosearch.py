@@ -25,7 +25,7 @@ from search.spaces.space import Genotype
 from search.strategies.fasterseg.derived import PAIRS, DerivedNetworks
 from search.strategies.fasterseg.flatness import sureness, undecided
 from search.strategies.fasterseg.head_judge import HeadJudge
-from search.strategies.fasterseg.latency import Chances
+from search.strategies.fasterseg.latency import KINDS, Chances
 from search.strategies.fasterseg.passes import (
     STUDENT,
     TEACHER,
@@ -34,13 +34,12 @@ from search.strategies.fasterseg.passes import (
     pretraining_passes,
     search_passes,
 )
-from search.strategies.fasterseg.penalty import DecoupledPenalty, Kind
+from search.strategies.fasterseg.penalty import DecoupledPenalty
 from search.strategies.fasterseg.recipe import CosearchRecipe
 from search.supernet.fasterseg.supernet import PREDICTIONS, GridSupernet, Learner
 from search.tasks.task import Loss
 from targets.support.interrupts import HeldInterrupts
 
-KINDS: tuple[Kind, ...] = ("operation", "path", "width")
 Passes = Callable[[GridSupernet, torch.Generator], Sequence[Pass]]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.spaces.fasterseg.logits import Array, Logits, softmax
-from search.strategies.fasterseg.penalty import Kind
+from search.strategies.fasterseg.latency import Kind
 
 FLAT = 0.97  # share of the largest entropy above which a kind of decision is nearly undecided
 

@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from search.strategies.fasterseg.latency import Chances, GridLatency
+from search.strategies.fasterseg.latency import Chances, GridLatency, Kind
 
-Kind = Literal["operation", "path", "width"]
 SHARES: Mapping[Kind, float] = {"operation": 1.0, "path": 497.0, "width": 2.0}
 """The authors'; the paper says: inverse to how much the latency answers to each kind."""
 TOO_FAST, TOO_SLOW = 0.94, 1.06  # of the budget: 175 and 155 frames a second around 165
+
+
+def own_shares(latency: GridLatency) -> dict[Kind, float]:
+    """By that rule, of the latency at hand; they add up to 1. A kind that it does not answer to has none."""
+    inverse = {kind: 1 / own_s if own_s > 0 else 0.0 for kind, own_s in latency.sensitivity_s().items()}
+    total = sum(inverse.values())
+    return {kind: share / total for kind, share in inverse.items()}
 
 
 class DecoupledPenalty:

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from search.errors import InvalidRecipe
 from search.strategies.learning_recipe import LearningRecipe
@@ -65,9 +65,15 @@ class LogitsOptimizer(Section):
 class Shares(Section):
     """How much each kind of decision counts in what is paid for latency, see ``DecoupledPenalty``."""
 
-    operation: float = Field(default=1.0, ge=0)
-    path: float = Field(default=497.0, ge=0)
-    width: float = Field(default=2.0, ge=0)
+    operation: float = Field(ge=0)
+    path: float = Field(ge=0)
+    width: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> "Shares":
+        if not self.operation + self.path + self.width:
+            raise ValueError("all are 0; allowed: one above 0 at least")
+        return self
 
 
 class CosearchRecipe(LearningRecipe):
@@ -77,6 +83,8 @@ class CosearchRecipe(LearningRecipe):
         kind: tells it from other recipes.
         epochs: of the search, after the pretraining.
         resource_weight: of the latency in the loss, per millisecond; where it starts.
+        shares: of the kinds of decisions in what is paid; when null inverse to how far each moves the latency
+            that the target's costs give, as the paper says.
         frames: of the validation split by which the pair of branches is chosen, evenly spread; all when null.
     """
 
@@ -86,7 +94,7 @@ class CosearchRecipe(LearningRecipe):
     weights: WeightsOptimizer = WeightsOptimizer()
     logits: LogitsOptimizer = LogitsOptimizer()
     resource_weight: Positive = 0.01
-    shares: Shares = Shares()
+    shares: Shares | None = None
     frames: int | None = Field(default=None, ge=1)
 
     @property

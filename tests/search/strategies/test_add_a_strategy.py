@@ -115,7 +115,7 @@ class TestFrugal(StrategyContract):
     @pytest.fixture(autouse=True)
     def _known(self, monkeypatch: pytest.MonkeyPatch) -> None:
         names, free = (lambda: ["tiny"]), (lambda state, now: ())
-        known = StrategyInfo("the cheapest networks of some draws", load_recipe, names, free)
+        known = StrategyInfo("the cheapest of some draws", "that were drawn", load_recipe, names, free)
         monkeypatch.setitem(STRATEGIES, NAME, known)  # type: ignore[arg-type]
         monkeypatch.setitem(MAKERS, NAME, Frugal)  # type: ignore[arg-type]
 

@@ -8,7 +8,7 @@ import pytest
 
 from search.spaces.fasterseg.logits import Logits, softmax
 from search.spaces.fasterseg.spaces import FASTERSEG
-from search.strategies.fasterseg.flatness import undecided, sureness
+from search.strategies.fasterseg.flatness import sureness, undecided
 
 from ...spaces.fasterseg.released import released_logits
 

@@ -9,7 +9,7 @@ from cost_models.lookup import cost_model
 from search.resolution import Resolution
 from search.spaces.fasterseg.spaces import FASTERSEG
 from search.strategies.fasterseg.latency import Chances, GridLatency
-from search.strategies.fasterseg.penalty import SHARES, DecoupledPenalty
+from search.strategies.fasterseg.penalty import SHARES, DecoupledPenalty, own_shares
 from search.supernet.fasterseg.widths import MapWidths
 from targets import load_device
 
@@ -64,3 +64,15 @@ def test_a_window_around_the_budget_steers_the_weight(
     penalty = DecoupledPenalty(latency, 1 / 165, weight=0.02)
     penalty.steer([1 / fps for fps in frames_per_second])
     assert penalty.weight == 0.02 * factor
+
+
+def test_shares_are_inverse_to_how_far_a_kind_moves_the_latency(latency: GridLatency) -> None:
+    """Of operations and widths the authors' table gives the authors' own, which they rounded."""
+    spread_s, shares = latency.sensitivity_s(), own_shares(latency)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(
+        shares[kind] * own_s == pytest.approx(shares["path"] * spread_s["path"])
+        for kind, own_s in spread_s.items()
+    )
+    assert shares["width"] / shares["operation"] == pytest.approx(28.3956 / 12.1581, rel=1e-4)
+    assert shares["path"] > shares["width"]
