@@ -129,7 +129,11 @@ def execute(args: argparse.Namespace) -> Result:
 
 def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: str) -> str:
     from search.costs.objectives import shown
+    from search.results.front import companion_file
+    from search.strategies.registry import STRATEGIES
+    from squeezenas_tvm.terminal.shares import share_text
 
+    companions = STRATEGIES[problem.strategy].companions
     cost, chosen, budget = problem.cost, result.chosen, problem.budget
     lines = [_decided(problem, result), ""]
     spent = f"Expected {cost} at the end: {shown(cost, result.summary['expected'][cost])}"
@@ -140,6 +144,8 @@ def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: st
     )
     if budget and chosen.cost(cost) > budget.value:
         lines.append(f"No network that was judged keeps the budget of {budget}: this is the cheapest.")
+    lines.append(f"Latencies are {share_text(problem.costs.sources)}.")
+    lines += [f"{name.capitalize()}: {out / companion_file(name)}" for name in companions]
     lines.append(f"Front: {out / 'networks.csv'}, {out / 'front.png'}, {out / 'front'}")
     lines.append(f"Train it: {train}")
     return "\n".join(lines)
