@@ -44,12 +44,12 @@ def undecided(learned: Mapping[str, Logits]) -> str | None:
     said = "; ".join(f"{name} on {kinds}" for name, kinds in flat.items() if kinds)
     if not said:
         return None
-    return f"the search ended nearly undecided: {said}. Another seed may give others as good as these"
+    return f"the search ended nearly undecided: {said}. Another seed may give others as good"
 
 
 def _flat(logits: Logits) -> str:
     return ", ".join(
-        f"{kind} (likeliest option {sure.top:.0%}, entropy {sure.entropy:.1%} of the most)"
+        f"{kind} (likeliest {sure.top:.0%}, entropy {sure.entropy:.1%})"
         for kind, sure in sureness(logits).items()
         if sure.entropy > FLAT
     )
