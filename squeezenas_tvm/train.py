@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init", type=Path, metavar="FILE", help="weights to begin with (default: random ones)"
     )
+    parser.add_argument(
+        "--teacher",
+        metavar="ARCH",
+        help="learn from the outputs of this network, too: an architecture of any space, with weights, for "
+        "the same classes; how, the recipe says (distillation)",
+    )
     parser.add_argument("--seed", type=seed_number, metavar="N", help="instead of the recipe's")
     parser.add_argument(
         "--workers",
@@ -62,6 +68,7 @@ def execute(args: argparse.Namespace) -> Result:
         recipe,
         args.out,
         initial=args.init,
+        teacher=load_architecture(args.teacher) if args.teacher is not None else None,
         workers=args.workers,
         resume=args.resume,
     )
@@ -84,9 +91,10 @@ def _text(trained: "Trained") -> str:
     from squeezenas_tvm.training.train import ARCHITECTURE, RECIPE
 
     out, best = trained.folder, trained.best
+    taught = f", learned from {best['teacher']['name']}" if "teacher" in best else ""
     rows = [[name, "-" if iou is None else f"{iou:.2f}"] for name, iou in best["iou_percent"].items()]
     lines = [table(["class", "IoU %"], rows), ""]
-    where = f"stage {best['stage']}, epoch {best['epoch']}, chosen by {best['chosen_by']}"
+    where = f"stage {best['stage']}, epoch {best['epoch']}, chosen by {best['chosen_by']}{taught}"
     if best["miou_percent"] is None:
         lines.append(f"{best['architecture']}: {where}")
     else:

@@ -24,6 +24,7 @@ class Augmentation:
             Where it is smaller than the crop, it lies at random in mean colour and ignored labels.
         flip: mirror every other frame, by chance.
         colour: brightness, contrast and saturation are each multiplied by 1 - colour to 1 + colour.
+        scales: factors, one of which is drawn instead of one from ``scale``.
 
     Raises:
         ValueError: a number out of range.
@@ -33,18 +34,21 @@ class Augmentation:
     scale: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
     colour: float = 0.0
+    scales: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.crop) < 1:
             raise ValueError(f"crop {self.crop[0]}x{self.crop[1]}: sides must be at least 1 pixel")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale {self.scale[0]} to {self.scale[1]}: must be above 0, the smaller first")
+        if self.scales and min(self.scales) <= 0:
+            raise ValueError(f"scales {', '.join(map(str, self.scales))}: must be above 0")
         if not 0 <= self.colour <= 1:
             raise ValueError(f"colour {self.colour}: must be 0 to 1")
 
     def apply(self, image: UInt8, labels: UInt8, rng: np.random.Generator) -> tuple[UInt8, UInt8]:
         """Image (H, W, 3) and labels (H, W) to a crop of both. Equal generators give equal crops."""
-        scale = rng.uniform(*self.scale)
+        scale = self.scales[rng.integers(len(self.scales))] if self.scales else rng.uniform(*self.scale)
         shares = rng.random(2)
         flipped = self.flip and rng.random() < 0.5
         factors = rng.uniform(1 - self.colour, 1 + self.colour, 3)

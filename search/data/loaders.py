@@ -35,11 +35,14 @@ def train_loader(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
+    steps: int | None = None,
 ) -> "TrainLoader":
-    """Augmented batches in random order; frames that fill no whole batch wait for another epoch.
+    """Augmented batches in random order; frames that fill no whole batch wait for another turn.
 
     Args:
         batch_size: images of one rank.
+        steps: batches of an epoch, in which frames then have several turns or not one; as many as the frames
+            fill when None.
         workers: processes that read and augment; they live as long as the loader. 0: none.
         rank, world_size: this process among all; of each common batch it gets the ``rank``-th slice.
 
@@ -51,7 +54,7 @@ def train_loader(
         raise InvalidData(
             f"{len(frames)} training frames are fewer than a batch of {together}; lower the batch size"
         )
-    plan = _Plan(len(frames), batch_size, seed, rank, world_size)
+    plan = _Plan(steps or len(frames) // together, len(frames), batch_size, seed, rank, world_size)
     return TrainLoader(plan, _Augmented(frames, augmentation, seed), workers)
 
 
@@ -118,6 +121,7 @@ class EvalLoader:
 class _Plan:
     """Which frames stand in which batch: the batches of ``epoch`` from ``start`` on, for one rank."""
 
+    steps: int
     frames: int
     batch_size: int
     seed: int
@@ -127,34 +131,37 @@ class _Plan:
     start: int = field(default=0, init=False)
 
     def __len__(self) -> int:
-        return self.frames // (self.batch_size * self.world_size)
+        return self.steps
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        epoch, start = self.epoch, self.start
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.frames)
-        for batch in range(start, len(self)):
-            first = (batch * self.world_size + self.rank) * self.batch_size
-            yield epoch, order[first : first + self.batch_size].tolist()
+        """Of each batch which turn of all frames it is part of, counted over all epochs, and its frames."""
+        first, end = self.epoch * self.steps + self.start, (self.epoch + 1) * self.steps
+        filled = self.frames // (self.batch_size * self.world_size)
+        for turn in range(first // filled, -(-end // filled)):
+            order = np.random.default_rng([self.seed, turn]).permutation(self.frames)
+            for batch in range(max(first, turn * filled), min(end, (turn + 1) * filled)):
+                place = ((batch - turn * filled) * self.world_size + self.rank) * self.batch_size
+                yield turn, order[place : place + self.batch_size].tolist()
 
 
 @dataclass(frozen=True)
 class _Augmented(Dataset[Any]):
-    """By epoch and numbers of frames: a batch. What a worker does; it keeps nothing between batches."""
+    """By turn of all frames and their numbers: a batch. What a worker does; it keeps nothing in between."""
 
     frames: Frames
     augmentation: Augmentation
     seed: int
 
     def __getitem__(self, key: tuple[int, list[int]]) -> list[Any] | InvalidData:
-        epoch, indices = key
+        turn, indices = key
         try:
-            return _batch([self._sample(epoch, index) for index in indices])
+            return _batch([self._sample(turn, index) for index in indices])
         except InvalidData as error:
             return error  # raised on the other side: PyTorch would bury its line under a worker's traceback
 
-    def _sample(self, epoch: int, index: int) -> tuple[UInt8, UInt8]:
-        # One more than the index: numpy takes [seed, epoch, 0] for [seed, epoch], which orders the frames.
-        rng = np.random.default_rng([self.seed, epoch, index + 1])
+    def _sample(self, turn: int, index: int) -> tuple[UInt8, UInt8]:
+        # One more than the index: numpy takes [seed, turn, 0] for [seed, turn], which orders the frames.
+        rng = np.random.default_rng([self.seed, turn, index + 1])
         return self.augmentation.apply(*self.frames[index], rng)
 
 

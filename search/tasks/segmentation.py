@@ -14,7 +14,7 @@ from search.errors import InvalidData
 from search.parallel.ranks import Ranks
 from search.spaces.camera import segmentation_head
 from search.spaces.space import Head
-from search.tasks.segmentation_losses import SegmentationLoss, make_loss
+from search.tasks.segmentation_losses import SegmentationLoss, make_loss, teacher_divergence
 from search.tasks.segmentation_metrics import (
     confusion_matrix,
     iou_per_class,
@@ -73,6 +73,10 @@ class Segmentation:
     def loss(self, settings: Any, frames: Frames, outputs: int, ranks: Ranks) -> SegmentationLoss:
         """Cross-entropy, over all pixels or hard ones."""
         return make_loss(settings, frames, outputs, ranks)
+
+    def distance(self, last: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """Kullback-Leibler divergence of the classes' probabilities."""
+        return teacher_divergence(last, taught, temperature)
 
     def predict(self, last: Tensor, size: tuple[int, int]) -> Tensor:
         """Class indices (N, h, w); each pixel takes that of the nearest, as a deployed network does it."""

@@ -13,6 +13,7 @@ from search.data.classes import IGNORE
 from search.data.frames import Frames
 from search.errors import InvalidData, InvalidRecipe
 from search.parallel.ranks import Ranks
+from search.parallel.selection import kth_largest
 from search.tasks.segmentation_recipe import LossSettings, Ohem
 
 LossKind = Literal["cross_entropy", "ohem"]
@@ -53,16 +54,15 @@ class SegmentationLoss:
         return total / torch.where(weight > 0, weight, torch.ones_like(weight))
 
     def _hard(self, losses: Tensor, ignored: Tensor) -> Tensor:
-        """1 for the pixels that are kept. Chosen image by image, so that it does not matter who has which."""
-        kept = []
-        for image, skipped in zip(losses, ignored, strict=True):
-            scored = image[~skipped]
-            limit = self._most
-            if scored.numel():
-                least = math.ceil(self._min_kept * scored.numel())
-                limit = min(limit, float(scored.topk(least).values[-1]))
-            kept.append((image >= limit).to(losses.dtype))
-        return torch.stack(kept)
+        """1 for the pixels that are kept, chosen among those of all processes."""
+        scored = losses[~ignored]
+        counts = torch.tensor([losses.numel(), scored.numel()], device=losses.device)
+        pixels, labelled = (self._ranks.sum(counts) if self._ranks else counts).tolist()
+        limit = self._most
+        if labelled:
+            least = min(max(1, int(self._min_kept * pixels)), labelled)
+            limit = min(limit, kth_largest(scored, least, self._ranks))
+        return (losses.to(torch.float32) >= limit).to(losses.dtype)
 
 
 def segmentation_loss(
@@ -77,11 +77,25 @@ def segmentation_loss(
 
     Args:
         kind: ``cross_entropy`` over all labelled pixels, or ``ohem``: hard ones alone, those whose class has
-            a probability below ``threshold``, and the hardest ``min_kept`` (a share) of each image at least.
+            a probability up to ``threshold``, and at least the hardest, as many as ``min_kept`` is of all
+            pixels, of labels and of none; all labelled ones where those are fewer.
         class_weights: (classes,).
         ranks: processes that have parts of each batch.
     """
     return SegmentationLoss(kind, class_weights, threshold, min_kept, ranks)
+
+
+def teacher_divergence(logits: Tensor, taught: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(teacher || student) of each pixel's classes, the mean over all pixels, labelled or not.
+
+    Args:
+        logits, taught: (N, classes, H, W), of the student and of its teacher.
+        temperature: both are divided by it, and the result multiplied by its square, which keeps the size of
+            the gradients (arXiv:1503.02531, section 2).
+    """
+    student, teacher = ((each / temperature).log_softmax(1) for each in (logits, taught))
+    total = functional.kl_div(student, teacher, reduction="sum", log_target=True)
+    return total * (temperature**2 / student[:, 0].numel())
 
 
 def make_loss(loss: LossSettings, frames: Frames, num_classes: int, ranks: Ranks) -> SegmentationLoss:

@@ -21,16 +21,20 @@ class CrossEntropy(_Loss):
 
 
 class Ohem(_Loss):
-    """Cross-entropy of hard pixels alone (online hard example mining, arXiv:1604.03540).
+    """Cross-entropy of hard pixels alone (online hard example mining, arXiv:1604.03540), those of a batch.
 
     Attributes:
-        threshold: pixels whose own class has a lower probability than this count,
-        min_kept: and at least this share of the labelled pixels of every image, the hardest.
+        threshold: pixels whose own class has this probability or a lower one count,
+        min_kept: and at least so many, the hardest: this share of all pixels, labelled or not, that the loss
+            is taken over; all labelled ones where those are fewer.
+        over: whose pixels are compared. Recipes of 0.1, which do not say it, meant each image's, and are not
+            gone on with.
     """
 
     kind: Literal["ohem"]
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     min_kept: Share = 0.0625
+    over: Literal["batch"] = "batch"
 
 
 LossSettings = Annotated[CrossEntropy | Ohem, Field(discriminator="kind")]

@@ -63,6 +63,15 @@ class Task(Protocol):
             frames: of training, from which weights of classes may be counted.
         """
 
+    def distance(self, last: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """How far a network's last map is from its teacher's, both (N, outputs, H, W).
+
+        A scalar whose mean over the processes is that of the whole batch.
+
+        Args:
+            temperature: above 1 it is the teacher's ranking of what is unlikely that counts, too.
+        """
+
     def predict(self, last: Tensor, size: tuple[int, int]) -> Tensor:
         """What a deployed network gives back, of its last map (N, outputs, H, W), at another size (h, w)."""
 

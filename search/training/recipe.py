@@ -76,7 +76,26 @@ class Cosine(_Schedule):
     kind: Literal["cosine"]
 
 
-Schedule = Annotated[Poly | Steps | Cosine, Field(discriminator="kind")]
+class Exponential(_Schedule):
+    """Is multiplied by ``factor`` after each epoch."""
+
+    kind: Literal["exponential"]
+    factor: Share
+
+
+Schedule = Annotated[Poly | Steps | Cosine | Exponential, Field(discriminator="kind")]
+
+
+class Distillation(Section):
+    """How a network learns from a teacher, where ``train --teacher`` names one.
+
+    Attributes:
+        coefficient: of the distance to the teacher in the loss; 0: this stage does without the teacher.
+        temperature: by which logits are divided in that distance, see ``teacher_divergence``.
+    """
+
+    coefficient: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    temperature: Annotated[float, Field(ge=0.1, le=100)] = 1.0
 
 
 class Given(Section):
@@ -87,6 +106,10 @@ class Given(Section):
     summary: Text
 
 
+_SCALE = (0.5, 2.0)
+_Factor = Annotated[float, Field(gt=0, le=100)]
+
+
 class Stage(Section):
     """Training of the network on one data set.
 
@@ -94,12 +117,15 @@ class Stage(Section):
         data: what ``open_data`` takes; ``{data}`` stands for all of ``--data``, ``{path}`` for its path.
         split: ``trainval`` leaves no frames to choose the best epoch by; the last one counts as the best.
         batch_size: over all processes.
-        crop, scale, flip, colour: see ``search.data.loaders.Augmentation``.
+        steps_per_epoch: updates of an epoch, in which frames may have several turns or not one; as many as
+            they fill when null.
+        crop, scale, flip, colour, scales: see ``search.data.loaders.Augmentation``.
         ema_decay: of a moving average of the weights, which is what is evaluated and kept; none when null.
         precision: of activations; ``float16`` on GPUs only.
         evaluate_every: epochs; the last one is evaluated in any case.
         freeze_norms: leave batch normalisation as it is.
         auxiliary: weight of the loss of each head that networks have for training alone, in spaces with such.
+        distillation: counts where there is a teacher.
     """
 
     kind: Literal["segmentation"]
@@ -107,9 +133,11 @@ class Stage(Section):
     data: Text = "{data}"
     split: Literal["train", "trainval"] = "train"
     epochs: Count
+    steps_per_epoch: Count | None = None
     batch_size: Count
     crop: Annotated[tuple[Side, Side], Field(strict=False)]
-    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.5, 2.0)
+    scale: Annotated[tuple[_Factor, _Factor], Field(strict=False)] = _SCALE
+    scales: Annotated[tuple[_Factor, ...], Field(strict=False, max_length=64)] = ()
     flip: bool = True
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0
     optimizer: Sgd
@@ -120,12 +148,15 @@ class Stage(Section):
     evaluate_every: Count = 1
     freeze_norms: bool = False
     auxiliary: Annotated[float, Field(ge=0, le=10)] = 0.0
+    distillation: Distillation = Distillation()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Stage":
         faults = []
         if self.scale[0] > self.scale[1]:
             faults.append(f"scale: found {list(self.scale)}; allowed: the smaller one first")
+        if self.scales and self.scale != _SCALE:
+            faults.append("scale, scales: found both; allowed: one of them")
         if isinstance(self.schedule, Steps):
             found = list(self.schedule.milestones)
             if found != sorted(set(found)) or found[-1] >= self.epochs:

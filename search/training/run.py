@@ -32,12 +32,14 @@ from search.training.checkpoint import (
     save_checkpoint,
 )
 from search.training.failures import damage_explained, failures_explained
-from search.training.recipe import Recipe, Stage, Steps
+from search.training.recipe import Exponential, Recipe, Stage, Steps
 from search.training.records import Records, Row
-from search.training.trainer import Trainer
+from search.training.teacher import Teacher, TeacherLoss
+from search.training.trainer import StepLoss, Trainer
 from targets.support.interrupts import HeldInterrupts
 
 _BEFORE, _AFTER = ("stage", "epoch", "step", "learning_rate", "loss"), ("seconds",)  # the scores' columns
+DISTILLATION = "distillation"  # a column more where there is a teacher: the mean of that part of the loss
 SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process; epochs may last longer
 
 
@@ -49,6 +51,7 @@ class TrainingRun:
         data: of each of ``recipe.training``.
         initial: weights to begin with; tensors that are missing keep their fresh values.
         workers: processes of this one that load data.
+        teacher: for the same classes.
         about: is kept with the best weights as it is.
 
     Raises InvalidArchitecture where a stage has heads for training alone, and the network's space has none.
@@ -64,12 +67,14 @@ class TrainingRun:
         *,
         initial: Mapping[str, Array] | None = None,
         workers: int = 0,
+        teacher: Teacher | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self._architecture, self._recipe, self._data = architecture, recipe, list(data)
         self._task = TASKS[architecture.task]
         self._out, self._ranks, self._workers = out, ranks, workers
-        self._about = dict(about or {})
+        self._teacher = teacher
+        self._about = dict(about or {}) | ({"teacher": teacher.about} if teacher else {})
         self._on_step: Callable[[str], None] = _silent
         torch.manual_seed(recipe.seed)
         with_heads = any(stage.auxiliary for stage in recipe.training)
@@ -78,7 +83,7 @@ class TrainingRun:
             tensors = {name: torch.from_numpy(values) for name, values in initial.items()}
             self._network.load_state_dict(tensors, strict=False)
         self._index = self._epoch = self._batch = 0
-        self._loss_sum = self._seconds = 0.0
+        self._loss_sum = self._distillation_sum = self._seconds = 0.0
         self._history: list[Row] = []
         self._best: dict[str, Any] | None = None
         self._trainer: Trainer | None = None
@@ -96,10 +101,12 @@ class TrainingRun:
         return sum(stage.epochs * steps for stage, steps in stages) - self._step
 
     def _described(self) -> dict[str, Any]:
-        """What must be the same to go on from a checkpoint. Those of 0.1 lack ``frames``."""
+        """What must be the same to go on from a checkpoint. Those of 0.1 lack ``frames``, and a
+        teacher."""
         pairs = list(zip(self._recipe.training, self._data, strict=True))
         return {
-            "recipe": _described(self._recipe),
+            "teacher": self._teacher.fingerprint if self._teacher else None,
+            "recipe": _described(self._recipe, taught=self._teacher is not None),
             "architecture": {
                 "space": self._architecture.space,
                 "blocks": list(self._architecture.genotype.values()),
@@ -120,6 +127,7 @@ class TrainingRun:
             check_place(path, batch=(state["batch"], self._steps[self._index]))
             self._epoch, self._batch = state["epoch"], state["batch"]
             self._loss_sum, self._seconds = float(state["loss_sum"]), float(state["seconds"])
+            self._distillation_sum = float(state.get("distillation_sum", 0.0))
             self._history = [dict(row) for row in state["history"]]
             self._best = None if state["best"] is None else dict(state["best"])
         self._resumed = state
@@ -138,7 +146,8 @@ class TrainingRun:
         self._on_step = on_step or _silent
         records = None
         if self._ranks.first:
-            columns = (*_BEFORE, *self._task.columns, *_AFTER)
+            taught = (DISTILLATION,) if self._teacher else ()
+            columns = (*_BEFORE, *taught, *self._task.columns, *_AFTER)
             records = Records(self._out, columns, purge_step=self._global_step + 1)
         try:
             for index in range(self._index, len(self._steps)):
@@ -179,16 +188,21 @@ class TrainingRun:
         frames = data.frames(stage.split)
         loader = train_loader(
             frames,
-            Augmentation(crop=stage.crop, scale=stage.scale, flip=stage.flip, colour=stage.colour),
+            Augmentation(stage.crop, stage.scale, stage.flip, stage.colour, stage.scales),
             batch_size=ranks.share(stage.batch_size, f"stage {stage.name}: "),
             workers=self._workers,
             seed=self._recipe.seed + 1000 * index,
             rank=ranks.rank,
             world_size=ranks.world_size,
+            steps=stage.steps_per_epoch,
         )
         loss = self._task.loss(stage.loss, frames, self._architecture.head.outputs, ranks)
+        teacher = None
+        if self._teacher and stage.distillation.coefficient:
+            teacher = TeacherLoss(self._teacher, self._task, stage.distillation, ranks)
         self._network.to(ranks.device)
-        return loader, Trainer(self._network, stage, loss, ranks, steps_per_epoch=len(loader))
+        steps = len(loader)
+        return loader, Trainer(self._network, stage, loss, ranks, steps_per_epoch=steps, teacher=teacher)
 
     def _train_epoch(
         self, stage: Stage, loader: TrainLoader, trainer: Trainer, records: Records | None
@@ -198,16 +212,21 @@ class TrainingRun:
             with HeldInterrupts(errors_first=True):  # so that a checkpoint is never of half a step
                 loss = trainer.step(images, labels, self._step)
                 self._batch += 1
-                self._loss_sum += loss
+                self._loss_sum += loss.total
+                self._distillation_sum += loss.distillation or 0.0
                 now_s = time.monotonic()
                 self._seconds, started_s = self._seconds + now_s - started_s, now_s
                 if records:
                     rate = trainer.learning_rate(self._step - 1)
-                    points = {"train/loss": loss, "train/learning_rate": rate}
+                    points = {
+                        "train/loss": loss.total,
+                        "train/distillation": loss.distillation,
+                        "train/learning_rate": rate,
+                    }
                     records.scalars(self._global_step, points)
             if now_s - self._saved_s > SAVE_EVERY_S:
                 self._save()
-            self._on_step(f"{stage.name}, epoch {self._epoch + 1} of {stage.epochs}, loss {loss:.3f}")
+            self._on_step(f"{stage.name}, epoch {self._epoch + 1} of {stage.epochs}, {_told(loss)}")
 
     def _finish_epoch(self, stage: Stage, data: Data, trainer: Trainer, records: Records | None) -> None:
         """Evaluate, note, and count the epoch as done."""
@@ -222,6 +241,7 @@ class TrainingRun:
             "step": self._global_step,
             "learning_rate": trainer.learning_rate(self._step - 1),
             "loss": self._loss_sum / self._batch,
+            **({DISTILLATION: self._distillation_sum / self._batch} if self._teacher else {}),
             **found,
             "seconds": round(self._seconds, 3),
         }
@@ -231,7 +251,8 @@ class TrainingRun:
                 records.rows(self._history)
                 records.scalars(self._global_step, {f"val/{name}": score for name, score in found.items()})
             self._choose(stage, data, trainer, meter, last=last)
-            self._epoch, self._batch, self._loss_sum, self._seconds = self._epoch + 1, 0, 0.0, 0.0
+            self._epoch, self._batch = self._epoch + 1, 0
+            self._loss_sum = self._distillation_sum = self._seconds = 0.0
 
     def _evaluate(self, data: Data, trainer: Trainer) -> Meter:
         ranks = self._ranks
@@ -281,6 +302,7 @@ class TrainingRun:
                 "epoch": self._epoch,
                 "batch": self._batch,
                 "loss_sum": self._loss_sum,
+                "distillation_sum": self._distillation_sum,
                 "seconds": self._seconds,
                 "history": self._history,
                 "best": self._best,
@@ -307,7 +329,8 @@ def _more_epochs(recipe: Recipe, state: Mapping[str, Any], now: Mapping[str, Any
     for index, stage in enumerate(recipe.training):
         place = given + index
         was = state["fingerprint"].get("recipe", {}).get("stages", [])[place : place + 1]
-        more = bool(was) and isinstance(stage.schedule, Steps) and stage.epochs > was[0].get("epochs", 0)
+        by_epoch = isinstance(stage.schedule, Steps | Exponential)
+        more = bool(was) and by_epoch and stage.epochs > was[0].get("epochs", 0)
         if index > now_at or (index == now_at and more):
             keys.append(f"recipe.stages[{place}].epochs")
     return keys
@@ -328,7 +351,7 @@ def same_classes(data: Sequence[Data]) -> tuple[LabelClass, ...]:
 
 
 def _batches(stage: Stage, data: Data) -> int:
-    return len(data.frames(stage.split)) // stage.batch_size
+    return stage.steps_per_epoch or len(data.frames(stage.split)) // stage.batch_size
 
 
 def _out_of_memory(stage: Stage, device: torch.device) -> str:
@@ -341,14 +364,21 @@ def _out_of_memory(stage: Stage, device: torch.device) -> str:
     )
 
 
-def _described(recipe: Recipe) -> dict[str, Any]:
-    """As checkpoints compare it: heads for training alone are told where there are some, as older ones have
-    it."""
+def _described(recipe: Recipe, *, taught: bool) -> dict[str, Any]:
+    """As checkpoints compare it: what 0.1 had not is told where it is used alone, as theirs have it."""
     found = recipe.model_dump(mode="json")
     for stage in found["stages"]:
-        if not stage.get("auxiliary"):
-            stage.pop("auxiliary", None)
+        for name in ("auxiliary", "scales", "steps_per_epoch"):
+            if not stage.get(name):
+                stage.pop(name, None)
+        if not taught:
+            stage.pop("distillation", None)
     return found
+
+
+def _told(loss: StepLoss) -> str:
+    apart = "" if loss.distillation is None else f", {loss.distillation:.3f} of it by the teacher"
+    return f"loss {loss.total:.3f}{apart}"
 
 
 def _silent(text: str) -> None:

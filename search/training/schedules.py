@@ -2,7 +2,7 @@
 
 import math
 
-from search.training.recipe import Poly, Schedule, Steps
+from search.training.recipe import Exponential, Poly, Schedule, Steps
 
 
 def learning_rate_factor(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -12,6 +12,8 @@ def learning_rate_factor(schedule: Schedule, step: int, steps_per_epoch: int, ep
         factor = (1 - share) ** schedule.power
     elif isinstance(schedule, Steps):
         factor = schedule.factor ** sum(epoch >= milestone for milestone in schedule.milestones)
+    elif isinstance(schedule, Exponential):
+        factor = schedule.factor**epoch
     else:
         factor = (1 + math.cos(math.pi * share)) / 2
     warmup_steps = schedule.warmup_epochs * steps_per_epoch

@@ -1,6 +1,7 @@
 """One stage of training: a network, its optimizer and its average, updated batch by batch."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,20 @@ from search.tasks.task import Loss
 from search.training.ema import Ema
 from search.training.recipe import Sgd, Stage
 from search.training.schedules import learning_rate_factor
+from search.training.teacher import TeacherLoss
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Of one update, over the whole batch, that of all processes.
+
+    Attributes:
+        total: what was lowered.
+        distillation: the part of it that is for differing from the teacher; None without one.
+    """
+
+    total: float
+    distillation: float | None = None
 
 
 class Trainer:
@@ -22,6 +37,7 @@ class Trainer:
 
     Args:
         network: on the ranks' device.
+        teacher: whom the network's own output, not that of heads for training alone, is compared with.
         steps_per_epoch: updates.
 
     Raises InvalidRecipe for a precision that the device has not.
@@ -35,6 +51,7 @@ class Trainer:
         ranks: Ranks,
         *,
         steps_per_epoch: int,
+        teacher: TeacherLoss | None = None,
     ) -> None:
         if stage.precision == "float16" and ranks.device.type != "cuda":
             raise InvalidRecipe(
@@ -53,15 +70,15 @@ class Trainer:
         )
         self.ema = Ema(network, stage.ema_decay) if stage.ema_decay else None
         self._scaler = torch.amp.GradScaler(enabled=stage.precision == "float16")
-        self._loss = loss
+        self._loss, self._teacher = loss, teacher
 
     @property
     def evaluated(self) -> nn.Module:
         """The network whose accuracy counts: the average where there is one."""
         return self.ema.module if self.ema else self.network
 
-    def step(self, images: Tensor, labels: Tensor, step: int) -> float:
-        """One update; returns the loss of the whole batch, that of all processes.
+    def step(self, images: Tensor, labels: Tensor, step: int) -> StepLoss:
+        """One update.
 
         Args:
             images, labels: this process's part.
@@ -80,21 +97,27 @@ class Trainer:
         with self.ranks.watched():
             with torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32):
                 outputs = self._module(images)
-            part = self._total_loss(outputs, labels)
-            loss = float(self.ranks.mean(part))
+                taught = self._teacher.taught(images) if self._teacher else None
+            part, apart = self._losses(outputs, taught, labels)
+            loss, distillation = self.ranks.mean(torch.stack([part, apart])).tolist()
             self._check(loss, "loss", step, rate)
             self._scaler.scale(part).backward()  # type: ignore[no-untyped-call]
             self._update(step, rate)
-        return loss
+        return StepLoss(loss, distillation if self._teacher else None)
 
-    def _total_loss(self, outputs: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
-        """Of the network, and of the heads that it has for training alone."""
-        last, *heads = outputs if isinstance(outputs, tuple) else (outputs,)
-        total = self._loss(last.to(torch.promote_types(last.dtype, torch.float32)), labels)
+    def _losses(
+        self, outputs: Tensor | tuple[Tensor, ...], taught: Tensor | None, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Of the network, of the heads that it has for training alone and for what its teacher gives; and the
+        last of these alone."""
+        last, *heads = map(_precise, outputs if isinstance(outputs, tuple) else (outputs,))
+        total = self._loss(last, labels)
         for logits in heads:
-            own = self._loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
-            total = total + self.stage.auxiliary * own
-        return total
+            total = total + self.stage.auxiliary * self._loss(logits, labels)
+        if self._teacher is None or taught is None:
+            return total, torch.zeros_like(total)
+        distillation = self._teacher(last, _precise(taught))
+        return total + distillation, distillation
 
     def learning_rate(self, step: int) -> float:
         """Of the encoder, in a step of the stage."""
@@ -152,6 +175,11 @@ class Trainer:
                 f"{self._steps_per_epoch}, at a learning rate of {rate:.3g}: lower optimizer.learning_rate "
                 "or lengthen schedule.warmup_epochs"
             )
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """In single precision at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:

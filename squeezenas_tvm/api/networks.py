@@ -81,6 +81,7 @@ def train_architecture(
     out: str | Path,
     *,
     initial: str | Path | None = None,
+    teacher: Architecture | None = None,
     seed: int | None = None,
     workers: int = 2,
     resume: bool = False,
@@ -93,6 +94,8 @@ def train_architecture(
         recipe: name of a shipped one, or a YAML file.
         out: folder of weights, curves and checkpoints.
         initial: file of weights to begin with; random ones when None.
+        teacher: whose outputs it learns from, beside the labels: an architecture of any space for the same
+            classes, with weights of its own.
         seed: instead of the recipe's.
         workers: processes that load data; 0: none.
         resume: go on from the last checkpoint in ``out``, if there is one.
@@ -114,6 +117,7 @@ def train_architecture(
         loaded if seed is None else loaded.with_seed(seed),
         Path(out),
         initial=Path(initial) if initial else None,
+        teacher=teacher,
         workers=workers,
         resume=resume,
         shown=progress,

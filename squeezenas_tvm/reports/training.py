@@ -8,7 +8,7 @@ from search.architecture import load_architecture
 from search.training.recipe import load_recipe
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
-from squeezenas_tvm.reports.files import CsvRow, read_csv, read_json
+from squeezenas_tvm.reports.files import CsvRow, header, read_csv, read_json
 from squeezenas_tvm.reports.page import (
     NONE,
     Markup,
@@ -26,6 +26,7 @@ from squeezenas_tvm.training.command import commands_after_training
 CURVES, BEST, ARCHITECTURE, RECIPE = "curves.csv", "best.json", "architecture.yaml", "recipe.yaml"
 _AGAIN = "the train command with --resume writes it again from the last checkpoint"
 _NUMBERS = ("epoch", "step", "learning_rate", "loss", "miou_percent", "pixel_accuracy_percent", "seconds")
+_TAUGHT = "distillation"  # there where a teacher was
 _OPTIONAL = ("miou_percent", "pixel_accuracy_percent")
 
 
@@ -38,7 +39,8 @@ def training_report(folder: Path) -> Report:
     best = _best(folder / BEST) if (folder / BEST).exists() else None
     rows = []
     if (folder / CURVES).exists():
-        rows = read_csv(folder / CURVES, _NUMBERS, ("stage",), optional=_OPTIONAL, again=_AGAIN)
+        numbers = [*_NUMBERS, *{_TAUGHT} & set(header(folder / CURVES))]
+        rows = read_csv(folder / CURVES, numbers, ("stage",), optional=_OPTIONAL, again=_AGAIN)
     name = load_architecture(folder / ARCHITECTURE).name if (folder / ARCHITECTURE).exists() else "a network"
     planned = load_recipe(folder / RECIPE).epochs if (folder / RECIPE).exists() else None
     sections = [PageSection("Result", _result(best, rows, planned)), PageSection("Curves", _curves(rows))]
@@ -62,6 +64,8 @@ def _best(path: Path) -> dict[str, Any]:
     numbers = [best.get("miou_percent"), best.get("pixel_accuracy_percent")]
     ious = best.get("iou_percent")
     sound = sound and "split" in best and isinstance(ious, dict)
+    teacher = best.get("teacher", {"name": "", "weights_sha256": ""})
+    sound = sound and isinstance(teacher, dict) and {"name", "weights_sha256"} <= teacher.keys()
     numbers += ious.values() if isinstance(ious, dict) else []
     if not sound or not all(number is None or isinstance(number, int | float) for number in numbers):
         raise UsageError(f"{path}: not what train writes of its best weights; {_AGAIN}")
@@ -82,6 +86,7 @@ def _result(best: dict[str, Any] | None, rows: Sequence[CsvRow], planned: int | 
             "Architecture": best["architecture"],
             "Data": best["data"],
             "Recipe": f"{best['recipe']}, seed {best.get('seed', NONE)}",
+            **({"Teacher": _teacher(best["teacher"])} if "teacher" in best else {}),
             "Best weights": f"stage {best['stage']}, epoch {best['epoch']}, chosen by {best['chosen_by']}",
             "mIoU": _percent(best["miou_percent"]),
             "Pixel accuracy": _percent(best["pixel_accuracy_percent"]),
@@ -89,6 +94,10 @@ def _result(best: dict[str, Any] | None, rows: Sequence[CsvRow], planned: int | 
             "Weights": f"{best.get('weights')}, SHA-256 {best.get('weights_sha256')}",
         }
     )
+
+
+def _teacher(teacher: dict[str, str]) -> str:
+    return f"{teacher['name']}, SHA-256 of its weights {teacher['weights_sha256']}"
 
 
 def _percent(value: float | None) -> str:
@@ -103,12 +112,15 @@ def _curves(rows: Sequence[CsvRow]) -> Markup:
         Series("mIoU", points("miou_percent")),
         Series("pixel accuracy", points("pixel_accuracy_percent"), colour=3),
     ]
+    losses = [Series("loss", points("loss"))]
+    if rows and _TAUGHT in rows[0].numbers:
+        losses.append(Series("of it by the teacher", points(_TAUGHT), colour=4))
     stages = dict.fromkeys(one.texts["stage"] for one in rows)
     return join(
         [
             row(
                 [
-                    chart("Loss by epoch", [Series("loss", points("loss"))], x="epoch", y="loss"),
+                    chart("Loss by epoch", losses, x="epoch", y="loss"),
                     chart("Scores by epoch", scores, x="epoch", y="%"),
                     chart(
                         "Learning rate by epoch",

@@ -1,13 +1,14 @@
 """Trains one architecture through the stages of a recipe; alone, or as one of the processes of a torchrun."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from search.architecture import Architecture, dump_architecture
-from search.data import Data, open_data
+from search.data import open_data
 from search.kept import WEIGHTS, is_kept
 from search.networks.weights import Array, load_beginning
 from search.parallel.ranks import Ranks
@@ -16,12 +17,14 @@ from search.training.best import REPORT
 from search.training.recipe import Recipe
 from search.training.records import CURVES
 from search.training.run import TrainingRun, same_classes
+from search.training.teacher import Teacher, load_teacher
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress
 from squeezenas_tvm.training.command import about_data
 from squeezenas_tvm.training.stopped import note_resumed, unwritten
 from targets.support.files import FailedWrite, put_whole, refuse_others
 from targets.support.interrupts import termination_stops
+from targets.support.plain_yaml import dump_yaml
 from targets.support.sealed import is_sealed, says, sealed
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
@@ -55,6 +58,7 @@ def train_architecture(
     out: Path,
     *,
     initial: Path | None = None,
+    teacher: Architecture | None = None,
     workers: int = 2,
     resume: bool = False,
     shown: bool = True,
@@ -65,6 +69,7 @@ def train_architecture(
         data: ``camvid:PATH``, ``cityscapes:PATH``, ``synthetic``, ...; says how many classes there are.
         out: folder of all that is written.
         initial: file of weights to begin with; random ones when None.
+        teacher: with weights of its own, for the same classes; of any space.
         workers: processes that load data; 0: none.
         resume: go on from the last checkpoint in ``out``, if there is one.
         shown: draw how far it is.
@@ -81,24 +86,21 @@ def train_architecture(
         found.check(*{"train", "val"} & set(found.splits))
         found.check_labelled(stage.split, *{"val"} & set(found.splits))
     if recipe.given and not initial and not going_on:
-        names = " and ".join(stage.name for stage in recipe.given)
-        log.warning(
-            "training begins from random weights, without %s (see the recipe): expect less than published; "
-            "--init FILE begins from pretrained ones",
-            names,
-        )
+        _miss_pretraining(recipe)
     about = about_data(data, opened[-1].splits, opened[-1].frame_size, architecture.searched_for)
     own = {"results": [], "weights": WEIGHTS}
     fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
+    taught_by = load_teacher(teacher, fitting) if teacher else None
+    described = _described(out, fitting, recipe, taught_by)
     try:
         if not going_on:
-            _refuse_others(out, fitting, recipe)
+            _refuse_others(out, described)
         tensors = None if going_on or initial is None else _initial(initial, fitting)
+        make = partial(TrainingRun, fitting, recipe, opened, out)
         with termination_stops():
             best = _train(
-                fitting,
-                *(recipe, opened, out, tensors, about),
-                workers=workers,
+                partial(make, initial=tensors, teacher=taught_by, workers=workers, about=about),
+                described,
                 going_on=going_on,
                 shown=shown,
             )
@@ -120,29 +122,27 @@ def _prepare_folder(out: Path, *, resume: bool) -> bool:
     return is_kept(out)
 
 
+def _miss_pretraining(recipe: Recipe) -> None:
+    names = " and ".join(stage.name for stage in recipe.given)
+    log.warning(
+        "training begins from random weights, without %s (see the recipe): expect less than published; "
+        "--init FILE begins from pretrained ones",
+        names,
+    )
+
+
 def _train(
-    architecture: Architecture,
-    recipe: Recipe,
-    data: Sequence[Data],
-    out: Path,
-    initial: Mapping[str, Array] | None,
-    about: Mapping[str, Any],
-    *,
-    workers: int,
-    going_on: bool,
-    shown: bool,
+    make: Callable[[Ranks], TrainingRun], described: Mapping[Path, str], *, going_on: bool, shown: bool
 ) -> Mapping[str, Any]:
     """What is known of the best weights."""
     ranks = Ranks.start()
     try:
-        run = TrainingRun(
-            architecture, recipe, data, out, ranks, initial=initial, workers=workers, about=about
-        )
+        run = make(ranks)
         if going_on:
             run.resume()
         if not ranks.first:
             return run.run()
-        for path, text in _described(out, architecture, recipe).items():
+        for path, text in described.items():
             if not path.exists() or is_sealed(path):  # else the user's own
                 put_whole(path, sealed(text).encode())
         with progress("train", run.steps_left, shown=shown) as step:
@@ -151,14 +151,19 @@ def _train(
         ranks.close()
 
 
-def _described(out: Path, architecture: Architecture, recipe: Recipe) -> dict[Path, str]:
+def _described(
+    out: Path, architecture: Architecture, recipe: Recipe, teacher: Teacher | None
+) -> dict[Path, str]:
     """What says in a training's folder how it was made."""
-    return {out / ARCHITECTURE: dump_architecture(architecture), out / RECIPE: dump_recipe(recipe)}
+    how = dump_recipe(recipe)
+    if teacher:
+        about = dump_yaml({"teacher": teacher.about}).rstrip().split("\n")
+        how = "".join(f"# {line}\n" for line in about) + how
+    return {out / ARCHITECTURE: dump_architecture(architecture), out / RECIPE: how}
 
 
-def _refuse_others(out: Path, architecture: Architecture, recipe: Recipe) -> None:
+def _refuse_others(out: Path, described: Mapping[Path, str]) -> None:
     """Raise InTheWay where a new training would overwrite what it did not write, such as its own inputs."""
-    described = _described(out, architecture, recipe)
     paths = [path for path, text in described.items() if not says(path, text)]
     paths += [out / name for name in (WEIGHTS, REPORT, CURVES)]
     refuse_others(paths, "move them away, or name another --out")

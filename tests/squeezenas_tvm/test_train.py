@@ -15,10 +15,13 @@ import torch
 import yaml
 
 from search.architecture import Architecture, dump_architecture, load_architecture
+from search.data.classes import CLASSES
 from search.networks.segmentation import build_network
 from search.networks.weights import load_beginning, load_weights, save_weights
 from search.training.recipe import load_recipe
+from squeezenas_tvm.reports.write import write_report
 from squeezenas_tvm.train import main
+from targets.support.files import sha256
 
 from .helpers import ROOT, command, finish, killed_loader, refused_by
 
@@ -276,6 +279,55 @@ def test_initial_weights_of_another_network(
     other = weights(tmp_path / "other.safetensors", load_architecture("squeezenas-lat-small"))
     check_refused([*given, "--init", str(other)], "weights of another network", capsys)
     check_refused([*given, "--init", str(tmp_path / "no.pth")], "no such file of weights", capsys)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """Another network with weights, as a training leaves them."""
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    wider = ARCHITECTURE.model_copy(
+        update={"blocks": ["k3e3", "skip", "skip", "skip"] * 5, "name": "wider"}
+    ).for_classes(CLASSES["cityscapes"])
+    weights(folder / "best.safetensors", wider)
+    named = wider.model_copy(update={"weights": "best.safetensors"})
+    (folder / "architecture.yaml").write_text(dump_architecture(named), encoding="utf-8")
+    return folder / "architecture.yaml"
+
+
+def test_a_teacher_is_told_wherever_the_training_is(
+    given: list[str], teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*given, "--teacher", str(teacher)]) == 0
+    said, out = capsys.readouterr(), tmp_path / "out"
+    assert " of it by the teacher" in said.err
+    assert ", learned from wider\n" in said.out
+    about = {"name": "wider", "weights_sha256": sha256(teacher.parent / "best.safetensors")}
+    assert json.loads((out / "best.json").read_text(encoding="utf-8"))["teacher"] == about
+    lines = (out / "recipe.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[:3] == ["# teacher:", "#   name: wider", f"#   weights_sha256: {about['weights_sha256']}"]
+    assert load_recipe(out / "recipe.yaml") == load_recipe(recipe(tmp_path))
+    page = write_report(out).page.read_text(encoding="utf-8")
+    assert f"wider, SHA-256 of its weights {about['weights_sha256']}" in page
+    assert "of it by the teacher" in page
+    check_refused([*given, "--resume"], "is of another work: teacher was {'name': 'wider', ", capsys)
+    assert main([*given, "--resume", "--teacher", str(teacher)]) == 0
+
+
+def test_wrong_teachers(given: list[str], teacher: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(named: str, said: str) -> None:
+        check_refused([*given, "--teacher", named], said, capsys)
+
+    refused(
+        "squeezenas-lat-small-camvid", "the teacher squeezenas-lat-small-camvid tells other classes apart"
+    )
+    refused("squeezenas-lat-smal", "unknown architecture 'squeezenas-lat-smal', did you mean")
+    refused(
+        "squeezenas-lat-small", "the teacher squeezenas-lat-small has no weights; allowed: an architecture"
+    )
+    refused(str(teacher.parent / "best.safetensors"), "holds weights; give the architecture that they are of")
+    (teacher.parent / "best.safetensors").unlink()
+    refused(str(teacher), "best.safetensors: no such file of weights")
 
 
 def test_pretraining_elsewhere_is_missed(

@@ -118,6 +118,14 @@ def test_colour_against_the_definitions() -> None:
     assert np.abs(changed - image).mean() > 3
 
 
+def test_one_of_some_scales() -> None:
+    sizes = set()
+    for seed in range(40):
+        _, labels = Augmentation((90, 90), (5, 9), scales=(0.75, 1, 1.25)).apply(IMAGE, LABELS, rng(seed))
+        sizes.add(tuple((labels != IGNORE).any(axis).sum() for axis in (1, 0)))
+    assert sizes == {(36, 48), (48, 64), (60, 80)}
+
+
 def test_padding_keeps_its_colour() -> None:
     image, labels = Augmentation((60, 80), colour=1).apply(IMAGE, LABELS, rng(1))
     assert (image[labels == IGNORE] == PADDING).all()
@@ -129,6 +137,7 @@ def test_padding_keeps_its_colour() -> None:
         ({"crop": (0, 5)}, "crop 0x5: sides must be at least 1 pixel"),
         ({"crop": (5, 5), "scale": (2, 1)}, "scale 2 to 1: must be above 0, the smaller first"),
         ({"crop": (5, 5), "scale": (0, 1)}, "scale 0 to 1: must be above 0"),
+        ({"crop": (5, 5), "scales": (1, 0)}, "scales 1, 0: must be above 0"),
         ({"crop": (5, 5), "colour": 1.5}, "colour 1.5: must be 0 to 1"),
     ],
 )

@@ -80,6 +80,17 @@ def test_a_frame_stands_in_one_batch_of_an_epoch_and_looks_another_in_the_next()
     assert len({next(one.epoch(epoch))[0].numpy().tobytes() for epoch in range(5)}) == 5
 
 
+@pytest.mark.parametrize("steps", [2, 4, 7])
+def test_epochs_of_other_lengths_are_the_same_turns_cut_elsewhere(steps: int) -> None:
+    usual = train_loader(FRAMES, VARIED, **SETTINGS)
+    turns = [batch for epoch in range(6) for batch in usual.epoch(epoch)]
+    cut = train_loader(FRAMES, VARIED, steps=steps, **SETTINGS)
+    assert len(cut) == steps
+    for epoch in range(18 // steps):
+        assert same(list(cut.epoch(epoch)), turns[epoch * steps : (epoch + 1) * steps])
+    assert same(list(cut.epoch(1, start_batch=1)), turns[steps + 1 : 2 * steps])
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_going_on_in_the_middle_of_an_epoch(workers: int) -> None:
     loader = train_loader(FRAMES, VARIED, **(SETTINGS | {"workers": workers}))

@@ -30,7 +30,10 @@ from search.data.loaders import train_loader
 from search.networks.segmentation import build_network
 from search.parallel.ranks import Ranks
 from search.tasks.segmentation_losses import segmentation_loss
+from search.tasks.registry import TASKS
+from search.training.recipe import Distillation
 from search.training.run import TrainingRun
+from search.training.teacher import Teacher, TeacherLoss
 from search.training.trainer import Trainer
 from targets.support.interrupts import termination_stops
 from tests.search.training.helpers import ARCHITECTURE, recipe, stage
@@ -41,9 +44,12 @@ def in_double_precision(ranks, out):
     frames = open_data("synthetic:8:64x64").frames("train")
     share = {"rank": ranks.rank, "world_size": ranks.world_size}
     loader = train_loader(frames, Augmentation((64, 64)), batch_size=size, workers=0, seed=0, **share)
-    loss = segmentation_loss("ohem", torch.linspace(1, 2, 19).double(), ranks=ranks)
+    hard = {"threshold": 1e-9, "min_kept": 0.3}
+    loss = segmentation_loss("ohem", torch.linspace(1, 2, 19).double(), ranks=ranks, **hard)
+    teacher = Teacher(ARCHITECTURE, build_network(ARCHITECTURE).double(), "")
+    teacher = TeacherLoss(teacher, TASKS["segmentation"], Distillation(temperature=2.0), ranks)
     for how in (stage(), stage(optimizer={"learning_rate": 0.05, "decay_norms": False})):
-        trainer = Trainer(network, how, loss, ranks, steps_per_epoch=2)
+        trainer = Trainer(network, how, loss, ranks, steps_per_epoch=2, teacher=teacher)
         for step, (images, labels) in enumerate(loader.epoch(0)):
             trainer.step(images.double(), labels, step)
     if ranks.first:

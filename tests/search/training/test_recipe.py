@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from search.errors import InvalidRecipe
+from search.tasks.segmentation_recipe import Ohem
 from search.training import Recipe, dump_recipe, list_recipes, load_recipe
 
 from .helpers import ROOT
@@ -44,6 +45,19 @@ def test_the_papers_four_stages() -> None:
     assert (fine.crop, fine.optimizer.learning_rate, fine.optimizer.weight_decay) == ((768, 768), 0.05, 1e-5)
     assert coarse.data_spec("cityscapes:/data/cs") == "cityscapes-coarse:/data/cs"
     assert fine.data_spec("cityscapes:/data/cs") == "cityscapes:/data/cs"
+
+
+@pytest.mark.parametrize(("name", "steps"), [("fasterseg-paper", 1000), ("fasterseg-camvid", 125)])
+def test_fastersegs_training(name: str, steps: int) -> None:
+    (stage,) = load_recipe(name).training
+    assert (stage.epochs, stage.steps_per_epoch, stage.batch_size) == (600, steps, 12)
+    assert stage.scales == (0.75, 1.0, 1.25)
+    assert stage.loss == Ohem(kind="ohem", threshold=0.7, min_kept=1 / 16)
+    assert stage.schedule.model_dump(include={"kind", "factor"}) == {"kind": "exponential", "factor": 0.992}
+    assert stage.distillation.model_dump() == {"coefficient": 1.0, "temperature": 1.0}
+    sgd = stage.optimizer
+    assert (sgd.learning_rate, sgd.momentum, sgd.weight_decay) == (0.01, 0.9, 5e-4)
+    assert (stage.auxiliary, stage.flip, stage.colour, stage.evaluate_every) == (0.2, True, 0.0, 10)
 
 
 def test_a_file_of_the_users(description: dict[str, Any], tmp_path: Path) -> None:
@@ -105,6 +119,25 @@ def test_all_faults_at_once(description: dict[str, Any], tmp_path: Path) -> None
         (
             {"schedule": {"kind": "cosine", "warmup_epochs": 2}},
             "schedule.warmup_epochs: found 2; allowed: less than epochs, 2",
+        ),
+        ({"scale": [0.5, 1], "scales": [1, 2]}, "scale, scales: found both; allowed: one of them"),
+        ({"scales": [1, 101]}, "stages[0].scales[1]: found 101; allowed: less than or equal to 100"),
+        ({"scales": [1.0] * 65}, "stages[0].scales: found"),
+        ({"steps_per_epoch": 0}, "stages[0].steps_per_epoch: found 0; allowed: greater than or equal to 1"),
+        (
+            {"schedule": {"kind": "exponential", "factor": 1.01}},
+            "stages[0].schedule.factor: found 1.01; allowed: less than or equal to 1",
+        ),
+        ({"schedule": {"kind": "exponential"}}, "stages[0].schedule.factor: missing"),
+        (
+            {"distillation": {"coefficient": -1, "temperature": 0}},
+            "stages[0].distillation.coefficient: found -1; allowed: greater than or equal to 0; "
+            "stages[0].distillation.temperature: found 0; allowed: greater than or equal to 0.1",
+        ),
+        ({"distillation": {"temprature": 1}}, "unknown key, did you mean temperature?"),
+        (
+            {"loss": {"kind": "ohem", "over": "image"}},
+            "stages[0].loss.over: found 'image'; allowed: 'batch'",
         ),
         ({"optimizer": {"learning_rate": 1, "nesterov": True, "momentum": 0}}, "nesterov needs a momentum"),
     ],

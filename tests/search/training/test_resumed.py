@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from search.data import Data, open_data
 from search.errors import FailedTraining, InvalidCheckpoint
 from search.training.checkpoint import load_checkpoint, save_checkpoint
-from search.training.trainer import Trainer
+from search.training.trainer import StepLoss, Trainer
 from targets.support.interrupts import termination_stops
 
 from .helpers import equal, recipe, rows_of, state_of, stop_after, training
@@ -48,7 +48,7 @@ def test_stopped_within_a_step_it_loses_nothing_of_it(
     before, parts = signal.signal(signal.SIGINT, signal.default_int_handler), tmp_path / "parts"
     compute = Trainer.step
 
-    def stopped(trainer: Trainer, images: Any, labels: Any, place: int) -> float:
+    def stopped(trainer: Trainer, images: Any, labels: Any, place: int) -> StepLoss:
         if place == step:
             signal.raise_signal(number)
         return compute(trainer, images, labels, place)
@@ -81,7 +81,7 @@ def test_a_step_that_failed_is_not_saved_even_if_told_to_stop(
 ) -> None:
     """Its batch statistics are of half a step."""
 
-    def failed(trainer: Trainer, images: Any, labels: Any, place: int) -> float:
+    def failed(trainer: Trainer, images: Any, labels: Any, place: int) -> StepLoss:
         signal.raise_signal(signal.SIGTERM)
         raise FailedTraining("lost contact")
 
@@ -111,16 +111,30 @@ def test_another_data_set_of_equal_count_is_not_resumed(scenes: Data, tmp_path: 
     training(tmp_path, open_data("synthetic:6:64x64")).resume()
 
 
-def test_a_checkpoint_that_does_not_know_its_data_is_resumed(scenes: Data, tmp_path: Path) -> None:
+def test_a_checkpoint_that_knows_neither_data_nor_teachers_is_resumed(scenes: Data, tmp_path: Path) -> None:
     """One of 0.1."""
     with pytest.raises(KeyboardInterrupt):
         training(tmp_path, scenes).run(stop_after(1))
     run = training(tmp_path, scenes)
     state = load_checkpoint(tmp_path / "last.ckpt", run.fingerprint)
-    del state["fingerprint"]["frames"]
+    del state["fingerprint"]["frames"], state["fingerprint"]["teacher"], state["distillation_sum"]
     save_checkpoint(tmp_path / "last.ckpt", state)
     run.resume()
     assert run.steps_left == 5
+
+
+def test_hard_pixels_of_each_image_are_another_work(scenes: Data, tmp_path: Path) -> None:
+    """Those of 0.1."""
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path, scenes, recipe(loss={"kind": "ohem"})).run(stop_after(1))
+    run = training(tmp_path, scenes, recipe(loss={"kind": "ohem"}))
+    state = load_checkpoint(tmp_path / "last.ckpt", run.fingerprint)
+    del state["fingerprint"]["recipe"]["stages"][0]["loss"]["over"]
+    save_checkpoint(tmp_path / "last.ckpt", state)
+    with pytest.raises(
+        InvalidCheckpoint, match=r"recipe\.stages\[0\]\.loss\.over was None, is 'batch'; give"
+    ):
+        run.resume()
 
 
 @pytest.mark.parametrize("stop", [None, 2, 4])
@@ -144,6 +158,25 @@ def test_more_epochs_go_on_where_the_schedule_does_not_hang_on_them(
     assert equal(
         state_of(more, tmp_path / "parts")["trainer"], state_of(again, tmp_path / "whole")["trainer"]
     )
+
+
+def test_epochs_of_a_given_length(scenes: Data, tmp_path: Path) -> None:
+    """Four updates on frames for three; they fall into the second turn of the frames, resumed or not."""
+    how = recipe(steps_per_epoch=4, schedule={"kind": "exponential", "factor": 0.5}, scales=[0.75, 1.0, 1.25])
+    training(tmp_path / "whole", scenes, how).run()
+    parts = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        training(parts, scenes, how).run(stop_after(5))
+    resumed = training(parts, scenes, how)
+    resumed.resume()
+    assert resumed.steps_left == 3
+    resumed.run()
+    rows = rows_of(parts)
+    assert [(row["step"], row["learning_rate"]) for row in rows] == [("4", "0.01"), ("8", "0.005")]
+    assert [row["loss"] for row in rows] == [row["loss"] for row in rows_of(tmp_path / "whole")]
+    more = training(parts, scenes, recipe(**how.training[0].model_dump(mode="json") | {"epochs": 3}))
+    more.resume()
+    assert more.steps_left == 4
 
 
 def test_more_epochs_of_a_schedule_that_hangs_on_them_are_refused(scenes: Data, tmp_path: Path) -> None:

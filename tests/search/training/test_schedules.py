@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from search.training.recipe import Cosine, Poly, Steps
+from search.training.recipe import Cosine, Exponential, Poly, Steps
 from search.training.schedules import learning_rate_factor
 
 
@@ -27,6 +27,12 @@ def test_cosine() -> None:
     schedule = Cosine(kind="cosine")
     assert learning_rate_factor(schedule, 5, 10, 1) == pytest.approx(0.5)
     assert learning_rate_factor(schedule, 9, 10, 1) == pytest.approx((1 + math.cos(0.9 * math.pi)) / 2)
+
+
+def test_exponential_falls_by_the_epoch() -> None:
+    schedule = Exponential(kind="exponential", factor=0.992)
+    factors = [learning_rate_factor(schedule, step, 1000, 600) for step in (0, 999, 1000, 599_999)]
+    assert factors == pytest.approx([1, 1, 0.992, 0.992**599])
 
 
 def test_warmup_rises_to_the_schedule() -> None:

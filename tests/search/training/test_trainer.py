@@ -37,7 +37,7 @@ def trainer(module: nn.Module | None = None, **changes: object) -> Trainer:
 def test_updates_lower_the_loss() -> None:
     training = trainer(optimizer={"learning_rate": 0.05}, epochs=10)
     images, labels = batch()
-    losses = [training.step(images, labels, step) for step in range(8)]
+    losses = [training.step(images, labels, step).total for step in range(8)]
     assert losses[-1] < losses[0]
     assert training.ema is not None
     assert training.evaluated is training.ema.module
@@ -47,7 +47,7 @@ def test_update_is_that_of_sgd() -> None:
     module, plain = network(), network()
     images, labels = batch()
     training = trainer(module, optimizer={"learning_rate": 0.1, "weight_decay": 0.01}, ema_decay=None)
-    loss = training.step(images, labels, 3)
+    loss = training.step(images, labels, 3).total
     rate = 0.1 * 0.5**0.9
     optimizer = torch.optim.SGD(plain.parameters(), lr=rate, momentum=0.9, weight_decay=0.01)
     expected = nn.functional.cross_entropy(plain.train()(images), labels)
@@ -91,7 +91,7 @@ def test_frozen_norms_stay_as_they_are() -> None:
 
 def test_bfloat16_keeps_weights_in_single_precision() -> None:
     module = network()
-    loss = trainer(module, precision="bfloat16").step(*batch(), 0)
+    loss = trainer(module, precision="bfloat16").step(*batch(), 0).total
     assert math.isfinite(loss)
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
 
