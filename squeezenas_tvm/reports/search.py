@@ -29,7 +29,7 @@ from squeezenas_tvm.reports.page import (
     table,
 )
 from squeezenas_tvm.terminal.shares import share_text
-from squeezenas_tvm.training.command import train_command
+from squeezenas_tvm.training.command import teacher_command, train_command
 
 CURVES, CHOSEN = "curves.csv", "chosen.yaml"
 _AGAIN = "the search command with --resume writes it again from the last checkpoint"
@@ -243,4 +243,11 @@ def _percent(share: float) -> str:
 def _next(folder: Path, told: SearchDocument | None, *, ended: bool) -> Markup:
     if not ended:
         return paragraph("The search has not ended: the command that started it goes on with --resume.")
-    return command(train_command(told.data_spec if told else "KIND:PATH", folder))
+    if told is None:
+        return command(train_command("KIND:PATH", folder))
+    given = (told.data_spec, folder, told.strategy)
+    lines = [command(train_command(*given))]
+    if taught := teacher_command(*given):
+        first = f"To learn from its teacher (--teacher {taught[1]}), train that first:"
+        lines += [paragraph(first), command(taught[0])]
+    return join(lines)

@@ -132,7 +132,7 @@ def _loaders(problem: SearchProblem, recipe: CosearchRecipe, ranks: Ranks) -> Lo
     def loader(half: Frames, crop: tuple[int, int], batch_size: int, number: int) -> TrainLoader:
         return train_loader(
             half,
-            Augmentation(crop, recipe.scale, recipe.flip, recipe.colour),
+            Augmentation(crop, recipe.scale, recipe.flip, recipe.colour, recipe.scales),
             batch_size=ranks.share(batch_size),
             workers=recipe.workers,
             seed=recipe.seed + number,

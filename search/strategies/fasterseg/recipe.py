@@ -25,6 +25,9 @@ _FILES = resources.files("search.strategies.fasterseg") / "recipes"
 NETWORKS = 4  # of two pairs of branches: as the logits have them, and within the budget
 
 
+Factor = Annotated[float, Field(gt=0, le=100)]
+
+
 class Pretraining(Section):
     """Before the search weights learn alone, from the frames that they also learn from in it.
 
@@ -81,6 +84,7 @@ class CosearchRecipe(LearningRecipe):
 
     Attributes:
         kind: tells it from other recipes.
+        scales: one is drawn instead of a factor from ``scale``, see ``search.data.loaders.Augmentation``.
         epochs: of the search, after the pretraining.
         resource_weight: of the latency in the loss, per millisecond; where it starts.
         shares: of the kinds of decisions in what is paid; when null inverse to how far each moves the latency
@@ -89,6 +93,7 @@ class CosearchRecipe(LearningRecipe):
     """
 
     kind: Literal["cosearch"]
+    scales: Annotated[tuple[Factor, ...], Field(strict=False, max_length=64)] = ()
     epochs: Count
     pretraining: Pretraining
     weights: WeightsOptimizer = WeightsOptimizer()
@@ -96,6 +101,12 @@ class CosearchRecipe(LearningRecipe):
     resource_weight: Positive = 0.01
     shares: Shares | None = None
     frames: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "CosearchRecipe":
+        if self.scales and "scale" in self.model_fields_set:
+            raise ValueError("scale, scales: found both; allowed: one of them")
+        return self
 
     @property
     def networks(self) -> int:
@@ -125,7 +136,8 @@ class CosearchRecipe(LearningRecipe):
         if wrong := [f"--{name} is not for cosearch: {fixed[name]}" for name in fixed if name in changes]:
             raise InvalidRecipe(f"{'; '.join(wrong)}; leave it out")
         where = f"recipe {self.name}, with the options given"
-        return parse_document({**self.model_dump(), **changes}, where, CosearchRecipe, InvalidRecipe)
+        document = self.model_dump(include=self.model_fields_set)
+        return parse_document({**document, **changes}, where, CosearchRecipe, InvalidRecipe)
 
 
 def list_recipes() -> list[str]:
