@@ -25,7 +25,6 @@ SIZES = {"layers": 48, "base": 48, "ratio": FULL}
 """Of a grid, what a space's name may say otherwise (``fasterseg-student:layers=8,base=3``), and the most."""
 
 
-@cache
 def sized(space: FastersegSpace, sizes: str) -> FastersegSpace:
     """A space of another size.
 
@@ -47,9 +46,14 @@ def sized(space: FastersegSpace, sizes: str) -> FastersegSpace:
             )
         found[name] = int(number)
     try:
-        grid = replace(space.grid, **found)
+        return _of(space, replace(space.grid, **found))
     except InvalidArchitecture as error:
         raise UnknownSpace(f"space {space.name}:{sizes}: {error}") from None
+
+
+@cache
+def _of(space: FastersegSpace, grid: Grid) -> FastersegSpace:
+    """Kept, with all that it comes to know of itself."""
     other = {name: getattr(grid, name) for name in SIZES if getattr(grid, name) != getattr(space.grid, name)}
     if not other:
         return space
