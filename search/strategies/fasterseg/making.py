@@ -23,7 +23,7 @@ from search.strategies.fasterseg.derived import DerivedNetworks
 from search.strategies.fasterseg.head_judge import HeadJudge
 from search.strategies.fasterseg.latency import KINDS, GridLatency
 from search.strategies.fasterseg.passes import STUDENT, TEACHER
-from search.strategies.fasterseg.penalty import DecoupledPenalty, own_shares
+from search.strategies.fasterseg.penalty import DecoupledPenalty, own_per_ms, per_ms
 from search.strategies.fasterseg.recipe import CosearchRecipe
 from search.supernet.fasterseg.supernet import GridSupernet
 
@@ -45,14 +45,14 @@ def make_cosearch(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any]
     outputs, data = problem.head.outputs, problem.data
     supernet = GridSupernet(spaces, outputs)
     supernet.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    shares = own_shares(networks[STUDENT].latency)
+    prices = own_per_ms(networks[STUDENT].latency)
     if recipe.shares is not None:
-        shares = {kind: getattr(recipe.shares, kind) for kind in KINDS}
+        prices = per_ms({kind: getattr(recipe.shares, kind) for kind in KINDS})
     penalty = DecoupledPenalty(
         networks[STUDENT].latency,
         budget.value,
         weight=recipe.resource_weight,
-        shares=shares,
+        prices=prices,
         device=ranks.device,
     )
     search = CoSearch(

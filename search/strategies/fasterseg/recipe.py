@@ -86,9 +86,9 @@ class CosearchRecipe(LearningRecipe):
         kind: tells it from other recipes.
         scales: one is drawn instead of a factor from ``scale``, see ``search.data.loaders.Augmentation``.
         epochs: of the search, after the pretraining.
-        resource_weight: of the latency in the loss, per millisecond; where it starts.
-        shares: of the kinds of decisions in what is paid; when null inverse to how far each moves the latency
-            that the target's costs give, as the paper says.
+        resource_weight: of the latency in the loss; where it starts.
+        shares: of the kinds of decisions in the milliseconds that are paid for; when null each kind costs the
+            weight from its cheapest to its dearest, on every target: inverse to how far it moves the latency.
         frames: of the validation split by which the pair of branches is chosen, evenly spread; all when null.
     """
 

@@ -291,7 +291,8 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
     """The same losses and logits as one process with the whole batch, within rounding."""
     programme = tmp_path / "search_in_two.py"
     programme.write_text(_PROGRAMME)
-    code, _, err = finished(torchrun(2, str(programme), str(tmp_path / "two"), cwd=tmp_path))
+    process = torchrun(2, str(programme), str(tmp_path / "two"), cwd=tmp_path)
+    code, _, err = finished(process, 600)
     assert code == 0, err
     alone = Log()
     result = run_search(cosearch(**_TWO), tmp_path / "one", ALONE, resume=False, watch=alone)
