@@ -23,7 +23,7 @@ from search.results import document
 from search.results.described import describe
 from search.results.front import CHOSEN, companion_file, genotype_of, numbered, write_front
 from search.results.judging import judge
-from search.strategies.making import make_strategy, upgraded
+from search.strategies.making import check_strategy, make_strategy, upgraded
 from search.strategies.registry import STRATEGIES
 from search.training.checkpoint import check_place, load_checkpoint, restoring, save_checkpoint
 from search.training.failures import damage_explained, failures_explained
@@ -57,6 +57,7 @@ def run_search(
         FailedTraining: no finite loss, out of memory, a lost process; the last checkpoint is kept.
         FailedWrite: a full disk.
     """
+    check_strategy(problem)
     problem.check()
     torch.manual_seed(problem.recipe.seed)
     fingerprint = problem.fingerprint()

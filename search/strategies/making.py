@@ -22,6 +22,12 @@ def make_strategy(problem: SearchProblem, ranks: Ranks, state: State | None) -> 
     return MAKERS[problem.strategy](problem, ranks, state)
 
 
+def check_strategy(problem: SearchProblem) -> None:
+    """What can be said before costs and data are looked at. Raises InvalidSearch."""
+    if problem.strategy in CHECKS:
+        CHECKS[problem.strategy](problem)
+
+
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint of an older release as it would be written now."""
     if "search" in state:
@@ -49,3 +55,8 @@ MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrate
     "evolution": _make_sampled,
     "cosearch": fasterseg.make_cosearch,
 }
+CHECKS: Mapping[str, Callable[[SearchProblem], object]] = {
+    "gumbel": gumbel.chain_of,
+    "cosearch": fasterseg.check_cosearch,
+}
+"""Of strategies that do not go with every space."""

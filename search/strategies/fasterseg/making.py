@@ -72,6 +72,12 @@ def make_cosearch(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any]
     return search
 
 
+def check_cosearch(problem: SearchProblem) -> None:
+    """Raises InvalidSearch where the strategy does not go with the space or with what is paid for."""
+    _student(problem)
+    _latency_budget(problem)
+
+
 def _student(problem: SearchProblem) -> FastersegSpace:
     """The space, if it is a grid in which there is something to choose for a student."""
     space = problem.space

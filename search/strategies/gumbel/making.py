@@ -26,7 +26,7 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
     recipe = cast(GumbelRecipe, problem.recipe)
     outputs, data = problem.head.outputs, problem.data
     supernet = Supernet(
-        _chain(problem),
+        chain_of(problem),
         outputs,
         form=recipe.form,
         checkpointing=recipe.checkpointing,
@@ -53,8 +53,8 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
     return search
 
 
-def _chain(problem: SearchProblem) -> ChainSpace:
-    """The space, if it has a supernet."""
+def chain_of(problem: SearchProblem) -> ChainSpace:
+    """The space, if it has a supernet. Raises InvalidSearch."""
     if isinstance(problem.space, ChainSpace):
         return problem.space
     other = "random, evolution, with --recipe training"

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from search.training.checkpoint import load_checkpoint
 from targets.support.files import InTheWay
 
 from ...training.helpers import equal, finished, torchrun
-from ..helpers import ALONE, FIVE, GRID, Log, problem, same
+from ..helpers import ALONE, FIVE, GRID, TRAINING, Log, problem, same, with_budget
 from .problems import cosearch
 
 
@@ -242,10 +242,20 @@ def test_heads_are_judged_on_frames_of_any_size(searched: Searched) -> None:
         ),
     ],
 )
-def test_what_a_strategy_does_not_search(wanted: Any, said: str) -> None:
+def test_what_a_strategy_does_not_search_is_said_before_costs(wanted: Any, said: str, tmp_path: Path) -> None:
+    beyond = replace(wanted(), budget=wanted().budget and replace(wanted().budget, value=1e-9))
     with pytest.raises(InvalidSearch) as refused:
-        make_strategy(wanted(), ALONE, None)
-    assert str(refused.value) == said
+        run_search(beyond, tmp_path, ALONE, resume=False, watch=Log())
+    assert str(refused.value) == said.replace("0.1 GMACs", "1e-18 GMACs")
+
+
+@pytest.mark.parametrize("strategy", ["random", "evolution"])
+def test_others_search_the_grid_by_short_trainings(strategy: str, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"population": 2, "sample": 1} if strategy == "evolution" else {}
+    wanted = problem(strategy=strategy, space=GRID, scoring=TRAINING, candidates=3, **changes)
+    found = run_search(with_budget(wanted, 0.3), tmp_path, ALONE, resume=False, watch=Log())
+    assert len(found.networks) == 3
+    assert load_architecture(tmp_path / "chosen.yaml").space == GRID.name
 
 
 def test_a_budget_that_no_derived_network_meets(tmp_path: Path) -> None:
