@@ -77,8 +77,11 @@ def test_from_the_search_to_the_device(
         assert predict.main([str(searched / f"{name}.yaml"), "--target", "jetson-xavier", "--json"]) == 0
         (network,) = json.loads(capfd.readouterr().out)["networks"]
         assert network["latency_ms"]["median"] > 0
-    recipe = ["--recipe", f"{tmp_path}/train.yaml", "--workers", "0", "--out", trained]
-    assert train.main([str(searched / "chosen.yaml"), "--data", DATA, *recipe]) == 0
+    how = ["--data", DATA, "--recipe", f"{tmp_path}/train.yaml", "--workers", "0", "--out"]
+    assert train.main([str(searched / "teacher.yaml"), *how, f"{tmp_path}/teacher"]) == 0
+    taught = ["--teacher", f"{tmp_path}/teacher/architecture.yaml"]
+    assert train.main([str(searched / "chosen.yaml"), *how, trained, *taught]) == 0
+    assert json.loads((tmp_path / "trained" / "best.json").read_text())["teacher"]["name"] == "teacher"
     size = ["--target", str(quick), "--resolution", "64x64"]
     assert deploy.main([f"{trained}/architecture.yaml", *size, "--out", bundle]) == 0
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "image.png")
