@@ -93,7 +93,7 @@ def _tvm(bundle: Path, frame: Any) -> Callable[[], list[float]]:
     from squeezenas_tvm.bundles.runner import Bundle
 
     loaded = Bundle.load(bundle)
-    return lambda: loaded.time_ms(frame, RUNS, 2)
+    return lambda: loaded.time_ms(loaded.frame(frame), RUNS, 2)
 
 
 def _onnxruntime(bundle: Path, frame: Any) -> Callable[[], list[float]]:

@@ -1,4 +1,4 @@
-"""``deploy``: compiles an architecture with weights for a target into a bundle that runs there."""
+"""``deploy``: compiles a network with weights for a target into a bundle that runs there."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
-from squeezenas_tvm.options import add_dtype, add_resolution, trials_count
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.options import add_dtype, add_ends, trials_count
 
 if TYPE_CHECKING:
+    from squeezenas_tvm.bundles.assemble import Manifest
     from squeezenas_tvm.bundles.deploy import Deployed
+    from squeezenas_tvm.bundles.deployable import Ends
     from squeezenas_tvm.bundles.kernel_profile import KernelProfile
     from targets import Target
 
@@ -18,14 +21,22 @@ EXAMPLE = (
     "squeezenas-tvm deploy squeezenas-lat-small --target local-cpu --resolution 512x1024 \\\n"
     "    --weights lat_small.pth --trials 64 --out lat-small-bundle\n"
     "squeezenas-tvm deploy squeezenas-lat-small --target jetson-xavier --weights lat_small.pth \\\n"
-    "    --trials 64 --tracker 127.0.0.1:9190 --out for-xavier"
+    "    --trials 64 --tracker 127.0.0.1:9190 --out for-xavier\n"
+    "squeezenas-tvm deploy unet.onnx --target local-cpu --resolution 512x1024 --frame --end argmax \\\n"
+    "    --labels names.txt --out unet-bundle"
 )
+USUAL = "1024x2048"  # resolution of an architecture
+_FRAME = ("frame", "mean", "std", "bgr")
 KEPT = "no bundle was made; what was measured is stored, and the same command goes on from there"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("architecture", help="name of a shipped architecture, or a YAML file")
+    parser.add_argument(
+        "architecture",
+        metavar="NETWORK",
+        help="name of a shipped architecture, YAML file of another, or ONNX file of any network",
+    )
     parser.add_argument("--target", required=True, help="device to build for: a name, or a YAML file")
     parser.add_argument(
         "--weights",
@@ -33,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=".safetensors or .pth (default the architecture's, else random)",
     )
-    add_resolution(parser, "1024x2048")
+    parser.add_argument(
+        "--resolution",
+        metavar="HxW",
+        help="height and width of the image, pixels (default 1024x2048; of an ONNX file its own)",
+    )
     add_dtype(parser)
     parser.add_argument(
         "--trials",
@@ -59,30 +74,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for GPUs: do not run each kernel on the emulated GPU first, and say so in the bundle",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
+    add_ends(parser)
 
 
 def execute(args: argparse.Namespace) -> Result:
     """Tune if asked, compile with the best schedules known, write the bundle."""
     from search.architecture import load_architecture
     from search.resolution import Resolution
-    from squeezenas_tvm.bundles.deploy import deploy_architecture
+    from squeezenas_tvm.bundles.deploy import Wishes, deploy_architecture, deploy_onnx
+    from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
     from targets import load_target
 
-    architecture, target = load_architecture(args.architecture), load_target(args.target)
-    deployed = deploy_architecture(
-        architecture,
-        target,
-        Resolution.parse(args.resolution),
-        args.out,
-        weights=args.weights,
+    refuse_other_formats(args.architecture)
+    wishes = Wishes(
         trials=args.trials,
         measurements=args.measurements,
-        dtype=args.dtype,
         tracker=args.tracker,
         profile=args.profile,
         check=not args.no_check,
     )
+    if is_onnx(args.architecture):
+        ends = _ends(args)
+        target = load_target(args.target)
+        deployed = deploy_onnx(Path(args.architecture), target, args.out, wishes, ends)
+        return Result(document=_document(deployed), text=_text(deployed, target))
+    _refuse_ends(args)
+    architecture, target = load_architecture(args.architecture), load_target(args.target)
+    resolution = Resolution.parse(args.resolution or USUAL)
+    deployed = deploy_architecture(
+        *(architecture, target, resolution, args.out, wishes), weights=args.weights, dtype=args.dtype
+    )
     return Result(document=_document(deployed), text=_text(deployed, target))
+
+
+def _refuse_ends(args: argparse.Namespace) -> None:
+    given = {name: getattr(args, name) for name in (*_FRAME, "layout", "shape", "end", "output", "labels")}
+    if wrong := [f"--{name}" for name, value in given.items() if value]:
+        raise UsageError(f"{', '.join(wrong)}: for ONNX files; {args.architecture} has its own frame and end")
+
+
+def _ends(args: argparse.Namespace) -> "Ends":
+    """What is asked of an ONNX file's network. Raises UsageError."""
+    from cost_models.onnx_io.ends import End, Frame
+    from search.resolution import Resolution
+    from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
+    from squeezenas_tvm.bundles.deployable import Ends
+
+    if args.weights:
+        raise UsageError(f"--weights {args.weights}: {args.architecture} has its own")
+    frame, end = None, None
+    if any(getattr(args, name) for name in _FRAME):
+        frame = Frame(args.mean or IMAGENET_MEAN, args.std or IMAGENET_STD, bgr=args.bgr, layout=args.layout)
+        if min(frame.std) <= 0:
+            raise UsageError(f"--std {','.join(map(str, frame.std))}: allowed: numbers above 0")
+    elif args.layout:
+        raise UsageError(f"--layout {args.layout} is for a camera's frame; give --frame, too")
+    if args.end:
+        kind, _, count = args.end.partition(":")
+        counts = kind == "topk" and count.isdecimal() and 1 <= int(count) <= 1000
+        if kind not in ("argmax", "topk", "depth") or not (counts or (kind != "topk" and not count)):
+            raise UsageError(f"--end {args.end}: allowed: argmax, topk:5 (1 to 1000), depth")
+        end = End(kind, int(count or 1))
+    return Ends(
+        resolution=Resolution.read(args.resolution) if args.resolution else None,
+        shapes=dict(args.shape),
+        frame=frame,
+        end=end,
+        output=args.output,
+        labels=args.labels,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +156,9 @@ def _document(deployed: "Deployed") -> dict[str, Any]:
         "bundle": str(deployed.folder),
         "name": manifest.name,
         "target": manifest.target,
-        "resolution": f"{manifest.height}x{manifest.width}",
+        "resolution": _resolution(manifest),
+        "inputs": [dict(value) for value in manifest.inputs],
+        "outputs": [dict(value) for value in manifest.outputs],
         "dtype": manifest.fingerprint["dtype"],
         "weights": str(deployed.weights) if deployed.weights else None,
         "tuned_kernels": manifest.tuned_kernels,
@@ -106,6 +168,14 @@ def _document(deployed: "Deployed") -> dict[str, Any]:
         "files": deployed.files,
         **_profile_document(deployed),
     }
+
+
+def _resolution(manifest: "Manifest") -> str | None:
+    """Of the frame that the module takes; None where it takes none."""
+    from squeezenas_tvm.bundles.values import is_frame
+
+    first = manifest.inputs[0]
+    return "x".join(map(str, first["shape"][1:3])) if is_frame(first) else None
 
 
 def _profile_document(deployed: "Deployed") -> dict[str, Any]:
@@ -122,8 +192,10 @@ def _text(deployed: "Deployed", target: "Target") -> str:
     from targets.support.commands import command_line, shell_line
 
     out, manifest = deployed.folder, deployed.manifest
-    resolution = f"{manifest.height}x{manifest.width}"
-    lines = [f"{manifest.name} at {resolution} for {manifest.target}: {out}"]
+    from squeezenas_tvm.bundles.values import FRAME, said, segments
+
+    size = _resolution(manifest) or ", ".join(map(said, manifest.inputs))
+    lines = [f"{manifest.name} at {size} for {manifest.target}: {out}"]
     if deployed.weights is None:
         lines.append("weights: random, so its labels mean nothing; give --weights FILE for real ones")
     lines.append(f"kernels: {manifest.tuned_kernels} tuned, {manifest.default_kernels} on default schedules")
@@ -133,14 +205,19 @@ def _text(deployed: "Deployed", target: "Target") -> str:
         lines.append(target.caution)
     if manifest.untuned:
         lines.append(untuned_text(target, manifest.default_kernels))
-    lines.append(
-        f"module: {out / 'model.so'} (uint8 RGB frame 1x{resolution}x3 in, class indices 1x{resolution} out)"
-    )
-    run = ("run", out, "IMAGE", "--out", "seen")
+    ends = {"inputs": manifest.inputs, "outputs": manifest.outputs}
+    if segments(ends):
+        told = f"uint8 RGB frame 1x{size}x3 in, class indices 1x{size} out"
+    else:
+        told = f"{', '.join(map(said, manifest.inputs))} in, {', '.join(map(said, manifest.outputs))} out"
+    lines.append(f"module: {out / 'model.so'} ({told})")
+    takes_frame = manifest.inputs[0]["meaning"] == FRAME
+    file = "IMAGE" if takes_frame else "ARRAY.npy" if len(manifest.inputs) == 1 else "ARRAYS.npz"
+    run = ("run", out, file, "--out", "seen")
     if target.kind == "local":
         lines.append(f"next: {command_line(*run)}")
     else:
-        there = shell_line(("python", f"{out.resolve().name}/run.py", "IMAGE"))
+        there = shell_line(("python", f"{out.resolve().name}/run.py", file))
         lines.append(f"next: copy {out} to the device, and there: {there}")
         lines.append(f"or from here: {command_line(*run, '--tracker', 'HOST:PORT')}")
     lines.append(f"from C++: {out / 'cpp'} has an example and how to build it")

@@ -105,8 +105,9 @@ def _of_others(args: argparse.Namespace, device: "PublishedDevice") -> Result:
     from cost_models.lookup import cost_model
     from search.architecture import load_architecture
     from search.resolution import Resolution
+    from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
     from squeezenas_tvm.errors import UsageError
-    from squeezenas_tvm.predicting.predict import is_onnx, network_of, predict_network, refuse_other_formats
+    from squeezenas_tvm.predicting.predict import network_of, predict_network
 
     given = {"--dtype": args.dtype, "--default-schedules": args.default_schedules}
     given |= {"--check": args.check, "--calibrate": args.calibrate}
@@ -134,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _network(name: str, resolution: "Resolution | None") -> "Network":
     from search.architecture import load_architecture
-    from squeezenas_tvm.predicting.predict import is_onnx, network_of, read_network, refuse_other_formats
+    from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
+    from squeezenas_tvm.predicting.predict import network_of, read_network
 
     refuse_other_formats(name)
     if is_onnx(name):
@@ -144,15 +146,15 @@ def _network(name: str, resolution: "Resolution | None") -> "Network":
 
 def _faults(names: Sequence[str], resolution: "Resolution | None", target: "Target") -> dict[str, str | None]:
     """ONNX file -> why TVM cannot import it, or None."""
-    from squeezenas_tvm.predicting.import_check import import_fault
-    from squeezenas_tvm.predicting.predict import is_onnx
+    from cost_models.lowering.import_check import import_fault
+    from squeezenas_tvm.bundles.network_files import is_onnx
 
     return {name: import_fault(Path(name), resolution, target) for name in names if is_onnx(name)}
 
 
 def _hints(args: argparse.Namespace) -> list[str]:
     """What was not asked for."""
-    from squeezenas_tvm.predicting.predict import is_onnx
+    from squeezenas_tvm.bundles.network_files import is_onnx
 
     hints = [] if args.default_schedules else [_TUNED]
     if any(map(is_onnx, args.architecture)) and not args.check:
@@ -203,7 +205,7 @@ def _document(network: "PredictedNetwork") -> dict[str, Any]:
 
 
 def _text(networks: "Sequence[PredictedNetwork]", model: "CostModel", power_w: float | None) -> str:
-    from squeezenas_tvm.predicting.predict import is_onnx
+    from squeezenas_tvm.bundles.network_files import is_onnx
 
     rows = []
     for network in networks:

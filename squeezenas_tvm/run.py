@@ -1,4 +1,4 @@
-"""``run BUNDLE IMAGE...``: what the network of a bundle sees, and how long it takes."""
+"""``run BUNDLE FILE...``: what the network of a bundle makes of images or arrays, and how long it takes."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.options import add_board
 
 if TYPE_CHECKING:
-    from squeezenas_tvm.bundles.run_images import BundleRun
+    from squeezenas_tvm.bundles.run_images import BundleRun, SeenImage
     from squeezenas_tvm.profiling.energy import FrameEnergy
 
 EXAMPLE = """
@@ -24,17 +24,21 @@ UNTUNED = "The kernels are not tuned (default GPU schedules): the latency is no 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder made by `squeezenas-tvm deploy`")
     parser.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, TIFF, WebP, PPM or .npy"
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="PNG, JPEG, BMP, TIFF, WebP, PPM or .npy; of a network that takes other arrays .npy or .npz",
     )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder for NAME-overlay.png and NAME-labels.png of each image",
+        help="folder for NAME-overlay.png and NAME-labels.png of each image, or for NAME-OUTPUT.npy",
     )
     parser.add_argument(
-        "--repeats", type=positive_int, default=20, metavar="N", help="timed runs an image (default: 20)"
+        "--repeats", type=positive_int, default=20, metavar="N", help="timed runs a file (default: 20)"
     )
     parser.add_argument(
         "--warmup", type=positive_int, default=3, metavar="N", help="untimed runs before them (default: 3)"
@@ -49,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Result:
-    """Segment and time every image, one after the other."""
+    """Run and time the network on every file, one after the other."""
     from squeezenas_tvm.bundles.run_images import run_bundle
 
     done = run_bundle(
@@ -78,15 +82,15 @@ def _document(done: "BundleRun") -> dict[str, Any]:
         "bundle": str(done.bundle),
         "name": done.name,
         "target": done.target,
-        "resolution": list(done.resolution),
+        "resolution": list(done.resolution) if done.resolution else None,
+        "inputs": list(done.inputs),
         "trained": done.trained,
         "untuned": done.untuned,
         "emulated": done.emulated,
         "images": [
             {
                 "image": str(seen.image),
-                "overlay": str(seen.overlay),
-                "labels": str(seen.labels),
+                **_written(seen),
                 "latency_ms": seen.latency_ms,
                 "samples_ms": list(seen.samples_ms),
             }
@@ -105,13 +109,14 @@ def _text(done: "BundleRun", out: Path, where: str) -> str:
         + [f"{seen.latency_ms[c]:.2f}" if c != "n" else str(seen.latency_ms[c]) for c in columns]
         for seen in done.images
     ]
-    height, width = done.resolution
+    size = "x".join(map(str, done.resolution)) if done.resolution else ", ".join(done.inputs)
     lines = [
-        f"{done.name} for {done.target} at {height}x{width}; latency in ms on {where}",
+        f"{done.name} for {done.target} at {size}; latency in ms on {where}",
         "",
-        table(["image", *columns], rows),
+        table(["file", *columns], rows),
         "",
-        f"overlays and labels: {out}/NAME-overlay.png, {out}/NAME-labels.png",
+        *(f"{seen.image.name}: {line}" for seen in done.images for line in seen.summaries),
+        f"written: {', '.join(_pattern(out, seen) for seen in done.images[:1])}",
     ]
     if done.energy:
         lines += ["", _energy_text(done.energy)]
@@ -122,6 +127,16 @@ def _text(done: "BundleRun", out: Path, where: str) -> str:
     if not done.trained:
         lines += ["", UNTRAINED]
     return "\n".join(lines)
+
+
+def _written(seen: "SeenImage") -> dict[str, Any]:
+    files = {name: str(path) for name, path in seen.written.items()}
+    return {"outputs": files, "summaries": list(seen.summaries)} if seen.summaries else files
+
+
+def _pattern(out: Path, seen: "SeenImage") -> str:
+    names = (path.name.replace(seen.image.stem, "NAME", 1) for path in seen.written.values())
+    return ", ".join(f"{out}/{name}" for name in names)
 
 
 def _energy_text(energy: "FrameEnergy") -> str:

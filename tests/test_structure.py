@@ -25,7 +25,10 @@ MAX_FUNCTION_LINES = 60
 
 # TVM takes seconds to load and its names move between releases: these files, and nobody else, import it.
 TVM_AT_TOP = ("targets/tvm_import.py", "cost_models/tvm_import.py")
-TVM_IN_FUNCTIONS = ("targets/*.py", "targets/*/*.py", "squeezenas_tvm/bundles/runner.py")
+TVM_IN_FUNCTIONS = (
+    *("targets/*.py", "targets/*/*.py"),
+    *("squeezenas_tvm/bundles/runner.py", "squeezenas_tvm/bundles/machine.py"),
+)
 TORCH = ("search/*.py", "search/*/*.py", "search/*/*/*.py", "squeezenas_tvm/*.py", "squeezenas_tvm/*/*.py")
 
 # Travels in every bundle, where it is a program of its own.

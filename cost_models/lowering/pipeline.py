@@ -31,6 +31,7 @@ _FINAL = {
     "tirx.is_scheduled": True,
     "op_pattern": 8,
 }  # TVM's own pipelines shall not schedule or fuse it again
+_NAMED = 5  # of operations that are unknown
 _KERNEL_SOURCE = b'extern "C" __global__'
 
 
@@ -116,8 +117,24 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
         relax.transform.DeadCodeElimination(),
     ]
     frontend = importlib.import_module("tvm.relax.frontend.onnx")
+    _require_known(model)
     with _explained(f"{name}: TVM cannot import it"), target:
         return tvm.transform.Sequential(passes)(frontend.from_onnx(model, keep_params_in_input=False))
+
+
+def _require_known(model: onnx.ModelProto) -> None:
+    """Raises InvalidGraph naming operations that TVM does not know, each with a node that is one."""
+    known = importlib.import_module("tvm.relax.frontend.onnx.onnx_frontend")._get_convert_map()
+    unknown: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type not in known and node.op_type != "Constant":
+            unknown.setdefault(node.op_type, node.name or node.output[0])
+    if unknown:
+        said = ", ".join(f"{kind} ({name})" for kind, name in [*unknown.items()][:_NAMED])
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        raise InvalidGraph(
+            f"{model.graph.name}: TVM has no {said}{more}; export the network without these operations"
+        )
 
 
 def _shape_constants(mod: Any, _context: Any) -> Any:

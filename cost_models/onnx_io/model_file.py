@@ -61,7 +61,7 @@ def load(path: Path) -> Model:
         InvalidGraph: no file, no sound ONNX file, damaged weights, an opset that nothing converts, or work on
             texts.
     """
-    proto = _parsed(path)
+    proto = parsed(path)
     if not proto.opset_import or not proto.graph.node:
         raise InvalidGraph(f"{path}: not an ONNX file, or a network without operations")
     _check_versions(proto, path)
@@ -74,7 +74,8 @@ def load(path: Path) -> Model:
     return _inlined(_converted(model, path), path)
 
 
-def _parsed(path: Path) -> ModelProto:
+def parsed(path: Path) -> ModelProto:
+    """The file as it is; of weights in other files only where they lie. Raises InvalidGraph."""
     try:
         if not path.is_file():
             raise InvalidGraph(f"{path}: no such file")

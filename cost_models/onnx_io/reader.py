@@ -40,6 +40,7 @@ class Steps:
         dtypes: of every value, numbers of ONNX's ``TensorProto.DataType``.
         constants: values that are known before the network runs, where they may be sizes.
         weights: names of larger values that do not depend on what goes in.
+        weight_nodes: those that make such values of others, in order.
         frames: inputs whose channels are last, by what is done with them.
         notes: what is unusual about the file, a phrase each.
     """
@@ -52,6 +53,7 @@ class Steps:
     dtypes: dict[str, int] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
+    weight_nodes: list[NodeProto] = field(default_factory=list)
     frames: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
@@ -219,8 +221,7 @@ class _Walk:
                 self.failed[key] = InvalidGraph(
                     f"{self.name}: {_title(node)} leaves nothing of its input; give a larger size"
                 )
-        if not is_known:
-            found.nodes.append(node)
+        (found.weight_nodes if is_known else found.nodes).append(node)
 
     def _unknown(self, node: NodeProto, key: str) -> str:
         unread = [name for name in node.input if name in self.found.weights]
@@ -238,12 +239,19 @@ class _Walk:
         for key in outputs:
             if key in self.failed:
                 raise self.failed[key]
-        wanted, kept = set(outputs), []
-        for node in reversed(self.found.nodes):
-            if not wanted.isdisjoint(node.output):
-                wanted.update(node.input)
-                kept.append(node)
-        return replace(self.found, outputs=tuple(outputs), nodes=kept[::-1])
+        wanted = set(outputs)
+        nodes, weight_nodes = _needed(self.found.nodes, wanted), _needed(self.found.weight_nodes, wanted)
+        return replace(self.found, outputs=tuple(outputs), nodes=nodes, weight_nodes=weight_nodes)
+
+
+def _needed(nodes: Sequence[NodeProto], wanted: set[str]) -> list[NodeProto]:
+    """Nodes that make what is wanted; what they read is wanted from then on."""
+    kept = []
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
 
 
 def _title(node: NodeProto) -> str:

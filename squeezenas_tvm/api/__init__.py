@@ -14,7 +14,7 @@ from cost_models.estimate import NetworkEstimate
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.resolution import Resolution
 from search.spaces.registry import get_space
-from squeezenas_tvm.api.bundles import deploy_architecture, evaluate_bundle, run_bundle
+from squeezenas_tvm.api.bundles import deploy_architecture, deploy_network, evaluate_bundle, run_bundle
 from squeezenas_tvm.api.latencies import (
     choose_architectures,
     estimate_latency,
@@ -35,6 +35,7 @@ __all__: list[str] = [
     "Target",
     "choose_architectures",
     "deploy_architecture",
+    "deploy_network",
     "estimate_latency",
     "evaluate_architecture",
     "evaluate_bundle",

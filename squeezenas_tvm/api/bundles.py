@@ -1,14 +1,16 @@
 """What ships: made, run, and judged."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.architecture import Architecture
 from search.resolution import Resolution
 from targets import Target
 
 if TYPE_CHECKING:
+    from cost_models.onnx_io.ends import End, Frame
     from squeezenas_tvm.bundles.deploy import Deployed
     from squeezenas_tvm.bundles.run_images import BundleRun
     from squeezenas_tvm.evaluation.scores import Evaluation
@@ -52,15 +54,74 @@ def deploy_architecture(
         target,
         Resolution(*resolution).checked(),
         Path(out),
+        deploy.Wishes(
+            trials=trials,
+            measurements=Path(measurements) if measurements else None,
+            tracker=tracker,
+            profile=profile,
+            check=check,
+            shown=progress,
+        ),
         weights=Path(weights) if weights else None,
+        dtype=dtype,
+    )
+
+
+def deploy_network(
+    network: Any,
+    target: Target,
+    out: str | Path,
+    *,
+    example_input: Any = None,
+    resolution: tuple[int, int] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    frame: "Frame | None" = None,
+    end: "End | None" = None,
+    output: str | None = None,
+    labels: str | None = None,
+    trials: int = 0,
+    measurements: str | Path | None = None,
+    tracker: str | None = None,
+    profile: bool = False,
+    check: bool = True,
+    progress: bool = False,
+) -> "Deployed":
+    """Compile any network for a target into a bundle: an ONNX file, or a PyTorch module.
+
+    Args:
+        network: path of an ONNX file; a ``torch.nn.Module``, or what ``torch.export.export`` made of one.
+        out: folder of the bundle; an older bundle there is replaced.
+        example_input: for a module: a tensor, or a tuple of them, of the shapes to deploy.
+        resolution, shapes: of the images, or of inputs by name, where a file leaves them open.
+        frame, end: of ``cost_models.onnx_io.ends``: a camera's frame in place of its input, and what is made
+            of its output, or of the one called ``output``; None: as they are.
+        labels: what its classes are: a text file with a name a line, or ``cityscapes``, ``camvid``.
+        trials, measurements, tracker, profile, check: as in ``deploy_architecture``.
+
+    Raises:
+        InvalidGraph, TargetError, UsageError: before anything long is started.
+        FailedWork: as ``deploy_architecture``.
+    """
+    from squeezenas_tvm.bundles import deploy
+    from squeezenas_tvm.bundles.deployable import Ends
+    from squeezenas_tvm.bundles.from_torch import export_module
+
+    size = Resolution(*resolution).checked() if resolution else None
+    ends = Ends(resolution=size, shapes=shapes or {}, frame=frame, end=end, output=output, labels=labels)
+    wishes = deploy.Wishes(
         trials=trials,
         measurements=Path(measurements) if measurements else None,
-        dtype=dtype,
         tracker=tracker,
         profile=profile,
         check=check,
         shown=progress,
     )
+    if isinstance(network, str | Path):
+        return deploy.deploy_onnx(Path(network), target, Path(out), wishes, ends)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{type(network).__name__.lower()}.onnx"
+        export_module(network, example_input, path)
+        return deploy.deploy_onnx(path, target, Path(out), wishes, ends)
 
 
 def run_bundle(

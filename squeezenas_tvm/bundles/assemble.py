@@ -21,6 +21,7 @@ from typing import Any
 import search.data
 from search.data.classes import LabelClass
 from squeezenas_tvm.about import __version__
+from squeezenas_tvm.bundles.machine import processor
 from squeezenas_tvm.bundles.manifest import (
     REQUIRED,
     SCHEMA_VERSION,
@@ -30,7 +31,6 @@ from squeezenas_tvm.bundles.manifest import (
     own_manifest,
     read_manifest,
 )
-from squeezenas_tvm.bundles.runner import processor
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, Target
 from targets.local_machine import needed_flags
@@ -42,6 +42,8 @@ _HERE, _DATA = Path(__file__).parent, Path(search.data.__file__).parent
 SHIPPED = {
     "run.py": _HERE / "runner.py",
     "images.py": _HERE / "images.py",
+    "values.py": _HERE / "values.py",
+    "machine.py": _HERE / "machine.py",
     "image_files.py": _DATA / "image_files.py",
     "plain_images.py": _DATA / "plain_images.py",
     "manifest.py": _HERE / "manifest.py",
@@ -68,11 +70,13 @@ class Manifest:
     """What a bundle says about itself, but for the sums of its files.
 
     Attributes:
+        architecture: of the house's networks.
         device: TVM's name of the device kind that runs the module: ``cpu`` or ``cuda``.
         runs_on: what a machine needs to run it, see `runs_on`.
         fingerprint: the target's: device, power mode, compiler versions, flags, dtype.
-        height, width: the module's input and output, pixels.
-        mean, std: per RGB channel, of pixel values divided by 255; the module itself applies them.
+        inputs, outputs: of the module, in order; each has name, dtype, shape and meaning (`values`).
+        mean, std: per RGB channel, of pixel values divided by 255; the module itself applies them. None where
+            it takes no frame, or one that the network itself normalises.
         weights_source, weights_sha256: the file the weights are from; None for random ones.
         trained: False says that the labels mean nothing yet.
         tuned_kernels, default_kernels: how many kernels have a tuned, and a default, schedule.
@@ -81,15 +85,15 @@ class Manifest:
     """
 
     name: str
-    architecture: Mapping[str, Any]
+    architecture: Mapping[str, Any] | None = None
     target: str
     device: str
     fingerprint: Mapping[str, Any]
     runs_on: Mapping[str, Any]
-    height: int
-    width: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    inputs: Sequence[Mapping[str, Any]]
+    outputs: Sequence[Mapping[str, Any]]
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
     weights_source: str | None
     weights_sha256: str | None
     trained: bool
@@ -99,13 +103,18 @@ class Manifest:
     checked: Mapping[str, Any] | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
+    def _normalisation(self) -> dict[str, Any]:
+        if self.mean is None or self.std is None:
+            return {}
+        return {"normalisation": {"mean": list(self.mean), "std": list(self.std)}}
+
     def document(self, sums: Mapping[str, str]) -> dict[str, Any]:
         """manifest.json for files with these SHA-256 sums; its own sum is still blank."""
         return {
             "schema_version": SCHEMA_VERSION,
             "manifest_sha256": "0" * 64,
             "name": self.name,
-            "architecture": dict(self.architecture),
+            **({"architecture": dict(self.architecture)} if self.architecture else {}),
             "target": {
                 "name": self.target,
                 "device": self.device,
@@ -114,14 +123,13 @@ class Manifest:
             },
             "created_at": self.created_at.isoformat(timespec="seconds"),
             "made_by": f"squeezenas-tvm {__version__}",
-            "input": {
-                "dtype": "uint8",
-                "layout": "NHWC",
-                "colour": "RGB",
-                "shape": [1, self.height, self.width, 3],
-            },
-            "output": {"dtype": "uint8", "meaning": "class index", "shape": [1, self.height, self.width]},
-            "normalisation": {"mean": list(self.mean), "std": list(self.std)},
+            "inputs": [dict(value) for value in self.inputs],
+            "outputs": [dict(value) for value in self.outputs],
+            **(
+                {"normalisation": {"mean": [*self.mean], "std": [*self.std]}}
+                if self.mean and self.std
+                else {}
+            ),
             "weights": {
                 "source": self.weights_source,
                 "sha256": self.weights_sha256,

@@ -1,7 +1,7 @@
 """What ``deploy`` does: tunes and compiles an architecture with weights for a target into a bundle."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,17 @@ from cost_models.database.environment import environment
 from cost_models.database.history import History
 from cost_models.database.store import MeasurementStore
 from cost_models.errors import UnknownEnvironment
-from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.ir.fusion import Kernel
 from cost_models.lookup import results_folder
 from cost_models.lowering.best_schedules import tuned_modules
+from cost_models.lowering.import_check import import_fault
 from cost_models.lowering.pipeline import Compiled, compile_lowered, export, lower
-from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tuning.effort import Effort
 from search.architecture import Architecture
-from search.networks.weights import load_weights_apart
 from search.resolution import Resolution
-from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, runs_on, seal
 from squeezenas_tvm.bundles.check_gpu_kernels import KernelCheck, check_gpu_kernels
+from squeezenas_tvm.bundles.deployable import AS_IT_IS, Deployable, Ends, of_architecture, of_onnx
 from squeezenas_tvm.bundles.kernel_profile import KernelProfile, profile_kernels
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
@@ -59,96 +58,141 @@ class Deployed:
         return sorted(path.relative_to(self.folder).as_posix() for path in paths if path.is_file())
 
 
-def deploy_architecture(
-    architecture: Architecture,
-    target: Target,
-    resolution: Resolution,
-    out: Path,
-    *,
-    weights: Path | None = None,
-    trials: int = 0,
-    measurements: Path | None = None,
-    dtype: str = "float32",
-    tracker: str | None = None,
-    profile: bool = False,
-    check: bool = True,
-    shown: bool = True,
-) -> Deployed:
-    """Tune if asked, compile with the best schedules known, write the bundle.
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How a network is deployed.
 
-    Args:
-        out: folder of the bundle; an older bundle there is replaced.
-        weights: the architecture's own when None; random ones where it has none.
+    Attributes:
         trials: schedules tried for each kernel; 0 tunes nothing and uses stored records.
         measurements: folder of those; ``results/TARGET`` when None.
         tracker: HOST:PORT of the target's boards, for ``trials``.
         profile: tell what each kernel asks of the device, in `Deployed.profile`.
         check: for a GPU, run each kernel on the emulated one first.
         shown: draw how far the tuning is.
+    """
+
+    trials: int = 0
+    measurements: Path | None = None
+    tracker: str | None = None
+    profile: bool = False
+    check: bool = True
+    shown: bool = True
+
+
+USUAL = Wishes()
+
+
+def deploy_architecture(
+    architecture: Architecture,
+    target: Target,
+    resolution: Resolution,
+    out: Path,
+    wishes: Wishes = USUAL,
+    *,
+    weights: Path | None = None,
+    dtype: str = "float32",
+) -> Deployed:
+    """Tune if asked, compile with the best schedules known, write the bundle.
+
+    Args:
+        out: folder of the bundle; an older bundle there is replaced.
+        weights: the architecture's own when None; random ones where it has none.
 
     Raises:
         InvalidWeights, TargetError, UsageError: before anything long is started.
         FailedWork: no kernel could be measured, one is wrong, or the disk is full; no bundle was made.
     """
-    _check(architecture, target, trials=trials, dtype=dtype, tracker=tracker)
-    weights = weights or architecture.weights_path
-    records = results_folder(target.name, measurements, dtype)
+
+    def make(scratch: Path) -> Deployable:
+        return of_architecture(architecture, resolution, weights, dtype, scratch)
+
+    return _deploy(make, target, out, wishes, dtype)
+
+
+def deploy_onnx(
+    path: Path, target: Target, out: Path, wishes: Wishes = USUAL, ends: Ends = AS_IT_IS
+) -> Deployed:
+    """The same for a network of anybody's, from an ONNX file.
+
+    Raises:
+        InvalidGraph, TargetError, UsageError: before anything long is started.
+        FailedWork: as ``deploy_architecture``.
+    """
+    deployable = of_onnx(path, ends)
+    dtype = "float16" if deployable.is_float16 and "float16" in target.dtypes else "float32"
+
+    def make(scratch: Path) -> Deployable:
+        model = scratch / path.name
+        onnx.save(deployable.model, model)
+        if fault := import_fault(model, None, target):
+            raise UsageError(fault.replace(str(model), str(path)))
+        return deployable
+
+    return _deploy(make, target, out, wishes, dtype)
+
+
+def _deploy(
+    make: Callable[[Path], Deployable], target: Target, out: Path, wishes: Wishes, dtype: str
+) -> Deployed:
+    """Deploy what ``make`` makes, which may write into the folder that it is given."""
+    _check(target, wishes, dtype)
+    records = results_folder(target.name, wishes.measurements, dtype)
     fingerprint = environment(target, dtype)
-    if trials and records.resolve().is_relative_to(out.resolve()):
+    if wishes.trials and records.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"--out {out} would replace the measurements in {records}; name another folder")
     try:
         with assemble(out) as folder:
-            model, kernels = _network(architecture, resolution, weights, dtype, folder.parent)
-            if trials:
-                wanted = Wanted(kernels=kernels, effort=Effort.alone(trials))
-                measure_kernels(
-                    target, wanted, records, dtype=dtype, tracker=tracker, title="tune", shown=shown
-                )
+            network = make(folder.parent)
+            if wishes.trials:
+                _tune(network, target, records, wishes, dtype)
             with HeldInterrupts():
-                lowered = lower(model, target.tvm_target())
-                compiled = _compile(model, lowered, kernels, target, fingerprint, records, folder)
-            checked = check_gpu_kernels(compiled, lowered, target, wanted=check, shown=shown)
-            module, loads = folder / "model.so", checked.loads if checked else {}
-            profiles = profile_kernels(compiled, kernels, target, dtype, module, loads) if profile else None
-            manifest = _write(
-                folder, architecture, target, fingerprint, resolution, weights, compiled, checked
-            )
+                lowered = lower(network.model, target.tvm_target())
+                compiled = _compile(network, lowered, target, fingerprint, records, folder)
+            checked = check_gpu_kernels(compiled, lowered, target, wanted=wishes.check, shown=wishes.shown)
+            profiles = None
+            if wishes.profile:
+                module, loads = folder / "model.so", checked.loads if checked else {}
+                profiles = profile_kernels(compiled, network.kernels, target, dtype, module, loads)
+            manifest = _write(folder, network, target, fingerprint, compiled, checked)
     except OSError as error:
         raise FailedWork(
             f"{error.filename or out}: {error.strerror or error}; no bundle was made; "
             "make room there or name another --out, and give the same command again"
         ) from error
-    return Deployed(out, manifest, weights, profiles)
+    return Deployed(out, manifest, network.weights, profiles)
 
 
-def _check(
-    architecture: Architecture, target: Target, *, trials: int, dtype: str, tracker: str | None
-) -> None:
+def _check(target: Target, wishes: Wishes, dtype: str) -> None:
     """Before anything long. Raises TargetError or UsageError for what is missing."""
     find_tools(target, dtype)
-    if tracker and not trials:
-        raise UsageError(f"--tracker {tracker} is for --trials N: without trials no board is asked")
-    if trials and target.kind == "board" and not tracker:
+    if wishes.tracker and not wishes.trials:
+        raise UsageError(f"--tracker {wishes.tracker} is for --trials N: without trials no board is asked")
+    if wishes.trials and target.kind == "board" and not wishes.tracker:
         try:
             tracker_address(target)
         except TargetError as error:
-            raise UsageError(f"--trials {trials} needs the board: {error}") from None
+            raise UsageError(f"--trials {wishes.trials} needs the board: {error}") from None
 
 
-def _network(
-    architecture: Architecture, resolution: Resolution, weights: Path | None, dtype: str, scratch: Path
-) -> tuple[onnx.ModelProto, list[Kernel]]:
-    """What is deployed, and its distinct kernels."""
-    tensors = load_weights_apart(architecture, weights, scratch) if weights else None
-    graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
-    model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
-    return model, list(dict.fromkeys(split_into_kernels(graph, inputs)))
+def _tune(network: Deployable, target: Target, records: Path, wishes: Wishes, dtype: str) -> None:
+    """Kernels with operations that only an ONNX file can say have no name in the records: not these."""
+    kernels = [kernel for kernel in network.kernels if kernel.is_writable]
+    if len(kernels) < len(network.kernels):
+        left = len(network.kernels) - len(kernels)
+        log.info("%d of %d kernels are not tuned: no record knows such", left, len(network.kernels))
+    wanted = Wanted(kernels=kernels, effort=Effort.alone(wishes.trials))
+    measure_kernels(
+        *(target, wanted, records),
+        dtype=dtype,
+        tracker=wishes.tracker,
+        title="tune",
+        shown=wishes.shown,
+    )
 
 
 def _compile(
-    model: onnx.ModelProto,
+    network: Deployable,
     lowered: Any,
-    kernels: Sequence[Kernel],
     target: Target,
     fingerprint: Mapping[str, Any],
     measurements: Path,
@@ -157,9 +201,9 @@ def _compile(
     """Compile with the fastest schedules on record; write network.onnx and model.so."""
     tvm_target, tools = target.tvm_target(), find_tools(target, fingerprint["dtype"])
     tools.install()
-    tuned = tuned_on_record(kernels, fingerprint, tvm_target, measurements)
+    tuned = tuned_on_record(network.kernels, fingerprint, tvm_target, measurements)
     compiled = compile_lowered(lowered, tvm_target, tuned)
-    onnx.save(model, folder / "network.onnx")
+    onnx.save(network.model, folder / "network.onnx")
     export(compiled.executable, folder / "model.so", tools)
     if _is_untuned(target, compiled):
         log.warning(untuned_text(target, len(compiled.default)))
@@ -203,26 +247,25 @@ def tuned_on_record(
 
 def _write(
     folder: Path,
-    architecture: Architecture,
+    network: Deployable,
     target: Target,
     fingerprint: Mapping[str, Any],
-    resolution: Resolution,
-    weights: Path | None,
     compiled: Compiled,
     checked: KernelCheck | None,
 ) -> Manifest:
     """Seal the bundle: labels, runner, C++ example, and the manifest, which is returned."""
+    weights = network.weights
     manifest = Manifest(
-        name=architecture.name,
-        architecture=architecture.model_dump(exclude_none=True),
+        name=network.name,
+        architecture=network.architecture,
         target=target.name,
         device="cuda" if target.uses_cuda else "cpu",
         runs_on=runs_on(target),
         fingerprint=fingerprint,
-        height=resolution.height,
-        width=resolution.width,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        inputs=network.inputs,
+        outputs=network.outputs,
+        mean=network.mean,
+        std=network.std,
         weights_source=weights.name if weights else None,
         weights_sha256=sha256(weights) if weights else None,
         trained=weights is not None,
@@ -231,5 +274,5 @@ def _write(
         untuned=_is_untuned(target, compiled),
         checked=checked.document() if checked else None,
     )
-    seal(folder, manifest, classes=architecture.labels, dataset=architecture.known_classes)
+    seal(folder, manifest, classes=network.classes, dataset=network.dataset)
     return manifest

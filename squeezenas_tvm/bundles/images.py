@@ -4,7 +4,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,11 +105,14 @@ def is_sealed_png(path: Path) -> bool:
     return png == body + _seal(body)
 
 
-def check_places(places: Iterable[Path], images: Iterable[Path]) -> None:
-    """Refuse to write pictures over anything but older pictures of ours.
+def check_places(
+    places: Iterable[Path], images: Iterable[Path], is_ours: Callable[[Path], bool] = is_sealed_png
+) -> None:
+    """Refuse to write over anything but what was written here before.
 
     Args:
         images: that are going to be read; none of them is overwritten, whoever wrote it.
+        is_ours: whether a file was written here and left so.
 
     Raises ImageError.
     """
@@ -117,13 +120,15 @@ def check_places(places: Iterable[Path], images: Iterable[Path]) -> None:
     written = set()
     for place in places:
         if place in written:
-            raise ImageError(f"{place} would be written for two images; run them one by one")
+            raise ImageError(f"{place} would be written for two files; run them one by one")
         written.add(place)
         if os.path.realpath(place) in read:
-            raise ImageError(f"{place} is one of the images and would be overwritten; name another --out")
-        if os.path.lexists(place) and not is_sealed_png(place):
             raise ImageError(
-                f"{place} is there already, and is no picture that was written here, or was changed since; "
+                f"{place} is one of the files to read and would be overwritten; name another --out"
+            )
+        if os.path.lexists(place) and not is_ours(place):
+            raise ImageError(
+                f"{place} is there already, and was not written here, or was changed since; "
                 "move it away or name another --out"
             )
 

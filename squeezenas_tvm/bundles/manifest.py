@@ -4,6 +4,7 @@ Sums tell that a file is what was deployed, not that this program can read it: t
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ if TYPE_CHECKING or __package__:
 else:  # in a bundle: strict_json.py lies beside this file
     from strict_json import parse_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REQUIRED = ("model.so", "network.onnx", "labels.json", "run.py")
 WHAT_A_BUNDLE_IS = (
     "a bundle is a folder with manifest.json, " + ", ".join(REQUIRED) + ", made by `squeezenas-tvm deploy`"
@@ -22,6 +23,16 @@ WHAT_A_BUNDLE_IS = (
 BROKEN = "is not what was deployed; copy the bundle again, or deploy again"
 MOST_BYTES = 1 << 24  # of manifest.json and labels.json
 MOST_SIDE = 1 << 15
+MOST_CLASSES = 1 << 16
+MOST_VALUES = 64  # that go in, or come out
+MEANINGS = ("frame", "tensor", "class index", "metres")
+DTYPES = (
+    "bool",
+    "float16",
+    "float32",
+    "float64",
+    *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)),
+)
 DEVICES = ("cpu", "cuda", "metal", "opencl", "rocm", "vulkan")  # of TVM
 
 Check = Callable[[Any], bool]
@@ -73,8 +84,18 @@ def own_manifest(folder: Path) -> dict[str, Any]:
         )
     if manifest_sum(raw, stored) != stored:
         raise BundleError(f"{path} {BROKEN}")
+    _upgrade(manifest)
     _refuse(path, _manifest_faults(manifest))
     return manifest
+
+
+def _upgrade(manifest: dict[str, Any]) -> None:
+    """Bundles of schema 1 took a camera's frame and gave the class of each of its pixels."""
+    if manifest["schema_version"] == 1 and _is_input(manifest.get("input")):
+        shape = manifest["input"]["shape"]
+        manifest["inputs"] = [{"name": "frame", "dtype": "uint8", "shape": shape, "meaning": "frame"}]
+        classes = {"name": "classes", "dtype": "uint8", "shape": shape[:3], "meaning": "class index"}
+        manifest["outputs"] = [classes]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -152,8 +173,8 @@ def _manifest_faults(manifest: Mapping[str, Any]) -> list[str]:
 def _label_faults(labels: Mapping[str, Any]) -> list[str]:
     """The same of labels.json."""
     classes = labels.get("classes")
-    if not isinstance(classes, list) or not 1 <= len(classes) <= 256:
-        return ["classes: missing, or no list of 1 to 256"]
+    if not isinstance(classes, list) or len(classes) > MOST_CLASSES:
+        return [f"classes: missing, or no list of up to {MOST_CLASSES}"]
     faults = [
         fault for place, entry in enumerate(classes) for fault in _faults(entry, _CLASS, f"classes[{place}].")
     ]
@@ -187,6 +208,10 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_index(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MOST_CLASSES
+
+
 def _is_byte(value: Any) -> bool:
     return type(value) is int and 0 <= value <= 255
 
@@ -204,6 +229,33 @@ def _is_input(value: Any) -> bool:
         and (shape[0], shape[3]) == (1, 3)
         and all(1 <= size <= MOST_SIDE for size in shape[1:3])
     )
+
+
+def _is_values(value: Any) -> bool:
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_VALUES:
+        return False
+    names = [own.get("name") for own in value if isinstance(own, dict)]
+    return all(map(_is_value, value)) and len({*names}) == len(names)
+
+
+def _is_value(value: Any) -> bool:
+    if (
+        not isinstance(value, dict)
+        or value.get("meaning") not in MEANINGS
+        or value.get("dtype") not in DTYPES
+    ):
+        return False
+    shape = value.get("shape")
+    if not isinstance(shape, list) or len(shape) > 8 or any(type(size) is not int for size in shape):
+        return False
+    if (
+        value.get("dtype") not in DTYPES
+        or not _is_text(value.get("name"))
+        or not all(0 < size < 1 << 32 for size in shape)
+    ):
+        return False
+    is_frame = len(shape) == 4 and shape[3] == 3 and value["dtype"] == "uint8" and max(shape) <= MOST_SIDE
+    return math.prod(shape) < 1 << 32 and (is_frame or value["meaning"] != "frame")
 
 
 def _is_weights(value: Any) -> bool:
@@ -243,7 +295,8 @@ def _is_below(name: str) -> bool:
 _MANIFEST = {
     "name": (_is_text, "text"),
     "target": (_is_object, "a JSON object"),
-    "input": (_is_input, f"a shape [1, height, width, 3] up to {MOST_SIDE}"),
+    "inputs": (_is_values, f"1 to {MOST_VALUES} of name, dtype, shape, meaning"),
+    "outputs": (_is_values, f"1 to {MOST_VALUES} of name, dtype, shape, meaning"),
     "weights": (_is_weights, "source and trained"),
     "kernels": (_is_object, "a JSON object"),
     "files": (_is_sums, "sums by name"),
@@ -255,8 +308,8 @@ _TARGET = {
     "fingerprint": (_is_fingerprint, "cores and versions"),
 }
 _CLASS = {
-    "index": (_is_byte, "0 to 255"),
-    "id": (_is_byte, "0 to 255"),
+    "index": (_is_index, f"0 to {MOST_CLASSES - 1}"),
+    "id": (_is_index, f"0 to {MOST_CLASSES - 1}"),
     "name": (_is_text, "text"),
     "color": (_is_colour, "a colour [red, green, blue], each 0 to 255"),
 }

@@ -1,13 +1,14 @@
 """A bundle on a board that is reached over RPC: nothing has to be copied there by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from squeezenas_tvm.bundles.images import UInt8
+from squeezenas_tvm.bundles.machine import check_device, check_flags, explain_failure
 from squeezenas_tvm.bundles.manifest import read_labels, read_manifest
-from squeezenas_tvm.bundles.runner import Bundle, check_device, check_flags, explain_failure
+from squeezenas_tvm.bundles.runner import Bundle, as_list
+from squeezenas_tvm.bundles.values import Array
 from squeezenas_tvm.errors import FailedWork
 from targets import load_target, open_session
 
@@ -15,10 +16,10 @@ from targets import load_target, open_session
 class BoardBundle(Bundle):
     """A verified bundle on a board. Made by `open_bundle`."""
 
-    def time_ms(self, image: UInt8, repeats: int, warmup: int) -> list[float]:
+    def time_ms(self, inputs: Sequence[Array], repeats: int, warmup: int) -> list[float]:
         """As the base class, by the board's own clock: sending and receiving do not count."""
         with self._explained():
-            self._vm.save_function("main", "run", self._to_device(image), include_return=False)
+            self._vm.save_function("main", "run", *self._to_device(inputs), include_return=False)
 
             def sample(count: int) -> Any:
                 return self._vm.time_evaluator("run", self._device, number=1, repeat=count)().results
@@ -26,10 +27,10 @@ class BoardBundle(Bundle):
             sample(warmup)
             return [seconds * 1e3 for seconds in sample(repeats)]
 
-    def _run(self, tensor: Any) -> Any:
-        self._vm.set_input("main", tensor)
+    def _run(self, tensors: Sequence[Any]) -> list[Any]:
+        self._vm.set_input("main", *tensors)
         self._vm.invoke_stateful("main")
-        return self._vm.get_outputs("main")
+        return as_list(self._vm.get_outputs("main"))
 
 
 @contextmanager

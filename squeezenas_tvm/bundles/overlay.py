@@ -60,7 +60,7 @@ def png(picture: Image.Image) -> bytes:
 def _tinted(image: UInt8, labels: UInt8, classes: Sequence[Mapping[str, Any]]) -> UInt8:
     colors = np.zeros((LABELS, 3), np.float32)
     opacity = np.zeros(LABELS, np.float32)
-    for entry in classes:
+    for entry in classes[:LABELS]:
         colors[entry["index"]] = entry["color"]
         opacity[entry["index"]] = OPACITY
     # A lighter line inside each border keeps neighbours of similar colour apart.

@@ -1,15 +1,35 @@
-"""What ``run`` does: the network of a bundle sees images, and its latency is measured."""
+"""What ``run`` does: the network of a bundle sees images or arrays, and its latency is measured."""
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from squeezenas_tvm.bundles.images import UInt8, check_places, gray_png, read_image, squeezed
+from squeezenas_tvm.bundles.images import (
+    UInt8,
+    check_places,
+    gray_png,
+    is_sealed_png,
+    read_image,
+    squeezed,
+)
+from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.opened import opened_bundle
 from squeezenas_tvm.bundles.overlay import draw_overlay, png
 from squeezenas_tvm.bundles.runner import Bundle, dataset_ids, statistics_ms
+from squeezenas_tvm.bundles.values import (
+    Array,
+    is_frame,
+    is_sealed_npy,
+    places,
+    read_values,
+    said,
+    segments,
+    summary,
+    write_values,
+)
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.energy import FrameEnergy, measure_frame, require_sensor
 from squeezenas_tvm.terminal.progress import progress
@@ -22,17 +42,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SeenImage:
-    """What the network saw in an image.
+    """What the network made of a file.
 
     Attributes:
-        overlay, labels: the pictures that were written.
+        image: the file: an image, or arrays.
+        written: what came out, by what it is: ``overlay`` and ``labels`` of a segmentation, else a file for
+            each output of the network.
+        summaries: what came out, a line each, where no picture shows it.
         samples_ms: of each timed run.
     """
 
     image: Path
-    overlay: Path
-    labels: Path
+    written: Mapping[str, Path]
     samples_ms: tuple[float, ...]
+    summaries: tuple[str, ...] = ()
 
     @property
     def latency_ms(self) -> dict[str, float]:
@@ -47,7 +70,8 @@ class BundleRun:
     Attributes:
         name: of the network.
         target: that it was deployed for.
-        resolution: height and width, pixels.
+        inputs: of the module, such as ``image 1x3x64x128 float32``.
+        resolution: height and width of the frame it takes, pixels; None where it takes none.
         trained: False says that the labels mean nothing.
         emulated: True says that the latencies mean nothing.
         untuned: True for a GPU's module whose kernels all run on default schedules.
@@ -57,7 +81,8 @@ class BundleRun:
     bundle: Path
     name: str
     target: str
-    resolution: tuple[int, int]
+    inputs: tuple[str, ...]
+    resolution: tuple[int, int] | None
     trained: bool
     untuned: bool
     emulated: bool
@@ -77,12 +102,13 @@ def run_bundle(
     energy: bool = False,
     shown: bool = True,
 ) -> BundleRun:
-    """Segment and time every image, one after the other; write an overlay and a label PNG of each.
+    """Run and time the network on every file, one after the other; write what comes out.
 
     Args:
         folder: of the bundle.
-        images: PNG, JPEG, BMP, TIFF, WebP, PPM or .npy.
-        repeats, warmup: timed runs an image, and untimed ones before them.
+        images: PNG, JPEG, BMP, TIFF, WebP, PPM or .npy where the network takes a camera's frame; .npy or
+            .npz where it takes other arrays.
+        repeats, warmup: timed runs a file, and untimed ones before them.
         tracker, target: of a board that runs it, see ``opened_bundle``.
         energy: also measure a frame's, by this machine's power sensor, and keep it in ``results/TARGET``.
         shown: draw how far it is.
@@ -92,7 +118,9 @@ def run_bundle(
         TargetError, FailedWork: no board, or one that does not run the bundle; no power sensor.
     """
     _check_images(images)
-    check_places((place for image in images for place in _places(image, out)), images)
+    manifest = own_manifest(folder)
+    see = _See(manifest, out, repeats, warmup)
+    see.check_places(images)
     if energy:
         require_sensor(tracker)
     seen, frame_energy = [], None
@@ -102,17 +130,17 @@ def run_bundle(
     ):
         _make_folder(out)
         for path in images:
-            image = read_image(path)
-            seen.append(_see(bundle, path, image, out, repeats, warmup))
+            inputs, found = see(bundle, path)
+            seen.append(found)
             step(path.name)
         if energy:
-            frame_energy = measure_frame(bundle, image, seen[-1].latency_ms["median"])
-    manifest = bundle.manifest
+            frame_energy = measure_frame(bundle, inputs, seen[-1].latency_ms["median"])
     return BundleRun(
         bundle=folder,
         name=manifest["name"],
         target=manifest["target"]["name"],
-        resolution=(bundle.height, bundle.width),
+        inputs=tuple(map(said, manifest["inputs"])),
+        resolution=_resolution(manifest),
         trained=manifest["weights"]["trained"],
         untuned=bool(manifest["kernels"].get("untuned")),
         emulated=bool(manifest["target"].get("runs_on", {}).get("emulated")),
@@ -121,41 +149,79 @@ def run_bundle(
     )
 
 
-def _see(bundle: Bundle, path: Path, image: UInt8, out: Path, repeats: int, warmup: int) -> SeenImage:
-    """Run one image and write its two pictures."""
-    height, width = image.shape[:2]
-    if (height, width) != (bundle.height, bundle.width):
-        log.info(
-            "%s: resized from %dx%d to the module's %dx%d", path, width, height, bundle.width, bundle.height
+class _See:
+    """Runs a file and writes what comes out."""
+
+    def __init__(self, manifest: Mapping[str, Any], out: Path, repeats: int, warmup: int) -> None:
+        self._manifest, self._out, self._repeats, self._warmup = manifest, out, repeats, warmup
+        self._segments = segments(manifest)
+
+    def check_places(self, files: Sequence[Path]) -> None:
+        """Before any work. Raises ImageError where something else would be written over."""
+        wanted = [place for path in files for place in self._places(path).values()]
+        check_places(wanted, files, is_sealed_png if self._segments else is_sealed_npy)
+
+    def __call__(self, bundle: Bundle, path: Path) -> tuple[list[Array], SeenImage]:
+        """What went in, and what came out."""
+        return self._picture(bundle, path) if self._segments else self._arrays(bundle, path)
+
+    def _places(self, path: Path) -> dict[str, Path]:
+        if self._segments:
+            return {name: self._out / f"{path.stem}-{name}.png" for name in ("overlay", "labels")}
+        outputs = self._manifest["outputs"]
+        names = (value["name"] for value in outputs)
+        return dict(zip(names, places(self._out, path.stem, outputs), strict=True))
+
+    def _arrays(self, bundle: Bundle, path: Path) -> tuple[list[Array], SeenImage]:
+        inputs = read_values(path, bundle.inputs)
+        arrays = bundle.run(inputs)
+        written = self._places(path)
+        write_values(written.values(), arrays)
+        pairs = zip(bundle.outputs, arrays, strict=True)
+        summaries = tuple(summary(value, array, bundle.classes) for value, array in pairs)
+        samples_ms = tuple(bundle.time_ms(inputs, self._repeats, self._warmup))
+        return inputs, SeenImage(path, written, samples_ms, summaries)
+
+    def _picture(self, bundle: Bundle, path: Path) -> tuple[list[Array], SeenImage]:
+        image = read_image(path)
+        height, width = image.shape[:2]
+        wanted = bundle.height, bundle.width
+        if (height, width) != wanted:
+            log.info("%s: resized from %dx%d to the module's %dx%d", path, width, height, *wanted[::-1])
+        if note := squeezed(image, *wanted):
+            log.warning("%s: %s", path, note)
+        labels, inputs = bundle.segment(image), bundle.frame(image)
+        samples_ms = tuple(bundle.time_ms(inputs, self._repeats, self._warmup))
+        seen = SeenImage(path, self._places(path), samples_ms)
+        self._draw(bundle, image, labels, seen)
+        return inputs, seen
+
+    def _draw(self, bundle: Bundle, image: UInt8, labels: UInt8, seen: SeenImage) -> None:
+        """Write the two pictures. Raises UsageError where they cannot be."""
+        stats, manifest = seen.latency_ms, bundle.manifest
+        overlay = draw_overlay(
+            image,
+            labels,
+            bundle.classes,
+            title=manifest["name"],
+            notes=(
+                f"{manifest['target']['name']}, {bundle.height} x {bundle.width}",
+                f"median {stats['median']:.3g} ms of {stats['n']} runs",
+            ),
+            warning="" if manifest["weights"]["trained"] else UNTRAINED,
         )
-    if note := squeezed(image, bundle.height, bundle.width):
-        log.warning("%s: %s", path, note)
-    labels = bundle.segment(image)
-    samples_ms = tuple(bundle.time_ms(image, repeats, warmup))
-    seen = SeenImage(path, *_places(path, out), samples_ms)
-    stats, manifest = seen.latency_ms, bundle.manifest
-    overlay = draw_overlay(
-        image,
-        labels,
-        bundle.classes,
-        title=manifest["name"],
-        notes=(
-            f"{manifest['target']['name']}, {bundle.height} x {bundle.width}",
-            f"median {stats['median']:.3g} ms of {stats['n']} runs",
-        ),
-        warning="" if manifest["weights"]["trained"] else UNTRAINED,
-    )
-    try:
-        put_whole(seen.overlay, png(overlay))
-        put_whole(seen.labels, gray_png(dataset_ids(labels, bundle.classes)))
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror or error}; name another --out") from None
-    return seen
+        try:
+            put_whole(seen.written["overlay"], png(overlay))
+            put_whole(seen.written["labels"], gray_png(dataset_ids(labels, bundle.classes)))
+        except OSError as error:
+            raise UsageError(
+                f"{self._out} cannot be written: {error.strerror or error}; name another --out"
+            ) from None
 
 
-def _places(image: Path, out: Path) -> tuple[Path, Path]:
-    """Where its overlay and its labels are written."""
-    return out / f"{image.stem}-overlay.png", out / f"{image.stem}-labels.png"
+def _resolution(manifest: Mapping[str, Any]) -> tuple[int, int] | None:
+    first = manifest["inputs"][0]
+    return tuple(first["shape"][1:3]) if is_frame(first) else None
 
 
 def _check_images(paths: Sequence[Path]) -> None:
@@ -167,7 +233,7 @@ def _check_images(paths: Sequence[Path]) -> None:
         other = by_stem.setdefault(path.stem, path)
         if other is not path:
             raise UsageError(
-                f"{other} and {path} would both write {path.stem}-overlay.png; run them one by one"
+                f"{other} and {path} would both write {path.stem}-... into one folder; run them one by one"
             )
 
 

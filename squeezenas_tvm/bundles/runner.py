@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
-"""Segment images with the bundle that this script lies in. Needs numpy and the TVM runtime, nothing else.
+"""Run the network of the bundle that this script lies in. Needs numpy and the TVM runtime, nothing else.
 
-    python run.py IMAGE [IMAGE ...] [--out FOLDER] [--repeats 20] [--warmup 3]
+    python run.py FILE [FILE ...] [--out FOLDER] [--repeats 20] [--warmup 3]
 
-For each image: NAME-labels.png (8-bit gray, the data set's class ids) and how long the network takes.
-Reads PNG, PPM/PGM and .npy by itself; JPEG, BMP, TIFF and WebP where Pillow is installed.
-Exit codes: 0 done, 2 wrong input.
+A network that segments takes images, and gives NAME-labels.png of each (8-bit gray, ids of the data set).
+Any other takes what manifest.json lists, images or .npy and .npz arrays, and gives NAME-OUTPUT.npy. Both say
+how long the network takes. Reads PNG, PPM/PGM and .npy by itself; JPEG, BMP, TIFF and WebP where Pillow is
+installed. Exit codes: 0 done, 2 wrong input.
 """
 
 import argparse
-import os
 import platform
-import re
 import statistics
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +47,26 @@ if TYPE_CHECKING or __package__:
         squeezed,
         write_gray_png,
     )
+    from squeezenas_tvm.bundles.machine import (
+        check_device,
+        check_machine,
+        explain_failure,
+        import_tvm,
+        plug_in_emulated,
+    )
     from squeezenas_tvm.bundles.manifest import BundleError, read_labels, read_manifest
+    from squeezenas_tvm.bundles.values import (
+        Array,
+        Value,
+        is_frame,
+        is_sealed_npy,
+        places,
+        read_values,
+        said,
+        segments,
+        summary,
+        write_values,
+    )
     from targets.support.text import one_line
 else:  # in a bundle: they lie beside this file
     sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -62,149 +80,23 @@ else:  # in a bundle: they lie beside this file
         squeezed,
         write_gray_png,
     )
+    from machine import check_device, check_machine, explain_failure, import_tvm, plug_in_emulated
     from manifest import BundleError, read_labels, read_manifest
     from text import one_line
+    from values import (
+        Array,
+        Value,
+        is_frame,
+        is_sealed_npy,
+        places,
+        read_values,
+        said,
+        segments,
+        summary,
+        write_values,
+    )
 
 LABELS = np.iinfo(np.uint8).max + 1  # that a pixel can have, whatever the classes
-
-# What CUDA's driver and runtime call the failures that a user can do something about, and what that is.
-CUDA_FAILURES = {
-    "NO_BINARY_FOR_GPU|no kernel image": "its machine code is for another GPU; deploy for this device",
-    "INVALID_IMAGE|UNSUPPORTED_PTX|kernel image is invalid|driver version is insufficient": (
-        "the GPU's driver is too old for {cuda}; update the driver or JetPack"
-    ),
-    "OUT_OF_MEMORY|out of memory": (
-        "the GPU has too little free memory; end other programs or deploy a smaller resolution"
-    ),
-}
-
-
-def processor() -> str:
-    """The kind of this machine's processor as a bundle's manifest names it: ``x86_64``, ``aarch64``."""
-    here = platform.machine().lower()
-    return {"arm64": "aarch64", "amd64": "x86_64"}.get(here, here)
-
-
-def check_machine(folder: Path, target: Mapping[str, Any]) -> None:
-    """Refuse a processor that would not run the module.
-
-    Args:
-        target: that of the manifest; older bundles do not say what they need.
-
-    Raises:
-        BundleError: it is of another kind, or lacks instructions that the module may use.
-    """
-    needs, here = target.get("runs_on", {}), processor()
-    if needs.get("machine", here) != here:
-        raise BundleError(
-            f"{folder} was made for {target['name']} ({needs['machine']}) and this machine is {here}; "
-            "copy it to the device, or deploy for this machine"
-        )
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return
-    check_flags(folder, target, flags, "this machine")
-
-
-def check_flags(folder: Path, target: Mapping[str, Any], flags: Collection[str], where: str) -> None:
-    """Refuse a processor without instructions that the module may use.
-
-    Args:
-        target: that of the manifest.
-        flags: as /proc/cpuinfo has them, other words among them do not matter. Those of another kind of
-            processor, as an emulator shows its host's, are not judged.
-        where: whose processor it is.
-
-    Raises:
-        BundleError: it lacks some.
-    """
-    needs = target.get("runs_on", {})
-    wanted = needs.get("cpu_flags", ())
-    if not flags or ("asimd" in wanted and "asimd" not in flags):
-        return
-    present = {flag.replace("_", "") for flag in flags}
-    if absent := [flag for flag in wanted if flag.replace("_", "") not in present]:
-        raise BundleError(
-            f"{folder} was made for {target['name']} with {', '.join(absent)}, which {where} has not; "
-            "deploy on that machine, or for a target whose mcpu is its processor"
-        )
-
-
-def check_device(folder: Path, target: Mapping[str, Any], device: Any) -> None:
-    """Refuse to run without the kind of device that the module was made for.
-
-    Args:
-        device: TVM's; ``exist`` and ``compute_version`` are what is asked of it.
-
-    Raises:
-        BundleError: it is not there, or is a GPU of another architecture. NVIDIA lets newer GPUs of a family
-            run an older one's code on desktops, and never between desktops and Jetsons: it must be the same.
-    """
-    if not device.exist:
-        raise BundleError(
-            f"{folder} needs a {target['device']} device and TVM finds none on this machine: no such device, "
-            f"no driver or too old a one, or a TVM runtime built without {target['device']}; "
-            f"it was made for {target['name']}"
-        )
-    wanted = target.get("runs_on", {}).get("cuda_arch")
-    if not wanted:
-        return
-    emulated = str(device.device_name).endswith("(emulated)")
-    if emulated != bool(target["runs_on"].get("emulated")):
-        kinds = ("a real GPU", "an emulated one")
-        raise BundleError(
-            f"{folder} was made for {kinds[not emulated]} ({target['name']}) and this is {kinds[emulated]}; "
-            "deploy for the target that this device is"
-        )
-    here = f"sm_{str(device.compute_version).replace('.', '')}"
-    if here != wanted:
-        raise BundleError(
-            f"{folder} holds machine code for GPUs of architecture {wanted} ({target['name']}) and this one "
-            f"is {here}; deploy for the target that this device is"
-        )
-
-
-def _plug_in_emulated(folder: Path, target: Mapping[str, Any]) -> None:
-    """Give this process the emulated GPU that a bundle was made for, in the place of a real one.
-
-    Raises:
-        BundleError: TVM is loaded already, without it; or this is a bundle's own script, which has none.
-    """
-    needs = target.get("runs_on", {})
-    if not (needs.get("emulated") and needs.get("cuda_arch")):
-        return
-    if not (TYPE_CHECKING or __package__):
-        raise BundleError(
-            f"{folder} was made for {target['name']}, a GPU that squeezenas-tvm emulates, which this script "
-            "does not have; give the folder to the command run of squeezenas-tvm"
-        )
-    from targets.emulated_cuda.libraries import VARIABLE, plug_in
-
-    if os.environ.get(VARIABLE) == needs["cuda_arch"]:
-        return
-    if "tvm" in sys.modules:
-        raise BundleError(
-            f"{folder} was made for {target['name']}, and this process has loaded TVM for other devices; "
-            "run it in a process of its own"
-        )
-    plug_in(needs["cuda_arch"])
-    os.environ[VARIABLE] = needs["cuda_arch"]
-
-
-def explain_failure(error: BaseException, target: Mapping[str, Any]) -> str:
-    """One line of what TVM raised; what CUDA says of drivers and machine code is put in words."""
-    last = (str(error).strip() or type(error).__name__).splitlines()[-1]
-    if kernel := re.search(
-        r"CUDA_ERROR_\w+: kernel [^\n]*", str(error)
-    ):  # an emulated GPU's, before TVM's own pages
-        last = kernel[0]
-    version = target.get("runs_on", {}).get("cuda")
-    cuda = f"code of CUDA {version}" if version else "the CUDA that compiled this"
-    for pattern, meaning in CUDA_FAILURES.items():
-        if re.search(pattern, str(error)):
-            return f"{meaning.format(cuda=cuda)} [{last}]"
-    return last
 
 
 class Bundle:
@@ -212,14 +104,12 @@ class Bundle:
 
     Attributes:
         manifest: manifest.json as it stands.
-        classes: the entries of labels.json, class index order.
-        height, width: what the module takes, in pixels; other sizes are resized.
+        classes: the entries of labels.json, class index order; none where nothing has classes.
     """
 
     def __init__(self, manifest: dict[str, Any], classes: list[dict[str, Any]], vm: Any, device: Any) -> None:
         self.manifest = manifest
         self.classes = classes
-        self.height, self.width = (int(size) for size in manifest["input"]["shape"][1:3])
         self._vm, self._device = vm, device
 
     @classmethod
@@ -234,8 +124,8 @@ class Bundle:
         target = manifest["target"]
         check_machine(folder, target)
         classes = read_labels(folder)
-        _plug_in_emulated(folder, target)
-        tvm = _import_tvm(target)  # takes a second: only once the bundle is known to be sound
+        plug_in_emulated(folder, target)
+        tvm = import_tvm(target)  # takes a second: only once the bundle is known to be sound
         device = tvm.device(target["device"], 0)
         check_device(folder, target, device)
         from tvm.runtime.vm import VirtualMachine  # tvm.relax has it only where the compiler is, too
@@ -249,41 +139,84 @@ class Bundle:
             ) from error
         return cls(manifest, classes, vm, device)
 
+    @property
+    def inputs(self) -> Sequence[Value]:
+        """What the module takes, in order: name, dtype, shape, meaning."""
+        return self.manifest["inputs"]  # type: ignore[no-any-return]
+
+    @property
+    def outputs(self) -> Sequence[Value]:
+        """What it gives back."""
+        return self.manifest["outputs"]  # type: ignore[no-any-return]
+
+    @property
+    def height(self) -> int:
+        """Of the frame that the module takes, in pixels; others are resized."""
+        return self._side(1)
+
+    @property
+    def width(self) -> int:
+        """Likewise."""
+        return self._side(2)
+
+    def frame(self, image: UInt8) -> list[Array]:
+        """Inputs of the module of an image (H, W, 3) uint8 RGB of any size."""
+        return [resize_bilinear(image, self.height, self.width)[None]]
+
     def segment(self, image: UInt8) -> UInt8:
         """Class index of every pixel of ``image``, (H, W, 3) uint8 RGB of any size; returns (H, W) uint8.
 
         Raises:
-            BundleError: the device cannot run the module, such as a GPU whose driver is too old for it.
+            BundleError: the device cannot run the module, such as a GPU whose driver is too old for it; or it
+                does not segment.
         """
-        with self._explained():
-            labels = self._run(self._to_device(image)).numpy()[0].astype(np.uint8)
-        return resize_nearest(labels, image.shape[0], image.shape[1])
+        self.require_segments()
+        (labels,) = self.run(self.frame(image))
+        return resize_nearest(labels[0].astype(np.uint8), image.shape[0], image.shape[1])
 
-    def time_ms(self, image: UInt8, repeats: int, warmup: int) -> list[float]:
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """What the network makes of ``inputs``. Raises BundleError as `segment`."""
+        with self._explained():
+            return [tensor.numpy() for tensor in self._run(self._to_device(inputs))]
+
+    def time_ms(self, inputs: Sequence[Array], repeats: int, warmup: int) -> list[float]:
         """Wall-clock milliseconds of ``repeats`` runs of the network alone, after ``warmup`` untimed ones:
-        the image is on the device already and has the module's size, the labels stay there.
+        what goes in is on the device already, what comes out stays there.
 
         Raises:
             BundleError: as `segment`.
         """
         samples_ms = []
         with self._explained():
-            tensor = self._to_device(image)
+            tensors = self._to_device(inputs)
             for _ in range(warmup + repeats):
                 started_s = time.perf_counter()
-                self._run(tensor)
+                self._run(tensors)
                 samples_ms.append((time.perf_counter() - started_s) * 1e3)
         return samples_ms[warmup:]
 
-    def _to_device(self, image: UInt8) -> Any:
-        frame = resize_bilinear(image, self.height, self.width)[None]
-        return _import_tvm(self.manifest["target"]).runtime.tensor(frame, self._device)
+    def require_segments(self) -> None:
+        """Raises BundleError for networks of other kinds."""
+        if not segments(self.manifest):
+            raise BundleError(
+                f"{self.manifest['name']} takes {', '.join(map(said, self.inputs))} and gives "
+                f"{', '.join(map(said, self.outputs))}; this is for networks that give the class of each "
+                "pixel of a camera's frame: deploy with --frame --end argmax"
+            )
 
-    def _run(self, tensor: Any) -> Any:
-        result = self._vm["main"](tensor)
+    def _side(self, axis: int) -> int:
+        if not is_frame(self.inputs[0]):
+            raise BundleError(f"{self.manifest['name']} takes {said(self.inputs[0])}, no camera's frame")
+        return int(self.inputs[0]["shape"][axis])
+
+    def _to_device(self, inputs: Sequence[Array]) -> list[Any]:
+        runtime = import_tvm(self.manifest["target"]).runtime
+        return [runtime.tensor(array, self._device) for array in inputs]
+
+    def _run(self, tensors: Sequence[Any]) -> list[Any]:
+        result = self._vm["main"](*tensors)
         self._device.sync()
-        # A graph with one output may still come as a tuple of one.
-        return result if hasattr(result, "numpy") else result[0]
+        return as_list(result)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -295,26 +228,9 @@ class Bundle:
             raise BundleError(f"the network does not run: {reason}") from error
 
 
-def _import_tvm(target: Mapping[str, Any]) -> Any:
-    """TVM with as many threads as the target has cores (its own choice is half), without loading PyTorch.
-
-    Raises:
-        BundleError: there is none.
-    """
-    fingerprint = target["fingerprint"]
-    os.environ.setdefault("TVM_NUM_THREADS", str(fingerprint.get("cores") or 1))
-    torch = sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: an import of it fails
-    try:
-        import tvm
-    except ImportError as error:
-        raise BundleError(
-            f"TVM cannot be imported by {sys.executable} ({error}); "
-            f"install it: pip install apache-tvm=={fingerprint.get('tvm_version', '0.27.0.post1')}"
-        ) from error
-    finally:
-        if torch is None:
-            del sys.modules["torch"]
-    return tvm
+def as_list(result: Any) -> list[Any]:
+    """Tensors that a network gave; one alone may come as a tuple of one."""
+    return [result] if hasattr(result, "numpy") else list(result)
 
 
 def statistics_ms(samples_ms: Sequence[float]) -> dict[str, float]:
@@ -329,13 +245,24 @@ def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
     """Class indices (H, W) as the ids of the data set's own tools; indices without a class become 0."""
     ids: UInt8 = np.zeros(LABELS, np.uint8)
     for entry in classes:
-        ids[entry["index"]] = entry["id"]
+        if max(entry["index"], entry["id"]) < LABELS:
+            ids[entry["index"]] = entry["id"]
     return ids[labels]
 
 
-def _segment_files(args: argparse.Namespace) -> None:
+def _run_files(bundle: Bundle, args: argparse.Namespace) -> None:
+    if not segments(bundle.manifest):
+        _run_values(bundle, args)
+    else:
+        _segment_files(bundle, args)
+    if bundle.manifest["kernels"].get("untuned"):
+        sys.stdout.write("the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n")
+    if not bundle.manifest["weights"]["trained"]:
+        sys.stdout.write("the weights are not trained: the labels mean nothing yet, the latency does\n")
+
+
+def _segment_files(bundle: Bundle, args: argparse.Namespace) -> None:
     check_places((args.out / f"{path.stem}-labels.png" for path in args.image), args.image)
-    bundle = Bundle.load(Path(__file__).resolve().parent)
     for path in args.image:
         image = read_image(path)
         if image.shape[:2] != (bundle.height, bundle.width):
@@ -350,13 +277,25 @@ def _segment_files(args: argparse.Namespace) -> None:
             write_gray_png(out, labels)
         except OSError as error:
             raise ImageError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
-        stats = statistics_ms(bundle.time_ms(image, args.repeats, args.warmup))
-        shown = ", ".join(f"{name} {stats[name]:.2f}" for name in ("min", "median", "p90", "p99", "mean"))
-        sys.stdout.write(f"{path}: {out}; latency in ms over {stats['n']} runs: {shown}\n")
-    if bundle.manifest["kernels"].get("untuned"):
-        sys.stdout.write("the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n")
-    if not bundle.manifest["weights"]["trained"]:
-        sys.stdout.write("the weights are not trained: the labels mean nothing yet, the latency does\n")
+        sys.stdout.write(f"{path}: {out}; {_timed(bundle, bundle.frame(image), args)}\n")
+
+
+def _run_values(bundle: Bundle, args: argparse.Namespace) -> None:
+    files = {path: places(args.out, path.stem, bundle.outputs) for path in args.image}
+    check_places((file for own in files.values() for file in own), args.image, is_sealed_npy)
+    for path, own in files.items():
+        inputs = read_values(path, bundle.inputs)
+        arrays = bundle.run(inputs)
+        write_values(own, arrays)
+        for value, array, file in zip(bundle.outputs, arrays, own, strict=True):
+            sys.stdout.write(f"{path}: {file}: {summary(value, array, bundle.classes)}\n")
+        sys.stdout.write(f"{path}: {_timed(bundle, inputs, args)}\n")
+
+
+def _timed(bundle: Bundle, inputs: Sequence[Array], args: argparse.Namespace) -> str:
+    stats = statistics_ms(bundle.time_ms(inputs, args.repeats, args.warmup))
+    shown = ", ".join(f"{name} {stats[name]:.2f}" for name in ("min", "median", "p90", "p99", "mean"))
+    return f"latency in ms over {stats['n']} runs: {shown}"
 
 
 def count(text: str) -> int:
@@ -371,13 +310,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("image", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=Path(), help="folder of the labels (default: this one)")
-    parser.add_argument("--repeats", type=count, default=20, help="timed runs of each image (default: 20)")
+    parser.add_argument("image", nargs="+", type=Path, help="images, or arrays where the network takes such")
+    parser.add_argument("--out", type=Path, default=Path(), help="of what is written (default: this folder)")
+    parser.add_argument("--repeats", type=count, default=20, help="timed runs of each file (default: 20)")
     parser.add_argument("--warmup", type=count, default=3, help="untimed runs before them (default: 3)")
     args = parser.parse_args(argv)
     try:
-        _segment_files(args)
+        _run_files(Bundle.load(Path(__file__).resolve().parent), args)
     except (BundleError, ImageError) as error:
         sys.stderr.write(one_line(f"error: {error}") + "\n")
         return error.exit_code
@@ -385,7 +324,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(one_line(f"error: {error.filename}: {error.strerror}; name another path") + "\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("stopped: the label images written so far are kept\n")
+        sys.stderr.write("stopped: what was written so far is kept\n")
         return 130
     return 0
 

@@ -32,6 +32,7 @@ def evaluate_bundle(
     timeout_s = 3600 + 60 * check_split(data, split)
     with opened_bundle(folder, tracker=tracker, target=target, timeout_s=timeout_s) as bundle:
         runs = f"bundle {folder}" + (f" on a board at {tracker}" if tracker else "")
+        bundle.require_segments()
         names = [entry["name"] for entry in bundle.classes]
         if names != data.class_names:
             raise UsageError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cost_models.cost_model import CostModel
+from cost_models.errors import MissingEntry
 from cost_models.estimate import Estimate
 from cost_models.ir.fusion import Kernel, kernel_calls
 from cost_models.ir.graph import Graph
@@ -14,15 +15,13 @@ from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.ir.memory import planned_bytes
 from cost_models.ir.ops import Foreign, Shape
 from cost_models.onnx_io.importer import read_onnx
-from search.architecture import WEIGHTS, Architecture
+from search.architecture import Architecture
 from search.costs.kernel_table import network_graph, priced_graph
 from search.costs.objectives import count
 from search.resolution import Resolution
-from squeezenas_tvm.errors import UsageError
-from targets.support.strict_yaml import YAML_SUFFIXES
+from squeezenas_tvm.bundles.network_files import refuse_other_formats
 
 USUAL = Resolution(1024, 2048)  # of an architecture; an ONNX file has its own
-_OTHER_FORMATS = (*WEIGHTS, ".pb", ".h5", ".keras", ".tflite", ".mlmodel", ".engine", ".trt", ".so")
 _KEY_CHARS = 100
 _NAMED = 5  # kernels of each network that are named when they are unsure
 
@@ -37,6 +36,7 @@ class Network:
         foreign: read from an ONNX file, as it is; else of a space, from camera frame to class indices.
         dtype: element type of maps and weights; None: whatever was measured.
         notes: what is unusual about its file, a phrase each.
+        space: its name; empty for a file.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Network:
     foreign: bool
     dtype: str | None = None
     notes: tuple[str, ...] = ()
+    space: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,23 +113,6 @@ class PredictedNetwork:
     notes: tuple[str, ...] = ()
 
 
-def is_onnx(name: str | Path) -> bool:
-    """Whether an argument names an ONNX file."""
-    return Path(name).suffix.lower() == ".onnx"
-
-
-def refuse_other_formats(name: str | Path) -> None:
-    """Raises UsageError for the file of a network that is neither an architecture nor ONNX."""
-    suffix = Path(name).suffix.lower()
-    if is_onnx(name) or suffix in YAML_SUFFIXES or not (suffix in _OTHER_FORMATS or Path(name).is_file()):
-        return
-    what = "holds weights, not the layers that use them" if suffix in WEIGHTS else "is not ONNX"
-    raise UsageError(
-        f"{name}: {what}; allowed: architectures by name or .yaml file, and .onnx files of any networks; "
-        f"from PyTorch: torch.onnx.export(network, example_input, {str(Path(name).with_suffix('.onnx'))!r})"
-    )
-
-
 def network_of(
     architecture: Architecture, resolution: Resolution | None = None, model: CostModel | None = None
 ) -> Network:
@@ -140,7 +124,8 @@ def network_of(
     size = resolution or USUAL
     graph, inputs = architecture.camera_network(), {"frame": (1, *size, 3)}
     kernels = network_graph(architecture, size) if model is None else priced_graph(model, architecture, size)
-    return Network(architecture.name, str(size), graph, inputs, kernels, foreign=False)
+    name, space = architecture.name, architecture.space
+    return Network(name, str(size), graph, inputs, kernels, foreign=False, space=space)
 
 
 def read_network(path: Path, resolution: Resolution | None = None) -> Network:
@@ -172,7 +157,10 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
         MissingEntry: a kernel was not measured, and nothing else tells it.
     """
     kernels, dtype = network.kernels.kernels, network.dtype or "float32"
-    total = model.network(network.kernels, of_a_space=not network.foreign)
+    try:
+        total = model.network(network.kernels, of_a_space=not network.foreign)
+    except MissingEntry as missing:
+        raise (missing.of(network.space, network.resolution) if network.space else missing) from None
     calls = Counter(kernel.key for kernel in kernels)
     costs = dict(zip(kernels, model.estimates(kernels), strict=True))
     counted = count(network.graph, network.inputs, dtype)

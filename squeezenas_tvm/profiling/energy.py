@@ -1,5 +1,6 @@
 """``run --energy``: what a frame costs in joules on this machine, and where that is kept for ``predict``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -9,8 +10,8 @@ from squeezenas_tvm.errors import UsageError
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
-    from squeezenas_tvm.bundles.images import UInt8
     from squeezenas_tvm.bundles.runner import Bundle
+    from squeezenas_tvm.bundles.values import Array
 
 _CALL_MS = 250.0  # of inferences in a row, next to which preparing the frame is nothing
 
@@ -42,11 +43,11 @@ class FrameEnergy:
     kept_in: Path
 
 
-def measure_frame(bundle: "Bundle", image: "UInt8", latency_ms: float) -> FrameEnergy:
+def measure_frame(bundle: "Bundle", inputs: Sequence["Array"], latency_ms: float) -> FrameEnergy:
     """Run a bundle for some seconds under this machine's sensor, and keep what it drew beside its table.
 
     Args:
-        image: (H, W, 3).
+        inputs: of its network.
         latency_ms: about what an inference takes.
 
     Raises:
@@ -59,7 +60,7 @@ def measure_frame(bundle: "Bundle", image: "UInt8", latency_ms: float) -> FrameE
 
     count = max(1, round(_CALL_MS / latency_ms))
     with power_sensor() as sensor:
-        reading = measure_energy(lambda: bundle.time_ms(image, count, 0), sensor, inferences=count)
+        reading = measure_energy(lambda: bundle.time_ms(inputs, count, 0), sensor, inferences=count)
     target = bundle.manifest["target"]
     fingerprint = target["fingerprint"]
     folder = results_folder(target["name"], None, fingerprint.get("dtype", "float32"))

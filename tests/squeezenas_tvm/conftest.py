@@ -23,8 +23,8 @@ from cost_models.lowering.pipeline import compile_lowered, lower
 from cost_models.tvm_import import tvm, tvm_ffi
 from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, seal
+from squeezenas_tvm.bundles.machine import processor
 from squeezenas_tvm.bundles.manifest import manifest_sum
-from squeezenas_tvm.bundles.runner import processor
 from targets import load_target
 
 from .helpers import fill, kernels_of, quick_target
@@ -84,8 +84,10 @@ def tiny_manifest(**changes: object) -> Manifest:
         "device": "cpu",
         "runs_on": {"machine": processor()},
         "fingerprint": {"device": "test"},
-        "height": SIZE,
-        "width": SIZE,
+        "inputs": [{"name": "frame", "dtype": "uint8", "shape": [1, SIZE, SIZE, 3], "meaning": "frame"}],
+        "outputs": [
+            {"name": "classes", "dtype": "uint8", "shape": [1, SIZE, SIZE], "meaning": "class index"}
+        ],
         "mean": (0.5, 0.5, 0.5),
         "std": (1.0, 1.0, 1.0),
         "weights_source": None,

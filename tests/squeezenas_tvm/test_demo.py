@@ -28,7 +28,7 @@ def check_everything_is_there(folder: Path, document: dict[str, Any]) -> None:
     assert labels.shape == (scene.height, scene.width)
     assert Image.open(places["overlay"]).width >= scene.width
     manifest = read_manifest(places["module"].parent)
-    assert manifest["input"]["shape"] == [1, *SIZE, 3]
+    assert manifest["inputs"][0]["shape"] == [1, *SIZE, 3]
     assert manifest["weights"]["trained"] is True
     assert (labels == NAMES.index("road")).mean() > 0.2
     assert (labels == NAMES.index("tree")).mean() > 0.05
@@ -111,6 +111,6 @@ def test_step_that_is_refused_ends_the_demo(tmp_path: Path, capfd: pytest.Captur
 
 def test_a_scene_of_the_user_is_not_written_over(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "scene.png").write_text("mine")
-    said = "scene.png is there already, and is no picture that was written here"
+    said = "scene.png is there already, and was not written here"
     refused_by(main, ["--resolution", str(SIZE), "--out", str(tmp_path)], said, capfd)
     assert (tmp_path / "scene.png").read_text() == "mine"

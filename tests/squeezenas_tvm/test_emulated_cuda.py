@@ -8,8 +8,9 @@ import pytest
 from search.data.classes import CLASSES
 from squeezenas_tvm import networks, predict, profile, search
 from squeezenas_tvm.bundles.assemble import assemble, seal
+from squeezenas_tvm.bundles.machine import processor
 from squeezenas_tvm.bundles.manifest import BundleError
-from squeezenas_tvm.bundles.runner import Bundle, processor
+from squeezenas_tvm.bundles.runner import Bundle
 
 from .conftest import tiny_manifest
 

@@ -45,8 +45,8 @@ def test_pictures_and_table(
     assert np.array_equal(ids, dataset_ids(expected, label_entries(CLASSES["cityscapes"])))
     assert Image.open(out / "wide-labels.png").size == (100, 50)
     said = capsys.readouterr()
-    header = next(line for line in said.out.splitlines() if line.startswith("image"))
-    assert header.split() == ["image", "median", "p10", "p90", "min", "n"]
+    header = next(line for line in said.out.splitlines() if line.startswith("file"))
+    assert header.split() == ["file", "median", "p10", "p90", "min", "n"]
     row = next(line for line in said.out.splitlines() if line.startswith("street.png")).split()
     assert float(row[4]) <= float(row[1])
     assert row[-1] == "4"
@@ -121,7 +121,7 @@ def test_two_images_of_one_name(
     (tmp_path / "b").mkdir()
     twin = Path(shutil.copyfile(street, tmp_path / "b" / "street.png"))
     arguments = [str(sealed_bundle), str(street), str(twin), "--out", str(tmp_path / "o")]
-    check_refused(arguments, "would both write street-overlay.png; run them one by one", capsys)
+    check_refused(arguments, "would both write street-... into one folder; run them one by one", capsys)
 
 
 def test_out_that_cannot_be_written(
@@ -172,7 +172,7 @@ def test_an_image_that_is_read_is_never_overwritten(
     (tmp_path / "link").symlink_to(tmp_path)
     capfd.readouterr()
     given = seen(sealed_bundle, street, overlay, out=tmp_path / "link")
-    check_refused(given, "street-overlay.png is one of the images and would be overwritten; name", capfd)
+    check_refused(given, "street-overlay.png is one of the files to read and would be overwritten", capfd)
     assert overlay.read_bytes() == before
     assert not (tmp_path / "street-overlay-labels.png").exists()
 
@@ -192,5 +192,5 @@ def test_ground_truth_and_other_pictures_are_not_overwritten(
     Image.new("L", (64, 64)).save(tmp_path / name)
     before = (tmp_path / name).read_bytes()
     capfd.readouterr()
-    check_refused(seen(sealed_bundle, street, out=tmp_path), f"{name} is there already, and is no", capfd)
+    check_refused(seen(sealed_bundle, street, out=tmp_path), f"{name} is there already, and was not", capfd)
     assert (tmp_path / name).read_bytes() == before

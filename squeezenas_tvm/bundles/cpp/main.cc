@@ -2,9 +2,10 @@
 //
 //   run_bundle BUNDLE [FRAME.ppm] [REPEATS=20]
 //
-// A frame is a binary PPM (P6) of the module's size; without one it is gray. What the module takes and gives,
-// and where it runs, is in the bundle's manifest.json: uint8 RGB, 1 x height x width x 3, to uint8,
-// 1 x height x width: the index of each pixel's class in labels.json.
+// A frame is a binary PPM (P6) of the module's size; without one it is gray, and inputs that are no frames are
+// zero. What the module takes and gives, and where it runs, is in the bundle's manifest.json. A network that
+// segments takes uint8 RGB, 1 x height x width x 3, and gives uint8, 1 x height x width: the index of each
+// pixel's class in labels.json.
 // Exit codes: 0 done, 1 failed work, 2 wrong input.
 #include <dlfcn.h>
 #include <tvm/ffi/container/shape.h>
@@ -68,9 +69,38 @@ std::vector<uint8_t> ReadPpm(const std::string& path, int64_t height, int64_t wi
   return {data.begin() + used, data.begin() + used + static_cast<long>(size)};
 }
 
-ffi::Tensor Empty(const ffi::Shape& shape, DLDevice device) {
+// What goes into the module, or comes out.
+struct Value {
+  std::string name, meaning;
+  DLDataType dtype;
+  std::vector<int64_t> shape;
+};
+
+DLDataType ParseType(const std::string& name) {
+  const size_t digits = name.find_first_of("0123456789");
+  const std::string kind = name.substr(0, digits);
+  const auto bits = static_cast<uint8_t>(digits == std::string::npos ? 8 : std::atoi(name.c_str() + digits));
+  if (kind == "float") return {kDLFloat, bits, 1};
+  if (kind == "uint") return {kDLUInt, bits, 1};
+  if (kind == "int") return {kDLInt, bits, 1};
+  if (kind == "bool") return {kDLBool, 8, 1};
+  throw InputError("this example knows no numbers of type " + name);
+}
+
+std::vector<Value> Values(const json::Object& manifest, const char* key) {
+  std::vector<Value> values;
+  for (const json::Value& entry : Get(manifest, key).cast<json::Array>()) {
+    const std::string name = Get(entry, "name").cast<ffi::String>(), dtype = Get(entry, "dtype").cast<ffi::String>();
+    Value value{name, Get(entry, "meaning").cast<ffi::String>(), ParseType(dtype), {}};
+    for (const json::Value& side : Get(entry, "shape").cast<json::Array>()) value.shape.push_back(side.cast<int64_t>());
+    values.push_back(value);
+  }
+  return values;
+}
+
+ffi::Tensor Empty(const Value& value, DLDevice device) {
   static const auto alloc = ffi::Function::GetGlobalRequired("runtime.TVMTensorAllocWithScope");
-  return alloc(shape, DLDataType{kDLUInt, 8, 1}, device, nullptr).cast<ffi::Tensor>();
+  return alloc(ffi::Shape(value.shape), value.dtype, device, nullptr).cast<ffi::Tensor>();
 }
 
 void Copy(const ffi::Tensor& from, const ffi::Tensor& to) {
@@ -107,12 +137,31 @@ ffi::Module LoadNetwork(const std::string& path, DLDevice device) {
   return machine;
 }
 
-ffi::Tensor Segment(const ffi::Function& network, const ffi::Tensor& frame) {
-  const ffi::Any result = network(frame);
-  Synchronize(frame.device());
+std::vector<ffi::Tensor> Call(const ffi::Function& network, const std::vector<ffi::Tensor>& inputs) {
+  std::vector<ffi::AnyView> packed(inputs.begin(), inputs.end());
+  ffi::Any result;
+  network.CallPacked(packed.data(), static_cast<int32_t>(packed.size()), &result);
+  Synchronize(inputs.front().device());
   // A graph with one output may still come as a tuple of one.
-  if (auto labels = result.as<ffi::Tensor>()) return *labels;
-  return result.cast<ffi::Array<ffi::Tensor>>()[0];
+  if (auto alone = result.as<ffi::Tensor>()) return {*alone};
+  const auto several = result.cast<ffi::Array<ffi::Tensor>>();
+  return {several.begin(), several.end()};
+}
+
+// The frame where the network takes one, else zeros.
+ffi::Tensor Input(const Value& value, const std::string& image, DLDevice device) {
+  const ffi::Tensor host = Empty(value, kCpu), there = Empty(value, device);
+  auto* bytes = static_cast<uint8_t*>(host.data_ptr());
+  const auto size = static_cast<size_t>(host.numel()) * value.dtype.bits / 8;
+  const bool is_frame = value.meaning == "frame";
+  std::fill(bytes, bytes + size, is_frame ? 128 : 0);
+  if (!image.empty()) {
+    if (!is_frame || value.shape[0] != 1) throw InputError("input " + value.name + " is not one frame; give no image");
+    const std::vector<uint8_t> pixels = ReadPpm(image, value.shape[1], value.shape[2]);
+    std::copy(pixels.begin(), pixels.end(), bytes);
+  }
+  Copy(host, there);
+  return there;
 }
 
 void PrintClasses(const std::string& bundle, const ffi::Tensor& labels) {
@@ -126,25 +175,31 @@ void PrintClasses(const std::string& bundle, const ffi::Tensor& labels) {
   }
 }
 
+void PrintNumbers(const Value& value, const ffi::Tensor& tensor) {
+  std::printf("%s:", value.name.c_str());
+  for (const int64_t side : value.shape) std::printf(" %lld", static_cast<long long>(side));
+  if (value.dtype.code == kDLFloat && value.dtype.bits == 32 && tensor.numel() > 0) {
+    const auto* numbers = static_cast<const float*>(tensor.data_ptr());
+    const auto [low, high] = std::minmax_element(numbers, numbers + tensor.numel());
+    std::printf(", %g to %g", *low, *high);
+  }
+  std::printf("\n");
+}
+
 void Run(const std::string& bundle, const std::string& image, int repeats) {
   const json::Object manifest = ReadJson(bundle + "/manifest.json");
+  if (!manifest.count(ffi::String("inputs"))) throw InputError(bundle + " is of an older release; deploy it again");
   const DLDevice device = FindDevice(Get(Get(manifest, "target"), "device").cast<ffi::String>());
-  const json::Array shape = Get(Get(manifest, "input"), "shape").cast<json::Array>();
-  const auto height = shape[1].cast<int64_t>(), width = shape[2].cast<int64_t>();
-  const std::vector<uint8_t> pixels =
-      image.empty() ? std::vector<uint8_t>(height * width * 3, 128) : ReadPpm(image, height, width);
+  const std::vector<Value> outputs = Values(manifest, "outputs");
+  std::vector<ffi::Tensor> inputs;
+  for (const Value& value : Values(manifest, "inputs")) inputs.push_back(Input(value, image, device));
 
   const ffi::Module machine = LoadNetwork(bundle + "/model.so", device);
   const ffi::Function network = machine->GetFunction("main").value();
-  const ffi::Tensor host = Empty({1, height, width, 3}, kCpu);
-  std::copy(pixels.begin(), pixels.end(), static_cast<uint8_t*>(host.data_ptr()));
-  const ffi::Tensor frame = Empty({1, height, width, 3}, device);
-  Copy(host, frame);
-
   std::vector<double> samples_ms;
   for (int i = 0; i < kWarmUp + repeats; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    Segment(network, frame);
+    Call(network, inputs);
     const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
     if (i >= kWarmUp) samples_ms.push_back(spent.count());
   }
@@ -152,10 +207,14 @@ void Run(const std::string& bundle, const std::string& image, int repeats) {
   std::printf("latency in ms over %d runs: min %.3f, median %.3f, max %.3f\n", repeats, samples_ms.front(),
               samples_ms[samples_ms.size() / 2], samples_ms.back());
 
-  const ffi::Tensor labels = Empty({1, height, width}, kCpu);
-  Copy(Segment(network, frame), labels);
-  Synchronize(device);
-  PrintClasses(bundle, labels);
+  const std::vector<ffi::Tensor> results = Call(network, inputs);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const ffi::Tensor here = Empty(outputs[i], kCpu);
+    Copy(results.at(i), here);
+    Synchronize(device);
+    const bool is_labels = outputs[i].meaning == "class index" && outputs[i].dtype.bits == 8;
+    is_labels ? PrintClasses(bundle, here) : PrintNumbers(outputs[i], here);
+  }
 }
 
 }  // namespace

@@ -10,8 +10,9 @@ import pytest
 
 from search.data.classes import CLASSES, unnamed
 from squeezenas_tvm.bundles.assemble import FILES, assemble, label_entries, runs_on, seal
+from squeezenas_tvm.bundles.machine import processor
 from squeezenas_tvm.bundles.manifest import REQUIRED, BundleError, file_sum, read_manifest
-from squeezenas_tvm.bundles.runner import Bundle, processor
+from squeezenas_tvm.bundles.runner import Bundle
 from squeezenas_tvm.errors import UsageError
 from targets import LocalMachine, load_target
 
@@ -26,15 +27,18 @@ def fill(folder: Path, content: bytes = b"x") -> None:
 
 def test_manifest_says_what_the_bundle_is(sealed_bundle: Path) -> None:
     manifest = read_manifest(sealed_bundle)
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == 2
     assert manifest["target"] == {
         "name": "local-cpu",
         "device": "cpu",
         "runs_on": {"machine": processor()},
         "fingerprint": {"device": "test"},
     }
-    assert manifest["input"] == {"dtype": "uint8", "layout": "NHWC", "colour": "RGB", "shape": [1, 64, 64, 3]}
-    assert manifest["output"]["shape"] == [1, 64, 64]
+    frame = {"name": "frame", "dtype": "uint8", "shape": [1, 64, 64, 3], "meaning": "frame"}
+    assert manifest["inputs"] == [frame]
+    classes = {"name": "classes", "dtype": "uint8", "shape": [1, 64, 64], "meaning": "class index"}
+    assert manifest["outputs"] == [classes]
+    assert manifest["normalisation"] == {"mean": [0.5] * 3, "std": [1.0] * 3}
     assert manifest["weights"] == {"source": None, "sha256": None, "trained": False}
     assert manifest["kernels"] == {"tuned": 0, "default": 1, "untuned": False}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", manifest["created_at"])
@@ -213,21 +217,25 @@ def test_missing_file_is_named(bundle_copy: Path, name: str) -> None:
 
 
 def test_newer_schema_is_refused(bundle_copy: Path) -> None:
-    rewrite_manifest(bundle_copy, {**read_manifest(bundle_copy), "schema_version": 2})
-    with pytest.raises(BundleError, match="has schema_version 2, this program reads up to 1; use a newer"):
+    rewrite_manifest(bundle_copy, {**read_manifest(bundle_copy), "schema_version": 3})
+    with pytest.raises(BundleError, match="has schema_version 3, this program reads up to 2; use a newer"):
         read_manifest(bundle_copy)
 
 
 def test_bundle_of_the_first_release_still_loads(bundle_copy: Path) -> None:
-    """It has no C++ example and no images.py, and does not say what machine it needs."""
+    """It has no C++ example and no images.py, and says what goes in and comes out in other words."""
     manifest = read_manifest(bundle_copy)
     for name in set(FILES) - set(REQUIRED):
         (bundle_copy / name).unlink()
         del manifest["files"][name]
-    del manifest["target"]["runs_on"]
+    del manifest["target"]["runs_on"], manifest["inputs"], manifest["outputs"]
+    manifest |= {"schema_version": 1, "input": {"dtype": "uint8", "shape": [1, 64, 64, 3]}}
     del manifest["kernels"]["untuned"]
     rewrite_manifest(bundle_copy, manifest)
-    assert Bundle.load(bundle_copy).manifest == {**manifest, "manifest_sha256": ANY}
+    bundle = Bundle.load(bundle_copy)
+    told = {name: value for name, value in bundle.manifest.items() if name not in ("inputs", "outputs")}
+    assert told == {**manifest, "manifest_sha256": ANY}
+    assert (bundle.height, bundle.width, len(bundle.outputs)) == (64, 64, 1)
 
 
 def test_bundle_says_what_it_runs_on() -> None:

@@ -69,13 +69,13 @@ def test_pictures_go_where_nothing_else_is(tmp_path: Path) -> None:
     write_gray_png(place, np.zeros((2, 3), np.uint8))
     check_places([place], [image])
     with pytest.raises(
-        ImageError, match=r"x-labels\.png would be written for two images; run them one by one"
+        ImageError, match=r"x-labels\.png would be written for two files; run them one by one"
     ):
         check_places([place, place], [image])
-    with pytest.raises(ImageError, match=r"x-labels\.png is one of the images"):
+    with pytest.raises(ImageError, match=r"x-labels\.png is one of the files"):
         check_places([place], [image, tmp_path / "." / "x-labels.png"])
     Image.open(place).save(place)
-    with pytest.raises(ImageError, match=r"x-labels\.png is there already, and is no picture"):
+    with pytest.raises(ImageError, match=r"x-labels\.png is there already, and was not"):
         check_places([place], [image])
     place.unlink()
     place.symlink_to("nowhere")

@@ -136,7 +136,9 @@ def test_a_row_for_each_launch(tmp_path: Path) -> None:
 
 
 def printed(profile: list[KernelProfile], target: Target) -> str:
-    known = {"name": "n", "target": target.name, "height": 64, "width": 128}
+    frame = {"name": "frame", "dtype": "uint8", "shape": [1, 64, 128, 3], "meaning": "frame"}
+    classes = {"name": "classes", "dtype": "uint8", "shape": [1, 64, 128], "meaning": "class index"}
+    known = {"name": "n", "target": target.name, "inputs": [frame], "outputs": [classes]}
     counts = {"tuned_kernels": 0, "default_kernels": 1, "untuned": False}
     manifest = Manifest(**{field.name: None for field in fields(Manifest)} | known | counts)  # type: ignore[arg-type]
     return deploy._text(Deployed(Path("out"), manifest, None, profile), target)

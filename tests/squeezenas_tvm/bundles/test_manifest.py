@@ -18,8 +18,14 @@ MANIFESTS: dict[str, tuple[Spoil, str]] = {
     "device": (lambda m: m["target"].update(device="foo"), "target.device: not one of cpu, cuda, "),
     "no target": (lambda m: m.pop("target"), "target: missing"),
     "target": (lambda m: m.update(target=[1]), "target: not a JSON object; target: no JSON object"),
-    "shape": (lambda m: m["input"].update(shape=[1, 0, 64, 3]), "input: not a shape [1, height, width, 3]"),
-    "size": (lambda m: m["input"].update(shape=[1, 64, 10**9, 3]), "input: not a shape"),
+    "shape": (lambda m: m["inputs"][0].update(shape=[1, 0, 64, 3]), "inputs: not 1 to 64 of name, dtype"),
+    "size": (lambda m: m["inputs"][0].update(shape=[1, 64, 10**9, 3]), "inputs: not 1 to 64 of"),
+    "frame": (lambda m: m["inputs"][0].update(dtype="float32"), "inputs: not 1 to 64 of"),
+    "number": (lambda m: m["outputs"][0].update(dtype="object"), "outputs: not 1 to 64 of"),
+    "meaning": (lambda m: m["outputs"][0].update(meaning="fate"), "outputs: not 1 to 64 of"),
+    "many": (lambda m: m.update(outputs=m["outputs"] * 65), "outputs: not 1 to 64 of"),
+    "one name": (lambda m: m.update(outputs=m["outputs"] * 2), "outputs: not 1 to 64 of"),
+    "no outputs": (lambda m: m.pop("outputs"), "outputs: missing"),
     "trained": (lambda m: m["weights"].update(trained="no"), "weights: not source and trained"),
     "cores": (lambda m: m["target"]["fingerprint"].update(cores="many"), "target.fingerprint: not cores and"),
     "flags": (lambda m: m["target"]["runs_on"].update(cpu_flags="avx"), "target.runs_on: not machine"),
@@ -56,12 +62,12 @@ def test_manifests_that_are_none(text: str, bundle_copy: Path, capfd: pytest.Cap
 
 
 LABELS: dict[str, tuple[Spoil, str]] = {
-    "schema": (lambda x: x.update(schema_version=2), "is of a schema that this program does not read"),
-    "none": (lambda x: x.pop("classes"), "classes: missing, or no list of 1 to 256"),
+    "schema": (lambda x: x.update(schema_version=3), "is of a schema that this program does not read"),
+    "none": (lambda x: x.pop("classes"), "classes: missing, or no list of up to 65536"),
     "colour": (lambda x: x["classes"][3].update(color=[1, 2]), "classes[3].color: not a colour"),
-    "index": (lambda x: x["classes"][3].update(index=300), "classes[3].index: not 0 to 255"),
+    "index": (lambda x: x["classes"][3].update(index=1 << 16), "classes[3].index: not 0 to 65535"),
     "twice": (lambda x: x["classes"][3].update(index=2), "classes: an index is given twice"),
-    "id": (lambda x: x["classes"][3].update(id=-1), "classes[3].id: not 0 to 255"),
+    "id": (lambda x: x["classes"][3].update(id=-1), "classes[3].id: not 0 to 65535"),
     "name": (lambda x: x["classes"][3].pop("name"), "classes[3].name: missing"),
     "entry": (lambda x: x["classes"].append(None), "classes[19]: no JSON object"),
 }

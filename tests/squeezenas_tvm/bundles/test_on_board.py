@@ -11,9 +11,10 @@ from PIL import Image
 
 from search.data.classes import CLASSES
 from squeezenas_tvm.bundles.assemble import seal
+from squeezenas_tvm.bundles.machine import processor
 from squeezenas_tvm.bundles.manifest import BundleError
 from squeezenas_tvm.bundles.on_board import open_bundle
-from squeezenas_tvm.bundles.runner import dataset_ids, processor
+from squeezenas_tvm.bundles.runner import dataset_ids
 from squeezenas_tvm.run import main
 
 from ...targets.boards import BoardFiles, serving
@@ -54,10 +55,10 @@ def test_labels_and_latency_come_from_the_board(
 
 def test_images_may_be_timed_and_segmented_in_any_order(sealed_bundle: Path, tracker: str) -> None:
     with open_bundle(sealed_bundle, None, tracker) as bundle:
-        assert len(bundle.time_ms(IMAGE, repeats=2, warmup=1)) == 2
+        assert len(bundle.time_ms(bundle.frame(IMAGE), repeats=2, warmup=1)) == 2
         for image in (IMAGE, IMAGE[::-1], np.zeros_like(IMAGE)):
             np.testing.assert_array_equal(bundle.segment(image), expected_labels(image))
-            assert len(bundle.time_ms(image, repeats=1, warmup=1)) == 1
+            assert len(bundle.time_ms(bundle.frame(image), repeats=1, warmup=1)) == 1
 
 
 def test_a_board_is_given_back(sealed_bundle: Path, tracker: str) -> None:

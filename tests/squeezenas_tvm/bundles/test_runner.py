@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from squeezenas_tvm.bundles.machine import check_flags, explain_failure, processor
 from squeezenas_tvm.bundles.manifest import BundleError
-from squeezenas_tvm.bundles.runner import (
-    Bundle,
-    check_flags,
-    dataset_ids,
-    explain_failure,
-    main,
-    processor,
-    statistics_ms,
-)
+from squeezenas_tvm.bundles.runner import Bundle, dataset_ids, main, statistics_ms
 
 from ..conftest import expected_labels, run_alone, unusable_bundle
 
@@ -46,7 +39,8 @@ def test_other_sizes_are_resized_and_back(sealed_bundle: Path) -> None:
 
 
 def test_times_are_one_a_repeat(sealed_bundle: Path, image: np.ndarray) -> None:
-    samples_ms = Bundle.load(sealed_bundle).time_ms(image, repeats=5, warmup=2)
+    bundle = Bundle.load(sealed_bundle)
+    samples_ms = bundle.time_ms(bundle.frame(image), repeats=5, warmup=2)
     assert len(samples_ms) == 5
     assert min(samples_ms) > 0
 

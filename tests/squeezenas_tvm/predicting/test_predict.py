@@ -7,7 +7,8 @@ import pytest
 from cost_models.cost_model import CostModel
 from cost_models.lookup import find_prior
 from search.architecture import load_architecture
-from squeezenas_tvm.predicting.predict import is_onnx, network_of, predict_network
+from squeezenas_tvm.bundles.network_files import is_onnx
+from squeezenas_tvm.predicting.predict import network_of, predict_network
 from targets import load_target
 
 from ..helpers import NAME, SIZE

@@ -26,7 +26,7 @@ def import_fault(path: Path, size: tuple[int, int] | None, target: Target) -> st
         size: height and width of its images, where the file leaves them open.
     """
     given = [] if size is None else [str(side) for side in size]
-    command = child_python("squeezenas_tvm.predicting.import_check", str(path), target.argument, *given)
+    command = child_python("cost_models.lowering.import_check", str(path), target.argument, *given)
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

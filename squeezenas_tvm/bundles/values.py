@@ -1,0 +1,171 @@
+"""Arrays that go into a network and come out of it, as files. Travels in the bundle, beside run.py.
+
+An array is a .npy file that ends in the sum of all before it, which numpy passes over: so that what was
+written here is known again, and nothing else is written over.
+"""
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING or __package__:
+    from squeezenas_tvm.bundles.images import ImageError, read_image, resize_bilinear
+else:  # in a bundle: it lies beside this file
+    from images import ImageError, read_image, resize_bilinear
+
+Array = npt.NDArray[Any]
+Value = Mapping[str, Any]  # an entry of a manifest's inputs or outputs: name, dtype, shape, meaning
+CLASSES, METRES, TENSOR, FRAME = "class index", "metres", "tensor", "frame"
+"""Meanings: indices into labels.json, distances, whatever the network has, a camera's RGB frame (NHWC)."""
+_ARRAYS = (".npy", ".npz")
+_SEAL = b"squeezenas-tvm, sha256 %s\n"
+_MOST_NAME = 64
+
+
+def is_frame(value: Value) -> bool:
+    """Whether an input is a camera's frame."""
+    return bool(value["meaning"] == FRAME)
+
+
+def segments(manifest: Mapping[str, Any]) -> bool:
+    """Whether a network takes a camera's frame and gives the class of each of its pixels, as a byte."""
+    inputs, outputs = manifest["inputs"], manifest["outputs"]
+    if len(inputs) > 1 or len(outputs) > 1 or not is_frame(inputs[0]) or outputs[0]["meaning"] != CLASSES:
+        return False
+    batch, height, width, _ = inputs[0]["shape"]
+    return bool(batch == 1 and outputs[0]["shape"] == [1, height, width] and outputs[0]["dtype"] == "uint8")
+
+
+def said(value: Value) -> str:
+    """``image 1x3x64x128 float32``."""
+    return f"{value['name']} {'x'.join(map(str, value['shape']))} {value['dtype']}"
+
+
+def read_values(path: Path, inputs: Sequence[Value]) -> list[Array]:
+    """What a network takes, from a file: an image for a camera's frame, .npy for one input, .npz for several.
+
+    Arrays may lack the batch where that is 1. Numbers of another kind are taken where nothing is lost.
+
+    Raises:
+        ImageError: it cannot be read, or is not what the network takes.
+    """
+    if path.suffix.lower() not in _ARRAYS:
+        return [_frame_of(path, inputs)]
+    try:
+        with open(path, "rb") as file:
+            given = np.load(file, allow_pickle=False)
+            if isinstance(given, np.ndarray):
+                return [_fitted(path, given, _only(path, inputs))]
+            return [_fitted(path, _named(path, given, value), value) for value in inputs]
+    except ImageError:
+        raise
+    except Exception as error:  # of many types, from numpy and zipfile
+        reason = (
+            getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
+        )
+        raise ImageError(f"{path} cannot be read: {reason}; give an array that numpy.save wrote") from None
+
+
+def places(folder: Path, stem: str, outputs: Sequence[Value]) -> list[Path]:
+    """Where each output of a network is written."""
+    names: list[str] = []
+    for index, value in enumerate(outputs):
+        name = re.sub(r"[^\w.-]+", "_", value["name"]).strip(".")[:_MOST_NAME] or "output"
+        names.append(f"{name}.{index}" if name in names else name)
+    return [folder / f"{stem}-{name}.npy" for name in names]
+
+
+def write_values(files: Iterable[Path], arrays: Iterable[Array]) -> None:
+    """Write arrays as sealed .npy files, each whole or not at all. Raises ImageError."""
+    for path, array in zip(files, arrays, strict=True):
+        partial = path.with_name(f".{path.name}.squeezenas-tvm")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(sealed_npy(array))
+            os.replace(partial, path)
+        except OSError as error:
+            raise ImageError(f"{path} cannot be written: {error.strerror}; choose another --out") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def sealed_npy(array: Array) -> bytes:
+    """A .npy file, and behind it the sum of it."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    body = content.getvalue()
+    return body + _seal(body)
+
+
+def is_sealed_npy(path: Path) -> bool:
+    """Whether a file is an array that was written here, and that nobody has changed since."""
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    body = content[: -len(_seal(b""))]
+    return content == body + _seal(body)
+
+
+def summary(value: Value, array: Array, labels: Sequence[Mapping[str, Any]]) -> str:
+    """What came out, in a line for people: classes by name, of numbers their range."""
+    if value["meaning"] == CLASSES and array.size <= 16:
+        names = {entry["index"]: entry["name"] for entry in labels}
+        told = ", ".join(str(names.get(int(index), int(index))) for index in array.reshape(-1))
+        return f"{value['name']}: {told}"
+    if not array.size:
+        return f"{said(value)}: empty"
+    if array.size <= 16:
+        return f"{value['name']}: " + ", ".join(f"{number:.4g}" for number in array.reshape(-1))
+    unit = " m" if value["meaning"] == METRES else ""
+    numbers = array.astype(np.float64)
+    low, mean, high = (f"{number:.4g}{unit}" for number in (numbers.min(), numbers.mean(), numbers.max()))
+    return f"{said(value)}: {low} to {high}, mean {mean}"
+
+
+def _seal(body: bytes) -> bytes:
+    return _SEAL % hashlib.sha256(body).hexdigest().encode()
+
+
+def _frame_of(path: Path, inputs: Sequence[Value]) -> Array:
+    """An image as the one frame that a network takes."""
+    if len(inputs) != 1 or not is_frame(inputs[0]) or inputs[0]["shape"][0] != 1:
+        wanted = ", ".join(map(said, inputs))
+        kind = ".npy" if len(inputs) == 1 else ".npz with these names"
+        raise ImageError(f"{path}: the network takes {wanted}; give {kind}")
+    _, height, width, _ = inputs[0]["shape"]
+    return resize_bilinear(read_image(path), height, width)[None]
+
+
+def _only(path: Path, inputs: Sequence[Value]) -> Value:
+    if len(inputs) > 1:
+        wanted = ", ".join(map(said, inputs))
+        raise ImageError(f"{path} is one array, and the network takes {wanted}; give .npz with these names")
+    return inputs[0]
+
+
+def _named(path: Path, given: Any, value: Value) -> Array:
+    if value["name"] not in given.files:
+        there = ", ".join(given.files[:5]) or "nothing"
+        raise ImageError(f"{path} has {there}; missing: {said(value)}")
+    found: Array = given[value["name"]]
+    return found
+
+
+def _fitted(path: Path, array: Array, value: Value) -> Array:
+    """An array as an input. Raises ImageError."""
+    shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
+    if array.shape == shape[1:] and shape[0] == 1:
+        array = array[None]
+    if array.shape != shape:
+        found = "x".join(map(str, array.shape)) or "a number"
+        raise ImageError(f"{path}: found {found}; allowed: {said(value)}")
+    if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise ImageError(f"{path}: found {array.dtype}; allowed: {said(value)}")
+    return np.ascontiguousarray(array, dtype)
