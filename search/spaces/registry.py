@@ -4,7 +4,8 @@ from search.errors import SearchError, UnknownSpace
 from search.spaces.chain import ChainSpace
 from search.spaces.encoders import USUAL, written_out
 from search.spaces.fastdense.spaces import OVER_ENCODERS
-from search.spaces.fasterseg.spaces import FASTERSEG
+from search.spaces.fasterseg.space import FastersegSpace
+from search.spaces.fasterseg.spaces import FASTERSEG, sized
 from search.spaces.gas.spaces import GAS
 from search.spaces.mobilenetv3 import MOBILENETV3
 from search.spaces.space import SearchSpace
@@ -21,23 +22,34 @@ _SHORT = {"small": "squeezenas-small", "large": "squeezenas-large", "xlarge": "s
 def get_space(name: str) -> SearchSpace:
     """A space by name; ``small``, ``large`` and ``xlarge`` are SqueezeNAS's.
 
-    ``fastdense@ENCODER`` is FastDenseNAS's space over another encoder, see ``search.spaces.encoders``.
+    A grid may be of another size, ``fasterseg-student:layers=8,base=3``, and a decoder over another encoder,
+    ``fastdense@ENCODER``, see ``search.spaces.encoders``.
 
     Raises:
-        UnknownSpace: neither a space nor an encoder of that name.
+        UnknownSpace: neither a space nor an encoder of that name, or a size that is none.
         InvalidArchitecture, UnknownCandidate: the encoder is a network that is none.
     """
     key = _SHORT.get(name, name)
     if key in SPACES:
         return SPACES[key]
-    base, at, encoder = key.partition("@")
+    base, at, encoder = name.partition("@")
     if at and base in OVER_ENCODERS:
         return OVER_ENCODERS[base](written_out(encoder))
-    over = ", ".join(f"{base}@NAME" for base in OVER_ENCODERS)
-    raise UnknownSpace(
-        f"unknown space {name!r}{near_miss(name, [*SPACES, *_SHORT])}; "
-        f"allowed: {', '.join(sorted(SPACES))}; over another encoder {over}"
-    )
+    given, colon, sizes = name.partition(":")
+    key = _SHORT.get(given, given)
+    if key not in SPACES:
+        over = ", ".join(f"{base}@NAME" for base in OVER_ENCODERS)
+        raise UnknownSpace(
+            f"unknown space {name!r}{near_miss(given, [*SPACES, *_SHORT])}; "
+            f"allowed: {', '.join(sorted(SPACES))}; over another encoder {over}"
+        )
+    space = SPACES[key]
+    if not isinstance(space, FastersegSpace):
+        grids = ", ".join(own.name for own in SPACES.values() if isinstance(own, FastersegSpace))
+        raise UnknownSpace(
+            f"space {name}: {key} has one size alone; leave {colon}{sizes} out. Grids have sizes: {grids}"
+        )
+    return sized(space, sizes)
 
 
 def spaces_of_table(name: str | None) -> list[SearchSpace]:
