@@ -43,7 +43,7 @@ def _make_sampled(problem: SearchProblem, ranks: Ranks, state: State | None) -> 
         EvolutionChooser(problem, recipe) if isinstance(recipe, EvolutionRecipe) else RandomChooser(problem)
     )
     scorer = make_scorer(problem, recipe, ranks)
-    search = SampledSearch(problem, scorer, choose, candidates=recipe.candidates, seed=recipe.seed)
+    search = SampledSearch(problem, scorer, choose, ranks, candidates=recipe.candidates, seed=recipe.seed)
     if state:
         search.restore(state)
     return search
