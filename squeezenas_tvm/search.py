@@ -23,7 +23,7 @@ EXAMPLE = (
     "--budget 30ms --recipe paper"
 )
 _LIKELIEST = 4  # candidates of a position that are named
-_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks")
+_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks", "init")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +94,11 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         metavar="N",
         help="how many are judged, or tried",
+    )
+    parser.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="of a network whose encoder decoders are searched over, for scoring: {kind: progressive, ...}",
     )
 
 

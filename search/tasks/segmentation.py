@@ -64,7 +64,7 @@ class Segmentation:
     """See ``Task``."""
 
     name = "segmentation"
-    columns = ("miou_percent", "pixel_accuracy_percent")
+    columns: tuple[str, ...] = ("miou_percent", "pixel_accuracy_percent")
     primary, title = "miou_percent", "mIoU"
 
     def head(self, data: Data) -> Head:

@@ -15,7 +15,8 @@ from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.spaces.chain import ChainSpace
 from search.spaces.space import Genotype
-from search.strategies.sampling.recipe import PathScoring, SampledRecipe, TrainingScoring
+from search.strategies.sampling.progressive import ProgressiveScorer
+from search.strategies.sampling.recipe import PathScoring, ProgressiveScoring, SampledRecipe, TrainingScoring
 from search.strategies.sampling.tried import Tried
 from search.supernet import Supernet
 from search.supernet.path_judge import Judgement, PathJudge, spread
@@ -69,9 +70,12 @@ class Scorer(Protocol):
 
 
 def make_scorer(problem: SearchProblem, recipe: SampledRecipe, ranks: Ranks) -> Scorer:
-    """As the recipe says. Raises InvalidSearch for paths in a space that has no supernet."""
+    """As the recipe says. Raises InvalidSearch for paths in a space that has no supernet, and what
+    ``ProgressiveScorer`` does."""
     if isinstance(recipe.scoring, PathScoring):
         return PathScorer(problem, recipe, recipe.scoring, ranks)
+    if isinstance(recipe.scoring, ProgressiveScoring):
+        return ProgressiveScorer(problem, recipe, recipe.scoring, ranks)
     return TrainingScorer(problem, recipe, recipe.scoring, ranks)
 
 
