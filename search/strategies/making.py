@@ -41,7 +41,9 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
 def _make_sampled(problem: SearchProblem, ranks: Ranks, state: State | None) -> SampledSearch:
     recipe = cast(SampledRecipe, problem.recipe)
     scorer = make_scorer(problem, recipe, ranks)
-    search = SampledSearch(problem, scorer, _chooser(problem, recipe), ranks, candidates=recipe.candidates, seed=recipe.seed)
+    search = SampledSearch(
+        problem, scorer, _chooser(problem, recipe), ranks, candidates=recipe.candidates, seed=recipe.seed
+    )
     if state:
         search.restore(state)
     return search

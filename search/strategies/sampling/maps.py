@@ -69,4 +69,6 @@ def resized(last: Tensor, size: Iterable[int]) -> Tensor:
 
 def nearest(truth: Tensor, size: Iterable[int]) -> Tensor:
     """Truth (N, H, W) at another size: of each pixel that of the nearest."""
-    return functional.interpolate(truth[:, None].float(), size=tuple(size), mode="nearest")[:, 0].to(truth.dtype)
+    return functional.interpolate(truth[:, None].float(), size=tuple(size), mode="nearest")[:, 0].to(
+        truth.dtype
+    )

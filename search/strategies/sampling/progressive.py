@@ -39,6 +39,7 @@ class ProgressiveScorer:
 
     Raises:
         InvalidSearch: a space without an encoder.
+        InvalidData: fewer frames than a batch.
         InvalidRecipe: no weights are named, or kept maps would take more memory than the recipe allows.
         InvalidWeights: those of another encoder, or a teacher's.
         InvalidArchitecture: a teacher of another task or other classes.
@@ -62,6 +63,10 @@ class ProgressiveScorer:
         frames = problem.data.frames("train")
         self._loss = problem.task.loss(recipe.loss, frames, problem.head.outputs, self._ranks)
         self._mib = self._needed_mib()
+        first, then = scoring.decoder, scoring.everything
+        steps = math.ceil(first.frames / recipe.batch_size)
+        self._once = self._loader(first.crop, recipe.batch_size, steps, 0)
+        self._frames = self._loader(then.crop, then.batch_size, then.steps, 1) if then else None
         self.step, self.steps_wanted, self.steps_per_epoch = 0, 0, 1
 
     @property
@@ -141,6 +146,7 @@ class ProgressiveScorer:
     def _train_everything(self, network: SplitNetwork) -> None:
         stage = self._scoring.everything
         assert stage is not None
+        assert self._frames is not None
         encoder, decoder = network.halves()
         optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(decoder, stage.learning_rate, weight_decay=stage.weight_decay),
@@ -192,13 +198,6 @@ class ProgressiveScorer:
     def _validation(self) -> Any:
         return spread(self._problem.data.frames("val"), self._recipe.frames)
 
-    @cached_property
-    def _frames(self) -> TrainLoader:
-        """Of the stage in which everything learns."""
-        stage = self._scoring.everything
-        assert stage is not None
-        return self._loader(stage.crop, stage.batch_size, stage.steps, 1)
-
     def _loader(self, crop: tuple[int, int] | None, batch_size: int, steps: int, number: int) -> TrainLoader:
         recipe = self._recipe
         augmentation = Augmentation(crop or recipe.crop, recipe.scale, recipe.flip, recipe.colour)
@@ -216,12 +215,9 @@ class ProgressiveScorer:
     @cached_property
     def _maps(self) -> KeptMaps:
         """Of augmented training frames, what decoders learn from."""
-        stage, taught = self._scoring.decoder, self._taught()
-        steps = math.ceil(stage.frames / self._recipe.batch_size)
-        batches = self._loader(stage.crop, self._recipe.batch_size, steps, 0).epoch(0)
-        device = self._ranks.device
-        parts = (KeptMaps.of(self._frozen, batch, taught, device) for batch in batches)
-        return KeptMaps.joined(parts, stage.frames)
+        taught, device = self._taught(), self._ranks.device
+        parts = (KeptMaps.of(self._frozen, batch, taught, device) for batch in self._once.epoch(0))
+        return KeptMaps.joined(parts, self._scoring.decoder.frames)
 
     @cached_property
     def _validation_maps(self) -> list[KeptMaps]:

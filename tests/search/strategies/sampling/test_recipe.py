@@ -8,9 +8,9 @@ from search.errors import InvalidRecipe
 from search.strategies.registry import STRATEGIES
 from search.strategies.sampling.recipe import KINDS, EvolutionRecipe, list_recipes, load_recipe
 
-from ..helpers import EVOLUTION, RANDOM
+from ..helpers import EVOLUTION, PPO, RANDOM
 
-TEXTS = {"random": RANDOM, "evolution": EVOLUTION}
+TEXTS = {"random": RANDOM, "evolution": EVOLUTION, "ppo": PPO}
 
 
 @pytest.fixture
