@@ -43,8 +43,9 @@ def run_search(
     problem: SearchProblem, out: Path, ranks: Ranks, *, resume: bool, watch: Watch
 ) -> SearchResult:
     """Search, judge, write: ``last.ckpt``, ``curves.csv``, TensorBoard events, ``judged.jsonl``,
-    ``tried.jsonl`` where networks are tried out, ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``, ``search.json``, and architectures
-    that a strategy finds beside the chosen one. Warns where a search ended nearly undecided.
+    ``tried.jsonl`` where networks are tried out, ``networks.csv``, ``front.png``, ``front/*.yaml``,
+    ``chosen.yaml``, ``search.json``, and architectures that a strategy finds beside the chosen one. Warns
+    where a search ended nearly undecided.
 
     Args:
         resume: go on from ``last.ckpt``, if there is one.

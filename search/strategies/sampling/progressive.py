@@ -236,8 +236,8 @@ class ProgressiveScorer:
         needed += kept_bytes(self._encoder, image.shape[:2], len(self._validation))
         if needed > allowed << 20:
             raise InvalidRecipe(
-                f"recipe {self._recipe.name}: maps of {stage.frames} frames and of {len(self._validation)} to "
-                f"validate with take {needed / 2**20:.0f} MiB, more than scoring.memory_mib of {allowed}; "
+                f"recipe {self._recipe.name}: maps of {stage.frames} frames and of {len(self._validation)} "
+                f"to validate with take {needed / 2**20:.0f} MiB, more than scoring.memory_mib of {allowed}; "
                 "raise it, or lower scoring.decoder.frames, crop or frames"
             )
         return needed / 2**20
@@ -251,8 +251,8 @@ class ProgressiveScorer:
         for name in ("init", "teacher"):
             if state["weights_sha256"].get(name) != self._sums.get(name):
                 raise InvalidCheckpoint(
-                    f"networks of this search were scored with other weights (scoring.{name}): give those that "
-                    "it was begun with, or name another folder to start anew"
+                    f"networks of this search were scored with other weights (scoring.{name}): give those "
+                    "that it was begun with, or name another folder to start anew"
                 )
 
 

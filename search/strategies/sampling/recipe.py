@@ -64,8 +64,8 @@ class DecoderStage(Section):
     """The decoder learns alone, from maps of the frozen encoder that are computed once for all networks.
 
     Attributes:
-        frames: of the training split, each augmented once, whose maps are kept; some several times where there
-            are fewer.
+        frames: of the training split, each augmented once, whose maps are kept; where there are fewer, some
+            are there several times.
         crop: of the recipe when null.
         batch_size: of an update; what is left at the end of an epoch is left out.
         learning_rate, weight_decay: of Adam.

@@ -228,7 +228,7 @@ class SampledSearch:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """What ``state`` gave. Raises InvalidCheckpoint where as many processes had to score as there are not."""
+        """What ``state`` gave. Raises InvalidCheckpoint where more or fewer processes scored networks."""
         if (at_once := state.get("at_once", 1)) != self._at_once:
             raise InvalidCheckpoint(
                 f"the search was begun with {at_once} processes, each scoring its own networks, and is gone "

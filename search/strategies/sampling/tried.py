@@ -1,4 +1,4 @@
-"""The log of networks that were tried out: the same, whatever chose them and whatever scored them. No PyTorch."""
+"""The log of networks that were tried out, whatever chose and whatever scored them. No PyTorch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -26,8 +26,8 @@ from search.spaces.registry import get_space
 from search.spaces.space import SearchSpace
 from search.strategies.fasterseg.recipe import CosearchRecipe
 from search.strategies.gumbel.recipe import GumbelRecipe
-from search.strategies.sampling.recipe import EvolutionRecipe, PpoRecipe, RandomRecipe
 from search.strategies.registry import STRATEGIES
+from search.strategies.sampling.recipe import EvolutionRecipe, PpoRecipe, RandomRecipe
 from search.tasks.registry import TASKS
 from search.tasks.task import rewarded
 from targets import load_target
