@@ -156,6 +156,7 @@ class ProgressiveScorer:
         ]
         average = Polyak([*encoder, *decoder], stage.average)
         network.train()
+        network.get_submodule("encoder").train(not stage.freeze_norms)
         for images, truth in self._frames.epoch(0):
             taps = network.encode(images.to(self._ranks.device))
             size = taps[0].shape[-2:]

@@ -100,6 +100,8 @@ class EverythingStage(Section):
         learning_rate, weight_decay: of Adam, for the decoder; the decay for the encoder too.
         encoder_learning_rate, momentum: of SGD, for the encoder.
         average: as of the decoder, over all weights; takes their place at the end.
+        freeze_norms: whether the encoder's normalisations keep the statistics by which its maps were made;
+            few steps are not enough for the decoder to get used to others.
     """
 
     steps: Count
@@ -111,6 +113,7 @@ class EverythingStage(Section):
     weight_decay: float = Field(default=1e-5, ge=0)
     average: Decay = 0.99
     gradient_norm: Positive = 3.0
+    freeze_norms: bool = False
 
 
 class ProgressiveScoring(Section):

@@ -1,14 +1,17 @@
 """Which networks random search and evolution try, by scores that are made up."""
 
+import threading
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from search.errors import InvalidCheckpoint
+from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.run import run_search
 from search.spaces.space import Genotype
@@ -176,3 +179,63 @@ def test_more_networks_are_tried_as_if_they_had_been_wanted_at_first(strategy: s
     assert (parts / "curves.csv").read_text() == (whole / "curves.csv").read_text()
     with pytest.raises(InvalidCheckpoint, match=r"recipe\.candidates was 7, is 5"):
         run_search(five, parts, ALONE, resume=True, watch=Log())
+
+
+class Alone(Remembering):
+    """Each process scores networks by itself; keeps which."""
+
+    alone = True
+
+    def __init__(self) -> None:
+        self.scored: list[tuple[str, ...]] = []
+        self.seen: list[int] = []
+
+    def score(self, genotype: Genotype, log: Sequence[Tried]) -> Tried:
+        self.scored.append(tuple(genotype.values()))
+        self.seen.append(len(log))
+        return super().score(genotype, log)
+
+
+class Together(Ranks):
+    """Threads that exchange what they say as processes do."""
+
+    said: ClassVar[dict[int, Any]] = {}
+    both: ClassVar[threading.Barrier] = threading.Barrier(2)
+
+    def gather(self, told: Any) -> list[Any]:
+        self.said[self.rank] = told
+        self.both.wait(60)
+        found = [self.said[rank] for rank in range(self.world_size)]
+        self.both.wait(60)
+        return found
+
+
+def test_processes_score_a_network_each_and_the_log_is_in_order() -> None:
+    """Of five networks: rounds of two, two and one, each chosen by what was known before it."""
+    wanted = evolving(candidates=5)
+    scorers = [Alone(), Alone()]
+    searches = [
+        SampledSearch(
+            wanted,
+            own,
+            RandomChooser(wanted),
+            Together(rank, 2, torch.device("cpu")),
+            candidates=5,
+            seed=0,
+        )
+        for rank, own in enumerate(scorers)
+    ]
+    threads = [threading.Thread(target=list, args=(search.steps(),)) for search in searches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = (search.log for search in searches)
+    assert first == second
+    assert [tried.options for tried in first] == [
+        options for pair in zip_longest(*(own.scored for own in scorers)) for options in pair if options
+    ]
+    assert [own.seen for own in scorers] == [[0, 2, 4], [0, 2]]
+    alone = SampledSearch(wanted, Alone(), RandomChooser(wanted), ALONE, candidates=5, seed=0)
+    with pytest.raises(InvalidCheckpoint, match="begun with 2 processes, each scoring its own"):
+        alone.restore(searches[0].state())
