@@ -3,10 +3,10 @@
     python benchmarks/foreign_networks.py --json > benchmarks/results/foreign_networks-local-cpu.json
     python benchmarks/foreign_networks.py enet squeezenas-lat-small --resolution 256x512 --trials 64 --json
 
-The networks of ``benchmarks/networks`` and some of the house's own, all as ONNX files from a normalised image
-to logits at its size, with random weights. Each file is deployed; then the bundle and onnxruntime, each in a
-process of its own, take turns with the same threads: compare ratios of one run. A row that fails says why, and
-the run goes on. ``--out`` keeps finished rows, and a run that was stopped goes on from there.
+The networks of ``benchmarks/networks`` and some of the house's own, all as ONNX files from a normalised
+image to logits at its size, with random weights. Each file is deployed; then the bundle and onnxruntime,
+each in a process of its own, take turns with the same threads: compare ratios of one run. A row that fails
+says why, and the run goes on. ``--out`` keeps finished rows; a run that was stopped goes on from there.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from squeezenas_tvm.errors import FailedWork, UsageError
 from targets import load_target
 from targets.local_machine import LocalMachine
 from targets.support.child_python import child_python
+from targets.support.text import near_miss
 
 HERE = Path(__file__).parent
 OWN = ("squeezenas-lat-small", "squeezenas-mac-small", "squeezenas-lat-large", "mobilenetv3-large-seg")
@@ -291,8 +292,10 @@ def main() -> None:
         serve(args.serve, args.of, args.outputs, args.threads, args.runs)
         return
     names = args.networks or [*NETWORKS, *OWN]
-    if unknown := [name for name in names if name not in (*NETWORKS, *list_architectures())]:
-        raise UsageError(f"no network is {unknown[0]}; allowed: {', '.join((*NETWORKS, *OWN))}")
+    allowed = (*NETWORKS, *list_architectures())
+    if unknown := [name for name in names if name not in allowed]:
+        near = near_miss(unknown[0], allowed)
+        raise UsageError(f"no network is {unknown[0]}{near}; allowed: {', '.join(allowed)}")
     sizes = [Resolution.parse(size) for size in args.resolution]
     names_of = ("target", "trials", "measurements", "threads", "rounds", "runs", "limit_s")
     setting = Setting(**{field: getattr(args, field) for field in names_of})

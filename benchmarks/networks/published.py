@@ -50,17 +50,17 @@ PUBLISHED = (
     ),
     Published(
         *("bisenetv2", BiSeNetV2, 512, 1024, None, 21.15),
-        "arXiv:2004.02147, table 3",
+        "arXiv:2004.02147, ablations on Cityscapes",
         "how it was counted, and with how wide a head, is not told; ours is 1024 wide",
     ),
     Published(
         *("ddrnet-23-slim", DDRNet23Slim, 1024, 2048, 5.7, 36.3),
-        "arXiv:2101.06085, table 4",
+        "arXiv:2101.06085, comparison on Cityscapes",
     ),
-    Published(*("pidnet-s", PIDNetS, 1024, 2048, 7.6, 47.6), "arXiv:2206.02066, table 6"),
+    Published(*("pidnet-s", PIDNetS, 1024, 2048, 7.6, 47.6), "arXiv:2206.02066, comparison on Cityscapes"),
     Published(
         *("fast-scnn", FastSCNN, 1024, 2048, 1.11, None),
-        "arXiv:1902.04502, section 4",
+        "arXiv:1902.04502, introduction",
         "it is 1.114 M without normalisation and biases, which theirs seems to be",
     ),
     Published(
@@ -70,7 +70,7 @@ PUBLISHED = (
     ),
     Published(
         *("unet", lambda: UNet(1, inputs=1, width=32), 512, 512, 7.76, None),
-        "half as wide, counted by others (UNet++, arXiv:1807.10165, table 2); its own authors do not",
+        "half as wide, by others (UNet++, arXiv:1807.10165, table of results); its authors count nothing",
         inputs=1,
     ),
     Published(
@@ -96,4 +96,4 @@ PUBLISHED = (
         "MACs are met; parameters are those of the gates' squeezed channels in table 1",
     ),
 )
-"""STDC1-Seg itself and PP-LiteSeg-T have no published counts; both stand on STDC1's backbone."""
+"""Noted without the papers at hand. PP-LiteSeg-T has no published counts; it stands on STDC1's backbone."""
