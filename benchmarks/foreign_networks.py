@@ -141,7 +141,7 @@ def _onnxruntime(path: Path, threads: int) -> Made:
 
 def row_of(name: str, size: Resolution, setting: Setting, folder: Path) -> dict[str, Any]:
     """One network at one size: what was found, or ``error``."""
-    row: dict[str, Any] = {"network": name, "resolution": str(size), "trials": setting.trials}
+    row = _key(name, size, setting)
     try:
         path = _write(name, size, folder / f"{name}.onnx", setting.limit_s)
         row |= _predicted(path, setting)
@@ -152,6 +152,12 @@ def row_of(name: str, size: Resolution, setting: Setting, folder: Path) -> dict[
     except FailedWork as error:
         row["error"] = str(error)
     return row
+
+
+def _key(name: str, size: Resolution, setting: Setting) -> dict[str, Any]:
+    """What a row is of."""
+    how = {"target": setting.target, "trials": setting.trials, "threads": setting.threads}
+    return {"network": name, "resolution": str(size), **how}
 
 
 def _write(name: str, size: Resolution, path: Path, limit_s: float) -> Path:
@@ -313,7 +319,7 @@ def _rows(
     rows = []
     for size in sizes:
         for name in names:
-            row = records.find(network=name, resolution=str(size), trials=setting.trials)
+            row = records.find(**_key(name, size, setting))
             if row is None or "error" in row:
                 with tempfile.TemporaryDirectory() as folder:
                     row = records.add(row_of(name, size, setting, Path(folder)))

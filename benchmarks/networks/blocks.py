@@ -163,7 +163,7 @@ class BinnedMean(nn.Module):
             return functional.adaptive_avg_pool2d(x, 1)
         if height % self.bins == width % self.bins == 0:
             return functional.avg_pool2d(x, (height // self.bins, width // self.bins))
-        down, across = (torch.tensor(_shares(side, self.bins), device=x.device) for side in (height, width))
+        down, across = (x.new_tensor(_shares(side, self.bins)) for side in (height, width))
         return down @ x @ across.T
 
 
@@ -198,9 +198,10 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
             module.weight.uniform_(0.5, 1.5, generator=generator)
             module.bias.normal_(0, 0.1, generator=generator)
             module.momentum = 1.0
-    network.train()(torch.randn(2, 3, 64, 128, generator=generator))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_var is not None:
-            least = 0.1 * float(module.running_var.mean())  # two means over a map may be all but the same
-            module.running_var.clamp_(min=least)
+    normalisations = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    if normalisations:
+        network.train()(torch.randn(2, 3, 128, 256, generator=generator))
+    for module in normalisations:
+        if module.running_var is not None:  # of means over a map there are two, which may be all but the same
+            module.running_var.clamp_(min=0.5 * float(module.running_var.mean()))
     return network.eval()

@@ -44,8 +44,8 @@ class Block(nn.Module):
         super().__init__()
         inner = channels // INTERNAL
         if tall:
-            middle = [nn.Conv2d(inner, inner, (5, 1), padding=(2, 0), bias=False)]
-            middle += _unit(inner, inner, (1, 5), act)
+            first = nn.Conv2d(inner, inner, (5, 1), padding=(2, 0), bias=False)
+            middle = [first, *_unit(inner, inner, (1, 5), act)]
         else:
             middle = _unit(inner, inner, 3, act, dilation)
         last = [nn.Conv2d(inner, channels, 1, bias=False), nn.BatchNorm2d(channels)]

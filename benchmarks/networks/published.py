@@ -93,7 +93,7 @@ PUBLISHED = (
     Published(
         *("lraspp-mobilenetv3-large", LRASPPMobileNetV3, 1024, 2048, 1.51, 9.74),
         "arXiv:1905.02244, table 7, row 8",
-        "MACs are met; parameters are those of the gates' squeezed channels in table 1",
+        "MACs are met; the paper leaves details of the reduced tail open",
     ),
 )
 """Noted without the papers at hand. PP-LiteSeg-T has no published counts; it stands on STDC1's backbone."""

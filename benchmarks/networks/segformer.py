@@ -32,7 +32,8 @@ class Attention(nn.Module):
 
     def _by_head(self, x: Tensor) -> Tensor:
         """(N, pixels, C) to (N, heads, pixels, C / heads)."""
-        return x.unflatten(-1, (self.heads, x.shape[-1] // self.heads)).transpose(1, 2)
+        count, pixels, width = x.shape
+        return x.reshape(count, pixels, self.heads, width // self.heads).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -77,7 +78,7 @@ def tokens(x: Tensor) -> Tensor:
 
 def as_map(x: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, H * W, C) to (N, C, H, W)."""
-    return x.transpose(1, 2).unflatten(2, size)
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
 
 
 class SegFormerB0(nn.Module):
