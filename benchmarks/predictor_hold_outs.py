@@ -47,7 +47,7 @@ def main() -> None:
 
 def _report(folder: Path, again: Path | None, seeds: int, most: int | None) -> dict[str, Any]:
     table = LatencyTable.load(folder)
-    kernels = _measured(table)
+    kernels = measured_kernels(table)
     seconds = [table.statistics(kernel).median_s for kernel in kernels]
 
     def fit(some: Sequence[Kernel], some_s: Sequence[float]) -> Any:
@@ -73,7 +73,7 @@ def _report(folder: Path, again: Path | None, seeds: int, most: int | None) -> d
     }
 
 
-def _measured(table: LatencyTable) -> list[Kernel]:
+def measured_kernels(table: LatencyTable) -> list[Kernel]:
     """Kernels of all spaces, at the table's resolutions and counts of classes, that it has samples of."""
     found = {
         kernel

@@ -2,6 +2,7 @@
 
     python benchmarks/supernet_step.py --json
     python benchmarks/supernet_step.py --size 256 --forms plain fused --dtype bfloat16
+    python benchmarks/supernet_step.py --space gas --size 320
 
 A step is: draw weights, forward, loss, backward, SGD of the weights, Adam of the logits. Each form lives in a
 process of its own (in one process they disturb each other's allocator); they take turns, a step each a round,
@@ -27,8 +28,11 @@ import torch
 from refusals import run_benchmark
 from torch.nn import functional
 
+from search.spaces.gas.space import GasSpace
 from search.spaces.registry import get_space
+from search.strategies.gas.draw import drawn
 from search.supernet import Supernet
+from search.supernet.gas.supernet import CellSupernet
 
 CLASSES, LEFT, WARM_UP = 11, 4, 2
 FORMS = ("plain", "plain-channels-last", "fused", "pruned")
@@ -62,18 +66,13 @@ class Training:
     def __init__(self, form: str, setting: Setting) -> None:
         self._setting = setting
         torch.manual_seed(0)
-        supernet = Supernet(
-            get_space(setting.space),
-            CLASSES,
-            form="plain" if form.startswith("plain") else "fused",
-            checkpointing=setting.checkpointing,
-            compiled=setting.compile and not form.startswith("plain"),
-        ).to(setting.device)
+        supernet = _supernet(form, setting).to(setting.device)
         self._weights = torch.optim.SGD(
             supernet.weight_parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5, foreach=True
         )
         self._logits = torch.optim.Adam(supernet.logit_parameters(), lr=0.01)
         if form == "pruned":
+            assert isinstance(supernet, Supernet)
             _prune(supernet, (self._weights, self._logits))
         self._supernet = supernet
         images = torch.randn(setting.batch, 3, setting.size, setting.size, device=setting.device)
@@ -85,13 +84,20 @@ class Training:
         setting = self._setting
         self._weights.zero_grad()
         self._logits.zero_grad()
-        drawn = self._supernet.draw(setting.batch, 5.0, per_image=not setting.per_batch, paths=setting.paths)
+        weights = self._draw()
         dtype = DTYPES[setting.dtype]
         with torch.autocast(setting.device, dtype, enabled=dtype != torch.float32):
-            logits = self._supernet(self._images, drawn)
+            logits = self._supernet(self._images, weights)
         functional.cross_entropy(logits.float(), self._labels).backward()
         self._weights.step()
         self._logits.step()
+
+    def _draw(self) -> Any:
+        """Weights of all operations."""
+        supernet, setting = self._supernet, self._setting
+        if isinstance(supernet, CellSupernet):
+            return drawn(supernet.logits, 1.0, torch.Generator().manual_seed(0))
+        return supernet.draw(setting.batch, 5.0, per_image=not setting.per_batch, paths=setting.paths)
 
     def time_s(self) -> float:
         """Seconds of one step."""
@@ -108,6 +114,20 @@ class Training:
         for _ in range(WARM_UP):
             self.step()
         return (torch.cuda.max_memory_allocated() if on_gpu else _peak_resident()) - before
+
+
+def _supernet(form: str, setting: Setting) -> Supernet | CellSupernet:
+    """Of a chain of blocks, or of one of cells."""
+    space, plain = get_space(setting.space), form.startswith("plain")
+    if isinstance(space, GasSpace):
+        return CellSupernet(space, CLASSES, form="plain" if plain else "fused")
+    return Supernet(
+        space,
+        CLASSES,
+        form="plain" if plain else "fused",
+        checkpointing=setting.checkpointing,
+        compiled=setting.compile and not plain,
+    )
 
 
 def _prune(supernet: Supernet, optimizers: tuple[torch.optim.Optimizer, ...]) -> None:
@@ -128,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--forms", nargs="+", choices=FORMS, help="default all; of cells all but pruned")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--space", default="small")
     parser.add_argument("--size", type=int, default=192)
@@ -143,6 +163,9 @@ def main() -> None:
     parser.add_argument("--serve", choices=FORMS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     setting = Setting(**{name: getattr(args, name) for name in Setting.__dataclass_fields__})
+    if not args.forms:
+        cells = isinstance(get_space(args.space), GasSpace)
+        args.forms = [form for form in FORMS if not (cells and form == "pruned")]
     if args.serve:
         _serve(Training(args.serve, setting))
         return

@@ -53,12 +53,22 @@ class IncompatibleNetworkModel(CostModelError):
 
 
 class MissingEntry(CostModelError):
-    """A kernel without a measurement on the target asked for."""
+    """A kernel without a measurement on the target asked for.
 
-    def __init__(self, kernel: str, target: str) -> None:
+    Args:
+        given: what else the command that measures it is given.
+    """
+
+    def __init__(self, kernel: str, target: str, *given: str) -> None:
         from targets.target import profile_command  # not at the top: every --help would wait for it
 
-        super().__init__(f"{kernel}: not measured on {target}; measure it with: {profile_command(target)}")
+        self._what = kernel, target
+        told = profile_command(target, *given)
+        super().__init__(f"{kernel}: not measured on {target}; measure it with: {told}")
+
+    def of(self, space: str, resolution: object) -> "MissingEntry":
+        """The same of a space that was asked for."""
+        return MissingEntry(*self._what, "--space", space, "--resolution", str(resolution))
 
 
 class StoreError(CostModelError):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from cost_models.cost_model import CostModel
-from cost_models.database.environment import differences, environment
+from cost_models.database.environment import DEFAULT_SCHEDULES, differences, environment
 from cost_models.database.published import PublishedTable
 from cost_models.database.table import HEADER, LatencyTable
 from cost_models.device_models import fitted_device, prior
@@ -74,10 +74,12 @@ def _shipped(target: Target, folder: Path) -> tuple[LatencyTable, OtherProcessor
     """The shipped table, and how it is of another processor; warns of what it is not."""
     table = LatencyTable.load(folder, target=target.name)
     processor = other_processor(target, table)
+    older = table.fingerprint.get("default_schedules") != DEFAULT_SCHEDULES
     _log.warning(
-        "%s: this device is not profiled yet; latencies are of the shipped table, measured on %s",
+        "%s: this device is not profiled yet; latencies are of the shipped table, measured on %s%s",
         target.name,
         table.machine or "an unnamed machine",
+        ", with default schedules older than today's" if older else "",
     )
     if processor:
         calibrate = command_line("predict", "NETWORK", "--target", target.argument, "--calibrate")

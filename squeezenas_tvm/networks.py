@@ -52,6 +52,8 @@ def execute(args: argparse.Namespace) -> Result:
     model = cost_model(load_device(args.target), args.table) if args.target else None
     networks = [_describe(architecture, resolution, model) for architecture in found]
     networks.sort(key=lambda network: (network["space"], network["gmacs"]))
+    if not networks:
+        return Result(document=[], text=f"no architecture of space {get_space(args.space).name} ships")
     return Result(document=networks, text=_text(networks, resolution, model, args.target))
 
 
@@ -104,7 +106,8 @@ def _text(
     from targets.support.commands import command_line
 
     header = ["name", "GMACs", "M params", "mIoU %", "ms, reported"]
-    notes = [f"MACs and estimates at {resolution}. The other numbers:", *_origins(networks)]
+    origins = _origins(networks)
+    notes = [f"MACs and estimates at {resolution}." + " The other numbers:" * bool(origins), *origins]
     if model is not None:
         header += [f"ms on {model.target}, estimated", "of its time"]
         notes.append(f"Estimates: {model.basis}.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cost_models.tuning.effort import EFFORTS, Effort
+from cost_models.tuning.effort import EFFORTS, MANY, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_dtype, add_resolution, seed_number, trials_count
@@ -32,7 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--effort",
         choices=list(EFFORTS),
         default="standard",
-        help="how long to look for fast schedules (default %(default)s)",
+        help=f"how long to look for fast schedules; of a space with more than {MANY} kernels, quick measures "
+        f"{EFFORTS['quick'].most}, standard {EFFORTS['standard'].most}, thorough all (default %(default)s)",
+    )
+    parser.add_argument(
+        "--kernels",
+        type=positive_int,
+        metavar="N",
+        help="measure the N kernels of the space that tell most of the others, and predict these; a larger N "
+        "later measures the difference, and as many as there are, or more, all (default: see --effort)",
     )
     parser.add_argument(
         "--trials",
@@ -57,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="also time N random networks whole, and calibrate the estimates of all others on them; 24 are "
-        "usual (default %(default)s)",
+        "usual; their kernels are measured whatever --kernels says (default %(default)s)",
     )
     parser.add_argument(
         "--seed",
@@ -94,11 +102,12 @@ def execute(args: argparse.Namespace) -> Result:
     from targets import load_target
 
     target = load_target(args.target)
-    if args.tracker and (args.from_networks or args.choose_networks):
-        option = "--from-networks" if args.from_networks else "--choose-networks"
-        raise UsageError(f"--tracker {args.tracker} is not for {option}, which measures nothing itself")
     if args.from_networks or args.choose_networks:
-        target.require_timings("--from-networks" if args.from_networks else "--choose-networks")
+        option = "--from-networks" if args.from_networks else "--choose-networks"
+        for name in ("tracker", "kernels"):
+            if (value := getattr(args, name)) is not None:
+                raise UsageError(f"--{name} {value} is not for {option}, which measures nothing itself")
+        target.require_timings(option)
     if args.from_networks:
         return _fit(target, args)
     space, resolution = get_space(args.space), Resolution.parse(args.resolution)
@@ -111,6 +120,7 @@ def execute(args: argparse.Namespace) -> Result:
         target,
         resolution,
         effort=EFFORTS[args.effort] if args.trials is None else Effort.alone(args.trials),
+        kernels=args.kernels,
         out=args.out,
         classes=args.classes,
         dtype=args.dtype,

@@ -209,9 +209,9 @@ def target_argument(name: str) -> str:
     return name if name in list_targets() else f"{name}.yaml"
 
 
-def profile_command(name: str) -> str:
-    """The command that measures a target of which only the name is known."""
-    return command_line("profile", "--target", target_argument(name))
+def profile_command(name: str, *given: str) -> str:
+    """The command that measures a target of which only the name is known. ``given``: more of its words."""
+    return command_line("profile", "--target", target_argument(name), *given)
 
 
 @functools.cache

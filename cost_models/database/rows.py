@@ -29,6 +29,8 @@ class SampleStatistics:
         estimated: how many of them could not be measured; estimates count in the sums of seconds.
         interval_s: seconds between the ends of the 95 % interval of the median; infinite for a single sample,
             nothing for an estimate; for several kernels, the sum.
+        predicted: how many of them were not measured but predicted from others; the ends of their intervals
+            then stand for percentiles.
     """
 
     median_s: float = 0.0
@@ -39,6 +41,7 @@ class SampleStatistics:
     tuned: int = 0
     estimated: int = 0
     interval_s: float = 0.0
+    predicted: int = 0
 
     @property
     def width(self) -> float:
@@ -62,6 +65,12 @@ class SampleStatistics:
         )
 
     @classmethod
+    def told(cls, estimate: Estimate) -> "SampleStatistics":
+        """Of one kernel that nobody measured."""
+        low_s, high_s = estimate.low_s, estimate.high_s
+        return cls(estimate.median_s, low_s, high_s, kernels=1, interval_s=high_s - low_s, predicted=1)
+
+    @classmethod
     def total(cls, parts: Iterable["SampleStatistics"]) -> "SampleStatistics":
         """Sum of parts that run one after another."""
         found = list(parts)
@@ -74,6 +83,7 @@ class SampleStatistics:
             sum(p.tuned for p in found),
             sum(p.estimated for p in found),
             sum(p.interval_s for p in found),
+            sum(p.predicted for p in found),
         )
 
 

@@ -61,5 +61,8 @@ class Foreign(Op):
     def macs(self, output: Shape) -> int:
         return self.work
 
+    def comparisons(self, output: Shape) -> int:
+        return self.steps
+
     def parameters(self) -> dict[str, Shape]:
         return {"weight": (self.weights,)} if self.weights else {}

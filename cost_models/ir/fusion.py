@@ -84,7 +84,8 @@ class Kernel:
     @property
     def steps(self) -> int:
         """What runs in place of its multiply-accumulates, see ``Foreign``; 0 where these are all."""
-        return sum(node.op.steps for node in self.graph.nodes if isinstance(node.op, Foreign))
+        shapes = self.graph.shapes(self.input_shapes)
+        return sum(node.op.comparisons(shapes[node.name]) for node in self.graph.nodes)
 
     @property
     def work_class(self) -> str:

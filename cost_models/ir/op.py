@@ -76,6 +76,10 @@ class Op:
         """Multiply-accumulates; counted over convolutions only, as in the SqueezeNAS paper (table 1)."""
         return 0
 
+    def comparisons(self, output: Shape) -> int:
+        """What runs where it is more than multiply-accumulates, see ``Foreign.steps``."""
+        return 0
+
     def parameters(self) -> dict[str, Shape]:
         """Trainable tensors, by name."""
         return {}

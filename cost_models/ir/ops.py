@@ -15,6 +15,9 @@ from cost_models.ir.foreign import Foreign as Foreign
 from cost_models.ir.op import Op as Op
 from cost_models.ir.op import Pattern, Sort, WorkKind
 from cost_models.ir.op import Shape as Shape
+from cost_models.ir.pooling import AvgPool2d as AvgPool2d
+from cost_models.ir.pooling import GlobalAvgPool as GlobalAvgPool
+from cost_models.ir.pooling import MaxPool2d as MaxPool2d
 
 ActivationKind = Literal["relu", "hswish", "sigmoid", "hsigmoid"]
 
@@ -161,39 +164,25 @@ class Concat(Op):
 
 
 @dataclass(frozen=True)
-class AvgPool2d(Op):
-    """Average over windows, no padding. Kernel and stride are clamped to maps smaller than the kernel."""
+class Standardize(Op):
+    """Less the mean of its channel, over its deviation: batch normalisation without scale and shift.
 
-    pattern: ClassVar[Pattern] = "out_elementwise_fusable"
-    sort: ClassVar[Sort] = "reductions"
+    For what no convolution makes, into which it could be folded.
+    """
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
+    pattern: ClassVar[Pattern] = "elementwise"
+    sort: ClassVar[Sort] = "elementwise"
 
-    @property
-    def label(self) -> str:
-        return f"pool{self.kernel[0]}x{self.kernel[1]}"
-
-    def window(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Kernel and stride really used on a map of this size."""
-        kernel = min(self.kernel[0], height), min(self.kernel[1], width)
-        return kernel, (min(self.stride[0], kernel[0]), min(self.stride[1], kernel[1]))
+    channels: int
+    epsilon: float = 1e-5
 
     def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
-        batch, channels, height, width = inputs[0]
-        kernel, stride = self.window(height, width)
-        return batch, channels, (height - kernel[0]) // stride[0] + 1, (width - kernel[1]) // stride[1] + 1
+        if inputs[0][1] != self.channels:
+            raise InvalidGraph(f"statistics of {self.channels} channels, got {inputs[0][1]}")
+        return inputs[0]
 
-
-@dataclass(frozen=True)
-class GlobalAvgPool(Op):
-    """Average over the whole map: (N, C, H, W) -> (N, C, 1, 1)."""
-
-    pattern: ClassVar[Pattern] = "out_elementwise_fusable"
-    sort: ClassVar[Sort] = "reductions"
-
-    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
-        return *inputs[0][:2], 1, 1
+    def buffers(self) -> dict[str, Shape]:
+        return {"running_mean": (self.channels,), "running_var": (self.channels,)}
 
 
 @dataclass(frozen=True)
@@ -352,6 +341,6 @@ OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
         *(Conv2d, BatchNorm2d, Activation, Add, Mul, Concat, AvgPool2d, GlobalAvgPool, Resize, Expand),
-        *(ShiftByOne, Pad, Crop, Normalize, ArgMax, ToByte, Foreign),
+        *(MaxPool2d, Standardize, ShiftByOne, Pad, Crop, Normalize, ArgMax, ToByte, Foreign),
     )
 }

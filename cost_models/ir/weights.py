@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.errors import InvalidGraph
-from cost_models.ir.graph import Graph, conv_before
+from cost_models.ir.graph import Graph, conv_before, fold_batch_norm
 from cost_models.ir.ops import BatchNorm2d
 
 Array = npt.NDArray[np.float32]
@@ -65,7 +65,8 @@ def fold_weights(graph: Graph, weights: Weights) -> dict[str, Array]:
     check_weights(graph, weights)
     check_finite(weights)
     ops = {node.name: node.op for node in graph.nodes}
-    folded = {name: weights[name] for name in graph.parameters()}
+    kept = fold_batch_norm(graph).buffers()
+    folded = {name: weights[name] for name in (*graph.parameters(), *kept)}
     for norm, conv in conv_before(graph).items():
         op = ops[norm]
         assert isinstance(op, BatchNorm2d)

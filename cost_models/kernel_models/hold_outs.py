@@ -58,6 +58,7 @@ def hold_outs(
     *,
     splits: Sequence[str] = SPLITS,
     resolutions: Sequence[Collection[str]] = (),
+    among: Collection[Kernel] | None = None,
     seed: int = 0,
     most: int | None = None,
     watch: Watch = lambda done, total, text: None,
@@ -72,14 +73,16 @@ def hold_outs(
         splits: ``random`` fifths, every ``resolution`` (see above), every count of ``channels``, every
             ``window`` (kernel size and dilation of what is larger than a pixel).
         resolutions: of each kernel, those that were profiled and have it, HxW; none where nobody knows.
+        among: those that may be left out; all when None.
         seed: of the random fifths, and of the groups that are tried.
         most: groups that are tried of each split; all when None.
         watch: told before every fit, and at the end.
     """
     draw = np.random.default_rng(seed)
     plan, possible = {}, {}
+    open_rows = [row for row, kernel in enumerate(kernels) if among is None or kernel in among]
     for split in splits:
-        found = _groups(kernels, split, draw, resolutions)
+        found = _groups(kernels, split, draw, resolutions, open_rows)
         groups = [group for group in found if len(kernels) - len(group.rows) >= LEAST_KEPT]
         possible[split] = len(groups)
         chosen = draw.permutation(len(groups))[:most]
@@ -117,17 +120,21 @@ def _judge(
 
 
 def _groups(
-    kernels: Sequence[Kernel], split: str, draw: np.random.Generator, resolutions: Sequence[Collection[str]]
+    kernels: Sequence[Kernel],
+    split: str,
+    draw: np.random.Generator,
+    resolutions: Sequence[Collection[str]],
+    open_rows: Sequence[int],
 ) -> list[_Group]:
-    """What is left out together; a row may be in several groups, or in none."""
+    """What is left out together; a row may be in several groups, or in none. ``open_rows``: that may be."""
     if split == "random":
-        order = draw.permutation(len(kernels)).tolist()
+        order = draw.permutation(open_rows).tolist()
         return [_Group(f"fifth {i + 1}", order[i::_FIFTHS]) for i in range(min(_FIFTHS, len(order)))]
     rows: dict[str, list[int]] = {}
     several = split == "resolution" and len(set().union(*resolutions)) > 1
-    hard = _only_ones(resolutions) if several else _HARD[split](kernels)
-    for row, names in enumerate(hard):
-        for name in names:
+    hard = list(_only_ones(resolutions) if several else _HARD[split](kernels))
+    for row in open_rows:
+        for name in hard[row]:
             rows.setdefault(name, []).append(row)
     return [_Group(name, members) for name, members in sorted(rows.items())]
 

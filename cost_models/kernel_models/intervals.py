@@ -26,6 +26,7 @@ _SIZES = ("group_channels", "out_channels", "pixels")
 _PROGRAM = ("window", "stride", "dilation", "groups", "resizes", "reductions", "moves")
 _RAGGED = ("ragged",)
 _END = ("inputs", "elementwise")
+_RAGGED_AT = len(_SIZES + _PROGRAM)
 # Doublings that a difference counts for; of another program nothing is known, and its end matters little.
 _WEIGHTS = (1.0,) * len(_SIZES) + (3.5,) * len(_PROGRAM + _RAGGED) + (0.5,) * len(_END)
 _ROWS = 1024  # at a time
@@ -54,13 +55,24 @@ def distances(places: Vector, known: Vector) -> Vector:
     """
     nearest = np.zeros(len(places))
     for start in range(0, len(places), _ROWS):
-        some = places[start : start + _ROWS]
-        apart = np.zeros((len(some), len(known)))
-        for index, weight in enumerate(_WEIGHTS):
-            gap = np.abs(some[:, [index]] - known[:, index])
-            apart += weight * (gap if index < len(_SIZES) else gap > 0)
-        nearest[start : start + _ROWS] = apart.min(axis=1)
+        some = slice(start, start + _ROWS)
+        nearest[some] = pairwise(places[some], known).min(axis=1)
     return nearest
+
+
+def pairwise(places: Vector, others: Vector) -> Vector:
+    """From each to each, as ``distances``: (places, others)."""
+    apart = np.zeros((len(places), len(others)))
+    for index, weight in enumerate(_WEIGHTS):
+        gap = np.abs(places[:, [index]] - others[:, index])
+        apart += weight * (gap if index < len(_SIZES) else gap > 0)
+    return apart
+
+
+def sorts(table: Vector) -> Groups:
+    """Number of each kernel's sort (rows of ``features.matrix``): the program that it is, and its end."""
+    place = np.delete(coordinates(table), [*range(len(_SIZES)), _RAGGED_AT], axis=1)
+    return np.unique(place, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def families(table: Vector) -> tuple[Groups, Groups]:

@@ -26,6 +26,7 @@ from cost_models.ir.ops import (
     Expand,
     Foreign,
     GlobalAvgPool,
+    MaxPool2d,
     Mul,
     Normalize,
     Op,
@@ -33,6 +34,7 @@ from cost_models.ir.ops import (
     Resize,
     Shape,
     ShiftByOne,
+    Standardize,
     ToByte,
 )
 from cost_models.ir.weights import Weights, fold_weights, random_weights
@@ -176,6 +178,25 @@ def _avg_pool(writer: Writer, node: Node) -> None:
     writer.emit("AveragePool", node.inputs, node.name, kernel_shape=kernel, strides=stride)
 
 
+def _max_pool(writer: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, MaxPool2d)
+    sides = {"kernel_shape": [op.kernel] * 2, "strides": [op.stride] * 2, "pads": [op.padding] * 4}
+    writer.emit("MaxPool", node.inputs, node.name, **sides)
+
+
+def _standardize(writer: Writer, node: Node) -> None:
+    assert isinstance(node.op, Standardize)
+    mean, var = (
+        writer.arrays[f"{node.name}.{key}"].astype(np.float64).reshape(1, -1, 1, 1)
+        for key in ("running_mean", "running_var")
+    )
+    centred = f"{node.name}.centred"
+    writer.emit("Sub", [*node.inputs, writer.constant(f"{node.name}.mean", mean, writer.dtype)], centred)
+    scale = writer.constant(f"{node.name}.scale", 1 / np.sqrt(var + node.op.epsilon), writer.dtype)
+    writer.emit("Mul", [centred, scale], node.name)
+
+
 def _resize(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, Resize)
     shape = writer.shapes[node.name]
@@ -262,6 +283,8 @@ WRITERS: Mapping[type[Op], Write] = {
     Mul: _plain("Mul"),
     Concat: _plain("Concat", axis=1),
     AvgPool2d: _avg_pool,
+    MaxPool2d: _max_pool,
+    Standardize: _standardize,
     GlobalAvgPool: _plain("GlobalAveragePool"),
     Resize: _resize,
     Expand: _expand,

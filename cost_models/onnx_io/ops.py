@@ -22,12 +22,14 @@ from cost_models.ir.ops import (
     Crop,
     Expand,
     GlobalAvgPool,
+    MaxPool2d,
     Mul,
     Normalize,
     Op,
     Pad,
     Resize,
     ShiftByOne,
+    Standardize,
     ToByte,
 )
 from cost_models.onnx_io.folding import Array
@@ -113,7 +115,7 @@ def _mul(found: Steps, node: NodeProto) -> Exact | None:
     """Also a frame's normalisation, and the products that exporters write for an activation."""
     first, second = node.input
     if _has_constant(found, node):
-        return _normalize(found, first, second)
+        return _normalize(found, first, second) or _standardize(found, first, second)
     for x, gate in ((first, second), (second, first)):
         maker = found.made_by(gate, "HardSigmoid")
         if maker is not None and maker.input[0] == x and _hard_sigmoid(found, maker):
@@ -143,6 +145,18 @@ def _normalize(found: Steps, key: str, scale: str) -> Exact | None:
     return Exact(Normalize(mean, std), (moved.input[0],))
 
 
+def _standardize(found: Steps, key: str, scale: str) -> Exact | None:
+    """Channels less a number each, times a number each: as ours is written."""
+    minus = found.made_by(key, "Sub")
+    if minus is None or len(found.shapes[key]) != 4:
+        return None
+    constants = [found.constants.get(name) for name in (minus.input[1], scale)]
+    channels = found.shapes[key][1]
+    if any(values is None or values.shape != (1, channels, 1, 1) for values in constants):
+        return None
+    return Exact(Standardize(channels), (minus.input[0],))
+
+
 def _of_channels(values: Array | None) -> Array | None:
     """One number for each of three channels, in double precision; None where it is anything else."""
     if values is None or values.shape not in ((1, 3, 1, 1), (3, 1, 1)):
@@ -169,6 +183,17 @@ def _avg_pool(found: Steps, node: NodeProto) -> Exact | None:
         return None
     cut = LRASPP_POOL.window(*map_size) == (op.kernel, op.stride)
     return Exact(LRASPP_POOL if cut else op, (node.input[0],))
+
+
+def _max_pool(found: Steps, node: NodeProto) -> Exact | None:
+    """Of windows with a middle, padded so that a map keeps its size at stride 1; others stay foreign."""
+    kernel = attributes(node)["kernel_shape"]
+    seen = window(node, kernel, found.shapes[node.input[0]][2:])
+    padded = kernel[0] % 2 == 1 and set(seen.before) == {kernel[0] // 2}
+    plain = len(node.output) == 1 and not attributes(node).get("ceil_mode") and set(seen.dilations) == {1}
+    if not (seen.is_square and padded and plain):
+        return None
+    return Exact(MaxPool2d(kernel[0], seen.strides[0], seen.before[0]), (node.input[0],))
 
 
 def _mean(found: Steps, node: NodeProto) -> Exact | None:
@@ -271,6 +296,7 @@ EXACT: Mapping[str, Callable[[Steps, NodeProto], Exact | None]] = {
     "Mul": _mul,
     "Concat": _concat,
     "AveragePool": _avg_pool,
+    "MaxPool": _max_pool,
     "GlobalAveragePool": lambda found, node: Exact(GlobalAvgPool(), (node.input[0],)),
     "ReduceMean": _mean,
     "Resize": _resize,

@@ -1,7 +1,7 @@
 """Default schedules: what a kernel runs with when no tuning record is there. Deterministic.
 
 Rules for llvm CPUs, the first that fits: ``conv_schedule`` for fused NCHW convolutions; ``resize_schedule``
-for enlarging; ``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as
+for resizes; ``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as
 it is. A rule that fails costs speed, never the result. Kernels for NVIDIA's GPUs get the schedules of
 ``gpu_rules``, or else TVM's own (DLight): they run, and are slow; a schedule by which threads would read what
 others keep for themselves does not fit. Other targets' kernels are returned as they are.
@@ -82,7 +82,7 @@ def _conv(mod: Any, cpu: Cpu) -> Any:
 def _resize(mod: Any, cpu: Cpu) -> Any:
     sch = tvm.s_tir.Schedule(mod)
     inline(sch, blocks_of(sch)[1:])
-    return schedule_resize(write_resize(sch)).mod["main"]
+    return schedule_resize(write_resize(sch, cpu), cpu).mod["main"]
 
 
 def _by_rows(mod: Any, cpu: Cpu) -> Any:

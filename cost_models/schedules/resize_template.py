@@ -1,69 +1,116 @@
-"""Default CPU schedule of a linear resize that enlarges rows: first between rows, then along them.
+"""Default CPU schedule of a linear resize: in one direction first, then in the other.
 
-One step would gather four inputs for every output; of two, the first loads whole vectors and the second
-gathers two, about twice as fast. Either step is the kernel's own expression with one coordinate fixed: the
-weights of the other direction add up to one then.
+One step would gather four inputs for every output. Of two, the one between rows loads whole vectors, and the
+one along rows gathers two. Either is the kernel's own expression with one coordinate fixed: the weights of
+the other direction add up to one then, whatever the corners are.
+
+The step along rows goes where the rows are fewer: first where their number grows, which is up to four times
+as fast as last (docs/profiling.md), and last where it shrinks.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from cost_models.schedules.conv_template import substitute
+from cost_models.schedules.tile_model import Cpu
 from cost_models.tvm_import import tvm
 
 te = tvm.te
 
+_SHORTER = 4  # times: of rows that lose more, the step between rows would compute too much that nobody reads
+_TASKS = 4  # a core
+_ZERO = tvm.tirx.const(0, "int64")
 
-def write_resize(sch: Any) -> Any:
-    """A PrimFunc of the blocks ``between`` and ``out``; parameters and result are the kernel's.
+
+def write_resize(sch: Any, cpu: Cpu) -> Any:
+    """A PrimFunc of the blocks ``along`` or ``between``, whichever is first, and ``out``.
+
+    Parameters and result are the kernel's.
 
     Args:
         sch: Schedule of a kernel that is a resize and at most one elementwise block.
 
     Raises:
-        ValueError: the kernel is something else, or rows get shorter.
+        ValueError: the kernel is something else, or rows get far shorter.
     """
-    blocks = [sch.get(block) for block in sch.get_child_blocks(sch.get_sblock("root"))]
-    resize, *epilogue = blocks
+    resize, *epilogue = (sch.get(block) for block in sch.get_child_blocks(sch.get_sblock("root")))
     params = list(sch.mod["main"].params)
     data, resized = resize.reads[0].source, resize.writes[0].source
     if resize.name_hint != "resize" or len(epilogue) > 1 or len(resize.iter_vars) != 4:
-        raise ValueError(f"not an NCHW resize: blocks {[block.name_hint for block in blocks]}")
-    if not any(data.same_as(param) for param in params) or int(data.shape[3]) > int(resized.shape[3]):
-        raise ValueError("not a resize of the kernel's input that enlarges rows")
+        raise ValueError(f"not an NCHW resize: {resize.name_hint} and {len(epilogue)} blocks more")
+    (height, width), (new_height, new_width) = (map(int, b.shape[2:]) for b in (data, resized))
+    if not any(data.same_as(param) for param in params) or width > _SHORTER * new_width:
+        raise ValueError("not a resize of the kernel's input, or one that makes rows far shorter")
     tensors = {param: te.placeholder(param.shape, param.dtype, param.name) for param in params[:-1]}
-    axes, value = [iv.var for iv in resize.iter_vars], resize.body.value
-    zero = tvm.tirx.const(0, "int64")
-
-    def between(n: Any, c: Any, y: Any, x: Any) -> Any:
-        at = dict(zip(axes, (n, c, y, zero), strict=True))
-        return substitute(value, at, lambda load: tensors[data](*load.indices[:3], x))
-
-    rows = te.compute((*resized.shape[:3], data.shape[3]), between, name="between")
-
-    def along(n: Any, c: Any, y: Any, x: Any) -> Any:
-        at = dict(zip(axes, (n, c, zero, x), strict=True))
-        return substitute(value, at, lambda load: rows(n, c, y, load.indices[3]))
-
-    result = te.compute(resized.shape, along, name="out" if not epilogue else "along")
-    if epilogue:
-        tensors[resized] = result
-        out_axes = [iv.var for iv in epilogue[0].iter_vars]
-
-        def out(*indices: Any) -> Any:
-            at = dict(zip(out_axes, indices, strict=True))
-            return substitute(epilogue[0].body.value, at, lambda load: tensors[load.source](*load.indices))
-
-        result = te.compute(epilogue[0].writes[0].source.shape, out, name="out")
+    last = "resized" if epilogue else "out"
+    if new_height > height and new_width >= 2 * cpu.lanes:
+        rows = _along(resize, tensors[data], (*data.shape[:3], resized.shape[3]), "along")
+        tensors[resized] = _between(resize, rows, resized.shape, last)
+    else:
+        rows = _between(resize, tensors[data], (*resized.shape[:3], data.shape[3]), "between")
+        tensors[resized] = _along(resize, rows, resized.shape, last)
+    result = _after(epilogue[0], tensors) if epilogue else tensors[resized]
     return te.create_prim_func([*(tensors[param] for param in params[:-1]), result])
 
 
-def schedule_resize(func: Any) -> Any:
-    """The schedule of what ``write_resize`` wrote: rows in parallel, each with its scratch row."""
+def _along(resize: Any, source: Any, shape: Any, name: str) -> Any:
+    """The step along rows alone, of ``source``."""
+    axes, value = [iv.var for iv in resize.iter_vars], resize.body.value
+
+    def compute(n: Any, c: Any, y: Any, x: Any) -> Any:
+        at = dict(zip(axes, (n, c, _ZERO, x), strict=True))
+        return substitute(value, at, lambda load: source(*load.indices[:2], y, load.indices[3]))
+
+    return te.compute(shape, compute, name=name)
+
+
+def _between(resize: Any, source: Any, shape: Any, name: str) -> Any:
+    """The step between rows alone, of ``source``."""
+    axes, value = [iv.var for iv in resize.iter_vars], resize.body.value
+
+    def compute(n: Any, c: Any, y: Any, x: Any) -> Any:
+        at = dict(zip(axes, (n, c, y, _ZERO), strict=True))
+        return substitute(value, at, lambda load: source(*load.indices[:3], x))
+
+    return te.compute(shape, compute, name=name)
+
+
+def _after(epilogue: Any, tensors: Mapping[Any, Any]) -> Any:
+    """The elementwise block, of what its buffers have become."""
+    axes = [iv.var for iv in epilogue.iter_vars]
+
+    def compute(*indices: Any) -> Any:
+        at = dict(zip(axes, indices, strict=True))
+        return substitute(epilogue.body.value, at, lambda load: tensors[load.source](*load.indices))
+
+    return te.compute(epilogue.writes[0].source.shape, compute, name="out")
+
+
+def schedule_resize(func: Any, cpu: Cpu) -> Any:
+    """The schedule of what ``write_resize`` wrote.
+
+    Between rows first: rows in parallel, each with its scratch row. Along rows first: channels in parallel,
+    each with a scratch map, in as many pieces from left to right as give every core enough tasks.
+    """
     sch = tvm.s_tir.Schedule(func)
-    between, *along, out = sch.get_child_blocks(sch.get_sblock("root"))
-    for block in along:
+    first, *resized, out = sch.get_child_blocks(sch.get_sblock("root"))
+    for block in resized:
         sch.compute_inline(block)
-    task = sch.fuse(*sch.get_loops(out)[:-1])
+    loops = sch.get_loops(out)
+    if sch.get(first).name_hint == "along":
+        batch, channels, row, column = loops
+        piece, within = sch.split(column, [_pieces(sch, loops, cpu), None])
+        sch.reorder(piece, row, within)
+        task = sch.fuse(batch, channels, piece)
+    else:
+        task = sch.fuse(*loops[:-1])
     sch.parallel(task)
-    sch.compute_at(between, task)
+    sch.compute_at(first, task)
     return sch
+
+
+def _pieces(sch: Any, loops: list[Any], cpu: Cpu) -> int:
+    """The fewest pieces of a row, of whole vectors, that make enough tasks; the most there are if none do."""
+    batch, channels, _, columns = (int(sch.get(loop).extent) for loop in loops)
+    counts = [n for n in range(1, columns // cpu.lanes + 1) if columns % (n * cpu.lanes) == 0] or [1]
+    return next((n for n in counts if n * batch * channels >= _TASKS * cpu.cores), counts[-1])

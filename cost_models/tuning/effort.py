@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from cost_models.errors import CostModelError
 
+MANY = 300  # kernels; chains have up to 190, grids with widths 466
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effort:
@@ -18,6 +20,8 @@ class Effort:
             kernels are of too many families for that.
         budget: all trials, as a share of what searching every kernel alone would take.
         timing_s: at most, for the careful timing of one schedule; the target's own budget where that is less.
+        most: kernels that are measured of a space with more than ``MANY``, the others being predicted; all
+            when None.
 
     Raises:
         CostModelError: a value has no meaning, or the budget is less than the transfers take.
@@ -29,6 +33,7 @@ class Effort:
     anchors: float = 1.0
     budget: float = 1.0
     timing_s: float = math.inf
+    most: int | None = None
 
     def __post_init__(self) -> None:
         for field in ("trials", "transfers"):
@@ -59,14 +64,18 @@ class Effort:
             return 0
         return max(self.trials, int(self.trials * self.budget * kernels))
 
+    def measured(self, kernels: int) -> int:
+        """How many of a space's kernels are measured where nobody says how many."""
+        return kernels if self.most is None or kernels <= MANY else min(self.most, kernels)
+
 
 EFFORTS = {
     effort.name: effort
     for effort in (
         # about 570 trials for the 161 kernels of Small: three minutes at 200 a minute, and as much for timing
-        Effort(name="quick", trials=16, transfers=2, anchors=0.14, budget=0.22, timing_s=0.5),
+        Effort(name="quick", trials=16, transfers=2, anchors=0.14, budget=0.22, timing_s=0.5, most=120),
         # 1850 trials for them: less than a fifth of thorough, whose searches often find no more than 50
-        Effort(name="standard", trials=40, transfers=4, anchors=0.14, budget=0.2875),
+        Effort(name="standard", trials=40, transfers=4, anchors=0.14, budget=0.2875, most=240),
         Effort(name="thorough", trials=64),
     )
 }

@@ -2,13 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cost_models.cost_model import CostModel
 from cost_models.database.rows import SampleStatistics
 from cost_models.database.table import LatencyTable
-from cost_models.errors import CostModelError, MissingEntry
+from cost_models.errors import CostModelError
+from cost_models.estimate import LatencySource
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.kernel_graph import KernelGraph
 from search.architecture import Architecture
@@ -45,14 +46,25 @@ def part_kernels(parts: Sequence[Part]) -> list[list[Kernel]]:
 
 
 def sample_blocks(
-    space: SearchSpace, resolution: Resolution, head: Head, count: int, seed: int = 0
+    space: SearchSpace,
+    resolution: Resolution,
+    head: Head,
+    count: int,
+    seed: int = 0,
+    kernels: Collection[Kernel] | None = None,
 ) -> list[Part]:
     """A few different parts of a space, in its order: those that ``profile`` also times whole.
 
     Spread evenly over the slots, and over their options as far as that leaves a choice. Parts without layers
     are left out; fewer than ``count`` where the space has no more.
+
+    Args:
+        kernels: those that are measured, of which the parts must be made; all when None.
     """
     optional = [part for part in space.parts(resolution, head) if part.slot]
+    if kernels is not None:
+        made_of = zip(optional, part_kernels(optional), strict=True)
+        optional = [part for part, own in made_of if all(kernel in kernels for kernel in own)]
     places_of = {slot: index for index, slot in enumerate(dict.fromkeys(part.slot for part in optional))}
     choices = [part for part in optional if part.graph.nodes]
     random.Random(seed).shuffle(choices)
@@ -77,23 +89,23 @@ class Extremes:
     """A slot of a table that has too many columns to be shown.
 
     Attributes:
-        options: how many are measured.
+        options: how many are known.
         fastest, slowest: their names.
-        ends_s: seconds of the fastest, of the middle one, of the slowest.
+        ends: the fastest, the middle one, the slowest.
     """
 
     slot: str
     options: int
     fastest: str
     slowest: str
-    ends_s: tuple[float, float, float]
+    ends: tuple[SampleStatistics, SampleStatistics, SampleStatistics]
 
 
 @dataclass(frozen=True)
 class CostTable:
     """C(i, j): samples of option j in slot i, and of the parts that every network of the space has.
 
-    An entry is None where a kernel of it could not be measured.
+    An entry is None where a kernel of it is neither measured nor predicted.
 
     Attributes:
         slots: slot -> option -> samples, in the order of the space; in a chain these are its positions.
@@ -112,42 +124,62 @@ class CostTable:
         """Names of all, as columns of a table."""
         return list(dict.fromkeys(name for row in self.blocks for name in row))
 
+    @property
+    def predicted(self) -> bool:
+        """Whether some entry is not measured alone."""
+        entries = (entry for row in (*self.blocks, self.fixed) for entry in row.values())
+        return any(entry is not None and entry.predicted for entry in entries)
+
     def extremes(self) -> list[Extremes] | None:
         """Slot by slot, where the options are more than people read in a row; else None."""
         if len(" ".join(self.options)) <= _WIDEST:
             return None
         found = []
         for slot, row in self.slots.items():
-            known = sorted((entry.median_s, name) for name, entry in row.items() if entry is not None)
-            if known:
-                (least_s, fastest), (most_s, slowest) = known[0], known[-1]
-                ends_s = (least_s, known[len(known) // 2][0], most_s)
-                found.append(Extremes(slot, len(known), fastest, slowest, ends_s))
+            entries = {name: entry for name, entry in row.items() if entry is not None}
+            names = sorted(entries, key=lambda name: (entries[name].median_s, name))
+            if names:
+                ends = entries[names[0]], entries[names[len(names) // 2]], entries[names[-1]]
+                found.append(Extremes(slot, len(names), names[0], names[-1], ends))
         return found
 
 
-def cost_table(table: LatencyTable, space: SearchSpace, resolution: Resolution, head: Head) -> CostTable:
-    """Compose the table of a space from measured kernels."""
+def cost_table(
+    table: LatencyTable,
+    space: SearchSpace,
+    resolution: Resolution,
+    head: Head,
+    predictor: LatencySource | None = None,
+) -> CostTable:
+    """Compose the table of a space from measured kernels; ``predictor`` tells the others, if there is one."""
     slots: dict[str, dict[str, SampleStatistics | None]] = {}
     fixed: dict[str, SampleStatistics | None] = {}
-    known: dict[object, SampleStatistics | None] = {}  # parts of one graph at one size are alike
-    parts = list(space.parts(resolution, head))  # kept, so that no other graph gets the id of one
-    for part in parts:
-        key = id(part.graph), *part.inputs.items()
-        if key not in known:
-            known[key] = _measured(table, part)
+    parts = list(space.parts(resolution, head))
+    cut = part_kernels(parts)
+    known = known_kernels(table, {kernel: None for kernels in cut for kernel in kernels}, predictor)
+    for part, kernels in zip(parts, cut, strict=True):
+        entries = [known[kernel] for kernel in kernels]
+        there = [entry for entry in entries if entry is not None]
+        total = SampleStatistics.total(there) if len(there) == len(entries) else None
         if part.slot:
-            slots.setdefault(part.slot, {})[part.option] = known[key]
+            slots.setdefault(part.slot, {})[part.option] = total
         else:
-            fixed[part.name] = known[key]
+            fixed[part.name] = total
     return CostTable(slots, fixed)
 
 
-def _measured(table: LatencyTable, part: Part) -> SampleStatistics | None:
-    try:
-        return table.graph(part.graph, part.inputs)
-    except MissingEntry:
-        return None
+def known_kernels(
+    table: LatencyTable, kernels: Collection[Kernel], predictor: LatencySource | None = None
+) -> dict[Kernel, SampleStatistics | None]:
+    """Of each, what was measured, else what is predicted, else None."""
+    rows = {kernel: table.rows.get(kernel.key) for kernel in kernels}
+    missing = [kernel for kernel, row in rows.items() if row is None]
+    told = dict(zip(missing, predictor.kernels(missing), strict=True)) if predictor and missing else {}
+    found: dict[Kernel, SampleStatistics | None] = {k: row.statistics for k, row in rows.items() if row}
+    for kernel in missing:
+        estimate = told.get(kernel)
+        found[kernel] = None if estimate is None else SampleStatistics.told(estimate)
+    return found
 
 
 def network_graph(architecture: Architecture, resolution: Resolution) -> KernelGraph:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cost_models.cost_model import CostModel
+from cost_models.errors import MissingEntry
 from cost_models.ir.fusion import Kernel
 from search.costs.kernel_table import part_kernels, priced_kernels
 from search.costs.objectives import OBJECTIVES
@@ -68,7 +69,10 @@ class SpaceCosts:
         parts = tuple(space.parts(space.check_resolution(resolution), head))
         kernels = part_kernels(parts)
         priced = kernels if model.published is None else priced_kernels(model, parts)
-        prices = _prices(model, parts, kernels, priced)
+        try:
+            prices = _prices(model, parts, kernels, priced)
+        except MissingEntry as missing:
+            raise missing.of(space.name, resolution) from None
         peaks = space.peak_bytes(resolution, head)
         prices["memory"] = np.array([peaks[part.name] for part in parts])
         marginals = space.marginals(uniform(space))

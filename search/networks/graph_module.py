@@ -20,12 +20,14 @@ from cost_models.ir.ops import (
     Crop,
     Expand,
     GlobalAvgPool,
+    MaxPool2d,
     Mul,
     Normalize,
     Op,
     Pad,
     Resize,
     ShiftByOne,
+    Standardize,
     ToByte,
 )
 from search.networks.dilated_conv import DilatedDepthwise
@@ -132,6 +134,10 @@ def _avg_pool(op: AvgPool2d, inputs: list[Tensor], size: _Size) -> Tensor:
     return functional.avg_pool2d(inputs[0], kernel, stride)
 
 
+def _max_pool(op: MaxPool2d, inputs: list[Tensor], size: _Size) -> Tensor:
+    return functional.max_pool2d(inputs[0], op.kernel, op.stride, op.padding)
+
+
 def _resize(op: Resize, inputs: list[Tensor], size: _Size) -> Tensor:
     return functional.interpolate(
         inputs[0], size=op.size or size, mode="bilinear", align_corners=op.align_corners
@@ -168,6 +174,7 @@ def _normalize(op: Normalize, inputs: list[Tensor], size: _Size) -> Tensor:
 MODULES: dict[type[Op], Callable[[Any], nn.Module]] = {
     Conv2d: _conv,
     BatchNorm2d: lambda op: nn.BatchNorm2d(op.channels, eps=op.epsilon),
+    Standardize: lambda op: nn.BatchNorm2d(op.channels, eps=op.epsilon, affine=False),
 }
 FUNCTIONS: dict[type[Op], Callable[[Any, list[Tensor], _Size], Tensor]] = {
     Activation: lambda op, inputs, size: _ACTIVATIONS[op.kind](inputs[0]),
@@ -178,6 +185,7 @@ FUNCTIONS: dict[type[Op], Callable[[Any, list[Tensor], _Size], Tensor]] = {
     ArgMax: lambda op, inputs, size: inputs[0].argmax(1),
     ToByte: lambda op, inputs, size: inputs[0].to(torch.uint8),
     AvgPool2d: _avg_pool,
+    MaxPool2d: _max_pool,
     Resize: _resize,
     Expand: _expand,
     ShiftByOne: _shift,

@@ -2,12 +2,15 @@
 
 from search.errors import UnknownSpace
 from search.spaces.fasterseg.spaces import FASTERSEG
+from search.spaces.gas.spaces import GAS
 from search.spaces.mobilenetv3 import MOBILENETV3
 from search.spaces.space import SearchSpace
 from search.spaces.squeezenas import SQUEEZENAS
 from targets.support.text import near_miss
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (*SQUEEZENAS, *MOBILENETV3, *FASTERSEG)}
+SPACES: dict[str, SearchSpace] = {
+    space.name: space for space in (*SQUEEZENAS, *MOBILENETV3, *FASTERSEG, *GAS)
+}
 _SHORT = {"small": "squeezenas-small", "large": "squeezenas-large", "xlarge": "squeezenas-xlarge"}
 
 

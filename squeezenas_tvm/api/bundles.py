@@ -92,11 +92,9 @@ def deploy_network(
         network: path of an ONNX file; a ``torch.nn.Module``, or what ``torch.export.export`` made of one.
         out: folder of the bundle; an older bundle there is replaced.
         example_input: for a module: a tensor, or a tuple of them, of the shapes to deploy.
-        resolution, shapes: height and width of the images, or shapes of inputs by name, that a file leaves
-            open.
-        frame: a camera's frame in place of its input, see ``cost_models.onnx_io.ends.Frame``.
-        end: what is made of its output, see ``cost_models.onnx_io.ends.End``; None: its outputs as they are.
-        output: the name of that output, where there are several.
+        resolution, shapes: of the images, or of inputs by name, where a file leaves them open.
+        frame, end: of ``cost_models.onnx_io.ends``: a camera's frame in place of its input, and what is made
+            of its output, or of the one called ``output``; None: as they are.
         labels: what its classes are: a text file with a name a line, or ``cityscapes``, ``camvid``.
         trials, measurements, tracker, profile, check: as in ``deploy_architecture``.
 
@@ -108,14 +106,8 @@ def deploy_network(
     from squeezenas_tvm.bundles.deployable import Ends
     from squeezenas_tvm.bundles.from_torch import export_module
 
-    ends = Ends(
-        resolution=Resolution(*resolution).checked() if resolution else None,
-        shapes=shapes or {},
-        frame=frame,
-        end=end,
-        output=output,
-        labels=labels,
-    )
+    size = Resolution(*resolution).checked() if resolution else None
+    ends = Ends(resolution=size, shapes=shapes or {}, frame=frame, end=end, output=output, labels=labels)
     wishes = deploy.Wishes(
         trials=trials,
         measurements=Path(measurements) if measurements else None,

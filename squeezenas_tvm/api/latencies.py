@@ -164,6 +164,7 @@ def profile_space(
     *,
     effort: str = "standard",
     trials: int | None = None,
+    kernels: int | None = None,
     folder: str | Path | None = None,
     classes: int = 19,
     dtype: str = "float32",
@@ -178,6 +179,8 @@ def profile_space(
         resolution: height and width, pixels.
         effort: how long to look for fast schedules: quick, standard or thorough.
         trials: instead of it: schedules tried for each kernel; 0 times the default schedules only.
+        kernels: how many are measured, the others being predicted; all when None, but of spaces with hundreds
+            quick and standard measure some.
         folder: of the measurements; ``results/TARGET`` when None.
         classes: of the decoder.
         tracker: HOST:PORT of the target's boards.
@@ -188,7 +191,7 @@ def profile_space(
         Its ``table`` is what ``estimate_latency`` takes; ``holes`` names what could not be measured.
 
     Raises:
-        UsageError: no such effort.
+        UsageError: no such effort, or too few kernels.
         TargetError, CostModelError: no board, a tool is missing, or measurements that cannot be used.
         FailedWork: not one kernel could be measured.
     """
@@ -202,6 +205,7 @@ def profile_space(
         target,
         Resolution(*resolution).checked(),
         effort=EFFORTS[effort] if trials is None else Effort.alone(trials),
+        kernels=kernels,
         out=Path(folder) if folder else None,
         classes=classes,
         dtype=dtype,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cost_models.cost_model import CostModel
+from cost_models.errors import MissingEntry
 from cost_models.estimate import Estimate
 from cost_models.ir.fusion import Kernel, kernel_calls
 from cost_models.ir.graph import Graph
@@ -35,6 +36,7 @@ class Network:
         foreign: read from an ONNX file, as it is; else of a space, from camera frame to class indices.
         dtype: element type of maps and weights; None: whatever was measured.
         notes: what is unusual about its file, a phrase each.
+        space: its name; empty for a file.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Network:
     foreign: bool
     dtype: str | None = None
     notes: tuple[str, ...] = ()
+    space: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ def network_of(
     size = resolution or USUAL
     graph, inputs = architecture.camera_network(), {"frame": (1, *size, 3)}
     kernels = network_graph(architecture, size) if model is None else priced_graph(model, architecture, size)
-    return Network(architecture.name, str(size), graph, inputs, kernels, foreign=False)
+    name, space = architecture.name, architecture.space
+    return Network(name, str(size), graph, inputs, kernels, foreign=False, space=space)
 
 
 def read_network(path: Path, resolution: Resolution | None = None) -> Network:
@@ -153,7 +157,10 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
         MissingEntry: a kernel was not measured, and nothing else tells it.
     """
     kernels, dtype = network.kernels.kernels, network.dtype or "float32"
-    total = model.network(network.kernels, of_a_space=not network.foreign)
+    try:
+        total = model.network(network.kernels, of_a_space=not network.foreign)
+    except MissingEntry as missing:
+        raise (missing.of(network.space, network.resolution) if network.space else missing) from None
     calls = Counter(kernel.key for kernel in kernels)
     costs = dict(zip(kernels, model.estimates(kernels), strict=True))
     counted = count(network.graph, network.inputs, dtype)

@@ -16,7 +16,10 @@ class _Part(BaseModel):
 
 
 class Entry(_Part):
-    """A block or a fixed part: its samples, added up over its kernels; the ends are their percentiles."""
+    """A block or a fixed part: its samples, added up over its kernels; the ends are their percentiles.
+
+    Of kernels that are predicted the ends are those of their intervals.
+    """
 
     median_ms: float
     low_ms: float
@@ -25,6 +28,7 @@ class Entry(_Part):
     kernels: int
     tuned_kernels: int
     estimated_kernels: int
+    predicted_kernels: int = 0
     interval_ms: float | None
 
 
@@ -51,6 +55,20 @@ class Predictions(_Part):
     seed: int
 
 
+class Chosen(_Part):
+    """Where not all kernels were to be measured: of all of a space, how many were, and errors of the others.
+
+    Attributes:
+        total, measured, predicted: kernels; what neither is failed, and stands in ``missing``.
+        left_out: of measured ones, each left out of the fit; None where too few are measured.
+    """
+
+    total: int
+    measured: int
+    predicted: int
+    left_out: Errors | None
+
+
 class HeldOutNetworks(_Part):
     """Networks timed whole: errors of their estimates by the others, and of plain sums."""
 
@@ -66,6 +84,7 @@ class ProfileDocument(Document):
         blocks: by position, by candidate; None where a kernel of it could not be measured.
         fixed: what every network of the space has around its blocks.
         missing: names of entries that are None.
+        chosen: None where all kernels were to be measured.
         kernels: how the rows came to be, and how sure they are.
         estimated: reason by kernel, where no schedule works.
         folder: of the measurements.
@@ -83,6 +102,7 @@ class ProfileDocument(Document):
     fixed: dict[str, Entry | None]
     missing: list[str]
     kernels: dict[str, Any]
+    chosen: Chosen | None = None
     estimated: dict[str, str]
     tuning: Tuning
     additivity: Whole | None

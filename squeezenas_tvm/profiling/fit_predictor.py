@@ -1,6 +1,6 @@
 """Fits the predictor of a table and tries it on kernels left out, for ``profile`` and ``deploy``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from cost_models.database.history import History
     from cost_models.database.table import LatencyTable
     from cost_models.ir.fusion import Kernel
-    from cost_models.kernel_models.hold_outs import HoldOut, Predict
+    from cost_models.kernel_models.accuracy import Errors
+    from cost_models.kernel_models.hold_outs import Fit, HoldOut, Predict
     from cost_models.kernel_models.predictor import Predictor
 
 SEED = 0  # of the hold-outs
@@ -50,10 +51,6 @@ def try_predictor(table: "LatencyTable", history: "History", shown: bool = True)
         shown: draw how far it is.
     """
     from cost_models.kernel_models.hold_outs import hold_outs
-    from cost_models.kernel_models.predictor import Predictor
-
-    def fit(some: "Sequence[Kernel]", some_s: Sequence[float]) -> "Predict":
-        return Predictor.fit(some, some_s, table.fingerprint).predict
 
     kernels, seconds = measured_kernels(table, history)
     resolutions = [table.resolutions(kernel) for kernel in kernels]
@@ -63,4 +60,27 @@ def try_predictor(table: "LatencyTable", history: "History", shown: bool = True)
         def watch(done: int, total: int, text: str) -> None:
             display.update(Snapshot(title="predictor", total=total, done=done, phase=text))
 
+        fit = _fit(table)
         return hold_outs(kernels, seconds, fit, resolutions=resolutions, seed=SEED, most=most, watch=watch)
+
+
+def try_on(table: "LatencyTable", history: "History", own: "Collection[Kernel]") -> "Errors | None":
+    """Errors of predictors on fifths of a space's measured kernels, each left out once; None if too few.
+
+    Args:
+        own: kernels of the space, whether measured or not.
+    """
+    from cost_models.kernel_models.hold_outs import hold_outs
+
+    kernels, seconds = measured_kernels(table, history)
+    found = hold_outs(kernels, seconds, _fit(table), splits=["random"], among=own, seed=SEED)
+    return found["random"].overall if "random" in found else None
+
+
+def _fit(table: "LatencyTable") -> "Fit":
+    from cost_models.kernel_models.predictor import Predictor
+
+    def fit(some: "Sequence[Kernel]", some_s: Sequence[float]) -> "Predict":
+        return Predictor.fit(some, some_s, table.fingerprint).predict
+
+    return fit

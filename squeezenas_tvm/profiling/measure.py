@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.errors import FailedWork
 from squeezenas_tvm.profiling.calibrate_networks import fit_network_model, time_whole
-from squeezenas_tvm.profiling.fit_predictor import fit_predictor, try_predictor
+from squeezenas_tvm.profiling.fit_predictor import fit_predictor, try_on, try_predictor
 from squeezenas_tvm.terminal.progress import Display, Pace, Snapshot, TaskLine, show
 from targets.support.files import refuse_others
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cost_models.database.profiled import Profiled
     from cost_models.database.table import LatencyTable
     from cost_models.ir.fusion import Kernel
+    from cost_models.kernel_models.accuracy import Errors
     from cost_models.kernel_models.hold_outs import HoldOut
     from cost_models.kernel_models.predictor import Predictor
     from cost_models.network_models.network_model import NetworkModel
@@ -47,6 +48,9 @@ class Measured:
         predictor: fitted to the table and saved beside it; None where that has too few rows.
         hold_outs: how good it is on kernels left out of its fit; none where not asked for, or too few rows.
         network_model: fitted to the networks timed whole, saved beside the table; None if they are too few.
+        predicted: kernels that were not to be measured.
+        left_out: where there are such, errors of the predictor on measured kernels of the space, each left
+            out of its fit; None where too few are.
     """
 
     table: "LatencyTable"
@@ -56,6 +60,8 @@ class Measured:
     predictor: "Predictor | None" = None
     hold_outs: "Mapping[str, HoldOut]" = field(default_factory=dict)
     network_model: "NetworkModel | None" = None
+    predicted: "Sequence[Kernel]" = ()
+    left_out: "Errors | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +70,14 @@ class Wanted:
 
     Attributes:
         kernels: distinct ones.
+        predicted: others of the same space, which are told by these instead.
         blocks, networks: to be timed whole as well.
         seed: of the schedule searches.
     """
 
     kernels: "Sequence[Kernel]"
     effort: "Effort"
+    predicted: "Sequence[Kernel]" = ()
     blocks: "Sequence[Block]" = ()
     networks: "Sequence[Network]" = ()
     seed: int = 0
@@ -118,7 +126,10 @@ def measure_kernels(
         predictor = fit_predictor(table, history, folder, made_by)
         network_model = fit_network_model(table, history, folder, made_by)
         tried = try_predictor(table, history, shown) if hold_outs else {}
-    return Measured(table, tuning, additivity, problems, predictor, tried, network_model)
+        own = {*wanted.kernels, *wanted.predicted}
+        left_out = try_on(table, history, own) if wanted.predicted else None
+    told = wanted.predicted
+    return Measured(table, tuning, additivity, problems, predictor, tried, network_model, told, left_out)
 
 
 def time_default_schedules(

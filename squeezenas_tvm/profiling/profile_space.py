@@ -1,14 +1,23 @@
-"""What ``profile`` does: measures the kernels of a space on a target and composes its table."""
+"""What ``profile`` does: measures the kernels of a space on a target and composes its table.
 
+Of a space with very many kernels it measures those that a design chooses, and a predictor tells the others.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from cost_models.database.environment import environment
 from cost_models.database.profiled import Profiled
+from cost_models.ir.fusion import Kernel
+from cost_models.kernel_models.design import Design
 from cost_models.lookup import results_folder
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks, space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.space import SearchSpace
+from search.spaces.space import Part, SearchSpace
+from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels, refuse_others_results
 from squeezenas_tvm.profiling.summary import Profile, file_of, summarize
@@ -24,6 +33,7 @@ def profile_space(
     resolution: Resolution,
     *,
     effort: Effort,
+    kernels: int | None = None,
     out: Path | None = None,
     classes: int = 19,
     dtype: str = "float32",
@@ -35,6 +45,8 @@ def profile_space(
     """Measure what is missing, then write the table of the space.
 
     Args:
+        kernels: how many are measured, the others being predicted; all when the space has no more. None: as
+            the effort says.
         out: folder of the measurements; ``results/TARGET`` when None.
         classes: of the decoder.
         tracker: HOST:PORT of the target's boards.
@@ -43,6 +55,7 @@ def profile_space(
         shown: draw how far it is.
 
     Raises:
+        UsageError: so few kernels that the others cannot be told.
         TargetError: no board, or a tool is missing.
         CostModelError: measurements there cannot be used.
         InTheWay: the folder holds results of others.
@@ -52,21 +65,53 @@ def profile_space(
     folder = results_folder(target.name, out, dtype)
     refuse_others_results(folder, file_of(space, resolution))
     head = segmentation_head(classes)
-    kernels = list(space_kernels(space, resolution, head))
+    users = space_kernels(space, resolution, head)
+    whole = draw_networks(space, resolution, networks, num_classes=classes, seed=seed)
+    chosen: Collection[Kernel] = users
+    if (count := effort.measured(len(users)) if kernels is None else kernels) < len(users):
+        parts, known = space.parts(resolution, head), environment(target, dtype)
+        some = _choose(users, count, parts, known, f"{space.name} at {resolution}")
+        chosen = some.union(*(network.kernels for network in whole))
+    sample = sample_blocks(space, resolution, head, BLOCKS, kernels=chosen)
     wanted = Wanted(
-        kernels=kernels,
+        kernels=[kernel for kernel in users if kernel in chosen],
+        predicted=[kernel for kernel in users if kernel not in chosen],
         effort=effort,
-        blocks=[(p.name, p.graph, p.inputs) for p in sample_blocks(space, resolution, head, BLOCKS)],
-        networks=draw_networks(space, resolution, networks, num_classes=classes, seed=seed),
+        blocks=[(part.name, part.graph, part.inputs) for part in sample],
+        networks=whole,
         seed=seed,
     )
-    profiled = Profiled(
-        space=space.name,
-        resolution=str(resolution),
-        outputs=classes,
-        kernels=[kernel.key for kernel in kernels],
-    )
+    keys = [kernel.key for kernel in users]
+    profiled = Profiled(space=space.name, resolution=str(resolution), outputs=classes, kernels=keys)
     measured = measure_kernels(
         target, wanted, folder, dtype=dtype, tracker=tracker, hold_outs=True, shown=shown, profiled=profiled
     )
-    return summarize(measured, kernels, space, resolution, classes, folder)
+    return summarize(measured, list(users), space, resolution, classes, folder)
+
+
+def _choose(
+    users: Mapping[Kernel, Sequence[str]],
+    count: int,
+    parts: Iterable[Part],
+    fingerprint: Mapping[str, Any],
+    what: str,
+) -> set[Kernel]:
+    """So many kernels of a space, those of parts that every network has among them.
+
+    Args:
+        users: names of the parts that use each kernel.
+        what: space and resolution, for people.
+
+    Raises:
+        UsageError: the choice would leave out what must be measured.
+    """
+    fixed = {part.name for part in parts if not part.slot}
+    always = [kernel for kernel, names in users.items() if fixed.intersection(names)]
+    design = Design.of(users, always, fingerprint)
+    if count < design.least:
+        raise UsageError(
+            f"--kernels {count}: too few of the {len(users)} kernels of {what}; allowed: {design.least} or "
+            "more (those that every network has, and the largest and the smallest of each sort), so many as "
+            "there are or more measures all"
+        )
+    return set(design.order[:count])

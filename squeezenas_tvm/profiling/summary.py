@@ -17,7 +17,7 @@ from search.costs.kernel_table import CostTable, Extremes, cost_table
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.space import SearchSpace
-from squeezenas_tvm.profiling.document import ProfileDocument
+from squeezenas_tvm.profiling.document import Chosen, ProfileDocument
 from squeezenas_tvm.profiling.fit_predictor import SEED
 from squeezenas_tvm.profiling.measure import PARTS, Measured
 from squeezenas_tvm.terminal.progress import duration
@@ -25,6 +25,7 @@ from squeezenas_tvm.terminal.table import table
 from targets.sensors.readings import BoardReading
 
 WIDE = 0.05
+MARKED = " (~: some of its kernels are predicted)"
 EXTREMES = ("options", "fastest, ms", "which", "middle, ms", "slowest, ms", "which")
 ERRORS = ("MAPE %", "% within 5 %", "% within 10 %", "Spearman", "% inside interval")
 LEFT_OUT = {
@@ -81,6 +82,7 @@ class Profile:
             "fixed": {name: _entry(e) for name, e in self.costs.fixed.items()},
             "missing": self.holes,
             "kernels": _quality(self._rows()),
+            "chosen": self._chosen(),
             "estimated": dict(measured.problems),
             "tuning": measured.tuning,
             "additivity": measured.additivity.document() if measured.additivity else None,
@@ -95,7 +97,8 @@ class Profile:
         """For people."""
         measured = self.measured
         lines = [_costs_text(self.costs, self.holes), ""]
-        lines += [*_quality_text(_quality(self._rows()), measured), "", *_predictor_text(measured)]
+        lines += [*chosen_text(self._chosen()), *_quality_text(_quality(self._rows()), measured)]
+        lines += ["", *_predictor_text(measured)]
         samples = self.folder / "measurements.sqlite"
         lines += [*_networks_text(measured), "", f"Table: {self.path} (raw samples: {samples})"]
         return "\n".join(lines)
@@ -107,6 +110,14 @@ class Profile:
     def _rows(self) -> list[Row]:
         rows = self.measured.table.rows
         return [rows[kernel.key] for kernel in self.kernels if kernel.key in rows]
+
+    def _chosen(self) -> Chosen | None:
+        """How many kernels are measured and predicted; None where all were to be measured."""
+        if not self.measured.predicted:
+            return None
+        total, measured = len(self.kernels), sum(bool(row.samples_s) for row in self._rows())
+        told = total - len(self._rows()) if self.measured.predictor else 0
+        return Chosen(total=total, measured=measured, predicted=told, left_out=self.measured.left_out)
 
 
 def file_of(space: SearchSpace, resolution: Resolution) -> str:
@@ -123,7 +134,8 @@ def summarize(
     folder: Path,
 ) -> Profile:
     """Compose the latencies of blocks, and write the document of the profile beside its table."""
-    costs = cost_table(measured.table, space, resolution, segmentation_head(classes))
+    head, predictor = segmentation_head(classes), measured.predictor if measured.predicted else None
+    costs = cost_table(measured.table, space, resolution, head, predictor)
     profile = Profile(measured, kernels, space, resolution, costs, folder)
     profile.document().save(profile.path)
     return profile
@@ -137,6 +149,19 @@ def _quality(rows: Sequence[Row]) -> dict[str, Any]:
         "how": dict(Counter(row.how for row in rows)),
         "share_wider_than_5_percent": sum(width > WIDE for width in widths) / max(len(widths), 1),
     }
+
+
+def chosen_text(chosen: Chosen | None) -> list[str]:
+    """One line on what was measured and predicted, one on how well that goes; none where all was measured."""
+    if chosen is None:
+        return []
+    lines = [f"{chosen.measured} of {chosen.total} kernels measured, {chosen.predicted} predicted."]
+    if errors := chosen.left_out:
+        lines.append(
+            f"Left-out kernels: {round(errors.within_10 * errors.count)} of {errors.count} within 10 %, "
+            f"median error {100 * errors.median:.1f} %, {100 * errors.coverage:.0f} % inside their interval."
+        )
+    return lines
 
 
 def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
@@ -242,6 +267,7 @@ def _entry(found: SampleStatistics | None) -> dict[str, Any] | None:
         "kernels": found.kernels,
         "tuned_kernels": found.tuned,
         "estimated_kernels": found.estimated,
+        "predicted_kernels": found.predicted,
         "interval_ms": found.interval_s * 1e3 if math.isfinite(found.interval_s) else None,
     }
 
@@ -258,7 +284,7 @@ def _costs_text(costs: CostTable, holes: list[str]) -> str:
         ]
     fixed = ", ".join(f"{n} {_milliseconds(e)}" for n, e in costs.fixed.items())
     lines = [
-        "Median latency in ms by position and candidate:",
+        f"Median latency in ms by position and candidate{MARKED if costs.predicted else ''}:",
         "",
         table(header, rows),
         "",
@@ -273,9 +299,10 @@ def _costs_text(costs: CostTable, holes: list[str]) -> str:
 
 def extremes_cells(own: Extremes) -> list[str]:
     """As ``EXTREMES`` has columns."""
-    least, middle, most = (f"{1e3 * seconds:.3f}" for seconds in own.ends_s)
+    least, middle, most = map(_milliseconds, own.ends)
     return [str(own.options), least, own.fastest, middle, most, own.slowest]
 
 
 def _milliseconds(latency: SampleStatistics | None) -> str:
-    return "-" if latency is None else f"{latency.median_s * 1e3:.3f}"
+    """``~`` where a part of it is predicted."""
+    return "-" if latency is None else "~" * bool(latency.predicted) + f"{latency.median_s * 1e3:.3f}"

@@ -7,9 +7,10 @@ from functools import cached_property
 
 from cost_models.database.rows import SampleStatistics
 from cost_models.database.table import LatencyTable
-from cost_models.ir.fusion import Kernel, split_into_kernels
+from cost_models.estimate import LatencySource
+from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.roofline import PhysicalModel
-from search.costs.kernel_table import CostTable, cost_table
+from search.costs.kernel_table import CostTable, cost_table, known_kernels, part_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES
@@ -38,6 +39,7 @@ class Covered:
 
     Attributes:
         calls: how often each of its kernels runs in a network whose candidates are all as likely.
+        predictor: of kernels that were not measured.
     """
 
     table: LatencyTable
@@ -45,6 +47,7 @@ class Covered:
     resolution: Resolution
     classes: int
     calls: Mapping[Kernel, float]
+    predictor: LatencySource | None = None
 
     def __str__(self) -> str:
         return f"{self.space.name} at {self.resolution}, {self.classes} classes"
@@ -56,8 +59,15 @@ class Covered:
         return [kernel for kernel in self.calls if kernel.key in rows and rows[kernel.key].samples_s]
 
     @cached_property
+    def known(self) -> dict[Kernel, SampleStatistics]:
+        """Its kernels that are measured, estimated or predicted."""
+        known = known_kernels(self.table, self.calls, self.predictor)
+        return {kernel: entry for kernel, entry in known.items() if entry is not None}
+
+    @cached_property
     def costs(self) -> CostTable:
-        return cost_table(self.table, self.space, self.resolution, segmentation_head(self.classes))
+        head = segmentation_head(self.classes)
+        return cost_table(self.table, self.space, self.resolution, head, self.predictor)
 
     def mean_s(self) -> float | None:
         """Plain sum of a network whose options are all as likely; None where something is missing."""
@@ -70,8 +80,12 @@ class Covered:
         return sum(float(chances.get(name, 1.0)) * seconds for name, seconds in known_s.items())
 
 
-def covered(table: LatencyTable) -> list[Covered]:
-    """What was profiled and has rows for at least half of its kernels; the smallest size first."""
+def covered(table: LatencyTable, predictor: LatencySource | None = None) -> list[Covered]:
+    """What was profiled and has rows for at least half of its kernels; the smallest size first.
+
+    Args:
+        predictor: of the table; with it, a space that the table names needs no more rows than were asked for.
+    """
     found: dict[tuple[str, str, int], Covered] = {}
     for one in table.profiled:
         if one.outputs is None:
@@ -80,9 +94,10 @@ def covered(table: LatencyTable) -> list[Covered]:
         spaces = SPACES.values() if one.space is None else [s for s in SPACES.values() if s.name == one.space]
         for space in spaces:  # a table of before schema 3 does not say which
             calls = _calls(space, resolution, one.outputs)
-            if 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):
+            told = predictor if one.space else None
+            if told or 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):
                 what = space.name, one.resolution, one.outputs
-                found.setdefault(what, Covered(table, space, resolution, one.outputs, calls))
+                found.setdefault(what, Covered(table, space, resolution, one.outputs, calls, told))
     some = [one for one in found.values() if 2 * _known(one.costs) >= sum(map(len, one.costs.blocks))]
     return sorted(some, key=_size)
 
@@ -99,8 +114,9 @@ def _known(costs: CostTable) -> int:
 def _calls(space: SearchSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
     calls: dict[Kernel, float] = {}
     chances = space.marginals(uniform(space))
-    for part in space.parts(resolution, segmentation_head(classes)):
-        for kernel in split_into_kernels(part.graph, part.inputs):
+    parts = list(space.parts(resolution, segmentation_head(classes)))
+    for part, kernels in zip(parts, part_kernels(parts), strict=True):
+        for kernel in kernels:
             calls[kernel] = calls.get(kernel, 0.0) + float(chances.get(part.name, 1.0))
     return calls
 
@@ -115,6 +131,8 @@ def costs_section(found: Covered) -> PageSection:
     )
     missing = len(found.calls) - len(found.measured)
     holes = f" {NONE}: not measured." if missing else ""
+    if found.costs.predicted:
+        holes = f" {missing} kernels are predicted; ~: some kernels of an entry are."
     fixed = [f"{name} {_entry(entry)}" for name, entry in found.costs.fixed.items()]
     content = [
         paragraph(
@@ -152,9 +170,9 @@ def _cell(entry: SampleStatistics | None, largest: float, *, offered: bool) -> H
 
 def _entry(entry: SampleStatistics | None) -> str:
     """In ms; with a star where a part of it is an estimate, for want of a schedule that works."""
-    if entry is None:
-        return NONE
-    return _ms(entry.median_s) + "*" * bool(entry.estimated) if entry.kernels else "0"
+    if entry is None or not entry.kernels:
+        return NONE if entry is None else "0"
+    return "~" * bool(entry.predicted) + _ms(entry.median_s) + "*" * bool(entry.estimated)
 
 
 def _ms(seconds: float) -> str:
@@ -162,24 +180,25 @@ def _ms(seconds: float) -> str:
 
 
 def _kernels(found: Covered) -> Markup:
-    rows, kernels = found.table.rows, found.measured
-    if not kernels:
+    rows, kernels = found.table.rows, [*found.known]
+    if not found.measured:
         return paragraph("None is measured.")
-    medians_s = {kernel: rows[kernel.key].median_s for kernel in kernels}
-    model = PhysicalModel.fit(kernels, list(medians_s.values()))
+    medians_s = {kernel: entry.median_s for kernel, entry in found.known.items()}
+    model = PhysicalModel.fit(found.measured, [medians_s[kernel] for kernel in found.measured])
     spent_s = {kernel: found.calls[kernel] * medians_s[kernel] for kernel in kernels}
     total_s = sum(spent_s.values())
     ranked = sorted(kernels, key=lambda kernel: -spent_s[kernel])[:_SHOWN]
     lines = []
     for kernel in ranked:
-        row, median_s = rows[kernel.key], medians_s[kernel]
+        row, median_s = rows.get(kernel.key), medians_s[kernel]
         reached = model.bound_s(kernel) / median_s
         lines.append(
             [
                 *(kernel.label, bar(spent_s[kernel] / total_s, f"{spent_s[kernel] / total_s:.1%}")),
-                *(f"{found.calls[kernel]:.2f}", _ms(median_s), f"{row.statistics.width:.1%}"),
-                *(f"{kernel.macs / median_s / 1e9:.1f}", bar(reached, f"{reached:.0%}"), row.how),
-                str(row.trials),
+                *(f"{found.calls[kernel]:.2f}", _entry(found.known[kernel])),
+                *(f"{found.known[kernel].width:.1%}", f"{kernel.macs / median_s / 1e9:.1f}"),
+                *(bar(reached, f"{reached:.0%}"), row.how if row else "predicted"),
+                str(row.trials if row else 0),
             ]
         )
     share = sum(spent_s[kernel] for kernel in ranked) / total_s
@@ -200,8 +219,9 @@ def _kernels(found: Covered) -> Markup:
             paragraph(
                 f"{len(ranked)} of {len(kernels)} kernels, {share:.0%} of the time of a network whose "
                 "candidates are all as likely; calls: in that network; interval: width of the 95 % interval "
-                "of the median. The roofline is made of the best rates that kernels of the same kind reached "
-                "here, so 100 % is the best seen, not the best possible."
+                "of the median, of predicted ones of that which holds nine of ten. The roofline is made of "
+                "the best rates that kernels of the same kind reached here, so 100 % is the best seen, not "
+                "the best possible."
             ),
         ]
     )

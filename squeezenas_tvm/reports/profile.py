@@ -21,7 +21,7 @@ from search.costs.kernel_table import network_graph
 from search.data.classes import unnamed
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.document import ProfileDocument
-from squeezenas_tvm.profiling.summary import WIDE
+from squeezenas_tvm.profiling.summary import WIDE, chosen_text
 from squeezenas_tvm.reports import accuracy as report_accuracy
 from squeezenas_tvm.reports.costs import Covered, costs_section, covered, summaries
 from squeezenas_tvm.reports.page import (
@@ -49,6 +49,7 @@ class _Run:
     """What ``profile`` told of one space and size when it ended."""
 
     name: str
+    chosen: str
     tuning: str
     whole_blocks: str
     hold_outs: Mapping[str, HoldOut]
@@ -64,7 +65,7 @@ def profile_report(folder: Path) -> Report:
     latencies = LatencyTable.load(folder)
     fingerprint, model = latencies.fingerprint, with_files(latencies, folder)
     predictor, network_model = model.predictor, model.network_model
-    found, runs = covered(latencies), [_run(path) for path in sorted(folder.glob("*-*x*.json"))]
+    found, runs = covered(latencies, predictor), [_run(path) for path in sorted(folder.glob("*-*x*.json"))]
     estimates = _estimates(model, found)
     hold_outs = {run.name: run.hold_outs for run in runs if run.hold_outs}
     notes = _notes(folder, latencies, runs)
@@ -198,6 +199,7 @@ def _run(path: Path) -> _Run:
     ratios = told.additivity.ratios if told.additivity else {}
     return _Run(
         name=f"{told.space} at {told.resolution}",
+        chosen=" ".join(chosen_text(told.chosen)),
         tuning=f"{told.tuning.trials} trials ({told.tuning.valid} valid) in {duration(told.tuning.wall_s)}",
         whole_blocks="; ".join(f"{cache} caches {ratio}" for cache, ratio in ratios.items() if ratio),
         hold_outs=told.predictor.hold_outs if told.predictor else {},
@@ -206,6 +208,7 @@ def _run(path: Path) -> _Run:
 
 def _notes(folder: Path, latencies: LatencyTable, runs: Sequence[_Run]) -> list[str]:
     notes = [f"{run.name}: {run.tuning}." for run in runs]
+    notes += [f"{run.name}: {run.chosen}" for run in runs if run.chosen]
     notes += [
         f"{run.name}: whole blocks over the sum of their kernels: {run.whole_blocks}."
         for run in runs

@@ -20,11 +20,13 @@ from cost_models.ir.ops import (
     Expand,
     Foreign,
     GlobalAvgPool,
+    MaxPool2d,
     Mul,
     Normalize,
     Pad,
     Resize,
     ShiftByOne,
+    Standardize,
     ToByte,
 )
 from cost_models.onnx_io.exporter import WRITERS, to_onnx
@@ -65,6 +67,8 @@ SAMPLES: dict[type[Op], Sample] = {
         Sample(Mul(), (MAP, (1, 8, 1, 1))),
         Sample(Concat(), (MAP, (1, 4, 6, 10))),
         Sample(AvgPool2d((3, 2), (2, 2))),
+        Sample(MaxPool2d(3, 2, 1)),
+        Sample(Standardize(8)),
         Sample(GlobalAvgPool()),
         Sample(Resize(align_corners=False, size=(9, 20))),
         Sample(Expand((6, 10)), ((1, 8, 1, 1),)),

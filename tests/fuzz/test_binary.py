@@ -88,10 +88,11 @@ def bundle(tmp_path: Path) -> Path:
 
 def seal(folder: Path, **changes: Any) -> dict[str, Any]:
     manifest = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "tiny",
         "target": {"name": "local-cpu", "device": "cpu", "runs_on": {"machine": "x86_64"}, "fingerprint": {}},
-        "input": {"shape": [1, 64, 64, 3]},
+        "inputs": [{"name": "frame", "dtype": "uint8", "shape": [1, 64, 64, 3], "meaning": "frame"}],
+        "outputs": [{"name": "y", "dtype": "float32", "shape": [1, 2], "meaning": "tensor"}],
         "weights": {"source": None, "trained": False},
         "kernels": {},
         "files": {path.name: file_sum(path) for path in folder.iterdir() if path.name != "manifest.json"},
@@ -116,7 +117,7 @@ def test_manifests(bundle: Path) -> None:
         except BundleError as error:
             is_one_line(error, bundle)
         else:
-            assert all(size > 0 for size in told["input"]["shape"])
+            assert all(size > 0 for own in told["inputs"] + told["outputs"] for size in own["shape"])
 
     run()
 

@@ -33,7 +33,7 @@ ONLY_KERNELS = (  # no blocks timed whole, and a predictor fitted once, not twen
     "from squeezenas_tvm.__main__ import main\n"
     "from squeezenas_tvm.cli import leave\n"
     "squeezenas_tvm.profiling.measure.try_predictor = lambda *given: {}\n"
-    "squeezenas_tvm.profiling.profile_space.sample_blocks = lambda *given: []\n"
+    "squeezenas_tvm.profiling.profile_space.sample_blocks = lambda *given, **named: []\n"
     "leave(main(sys.argv[1:]))\n"
 )
 

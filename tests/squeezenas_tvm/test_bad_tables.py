@@ -153,7 +153,8 @@ def test_a_hole_without_a_predictor_is_named(folder: Path, capfd: pytest.Capture
     (folder / MANIFEST).unlink()
     put_rows(folder, lambda lines: first(lines, 9))
     argv = [NAME, "--target", "local-cpu", "--table", str(folder), "--resolution", str(SIZE)]
-    refused_by(main, argv, "not measured on local-cpu; measure it with: squeezenas-tvm profile", capfd)
+    said = "not measured on local-cpu; measure it with: squeezenas-tvm profile --target local-cpu --space "
+    refused_by(main, argv, f"{said}squeezenas-small --resolution {SIZE}", capfd)
 
 
 def test_nine_kernels_make_a_table_and_no_predictor(tmp_path: Path) -> None:

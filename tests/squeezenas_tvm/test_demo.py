@@ -28,7 +28,7 @@ def check_everything_is_there(folder: Path, document: dict[str, Any]) -> None:
     assert labels.shape == (scene.height, scene.width)
     assert Image.open(places["overlay"]).width >= scene.width
     manifest = read_manifest(places["module"].parent)
-    assert manifest["input"]["shape"] == [1, *SIZE, 3]
+    assert manifest["inputs"][0]["shape"] == [1, *SIZE, 3]
     assert manifest["weights"]["trained"] is True
     assert (labels == NAMES.index("road")).mean() > 0.2
     assert (labels == NAMES.index("tree")).mean() > 0.05

@@ -145,12 +145,8 @@ def test_bundle_is_whole_and_says_what_it_is(
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["name"] == NAME
     assert manifest["architecture"]["blocks"] == load_architecture(NAME).blocks
-    assert manifest["input"] == {
-        "dtype": "uint8",
-        "layout": "NHWC",
-        "colour": "RGB",
-        "shape": [1, *SIZE, 3],
-    }
+    frame = {"name": "frame", "dtype": "uint8", "shape": [1, *SIZE, 3], "meaning": "frame"}
+    assert manifest["inputs"] == [frame]
     assert manifest["output"] == {"dtype": "uint8", "meaning": "class index", "shape": [1, *SIZE]}
     assert manifest["weights"] == {"source": weights.name, "sha256": sha256(weights), "trained": True}
     target = load_target("local-cpu")

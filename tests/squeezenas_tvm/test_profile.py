@@ -74,7 +74,7 @@ def test_table_has_every_position_and_candidate_with_median_spread_and_samples(p
     assert [list(row) for row in document["blocks"]] == [list(p.candidates) for p in space.positions]
     assert list(document["fixed"]) == ["frame", "stem", "head", "decoder", "classes"]
     numbers = ("median_ms", "low_ms", "high_ms", "interval_ms")
-    counts = ("samples", "kernels", "tuned_kernels", "estimated_kernels")
+    counts = ("samples", "kernels", "tuned_kernels", "estimated_kernels", "predicted_kernels")
     identity = dict.fromkeys([*numbers, *counts], 0)
     for position, row in zip(space.positions, document["blocks"], strict=True):
         for name, entry in row.items():
@@ -218,7 +218,7 @@ def test_same_command_again_measures_nothing_and_more_trials_are_the_difference(
     predictor = Predictor.load(folder, fingerprint=table.fingerprint)
     assert sum(predictor.counts.values()) == sum(bool(row.samples_s) for row in table.rows.values())
     assert " trials (" not in said
-    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_, **__: [])
     monkeypatch.setattr("squeezenas_tvm.profiling.measure.try_predictor", lambda *_: {})
     assert main(arguments(quick, folder, TRIALS + 2)) == 0
     check_kept(after, results(folder))

@@ -35,7 +35,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "squeezenas_tvm.profiling.profile_space.space_kernels", lambda *_: {kernel: [] for kernel in LEFT_OUT}
     )
-    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_, **__: [])
 
 
 pytestmark = pytest.mark.usefixtures("no_hold_outs")
@@ -54,7 +54,12 @@ def test_help_names_the_efforts_and_the_default(capfd: pytest.CaptureFixture[str
     assert main(["--help"]) == 0
     said = " ".join(capfd.readouterr().out.split())
     assert "--effort {quick,standard,thorough}" in said
-    assert "how long to look for fast schedules (default standard)" in said
+    assert (
+        "how long to look for fast schedules; of a space with more than 300 kernels, quick measures 120"
+        in said
+    )
+    assert "standard 240, thorough all (default standard)" in said
+    assert "--kernels N" in said
     assert "--trials N" in said
     assert "instead of --effort: schedules tried for each kernel; 0 times the default schedules only" in said
 
@@ -151,7 +156,7 @@ def test_kernel_without_a_working_schedule_is_estimated_from_the_others_and_show
         for _ in range(TRIED):
             store.add_trial(where, BROKEN.key, Trial(schedule="[]", error="it does not build"))
     before = results(folder)
-    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_, **__: [])
     with monkeypatch.context() as patch:
         patch.setattr("cost_models.profiling.finalists.schedule_default", crashing(BROKEN, quick))
         assert main(arguments(quick, folder, TRIED)) == 0

@@ -127,7 +127,7 @@ def test_full_disk_is_one_line_and_what_was_stored_stays(
     stored = results(disk)
     check_kept(before, stored)
     ballast.unlink()
-    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_: [])
+    monkeypatch.setattr("squeezenas_tvm.profiling.profile_space.sample_blocks", lambda *_, **__: [])
     assert main(arguments(quick, disk)) == 0
     check_kept(stored, results(disk))
     assert all(len(found) == TRIALS for found in schedules(disk).values())

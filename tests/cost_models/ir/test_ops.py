@@ -4,6 +4,8 @@ from typing import Any
 import pytest
 
 from cost_models.errors import InvalidGraph
+from cost_models.ir.fusion import split_into_kernels
+from cost_models.ir.graph import Graph, Node
 from cost_models.ir.op import as_map
 from cost_models.ir.ops import (
     Activation,
@@ -16,12 +18,14 @@ from cost_models.ir.ops import (
     Expand,
     Foreign,
     GlobalAvgPool,
+    MaxPool2d,
     Mul,
     Normalize,
     Op,
     Resize,
     Shape,
     ShiftByOne,
+    Standardize,
     ToByte,
 )
 
@@ -44,6 +48,9 @@ MAP = (1, 8, 7, 10)
         (AvgPool2d((3, 4), (2, 3)), [MAP], (1, 8, 3, 3)),
         (AvgPool2d((49, 49), (16, 20)), [(1, 8, 64, 128)], (1, 8, 1, 4)),  # LR-ASPP at 1024x2048
         (AvgPool2d((49, 49), (16, 20)), [MAP], (1, 8, 1, 1)),  # clamped
+        (MaxPool2d(3, 1, 1), [MAP], MAP),
+        (MaxPool2d(3, 2, 1), [MAP], (1, 8, 4, 5)),
+        (Standardize(8), [MAP], MAP),
         (GlobalAvgPool(), [MAP], (1, 8, 1, 1)),
         (Resize(align_corners=True, size=(20, 3)), [MAP], (1, 8, 20, 3)),
         (Expand((3, 4)), [(2, 8, 1, 1)], (2, 8, 3, 4)),
@@ -71,6 +78,16 @@ def test_macs_and_parameters_of_a_convolution() -> None:
 def test_macs_are_counted_over_convolutions_only() -> None:
     for op in (BatchNorm2d(8), Activation(), Add(), AvgPool2d((2, 2), (2, 2)), Resize(align_corners=True)):
         assert op.macs(MAP) == 0
+
+
+def test_comparisons_of_a_pooling_are_steps_of_its_kernel() -> None:
+    graph = Graph(("x",), (Node("pool", MaxPool2d(3, 2, 1), ("x",)),), ("pool",))
+    (kernel,) = split_into_kernels(graph, {"x": MAP})
+    assert (kernel.steps, kernel.macs, kernel.work_class) == (8 * 4 * 5 * 9, 0, "depthwise")
+    with pytest.raises(InvalidGraph, match=r"^pool: a 9-pixel window does not fit a map of 7x10$"):
+        Graph(("x",), (Node("pool", MaxPool2d(9, 1, 0), ("x",)),), ("pool",)).shapes({"x": MAP})
+    with pytest.raises(InvalidGraph, match=r"^statistics of 4 channels, got 8$"):
+        Standardize(4).output_shape([MAP], None)
 
 
 def test_batch_norm_trains_two_tensors_and_stores_two() -> None:

@@ -52,6 +52,16 @@ def test_random_fifths_leave_every_kernel_out_once() -> None:
     assert other.left != watched.left
 
 
+def test_only_some_are_left_out_where_others_are_of_no_interest() -> None:
+    watched = Watched()
+    (found,) = hold_outs(KERNELS, SECONDS, watched.fit, splits=["random"], among=KERNELS[:7]).values()
+    assert sorted(k.key for left in watched.left for k in left) == sorted(k.key for k in KERNELS[:7])
+    assert found.overall.count == 7
+    assert all(set(KERNELS[7:]) <= kept for kept in watched.kept)
+    found = hold_outs(KERNELS, SECONDS, watched.fit, splits=["window"], among=KERNELS[:7])["window"]
+    assert found.groups == ("3x3 dilated 1",)
+
+
 @pytest.mark.parametrize(
     ("split", "groups"),
     [

@@ -18,6 +18,7 @@ from cost_models.ir.ops import (
     Expand,
     Foreign,
     GlobalAvgPool,
+    MaxPool2d,
     Mul,
     Op,
     Resize,
@@ -153,6 +154,16 @@ def test_batch_normalisation_elsewhere_is_elementwise() -> None:
             [node("MaxPool", ["c"], ["y"], kernel_shape=[2, 2], strides=[2, 2])],
             {},
             [Foreign("MaxPool", (1, 8, 8, 16), steps=4 * 1024)],
+        ),
+        (
+            [node("MaxPool", ["c"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)],
+            {},
+            [MaxPool2d(3, 2, 1)],
+        ),
+        (
+            [node("MaxPool", ["c"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1])],
+            {},
+            [Foreign("MaxPool", (1, 8, 8, 16), steps=9 * 1024)],
         ),
         (
             [node("GlobalMaxPool", ["c"], ["y"])],

@@ -1,5 +1,6 @@
 """Default schedules: right at every size, fast, small in memory, and never in the way."""
 
+import re
 import time
 from typing import Any
 
@@ -208,15 +209,36 @@ def resize(before: tuple[int, int], after: tuple[int, int], mode: str, *, gated:
 
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("mode", ["align_corners", "half_pixel"])
-@pytest.mark.parametrize("sizes", [((9, 13), (33, 50)), ((1, 4), (8, 32)), ((7, 8), (3, 8))], ids=str)
-def test_enlarging_goes_in_two_steps(sizes: tuple[Any, Any], mode: str, gated: bool) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "first"),
+    [
+        (((9, 13), (33, 50)), "along"),
+        (((1, 4), (8, 32)), "along"),
+        (((4, 8), (8, 64)), "along"),
+        (((2, 3), (5, 5)), "between"),  # rows too short for vectors
+        (((7, 8), (3, 8)), "between"),
+        (((16, 64), (8, 32)), "between"),
+        (((11, 15), (5, 7)), "between"),
+    ],
+    ids=str,
+)
+def test_resizing_goes_in_two_steps(sizes: tuple[Any, Any], first: str, mode: str, gated: bool) -> None:
     mod = resize(*sizes, mode, gated=gated)
-    assert 'T.sblock("between")' in str(schedule_default(mod, TARGET))
+    assert f'T.sblock("{first}")' in str(schedule_default(mod, TARGET))
     assert_same_result(mod)
 
 
-def test_making_rows_shorter_goes_in_one_step() -> None:
-    mod = resize((8, 32), (4, 16), "half_pixel", gated=False)
+def test_rows_are_cut_where_channels_are_too_few_for_the_cores() -> None:
+    mod, many = resize((8, 32), (32, 128), "align_corners", gated=False), machine("x86-64", cores=8)
+    tasks = [
+        re.findall(r"T\.parallel\(T\.int64\((\d+)", str(schedule_default(mod, t))) for t in (TARGET, many)
+    ]
+    assert tasks == [["10"], ["40"]]
+    assert_same_result(mod, many)
+
+
+def test_making_rows_far_shorter_goes_in_one_step() -> None:
+    mod = resize((8, 96), (4, 16), "half_pixel", gated=False)
     assert 'T.sblock("between")' not in str(schedule_default(mod, TARGET))
     assert_same_result(mod)
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from cost_models.errors import CostModelError
-from cost_models.tuning.effort import EFFORTS, Effort
+from cost_models.tuning.effort import EFFORTS, MANY, Effort
 
 
 def test_efforts_grow() -> None:
@@ -22,6 +22,18 @@ def test_standard_takes_less_than_a_fifth_of_searching_every_kernel_alone() -> N
     """Less, because small design spaces run dry: thorough then tries 9530 schedules of 10304."""
     assert EFFORTS["thorough"].transfers == 0
     assert EFFORTS["standard"].total(161) <= EFFORTS["thorough"].total(161) * (9530 / 10304) / 5
+
+
+def test_of_many_kernels_some_are_measured_unless_somebody_is_thorough() -> None:
+    measured = {
+        name: [effort.measured(count) for count in (161, MANY, 466)] for name, effort in EFFORTS.items()
+    }
+    assert measured == {
+        "quick": [161, MANY, 120],
+        "standard": [161, MANY, 240],
+        "thorough": [161, MANY, 466],
+    }
+    assert Effort.alone(4).measured(466) == 466
 
 
 def test_alone_searches_every_kernel() -> None:

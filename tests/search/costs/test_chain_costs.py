@@ -236,7 +236,7 @@ def test_sources_are_those_of_a_network_with_all_candidates_as_likely(small: Cha
 
 
 def test_a_hole_without_predictor_and_prior_is_an_error() -> None:
-    with pytest.raises(MissingEntry, match=r"dw5x5.*not measured on board; measure it with: squeezenas-tvm"):
+    with pytest.raises(MissingEntry, match=r"dw5x5.*not measured on board; .* --space .* --resolution"):
         ChainCosts.of(model_of(UNEVEN, without="dw5x5"), UNEVEN, SIZE, HEAD)
 
 

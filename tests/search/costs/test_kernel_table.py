@@ -1,12 +1,14 @@
 """Costs of spaces and networks, composed from a table of kernels."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from cost_models.cost_model import CostModel
 from cost_models.database.rows import Row, SampleStatistics
 from cost_models.database.table import LatencyTable
 from cost_models.errors import MissingEntry
-from cost_models.estimate import NetworkEstimate
+from cost_models.estimate import Estimate, NetworkEstimate, Source
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs.kernel_table import (
@@ -167,6 +169,44 @@ def test_hole_is_none_and_never_a_guess() -> None:
             name for name in row if name.startswith("k5")
         }
     assert None not in costs.fixed.values()
+
+
+class Doubling:
+    """Predicts of every kernel twice what is made up, within a quarter."""
+
+    def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
+        return [Estimate.within(2 * seconds(kernel), 1.25, Source.PREDICTED) for kernel in kernels]
+
+    def digest(self) -> str:
+        return "twice"
+
+
+def test_a_predictor_fills_holes_and_its_entries_say_so() -> None:
+    holey = table_of(SMALL, without="dw5x5")
+    costs = cost_table(holey, SMALL, SIZE, segmentation_head(19), Doubling())
+    assert costs.predicted
+    (part,) = (part for part in SMALL.parts(SIZE, segmentation_head(19)) if part.name == "blocks.2.k5e6")
+    kernels = split_into_kernels(part.graph, part.inputs)
+    (told,) = (kernel for kernel in kernels if "dw5x5" in kernel.label)
+    entry = costs.slots["blocks.2"]["k5e6"]
+    assert entry is not None
+    assert (entry.kernels, entry.predicted, entry.samples) == (len(kernels), 1, 0)
+    measured = [holey.statistics(kernel) for kernel in kernels if kernel != told]
+    assert entry.median_s == pytest.approx(sum(own.median_s for own in measured) + 2 * seconds(told))
+    assert entry.p10_s == pytest.approx(sum(own.p10_s for own in measured) + 1.6 * seconds(told))
+    assert entry.p90_s == pytest.approx(sum(own.p90_s for own in measured) + 2.5 * seconds(told))
+    assert (
+        costs.slots["blocks.2"]["k3e6"]
+        == cost_table(holey, SMALL, SIZE, segmentation_head(19)).slots["blocks.2"]["k3e6"]
+    )
+
+
+def test_sampled_blocks_are_made_of_measured_kernels() -> None:
+    table = table_of(SMALL, without="dw5x5")
+    known = [k for k in space_kernels(SMALL, SIZE, segmentation_head(19)) if k.key in table.rows]
+    sample = sample_blocks(SMALL, SIZE, segmentation_head(19), 10, kernels=known)
+    assert len(sample) == 10
+    assert not [part.name for part in sample if ".k5" in part.name]
 
 
 def test_estimate_names_the_first_hole() -> None:

@@ -29,6 +29,10 @@ RARE = 3  # runs beyond what is usual of a part that none of those networks was 
 class SearchSpaceContract:
     """Of spaces at 64x64, the smallest size, with seven outputs."""
 
+    def peak_slack(self, space: SearchSpace) -> float:
+        """By which share the peak of the parts may miss that of the network: 0 where each says its own."""
+        return 0.0
+
     @pytest.fixture
     def genotypes(self, space: SearchSpace) -> list[dict[str, str]]:
         """A few different networks; fewer where there are no more."""
@@ -83,7 +87,7 @@ class SearchSpaceContract:
         for genotype in genotypes:
             camera = camera_network(space.network(genotype, HEAD), HEAD)
             found = max(peaks[part.name] for part in _running(space, genotype))
-            assert found == peak_bytes(camera, FRAME)
+            assert found == pytest.approx(peak_bytes(camera, FRAME), rel=self.peak_slack(space))
 
     def test_marginals_are_of_parts_and_alike_in_numpy_and_torch(self, space: SearchSpace) -> None:
         random = np.random.default_rng(1)

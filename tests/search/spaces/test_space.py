@@ -16,6 +16,9 @@ class TestShippedSpaces(SearchSpaceContract):
     def space(self, request: pytest.FixtureRequest) -> SearchSpace:
         return SPACES[request.param]
 
+    def peak_slack(self, space: SearchSpace) -> float:
+        return 0.3 if space.name.startswith("gas") else 0.0  # what waits hangs on a cell's other edges
+
 
 class TestToySpace(SearchSpaceContract):
     @pytest.fixture

@@ -23,6 +23,9 @@ def test_a_document_of_0_1_is_read_and_loses_nothing(tmp_path: Path) -> None:
     assert told.predictor.hold_outs["random"].by_kind["dense"].mape == 0.0412
     told.save(tmp_path / "again.json")
     again = json.loads((tmp_path / "again.json").read_text())
+    assert again.pop("chosen") is None  # 0.1 measured all kernels
+    entries = [entry for row in (*again["blocks"], again["fixed"]) for entry in row.values() if entry]
+    assert [entry.pop("predicted_kernels") for entry in entries] == [0] * len(entries)
     assert again == json.loads(FROM_0_1.read_text()) | {"made_by": ""}
 
 
