@@ -75,12 +75,11 @@ class Down(nn.Module):
 
 def first_maxima(x: Tensor, pooled: Tensor) -> list[Tensor]:
     """For each pixel of the 2x2 windows, by rows, 1 where it is the first maximum, else 0."""
-    found, left = [], torch.ones_like(pooled)
+    found: list[Tensor] = []
     for row in (0, 1):
         for column in (0, 1):
-            here = (x[:, :, row::2, column::2] == pooled).to(x.dtype) * left
-            left = left - here
-            found.append(here)
+            here = (x[:, :, row::2, column::2] == pooled).to(x.dtype)
+            found.append(here * (1 - sum(found)))
     return found
 
 
