@@ -29,7 +29,9 @@ from records import Records, say
 from refusals import run_benchmark
 from served import Served, failure
 
+from cost_models.errors import CostModelError
 from search.architecture import list_architectures, load_architecture
+from search.errors import SearchError
 from search.resolution import Resolution
 from squeezenas_tvm.errors import FailedWork, UsageError
 from targets import load_target
@@ -149,7 +151,7 @@ def row_of(name: str, size: Resolution, setting: Setting, folder: Path) -> dict[
         row |= _deployed(path, folder / "bundle", setting)
         row["deploy_s"] = time.monotonic() - started
         row |= _measured(path, folder, setting)
-    except FailedWork as error:
+    except (FailedWork, CostModelError, SearchError) as error:
         row["error"] = str(error)
     return row
 
