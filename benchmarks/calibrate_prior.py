@@ -33,11 +33,12 @@ COMMAND = "python benchmarks/calibrate_prior.py --write"
 
 
 def published() -> dict[str, tuple[Architecture, Published]]:
-    """Shipped architectures with a published latency, by name."""
+    """Shipped architectures with a published latency on that board, by name."""
     found = {}
     for name in list_architectures():
         architecture = load_architecture(name)
-        reported = [result for result in architecture.results if result.latency_ms is not None]
+        results = [result for result in architecture.results if result.latency_ms is not None]
+        reported = [result for result in results if "Xavier" in result.conditions]
         if reported:
             found[name] = architecture, reported[0]
     return found

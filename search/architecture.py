@@ -195,6 +195,7 @@ def parse_architecture(text: str, where: str) -> Architecture:
     """Architecture from YAML text; ``where`` names it in errors, which are those of ``load_architecture``."""
     architecture = parse_yaml(text, where, Architecture, InvalidArchitecture)
     try:
+        architecture = _written_out(architecture, Path(where).parent)
         genotype = architecture.genotype
     except SearchError as error:
         raise type(error)(f"{where}: {error}") from None
@@ -202,6 +203,14 @@ def parse_architecture(text: str, where: str) -> Architecture:
     if short is None or architecture.blocks is not None:
         return architecture
     return architecture.model_copy(update={"blocks": short, "choices": None})
+
+
+def _written_out(architecture: Architecture, folder: Path) -> Architecture:
+    """With an encoder that the file of another architecture says written out; the path is from ``folder``."""
+    base, at, encoder = architecture.space.partition("@")
+    if not at or Path(encoder).suffix not in YAML_SUFFIXES:
+        return architecture
+    return architecture.model_copy(update={"space": get_space(f"{base}@{folder / encoder}").name})
 
 
 def dump_architecture(architecture: Architecture) -> str:

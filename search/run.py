@@ -1,9 +1,11 @@
 """A whole search: from a problem to a Pareto front and the network that is chosen."""
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,9 @@ from search.problem.problem import NEW_IN_FINGERPRINT, SearchProblem, SearchResu
 from search.problem.strategy import Progress, SearchStrategy
 from search.results import document
 from search.results.described import describe
-from search.results.front import CHOSEN, genotype_of, numbered, write_front
+from search.results.front import CHOSEN, companion_file, genotype_of, numbered, write_front
 from search.results.judging import judge
-from search.strategies.making import make_strategy, upgraded
+from search.strategies.making import check_strategy, make_strategy, upgraded
 from search.strategies.registry import STRATEGIES
 from search.training.checkpoint import check_place, load_checkpoint, restoring, save_checkpoint
 from search.training.failures import damage_explained, failures_explained
@@ -32,12 +34,15 @@ from targets.support.interrupts import HeldInterrupts
 RECORD = "judged.jsonl"
 SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process
 
+_log = logging.getLogger(__name__)
+
 
 def run_search(
     problem: SearchProblem, out: Path, ranks: Ranks, *, resume: bool, watch: Watch
 ) -> SearchResult:
     """Search, judge, write: ``last.ckpt``, ``curves.csv``, TensorBoard events, ``judged.jsonl``,
-    ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``, ``search.json``.
+    ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``, ``search.json``, and architectures
+    that a strategy finds beside the chosen one. Warns where a search ended nearly undecided.
 
     Args:
         resume: go on from ``last.ckpt``, if there is one.
@@ -52,12 +57,13 @@ def run_search(
         FailedTraining: no finite loss, out of memory, a lost process; the last checkpoint is kept.
         FailedWrite: a full disk.
     """
+    check_strategy(problem)
     problem.check()
     torch.manual_seed(problem.recipe.seed)
     fingerprint = problem.fingerprint()
     state = _saved(problem, fingerprint, out, resume)
     if state is None and ranks.first:
-        _refuse_others(out)
+        _refuse_others(problem, out)
     with failures_explained(out, memory=problem.recipe.out_of_memory, workers="workers in the recipe"):
         with restoring(out / CHECKPOINT) if state else contextlib.nullcontext():
             strategy = make_strategy(problem, ranks, state["search"] if state else None)
@@ -102,9 +108,10 @@ def _saved(
     )
 
 
-def _refuse_others(out: Path) -> None:
+def _refuse_others(problem: SearchProblem, out: Path) -> None:
     """Raise InTheWay where a new search would overwrite what it did not write."""
     names = ["networks.csv", "front.png", CHOSEN, RECORD]
+    names += map(companion_file, STRATEGIES[problem.strategy].companions)
     if not document.is_unfinished(out):  # killed before its first checkpoint, a search leaves these two
         names += [document.FILE, CURVES]
     paths = [*(out / name for name in names), *numbered(out)]
@@ -178,10 +185,15 @@ def _finish(
     watch.begin("judge", len(networks))
     judged = judge(problem, strategy, networks, out / RECORD, ranks, watch)
     front = pareto_front(judged, problem.cost)
-    chosen = choose(judged, problem.cost, problem.budget.value if problem.budget else None)
+    limit = problem.budget.value if problem.budget else None
+    chosen = choose(judged, problem.cost, limit, strategy.worth)
+    companions = strategy.companions()
     result = SearchResult(judged, front, chosen, strategy.summary())
     if ranks.first:
-        write_front(out, problem, judged, front, chosen, lambda n, name: _architecture(problem, n, name))
+        if undecided := result.summary.get("undecided"):
+            _log.warning("%s", undecided)
+        named = partial(_architecture, problem)
+        write_front(out, problem, judged, front, chosen, named, companions)
         describe(problem, result).save(out / document.FILE)
     return result
 

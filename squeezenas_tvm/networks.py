@@ -105,6 +105,8 @@ def _text(
     """``target``: as it was given."""
     from targets.support.commands import command_line
 
+    if not networks:
+        return "No architecture of that space comes with the package; search finds one."
     header = ["name", "GMACs", "M params", "mIoU %", "ms, reported"]
     origins = _origins(networks)
     notes = [f"MACs and estimates at {resolution}." + " The other numbers:" * bool(origins), *origins]

@@ -17,6 +17,8 @@ EXAMPLE = (
     "--resolution 360x480 --recipe camvid\n"
     "squeezenas-tvm search --target local-cpu --data camvid:CamVid --budget 4ms --resolution 360x480 "
     "--strategy evolution\n"
+    "squeezenas-tvm search --target local-cpu --space fasterseg-student:layers=8,base=3 --strategy cosearch "
+    "--data camvid:CamVid --budget 3ms --resolution 360x480 --recipe camvid\n"
     "torchrun --nproc_per_node 8 -m squeezenas_tvm.search --target jetson-xavier --data cityscapes:PATH "
     "--budget 30ms --recipe paper"
 )
@@ -75,7 +77,7 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         "--alpha",
         type=float,
         metavar="WEIGHT",
-        help="of what is paid for, in the loss of gumbel; with a budget, where it starts",
+        help="of what is paid for, in the loss of gumbel and cosearch; with a budget, where it starts",
     )
     parser.add_argument(
         "--recipe",
@@ -121,7 +123,8 @@ def execute(args: argparse.Namespace) -> Result:
         resume=args.resume,
         changes={name: value for name in _CHANGES if (value := getattr(args, name)) is not None},
     )
-    out, train = found.folder, train_command(args.data, found.folder)
+    out = found.folder
+    train = train_command(args.data, out, args.strategy)
     document = {**describe(found.problem, found.result).model_dump(mode="json"), "folder": str(out)}
     text = _text(found.problem, found.result, out, train)
     return Result(document={**document, "train": train}, text=text)
@@ -129,6 +132,8 @@ def execute(args: argparse.Namespace) -> Result:
 
 def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: str) -> str:
     from search.costs.objectives import shown
+    from squeezenas_tvm.terminal.shares import share_text
+    from squeezenas_tvm.training.command import teacher_command
 
     cost, chosen, budget = problem.cost, result.chosen, problem.budget
     lines = [_decided(problem, result), ""]
@@ -140,15 +145,25 @@ def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: st
     )
     if budget and chosen.cost(cost) > budget.value:
         lines.append(f"No network that was judged keeps the budget of {budget}: this is the cheapest.")
+    lines.append(f"Latencies are {share_text(problem.costs.sources)}.")
     lines.append(f"Front: {out / 'networks.csv'}, {out / 'front.png'}, {out / 'front'}")
     lines.append(f"Train it: {train}")
+    if taught := teacher_command(problem.data_spec, out, problem.strategy):
+        lines.append(f"To learn from its teacher (--teacher {taught[1]}), train that first: {taught[0]}")
     return "\n".join(lines)
 
 
 def _decided(problem: "SearchProblem", result: "SearchResult") -> str:
     """Decision by decision: what was chosen, and where there is a distribution, what was likely."""
+    from search.spaces.drawing import Drawable
+    from squeezenas_tvm.reports.drawing import cell_rows
+
     names = [decision.name.removeprefix("blocks.") for decision in problem.space.decisions]
     choices: Sequence[dict[str, float]] = result.summary.get("choices", ())
+    if isinstance(problem.space, Drawable):
+        options = dict(zip(names, result.chosen.options, strict=True))
+        drawing = problem.space.drawing(options)
+        return table(["layer", *drawing.branches], cell_rows(drawing))
     if not choices:
         return table(["", "chosen"], [list(row) for row in zip(names, result.chosen.options, strict=True)])
     rows = []

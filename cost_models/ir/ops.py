@@ -19,7 +19,7 @@ from cost_models.ir.pooling import AvgPool2d as AvgPool2d
 from cost_models.ir.pooling import GlobalAvgPool as GlobalAvgPool
 from cost_models.ir.pooling import MaxPool2d as MaxPool2d
 
-ActivationKind = Literal["relu", "hswish", "sigmoid", "hsigmoid"]
+ActivationKind = Literal["relu", "relu6", "hswish", "sigmoid", "hsigmoid"]
 
 
 @dataclass(frozen=True)

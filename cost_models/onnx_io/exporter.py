@@ -164,9 +164,16 @@ def _conv(writer: Writer, node: Node) -> None:
     )
 
 
+_RELU6 = (("min", 0.0), ("max", 6.0))
+
+
 def _activation(writer: Writer, node: Node) -> None:
     assert isinstance(node.op, Activation)
     kinds = {"relu": "Relu", "sigmoid": "Sigmoid", "hswish": "HardSwish", "hsigmoid": "HardSigmoid"}
+    if node.op.kind == "relu6":
+        ends = [writer.constant(f"{node.name}.{name}", end, writer.dtype) for name, end in _RELU6]
+        writer.emit("Clip", [node.inputs[0], *ends], node.name)
+        return
     kind = kinds[node.op.kind]
     extra = {"alpha": 1 / 6, "beta": 0.5} if kind == "HardSigmoid" else {}
     writer.emit(kind, node.inputs, node.name, **extra)

@@ -101,6 +101,11 @@ def _activation(kind: ActivationKind) -> Callable[[Steps, NodeProto], Exact | No
     return lambda found, node: Exact(Activation(kind), (node.input[0],))
 
 
+def _clip(found: Steps, node: NodeProto) -> Exact | None:
+    ends = [found.setting(node, name, place) for place, name in ((1, "min"), (2, "max"))]
+    return Exact(Activation("relu6"), (node.input[0],)) if ends == [[0], [6]] else None
+
+
 def _hard_sigmoid(found: Steps, node: NodeProto) -> Exact | None:
     given = attributes(node)
     ours = math.isclose(given.get("alpha", 0.2), 1 / 6, rel_tol=1e-3) and given.get("beta", 0.5) == 0.5
@@ -290,6 +295,7 @@ EXACT: Mapping[str, Callable[[Steps, NodeProto], Exact | None]] = {
     "BatchNormalization": _batch_norm,
     "Relu": _activation("relu"),
     "Sigmoid": _activation("sigmoid"),
+    "Clip": _clip,
     "HardSwish": _activation("hswish"),
     "HardSigmoid": _hard_sigmoid,
     "Add": _add,

@@ -90,6 +90,11 @@ class SpaceCosts:
         """Those that are known."""
         return list(self._prices)
 
+    @property
+    def model(self) -> CostModel:
+        """Who told the prices, to be asked for other pieces."""
+        return self._model
+
     def prices(self, objective: str) -> Array:
         """Seconds, operations, values, bytes or joules of each part, shape (parts,)."""
         return self._prices[objective].copy()

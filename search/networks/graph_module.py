@@ -115,7 +115,10 @@ def _conv(op: Conv2d) -> nn.Conv2d:
         groups=op.groups,
         bias=op.bias,
     )
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    if op.is_depthwise and op.kernel == 1:  # a scale of channels, which begins as none
+        nn.init.ones_(conv.weight)
+    else:
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return conv
@@ -123,6 +126,7 @@ def _conv(op: Conv2d) -> nn.Conv2d:
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
+    "relu6": functional.relu6,
     "hswish": functional.hardswish,
     "sigmoid": torch.sigmoid,
     "hsigmoid": functional.hardsigmoid,

@@ -1,13 +1,17 @@
 """Names of a network's tensors: ours, those of the authors of SqueezeNAS, and both as wrappers leave them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
+from cost_models.ir.graph import Graph
 from search.architecture import Architecture
 from search.data.classes import unnamed
 from search.spaces.chain import ChainSpace
+from search.spaces.encoders import Encoder
 from search.spaces.inverted_residual import SKIP
 
 HEAD = "decoder."  # names of tensors that begin so are of the head
+ENCODER = "encoder."  # and so of the encoder, where that is a part that other networks have as well
 
 # What DistributedDataParallel, torch.compile, Lightning and others put before every name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.")
@@ -53,30 +57,53 @@ _ASPP = {
 } | {"detail": "lowlevel1x1", "classify": "logits3"}
 
 
+@runtime_checkable
+class HasEncoder(Protocol):
+    """A space whose networks begin with an encoder, under ``ENCODER``."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """The one of all its networks."""
+
+
 def published_keys(architecture: Architecture) -> dict[str, str]:
     """Tensor name in the authors' files -> tensor name in our graph, for a SqueezeNAS architecture."""
     space = architecture.search_space
     if not isinstance(space, ChainSpace):
         return {}  # the authors published chains alone
+    return _chain_keys(space, space.short_form(architecture.genotype), architecture.network())
+
+
+def _chain_keys(space: ChainSpace, blocks: Sequence[str], graph: Graph) -> dict[str, str]:
+    """``published_keys`` of a chain of blocks and its network."""
     modules = _STEM | _HEAD
-    for index, block in enumerate(space.short_form(architecture.genotype)):
+    for index, block in enumerate(blocks):
         for ours, theirs in (_SKIP if block == SKIP else _BLOCK).items():
             modules[f"blocks.{index}.{ours}"] = f"encoder.residuals.{index}.{theirs}"
     decoder = _LRASPP if space.decoder == "lraspp" else _ASPP
     modules |= {f"decoder.{ours}": theirs for ours, theirs in decoder.items()}
-    graph = architecture.network()
     tensors = graph.parameters() | graph.buffers()
     split = (name.rsplit(".", 1) for name in tensors)
     return {f"{modules[node]}.{tensor}": f"{node}.{tensor}" for node, tensor in split if node in modules}
 
 
+def _encoder_keys(encoder: Encoder) -> dict[str, str]:
+    """Names of an encoder's tensors in the network that it is the first part of -> in ours."""
+    graph = encoder.graph()
+    known = {name: name for name in graph.parameters() | graph.buffers()}
+    if encoder.donor is not None:
+        known |= _chain_keys(encoder.donor, encoder.blocks, graph)
+    return {theirs: f"{ENCODER}{ours}" for theirs, ours in known.items()}
+
+
 def our_names(architecture: Architecture, names: Iterable[str]) -> dict[str, str]:
     """Name of each tensor of a file -> ours; of those that are nobody's what is left without wrappers.
 
-    Without tensors that only training reads.
+    Without tensors that only training reads. A file of the network that an encoder is from fills the encoder.
     """
-    graph, published = architecture.network(), published_keys(architecture)
-    known = {name: name for name in graph.parameters() | graph.buffers()} | published
+    graph, space = architecture.network(), architecture.search_space
+    known = _encoder_keys(space.encoder) if isinstance(space, HasEncoder) else {}
+    known |= published_keys(architecture) | {name: name for name in graph.parameters() | graph.buffers()}
     plain = {name: _unwrapped(name, known) for name in names if not name.endswith(_OF_TRAINING)}
     return {name: known.get(left, left) for name, left in plain.items()}
 

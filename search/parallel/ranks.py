@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
@@ -109,6 +109,26 @@ class Ranks:
             device_ids=[self.device] if self.device.type == "cuda" else None,
             find_unused_parameters=not all_used,
         )
+
+    def share_statistics(self, module: nn.Module) -> None:
+        """Replace its batch normalisations by such whose statistics are those of all; see ``average``."""
+        if self.world_size > 1:
+            convert_batch_norm(module, self.device)
+
+    @torch.no_grad()
+    def average(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Gradients become the mean of all processes', in one exchange; the same ones must have some in each.
+
+        Where a step adds up several passes backwards, of which none uses all parameters, this is simpler than
+        ``wrap``, and a pass's memory is free before the next.
+        """
+        own = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.world_size == 1 or not own:
+            return
+        together = self.mean(torch.cat([gradient.flatten() for gradient in own]))
+        parts = torch.split(together, [gradient.numel() for gradient in own])
+        for gradient, part in zip(own, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Networks that were judged, their Pareto front, and the one to take. No PyTorch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -39,9 +39,11 @@ def pareto_front(networks: Iterable[Judged], cost: str) -> list[Judged]:
     return front
 
 
-def choose(networks: Sequence[Judged], cost: str, limit: float | None) -> Judged:
-    """The most accurate within the limit; the cheapest where none is; without a limit the best of all."""
+def choose(
+    networks: Sequence[Judged], cost: str, limit: float | None, worth: Callable[[Judged], float]
+) -> Judged:
+    """The best within the limit; the cheapest where none is; without a limit the best of all."""
     allowed = [n for n in networks if limit is None or n.cost(cost) <= limit]
     if not allowed:
         return min(networks, key=lambda n: n.cost(cost))
-    return max(allowed, key=lambda n: (n.score, -n.cost(cost)))
+    return max(allowed, key=lambda n: (worth(n), -n.cost(cost)))

@@ -60,11 +60,11 @@ class SearchProblem:
     def check(self) -> None:
         """Raises InvalidSearch: no network of the space costs the budget; InvalidData: bad frames."""
         if self.budget:
-            self.budget.check(*self.costs.range(self.budget.name), self._where())
+            self.budget.check(*self.costs.range(self.budget.name), self.where())
         self.data.check("train", "val")
         self.data.check_labelled("train", "val")
 
-    def _where(self) -> str:
+    def where(self) -> str:
         """What costs are of. Frames of another size are named: ``--resolution`` may have been left out."""
         where = f"costs are on {self.target} at {self.resolution}"
         size = self.data.frame_size

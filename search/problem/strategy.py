@@ -4,6 +4,8 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from search.architecture import Architecture
+from search.problem.judged import Judged
 from search.spaces.space import Genotype
 
 
@@ -86,6 +88,12 @@ class SearchStrategy(Protocol):
 
     def score(self, genotype: Genotype) -> float:
         """The task's reward, higher is better; the same in every process."""
+
+    def worth(self, network: Judged) -> float:
+        """What decides among the networks that keep the budget, higher is better: mostly their score."""
+
+    def companions(self) -> Mapping[str, Architecture]:
+        """Other networks that are handed over, by the names of their files; called in every process."""
 
     def summary(self) -> Mapping[str, Any]:
         """Its part of search.json: fields of ``SearchDocument``."""

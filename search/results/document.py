@@ -42,6 +42,14 @@ class BlockLatency(_Part):
     around: float
 
 
+class Sureness(_Part):
+    """Of the decisions of a kind, the mean at the end: probability of the likeliest option, and entropy as a
+    share of that of options that are all alike."""
+
+    top: float
+    entropy: float
+
+
 class TriedNetwork(_Part):
     """A network that the strategy tried out on its way, and its score."""
 
@@ -65,6 +73,8 @@ class SearchDocument(Document):
         expected: cost of what the strategy gave at the end, by objective.
         choices: where there is a distribution, of each decision: probability of every option that was left.
         tried: where the strategy tries networks out: all of them, in order.
+        sureness: where logits were learned together: by whose they are and kind of decision.
+        undecided: what to know of a search that ended nearly undecided, one line.
         judged: how many networks were.
     """
 
@@ -95,6 +105,8 @@ class SearchDocument(Document):
     choices: list[dict[str, float]] = Field(default_factory=list)
     removed: list[Removal] = Field(default_factory=list)
     tried: list[TriedNetwork] = Field(default_factory=list)
+    sureness: dict[str, dict[str, Sureness]] = Field(default_factory=dict)
+    undecided: str | None = None
     chosen: Judged | None = None
     front: list[Judged] = Field(default_factory=list)
     judged: int = 0

@@ -24,11 +24,13 @@ def write_front(
     front: Sequence[Judged],
     chosen: Judged,
     architecture: Callable[[Judged, str], Architecture],
+    companions: Mapping[str, Architecture],
 ) -> list[Path]:
     """Write ``networks.csv`` (all), ``front.png``, and the architectures of the front and of ``chosen``.
 
     Args:
         architecture: makes the data of a network that is to have the given name.
+        companions: other networks, by name.
 
     Returns the files of the front's architectures. Raises InTheWay where somebody has written or changed one
     of the architectures that are there.
@@ -39,6 +41,7 @@ def write_front(
         for path, network in zip(paths, front, strict=True)
     }
     texts[folder / CHOSEN] = dump_architecture(architecture(chosen, "chosen"))
+    texts |= {folder / companion_file(name): dump_architecture(own) for name, own in companions.items()}
     write_sealed(texts, MOVE_AWAY)
     for old in numbered(folder):
         if old not in texts and is_sealed(old):  # of an older front
@@ -47,6 +50,11 @@ def write_front(
     write_whole(folder / "networks.csv", table, "the judged networks")
     draw_front(folder / "front.png", problem, networks, front, chosen)
     return paths
+
+
+def companion_file(name: str) -> str:
+    """Of a network that is handed over beside the chosen one."""
+    return f"{name}.yaml"
 
 
 def numbered(folder: Path) -> list[Path]:

@@ -32,6 +32,13 @@ class Position:
     candidates: tuple[str, ...]
 
 
+def stem_graph(channels: int, activation: ActivationKind) -> Graph:
+    """3x3 of stride 2 on an image ``x``."""
+    net = GraphBuilder()
+    stem = Conv2d(3, channels, kernel=3, stride=2, padding=1)
+    return net.build(net.add("stem.act", Activation(activation), net.conv_bn("stem", stem, "x")))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChainSpace:
     """Stem, a chain of positions, an optional last 1x1 convolution, a decoder.
@@ -110,9 +117,8 @@ class ChainSpace:
         return candidate_graph(candidate, position.in_channels, position.out_channels, position.stride)
 
     def stem_graph(self) -> Graph:
-        net = GraphBuilder()
-        stem = Conv2d(3, self.stem, kernel=3, stride=2, padding=1)
-        return net.build(net.add("stem.act", Activation(self.activation), net.conv_bn("stem", stem, "x")))
+        """Image ``x`` -> the map that enters the first position."""
+        return stem_graph(self.stem, self.activation)
 
     def head_graph(self) -> Graph:
         net, value = GraphBuilder(), "x"

@@ -5,6 +5,7 @@ arXiv:1801.04381; SqueezeNAS, arXiv:1908.01748, section 3.1).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cost_models.ir.graph import Graph, GraphBuilder
@@ -21,7 +22,8 @@ from cost_models.ir.ops import (
 from search.errors import UnknownCandidate
 
 SKIP = "skip"
-_NAME = re.compile(r"k(\d+)(?:e(\d+)|h(\d+))(?:g(\d+))?(?:d(\d+))?(se)?(hs)?")
+_NAME = re.compile(r"k(\d+)(?:e(\d+)|h(\d+))(?:g(\d+))?(?:d(\d+))?(se)?(hs|r6)?")
+_ACTIVATIONS: Mapping[str | None, ActivationKind] = {None: "relu", "hs": "hswish", "r6": "relu6"}
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ class InvertedResidual:
 
     @classmethod
     def parse(cls, name: str) -> "InvertedResidual":
-        """Read ``k3e6``, ``k3e1g2d2``, ``k5h672sehs``. Raises UnknownCandidate for anything else."""
+        """Read ``k3e6``, ``k3e1g2d2``, ``k5h672sehs``, ``k3e6r6``. Raises UnknownCandidate for others."""
         match = _NAME.fullmatch(name)
         if not match:
             raise UnknownCandidate(
                 f"block {name!r}: write skip, or k<kernel>e<expansion>[g<groups>][d<dilation>], "
                 "for example k3e6d2"
             )
-        kernel, expansion, hidden, groups, dilation, gate, hswish = match.groups()
+        kernel, expansion, hidden, groups, dilation, gate, activation = match.groups()
         return cls(
             kernel=int(kernel),
             expansion=int(expansion) if expansion else None,
@@ -62,15 +64,16 @@ class InvertedResidual:
             groups=int(groups or 1),
             dilation=int(dilation or 1),
             squeeze_excite=bool(gate),
-            activation="hswish" if hswish else "relu",
+            activation=_ACTIVATIONS[activation],
         )
 
     def __str__(self) -> str:
         width = f"h{self.hidden}" if self.hidden else f"e{self.expansion}"
         groups = f"g{self.groups}" if self.groups > 1 else ""
         dilation = f"d{self.dilation}" if self.dilation > 1 else ""
-        gate, hswish = "se" * self.squeeze_excite, "hs" * (self.activation == "hswish")
-        return f"k{self.kernel}{width}{groups}{dilation}{gate}{hswish}"
+        gate = "se" * self.squeeze_excite
+        activation = next(name for name, kind in _ACTIVATIONS.items() if kind == self.activation) or ""
+        return f"k{self.kernel}{width}{groups}{dilation}{gate}{activation}"
 
     def graph(self, in_channels: int, out_channels: int, stride: int) -> Graph:
         """Layers of the block; input ``x``; a residual addition where shape is kept."""

@@ -6,6 +6,7 @@ from typing import Any, cast
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.problem.strategy import SearchStrategy
+from search.strategies.fasterseg import making as fasterseg
 from search.strategies.gumbel import making as gumbel
 from search.strategies.sampling.recipe import EvolutionRecipe, SampledRecipe
 from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch
@@ -19,6 +20,12 @@ _AROUND = ("schema_version", "fingerprint", "rows", "losses")  # what is not the
 def make_strategy(problem: SearchProblem, ranks: Ranks, state: State | None) -> SearchStrategy:
     """By ``problem.strategy``. Raises InvalidSearch where it does not go with the space."""
     return MAKERS[problem.strategy](problem, ranks, state)
+
+
+def check_strategy(problem: SearchProblem) -> None:
+    """What can be said before costs and data are looked at. Raises InvalidSearch."""
+    if problem.strategy in CHECKS:
+        CHECKS[problem.strategy](problem)
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -46,4 +53,10 @@ MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrate
     "gumbel": gumbel.make_gumbel,
     "random": _make_sampled,
     "evolution": _make_sampled,
+    "cosearch": fasterseg.make_cosearch,
 }
+CHECKS: Mapping[str, Callable[[SearchProblem], object]] = {
+    "gumbel": gumbel.chain_of,
+    "cosearch": fasterseg.check_cosearch,
+}
+"""Of strategies that do not go with every space."""

@@ -18,15 +18,19 @@ class StrategyInfo:
     """What is known of a strategy before it runs.
 
     Attributes:
+        judging: in a report, where judged networks are from, and how they were scored.
         load_recipe: by name or file, with other values of some keys; ``list_recipes`` names the shipped ones.
         free: keys of the fingerprint that may differ where a search goes on from a state: how it is computed,
             and what comes after what is done.
+        companions: names, without their ending, of files of other networks that it hands over.
     """
 
     summary: str
+    judging: str
     load_recipe: "Callable[[str | Path, Changes], SearchRecipe]"
     list_recipes: Callable[[], list[str]]
     free: Callable[[State, State], tuple[str, ...]]
+    companions: tuple[str, ...] = ()
 
 
 def _gumbel_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
@@ -53,6 +57,22 @@ def _sampled_recipes(strategy: str) -> list[str]:
     return recipe.list_recipes(strategy)
 
 
+def _cosearch_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
+    from search.strategies.fasterseg import recipe
+
+    return recipe.load_recipe(source, changes)
+
+
+def _cosearch_recipes() -> list[str]:
+    from search.strategies.fasterseg import recipe
+
+    return recipe.list_recipes()
+
+
+def _cosearch_free(state: State, now: State) -> tuple[str, ...]:
+    return ("recipe.workers",)
+
+
 def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
     """Paths may be trained otherwise as long as none was: learning rates hang on how long that takes."""
     done, searched = state["search"], state["fingerprint"].get("recipe", {}).get("epochs", 0)
@@ -67,23 +87,35 @@ def _sampled_free(state: State, now: State) -> tuple[str, ...]:
     return ("recipe.workers", *["recipe.candidates"] * more)
 
 
+_TRIED = "that were tried out, each scored as the recipe says"
 STRATEGIES: Mapping[str, StrategyInfo] = {
     "gumbel": StrategyInfo(
         "a supernet's weights and distribution by gradient descent (SqueezeNAS)",
+        "drawn from the final distribution, each judged by its path through the supernet",
         _gumbel_recipe,
         _gumbel_recipes,
         _gumbel_free,
     ),
     "random": StrategyInfo(
         "networks at random within the budget, scored one by one",
+        _TRIED,
         partial(_sampled_recipe, "random"),
         partial(_sampled_recipes, "random"),
         _sampled_free,
     ),
     "evolution": StrategyInfo(
         "regularised evolution within the budget",
+        _TRIED,
         partial(_sampled_recipe, "evolution"),
         partial(_sampled_recipes, "evolution"),
         _sampled_free,
+    ),
+    "cosearch": StrategyInfo(
+        "a grid's student together with its teacher by gradient descent (FasterSeg)",
+        "derived from the final logits, each judged by the supernet's head on its pair of branches",
+        _cosearch_recipe,
+        _cosearch_recipes,
+        _cosearch_free,
+        companions=("teacher",),
     ),
 }

@@ -40,7 +40,8 @@ def search_space(
         budget: such as ``30ms`` or ``2GMACs``; none when None.
         objective: what is paid for, such as ``latency`` or ``latency:3,memory:1``; when None what the budget
             limits, else latency.
-        strategy: ``gumbel``, ``random`` or ``evolution``; ``recipe`` is one of its, by name or a YAML file.
+        strategy: ``gumbel``, ``random``, ``evolution`` or ``cosearch``; ``recipe``: by name, or a
+            YAML file.
         resolution: that the costs are of, height and width in pixels.
         table: folder of the target's table; see ``estimate_latency``.
         out: folder of all that is written, ``results/search-TARGET`` when None.

@@ -58,6 +58,16 @@ class SeenImage:
     summaries: tuple[str, ...] = ()
 
     @property
+    def overlay(self) -> Path | None:
+        """The picture of a segmentation."""
+        return self.written.get("overlay")
+
+    @property
+    def labels(self) -> Path | None:
+        """Its classes, as ids of the data set."""
+        return self.written.get("labels")
+
+    @property
     def latency_ms(self) -> dict[str, float]:
         """median, p10, p90, min and n of the samples."""
         return statistics_ms(self.samples_ms)

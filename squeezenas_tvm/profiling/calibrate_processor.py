@@ -19,7 +19,7 @@ from cost_models.lookup import results_folder, shipped_table
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.registry import SPACES
+from search.spaces.registry import spaces_of_table
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.profiling.measure import time_default_schedules
 from targets import Target
@@ -96,10 +96,9 @@ def chosen_kernels(table: LatencyTable) -> list[Kernel]:
 
 def _chosen(table: LatencyTable, profiled: Profiled) -> list[Kernel]:
     size, head = Resolution.parse(profiled.resolution), segmentation_head(profiled.outputs or _USUAL_CLASSES)
-    spaces = [space for name, space in SPACES.items() if profiled.space in (name, None)]
     kernels = {
         kernel
-        for space in spaces
+        for space in spaces_of_table(profiled.space)
         for kernel in space_kernels(space, size, head)
         if kernel.key in table.rows and table.rows[kernel.key].how == How.DEFAULT
         if not kernel.label.startswith("resize")  # their schedules changed since the table was measured

@@ -13,7 +13,7 @@ from cost_models.kernel_models.roofline import PhysicalModel
 from search.costs.kernel_table import CostTable, cost_table, known_kernels, part_kernels
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
-from search.spaces.registry import SPACES
+from search.spaces.registry import spaces_of_table
 from search.spaces.space import SearchSpace, uniform
 from squeezenas_tvm.profiling.summary import EXTREMES, extremes_cells
 from squeezenas_tvm.reports.page import (
@@ -91,8 +91,7 @@ def covered(table: LatencyTable, predictor: LatencySource | None = None) -> list
         if one.outputs is None:
             continue
         resolution = Resolution.parse(one.resolution)
-        spaces = SPACES.values() if one.space is None else [s for s in SPACES.values() if s.name == one.space]
-        for space in spaces:  # a table of before schema 3 does not say which
+        for space in spaces_of_table(one.space):
             calls = _calls(space, resolution, one.outputs)
             told = predictor if one.space else None
             if told or 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):

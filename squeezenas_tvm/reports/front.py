@@ -8,6 +8,7 @@ from typing import Any
 from search.costs.objectives import OBJECTIVES, shown
 from search.results.document import SearchDocument
 from search.results.record import read_record
+from search.strategies.registry import STRATEGIES
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.files import CsvRow, read_csv
@@ -98,12 +99,14 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
         "Accuracy and cost of the judged networks",
         series,
         x=f"{cost} ({unit})",
-        y="mIoU of the path (%)",
+        y="mIoU in the search (%)",
         limit=limit,
     )
+    known = STRATEGIES.get(told.strategy if told else "gumbel")  # of before search.json there was no other
+    how = f" {known.judging}" if known else ""
     said = (
-        f"{len(networks.judged)} networks drawn from the final distribution, each judged by its path through "
-        f"the supernet; on the front: {len(front)}. As trained for itself a network's mIoU will differ."
+        f"{len(networks.judged)} networks{how}; on the front: {len(front)}. As trained for itself a "
+        "network's mIoU will differ."
     )
     return [PageSection("Front", join([paragraph(said), row([picture]), _table(front)]))]
 

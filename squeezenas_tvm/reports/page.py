@@ -189,6 +189,9 @@ svg .error{fill:none;stroke-width:.8;opacity:.5}
 .c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}
 svg .line,svg .error{stroke:var(--c)}
 svg .dot{fill:var(--c)}
+svg .box{fill:var(--page);stroke:var(--c);stroke-width:1.4}
+.drawing{max-width:none}
+.drawing svg{min-width:52rem;font-size:9.5px}
 .key{margin-right:1rem;white-space:nowrap}
 .key::before{content:"";display:inline-block;width:.8em;height:.8em;margin-right:.35em;background:var(--c)}
 @media print{nav{display:none}body{max-width:none;font-size:10px}table{font-size:8px}

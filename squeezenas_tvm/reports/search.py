@@ -9,7 +9,9 @@ from search.architecture import Architecture, load_architecture
 from search.costs.objectives import shown
 from search.results import document as search_document
 from search.results.document import SearchDocument
+from search.spaces.drawing import Drawable
 from squeezenas_tvm.reports.charts import Series, chart, row
+from squeezenas_tvm.reports.drawing import drawn
 from squeezenas_tvm.reports.files import CsvRow, header, read_csv
 from squeezenas_tvm.reports.front import FoundNetworks, front_section, read_networks
 from squeezenas_tvm.reports.page import (
@@ -27,7 +29,7 @@ from squeezenas_tvm.reports.page import (
     table,
 )
 from squeezenas_tvm.terminal.shares import share_text
-from squeezenas_tvm.training.command import train_command
+from squeezenas_tvm.training.command import teacher_command, train_command
 
 CURVES, CHOSEN = "curves.csv", "chosen.yaml"
 _AGAIN = "the search command with --resume writes it again from the last checkpoint"
@@ -36,6 +38,10 @@ _MAY_LACK = ("loss", "score", "best")  # before, or after, a strategy tries netw
 # Column of curves.csv -> title, column, y axis, scale, colour; which ones there are depends on the strategy.
 _CURVES: Mapping[str, tuple[str, str, str, float, int]] = {
     "entropy": ("entropy of the distribution", "entropy", "share of the largest", 1.0, 3),
+    **{
+        f"entropy_{kind}": (f"entropy of {kind}s", f"entropy_{kind}", "share of the largest", 1.0, 3)
+        for kind in ("operation", "path", "width")
+    },
     "candidates": ("candidates left", "candidates", "candidates", 1.0, 3),
     "temperature": ("temperature", "temperature", "temperature", 1.0, 4),
     "resource_weight": ("weight of the cost", "resource_weight", "weight", 1.0, 4),
@@ -64,12 +70,16 @@ def search_report(folder: Path) -> Report:
     sections = [PageSection("Task", _task(told, chosen)), *front_section(networks, told)]
     if told is not None and told.chosen is not None and told.choices:
         sections.append(PageSection("Chosen network", _chosen(told, told.chosen.options)))
+    elif chosen is not None and isinstance(space := chosen.search_space, Drawable):
+        sections.append(PageSection("Chosen network", drawn(space.drawing(chosen.genotype))))
     elif chosen is not None:
         blocks = [[name, option] for name, option in chosen.genotype.items()]
         sections.append(PageSection("Chosen network", table(["position", "block"], blocks)))
     sections.append(PageSection("Curves", _curves(rows, told)))
     if told is not None and told.chosen is not None and told.choices:
         sections.append(PageSection("Final distribution", _distribution(told, told.chosen.options)))
+    if told is not None and told.sureness:
+        sections.append(PageSection("How sure it is", _sureness(told)))
     sections.append(PageSection("Next", _next(folder, told, ended=networks.finished)))
     target = told.target if told else "a target"
     document = {
@@ -99,9 +109,9 @@ def _state(told: SearchDocument | None, rows: Sequence[CsvRow], networks: FoundN
 
 
 def _planned(recipe: Mapping[str, Any]) -> int:
-    """Epochs of a recipe, and of the training of paths after them; 0 where it does not say."""
-    after = recipe.get("path_training")
-    counts = [recipe.get("epochs"), after.get("epochs") if isinstance(after, dict) else 0]
+    """Epochs of a recipe, and of what comes before and after them; 0 where it does not say."""
+    parts = (recipe, *(recipe.get(name) for name in ("pretraining", "path_training")))
+    counts = [part.get("epochs") for part in parts if isinstance(part, Mapping)]
     return sum(count for count in counts if isinstance(count, int))
 
 
@@ -211,6 +221,21 @@ def _distribution(told: SearchDocument, blocks: Sequence[str]) -> Markup:
     )
 
 
+def _sureness(told: SearchDocument) -> Markup:
+    """Of each kind of decision, whoever learned it."""
+    rows = [
+        [name, kind, bar(sure.top, f"{sure.top:.1%}"), bar(sure.entropy, f"{sure.entropy:.1%}")]
+        for name, kinds in told.sureness.items()
+        for kind, sure in kinds.items()
+    ]
+    said = [paragraph(f"Warning: {told.undecided}.")] if told.undecided else []
+    header = ["network", "decisions", "likeliest option", "entropy, of the most"]
+    explained = (
+        "Means over the decisions of a kind. An entropy of 100 % is that of options that are all alike."
+    )
+    return join([*said, table(header, rows), paragraph(explained)])
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}"
 
@@ -218,4 +243,11 @@ def _percent(share: float) -> str:
 def _next(folder: Path, told: SearchDocument | None, *, ended: bool) -> Markup:
     if not ended:
         return paragraph("The search has not ended: the command that started it goes on with --resume.")
-    return command(train_command(told.data_spec if told else "KIND:PATH", folder))
+    if told is None:
+        return command(train_command("KIND:PATH", folder))
+    given = (told.data_spec, folder, told.strategy)
+    lines = [command(train_command(*given))]
+    if taught := teacher_command(*given):
+        first = f"To learn from its teacher (--teacher {taught[1]}), train that first:"
+        lines += [paragraph(first), command(taught[0])]
+    return join(lines)

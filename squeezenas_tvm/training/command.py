@@ -9,21 +9,38 @@ from typing import Any
 
 from search.data.frames import Size
 from search.resolution import Resolution
+from search.strategies.registry import STRATEGIES
 from targets.support.commands import command_line
 from targets.target import list_published, target_argument
 
 _HERE = "local-cpu"
 
 
-def train_command(data_spec: str, out: Path) -> str:
+def train_command(data_spec: str, out: Path, strategy: str = "gumbel") -> str:
     """What trains the network that a search chose, by the shipped recipe for such data.
 
     Args:
-        data_spec, out: of the search.
+        data_spec, out, strategy: of the search.
     """
-    recipe = "squeezenas-paper" if data_spec.startswith("cityscapes") else "camvid"
-    given = ("--data", data_spec, "--recipe", recipe, "--out", out / "trained")
-    return command_line("train", out / "chosen.yaml", *given)
+    return _training(data_spec, out / "chosen.yaml", strategy, out / "trained")
+
+
+def teacher_command(data_spec: str, out: Path, strategy: str) -> tuple[str, Path] | None:
+    """What trains the teacher that a search found beside it, if it did, and what ``--teacher`` then takes."""
+    known = STRATEGIES.get(strategy)
+    if known is None or "teacher" not in known.companions:
+        return None
+    folder = out / "teacher"
+    return _training(data_spec, out / "teacher.yaml", strategy, folder), folder / "architecture.yaml"
+
+
+def _training(data_spec: str, architecture: Path, strategy: str, out: Path) -> str:
+    of_cityscapes = data_spec.startswith("cityscapes")
+    recipe = "squeezenas-paper" if of_cityscapes else "camvid"
+    if strategy == "cosearch":
+        recipe = "fasterseg-paper" if of_cityscapes else "fasterseg-camvid"
+    given = ("--data", data_spec, "--recipe", recipe, "--out", out)
+    return command_line("train", architecture, *given)
 
 
 def about_data(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from search.architecture import load_architecture
 from search.data.dataset_file import load_dataset_file
 from search.errors import SearchError
+from search.spaces.encoders import get_encoder
 from search.strategies.registry import STRATEGIES
 from search.training.recipe import load_recipe
 from targets import TargetError, load_target
@@ -31,6 +32,8 @@ splits: {train: {images: images, labels: labels}, val: {list: val.txt}}
 FILES = {
     "target": ("targets", "jetson-orin.yaml"),
     "architecture": ("search", "architectures/squeezenas-lat-small.yaml"),
+    "decoder": ("search", "architectures/fastdense-arch0.yaml"),
+    "encoder": ("search", "architectures/squeezenas-mac-small.yaml"),
     "training": ("search", "recipes/camvid.yaml"),
     "gumbel": ("search.strategies.gumbel", "recipes/small.yaml"),
     "random": ("search.strategies.sampling", "recipes/random-small.yaml"),
@@ -49,8 +52,10 @@ def read(kind: str, path: Path) -> None:
     """As the commands do."""
     if kind == "target":
         load_target(path)
-    elif kind == "architecture":
+    elif kind in ("architecture", "decoder"):
         load_architecture(path)
+    elif kind == "encoder":
+        get_encoder(str(path))
     elif kind == "training":
         load_recipe(path)
     elif kind == "data":

@@ -28,6 +28,8 @@ MINIMAL = f"space: squeezenas-small\nblocks: {BLOCKS}\n"
 
 def test_the_shipped_set() -> None:
     assert list_architectures() == [
+        *("fastdense-arch0", "fastdense-arch1", "fastdense-arch2"),
+        *("fastdense-templates-arch0", "fastdense-templates-arch1"),
         *("fasterseg-student", "fasterseg-teacher"),
         *("mobilenetv3-large-seg", "mobilenetv3-small-seg"),
         *("squeezenas-lat-large", "squeezenas-lat-small", "squeezenas-lat-small-camvid"),

@@ -13,7 +13,7 @@ from cost_models.database.table import LatencyTable
 from cost_models.errors import IncompatibleTable
 from cost_models.lookup import cost_model
 from cost_models.tuning.effort import Effort
-from search.architecture import Architecture, load_architecture
+from search.architecture import Architecture, list_architectures, load_architecture
 from search.costs.kernel_table import cost_table
 from search.errors import InvalidArchitecture, SearchError
 from search.resolution import Resolution
@@ -27,6 +27,7 @@ from .helpers import SIZE, command, fill, finish, kernels_of, refused_by
 
 # GMACs at 1024x2048: of the authors' code with the precision it gives, or of the papers' tables.
 OURS = "squeezenas-lat-small-camvid"
+FASTDENSE = {name for name in list_architectures() if name.startswith("fastdense")}  # no GMACs at that size
 PUBLISHED = {
     "squeezenas-lat-small": (4.465099, 0.002),
     "squeezenas-mac-small": (3.007513, 0.002),
@@ -58,9 +59,14 @@ def networks(capfd: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, An
     return document
 
 
+def test_a_space_of_which_none_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--space", "fasterseg-student:layers=8,base=3"]) == 0
+    assert "No architecture of that space comes with the package" in capsys.readouterr().out
+
+
 def test_macs_and_parameters_are_the_published_ones(capfd: pytest.CaptureFixture[str]) -> None:
     found = {network["name"]: network for network in networks(capfd)}
-    assert found.keys() == {*PUBLISHED, OURS}
+    assert found.keys() == {*PUBLISHED, OURS, *FASTDENSE}
     for name, (gmacs, tolerance) in PUBLISHED.items():
         assert found[name]["gmacs"] == pytest.approx(gmacs, rel=tolerance), name
         assert found[name]["space"] == load_architecture(name).space

@@ -129,7 +129,9 @@ def test_commands_after_a_training_of_an_earlier_release_leave_room() -> None:
 @pytest.mark.parametrize("target", ["local-cpu", "jetson-xavier"])
 def test_what_deploy_names_next_is_taken(target: str, tmp_path: Path) -> None:
     out = tmp_path / AWKWARD
-    known = {"name": "n", "target": target, "height": 64, "width": 128}
+    frame = {"name": "frame", "dtype": "uint8", "shape": [1, 64, 128, 3], "meaning": "frame"}
+    classes = {"name": "classes", "dtype": "uint8", "shape": [1, 64, 128], "meaning": "class index"}
+    known = {"name": "n", "target": target, "inputs": [frame], "outputs": [classes]}
     counts = {"tuned_kernels": 0, "default_kernels": 1, "untuned": False}
     manifest = Manifest(**{field.name: None for field in fields(Manifest)} | known | counts)  # type: ignore[arg-type]
     text = deploy._text(Deployed(out, manifest, Path("w")), load_target(target))

@@ -13,6 +13,7 @@ from cost_models.ir.ops import Pad, Shape
 from search.errors import InvalidArchitecture
 from search.resolution import Resolution
 from search.spaces.camera import camera_network
+from search.spaces.drawing import Box, Drawing
 from search.spaces.fasterseg import marginals
 from search.spaces.fasterseg.branches import (
     BRANCHES,
@@ -320,6 +321,21 @@ class FastersegSpace:
             return f"{branch}, {self.grid.scale_name(place + 1)} to {self.grid.scale_name(place)}"
         branch, layer = slot.split(".")
         return f"{branch}, layer {layer}"
+
+    def drawing(self, genotype: Genotype) -> Drawing:
+        """Layers by scales, and the cells of both branches."""
+        grid, (deep, fine, shared) = self.grid, self.branches(genotype)
+        ends = (grid.scale_name(2), grid.scale_name(fine[-1].scale_out))
+        boxes = [self._box(cell, (0, 1) if place < shared else (0,)) for place, cell in enumerate(deep)]
+        boxes += [self._box(cell, (1,)) for cell in fine[shared:]]
+        scales = tuple(grid.scale_name(scale) for scale in range(3))
+        return Drawing(grid.layers, scales, tuple(f"to {end}" for end in ends), tuple(boxes))
+
+    def _box(self, cell: Cell, branches: tuple[int, ...]) -> Box:
+        before, behind = self._ends(cell)
+        name = cell.operation.removesuffix("_downup")
+        label = (name,) if name == cell.operation else (name, "downup")
+        return Box(cell.layer, cell.scale, label, f"{before}>{behind}", branches, cell.down)
 
     def short_form(self, genotype: Genotype) -> list[str] | None:
         """None: choices have names."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.spaces.fasterseg.logits import Array, Logits, softmax
-from search.strategies.fasterseg.penalty import Kind
+from search.strategies.fasterseg.latency import Kind
 
 FLAT = 0.97  # share of the largest entropy above which a kind of decision is nearly undecided
 
@@ -34,17 +34,24 @@ def sureness(logits: Logits) -> dict[Kind, Sureness]:
     return {kind: _mean(own) for kind, own in rows.items() if own[0].shape[1] > 1}
 
 
-def flat_kinds(logits: Logits) -> str | None:
-    """What to say before a network of such logits is handed over; None where they are decided."""
-    flat = {kind: sure for kind, sure in sureness(logits).items() if sure.entropy > FLAT}
-    if not flat:
+def undecided(learned: Mapping[str, Logits]) -> str | None:
+    """What to say before networks of such logits are handed over; None where they are decided.
+
+    Args:
+        learned: by whose they are.
+    """
+    flat = {name: _flat(logits) for name, logits in learned.items()}
+    said = "; ".join(f"{name} on {kinds}" for name, kinds in flat.items() if kinds)
+    if not said:
         return None
-    said = ", ".join(
-        f"{kind} (likeliest option {sure.top:.0%}, entropy {sure.entropy:.1%} of the most)"
-        for kind, sure in flat.items()
-    )
-    return (
-        f"the search ended nearly undecided on {said}: another seed may give another network as good as this"
+    return f"the search ended nearly undecided: {said}. Another seed may give others as good"
+
+
+def _flat(logits: Logits) -> str:
+    return ", ".join(
+        f"{kind} (likeliest {sure.top:.0%}, entropy {sure.entropy:.1%})"
+        for kind, sure in sureness(logits).items()
+        if sure.entropy > FLAT
     )
 
 

@@ -2,25 +2,40 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from search.strategies.fasterseg.latency import Chances, GridLatency
+from search.strategies.fasterseg.latency import Chances, GridLatency, Kind
 
-Kind = Literal["operation", "path", "width"]
 SHARES: Mapping[Kind, float] = {"operation": 1.0, "path": 497.0, "width": 2.0}
 """The authors'; the paper says: inverse to how much the latency answers to each kind."""
 TOO_FAST, TOO_SLOW = 0.94, 1.06  # of the budget: 175 and 155 frames a second around 165
 
 
-class DecoupledPenalty:
-    """``weight`` times the milliseconds that the grid is expected to take.
+def per_ms(shares: Mapping[Kind, float]) -> dict[Kind, float]:
+    """What a millisecond of each kind costs, times the weight: the mean of the milliseconds is paid for."""
+    total = sum(shares.values())
+    return {kind: share / total for kind, share in shares.items()}
 
-    They are a mean of three: in each, one kind of decision is as it was learned, the others are all alike,
+
+def own_per_ms(latency: GridLatency) -> dict[Kind, float]:
+    """By the paper's rule, of the latency at hand: each kind costs 1 from its cheapest to its dearest.
+
+    So a weight means the same on every device. A kind that the latency does not answer to costs nothing.
+    """
+    return {kind: 1e-3 / own_s if own_s > 0 else 0.0 for kind, own_s in latency.sensitivity_s().items()}
+
+
+class DecoupledPenalty:
+    """``weight`` times what the grid is expected to take.
+
+    That is a sum of three: in each, one kind of decision is as it was learned, the others are all alike,
     and maps are of full width where widths are not what it is about. So no kind outweighs the others by how
     much the latency answers to it.
+
+    Args:
+        prices: of a millisecond of each kind, see ``per_ms`` and ``own_per_ms``.
 
     Attributes:
         weight: at present.
@@ -31,12 +46,12 @@ class DecoupledPenalty:
         latency: GridLatency,
         budget_s: float,
         *,
-        weight: float = 0.01,
-        shares: Mapping[Kind, float] = SHARES,
+        weight: float,
+        prices: Mapping[Kind, float],
         device: torch.device | None = None,
     ) -> None:
         grid = latency.grid
-        self.weight, self._budget_s, self._shares = weight, budget_s, shares
+        self.weight, self._budget_s, self._prices = weight, budget_s, prices
         self._latency = latency.on(device)
         alike = Chances.uniform(grid)
         widest = alike.with_width(grid, grid.widths[-1])
@@ -44,9 +59,8 @@ class DecoupledPenalty:
 
     def __call__(self, chances: Chances) -> Tensor:
         """Scalar, differentiable in the chances; those of widths are rows that were drawn, a 1 in each."""
-        total = sum(self._shares.values())
         return self.weight * sum(
-            (share / total * self.milliseconds(kind, chances) for kind, share in self._shares.items()),
+            (price * self.milliseconds(kind, chances) for kind, price in self._prices.items()),
             torch.zeros((), device=chances.alpha[0].device),
         )
 

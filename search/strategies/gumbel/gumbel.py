@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from search.architecture import Architecture
 from search.data.loaders import Batch, TrainLoader
 from search.errors import Diverged, FailedTraining
 from search.parallel.ranks import Ranks
+from search.problem.judged import Judged
 from search.problem.strategy import Progress
 from search.spaces.space import Genotype
 from search.strategies.gumbel.drawn import draw_networks
@@ -266,6 +268,14 @@ class GumbelSearch:
         if self._judge is None:
             self._judge = self._make_judge()
         return self._judge.score(genotype)
+
+    def worth(self, network: Judged) -> float:
+        """Its score."""
+        return network.score
+
+    def companions(self) -> dict[str, Architecture]:
+        """None."""
+        return {}
 
     @torch.no_grad()
     def summary(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
 from search.problem.problem import SearchProblem
 from search.spaces.chain import ChainSpace
+from search.spaces.fasterseg.space import FastersegSpace
 from search.strategies.gumbel.gumbel import GumbelSearch
 from search.strategies.gumbel.recipe import GumbelRecipe
 from search.strategies.penalties.budget import BudgetPenalty
@@ -25,7 +26,7 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
     recipe = cast(GumbelRecipe, problem.recipe)
     outputs, data = problem.head.outputs, problem.data
     supernet = Supernet(
-        _chain(problem),
+        chain_of(problem),
         outputs,
         form=recipe.form,
         checkpointing=recipe.checkpointing,
@@ -52,13 +53,16 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
     return search
 
 
-def _chain(problem: SearchProblem) -> ChainSpace:
-    """The space, if it has a supernet."""
+def chain_of(problem: SearchProblem) -> ChainSpace:
+    """The space, if it has a supernet. Raises InvalidSearch."""
     if isinstance(problem.space, ChainSpace):
         return problem.space
+    other = "random, evolution, with --recipe training"
+    if isinstance(problem.space, FastersegSpace):
+        other = f"cosearch; {other}"
     raise InvalidSearch(
-        f"strategy gumbel needs a supernet, which space {problem.space.name} has not; "
-        "allowed: random, evolution, with scoring: {kind: training} in the recipe"
+        f"strategy gumbel needs a supernet of a chain, which space {problem.space.name} has not; "
+        f"allowed: {other}"
     )
 
 

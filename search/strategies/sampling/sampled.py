@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from search.architecture import Architecture
 from search.problem.goal import SEARCHED
+from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
 from search.problem.strategy import Progress
 from search.spaces.space import Genotype
@@ -147,6 +149,14 @@ class SampledSearch:
         """The best of the log."""
         ranked = sorted(dict.fromkeys(self.log), key=lambda tried: -tried.score)
         return [self._genotype(tried) for tried in ranked[:count]]
+
+    def worth(self, network: Judged) -> float:
+        """Its score."""
+        return network.score
+
+    def companions(self) -> dict[str, Architecture]:
+        """None."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """What the scorer knows, and the log."""

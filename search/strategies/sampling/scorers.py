@@ -90,8 +90,8 @@ class PathScorer:
     ) -> None:
         if not isinstance(problem.space, ChainSpace):
             raise InvalidSearch(
-                f"scoring: kind paths needs a supernet, which space {problem.space.name} has not; allowed "
-                "there: kind training"
+                f"scoring: kind paths needs a supernet of a chain, which space {problem.space.name} has not; "
+                "allowed there: kind training, such as --recipe training"
             )
         self._seed, self._scoring, self._ranks = recipe.seed, scoring, ranks
         self._supernet = Supernet(problem.space, problem.head.outputs, form="plain")

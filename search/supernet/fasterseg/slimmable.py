@@ -3,11 +3,12 @@
 Slimmable networks (arXiv:1812.08928): one weight for all widths, a batch normalisation of its own for each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.spaces.fasterseg.grid import SKIP
 
@@ -18,12 +19,12 @@ class SlimConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
-        self._stride, self._padding = stride, kernel // 2
+        self.stride, self.padding = stride, kernel // 2
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor, out_channels: int) -> Tensor:
         weight = self.weight[:out_channels, : x.shape[1]]
-        return functional.conv2d(x, weight, stride=self._stride, padding=self._padding)
+        return functional.conv2d(x, weight, stride=self.stride, padding=self.padding)
 
 
 class SlimNorm(nn.ModuleDict):
@@ -33,8 +34,14 @@ class SlimNorm(nn.ModuleDict):
         super().__init__({str(count): nn.BatchNorm2d(count) for count in channels})
 
     def forward(self, x: Tensor) -> Tensor:
-        normalised: Tensor = self[str(x.shape[1])](x)
+        normalised: Tensor = self.of(x.shape[1])(x)
         return normalised
+
+    def of(self, channels: int) -> _BatchNorm:
+        """That of a width."""
+        norm = self[str(channels)]
+        assert isinstance(norm, _BatchNorm)
+        return norm
 
 
 class SlimOperation(nn.Module):
@@ -48,13 +55,13 @@ class SlimOperation(nn.Module):
 
     def __init__(self, operation: str, in_channels: int, out_channels: Sequence[int], *, down: bool) -> None:
         super().__init__()
-        self._skips, self._zooms = operation == SKIP, operation.endswith("_downup")
-        self._down = down
+        self.skips, self.zooms = operation == SKIP, operation.endswith("_downup")
+        self.down = down
         full = out_channels[-1]
-        if self._skips and down:
+        if self.skips and down:
             self.even, self.odd = (SlimConv(in_channels, full // 2, 1, 2) for _ in range(2))
         else:
-            kernel, stride = (1, 1) if self._skips else (3, 2 if down and not self._zooms else 1)
+            kernel, stride = (1, 1) if self.skips else (3, 2 if down and not self.zooms else 1)
             self.first = SlimConv(in_channels, full, kernel, stride)
         self.norm = SlimNorm(out_channels)
         self.second: SlimConv | None = None
@@ -63,16 +70,16 @@ class SlimOperation(nn.Module):
 
     def forward(self, x: Tensor, out_channels: int) -> Tensor:
         """Map x (N, some channels, H, W) -> (N, out_channels, H or H / 2, W or W / 2)."""
-        if self._skips and self._down:
+        if self.skips and self.down:
             half = out_channels // 2
             both = self.even(x, half), self.odd(x[:, :, 1:, 1:], half)
             return functional.relu(self.norm(torch.cat(both, 1)))
-        value = _resized(x, (x.shape[2] // 2, x.shape[3] // 2)) if self._zooms else x
+        value = resized(x, (x.shape[2] // 2, x.shape[3] // 2)) if self.zooms else x
         value = self.norm(self.first(value, out_channels))
         if self.second is not None:
             value = self.last_norm(self.second(functional.relu(value), out_channels))
-        if self._zooms and not self._down:
-            value = _resized(value, (x.shape[2], x.shape[3]))
+        if self.zooms and not self.down:
+            value = resized(value, (x.shape[2], x.shape[3]))
         return functional.relu(value)
 
 
@@ -83,16 +90,23 @@ class MixedOperation(nn.Module):
         self, operations: Sequence[str], in_channels: int, out_channels: Sequence[int], *, down: bool
     ) -> None:
         super().__init__()
+        self.down = down
         self.operations = nn.ModuleDict(
             {name: SlimOperation(name, in_channels, out_channels, down=down) for name in operations}
         )
 
     def forward(self, x: Tensor, chances: Tensor, out_channels: int) -> Tensor:
         """``chances``: (operations,)."""
-        pairs = zip(chances, self.operations.values(), strict=True)
+        pairs = zip(chances, self, strict=True)
         terms: list[Tensor] = [chance * operation(x, out_channels) for chance, operation in pairs]
         return sum(terms[1:], terms[0])
 
+    def __iter__(self) -> Iterator[SlimOperation]:
+        """In order."""
+        for operation in self.operations.values():
+            assert isinstance(operation, SlimOperation)
+            yield operation
 
-def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)

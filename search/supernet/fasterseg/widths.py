@@ -59,7 +59,8 @@ def straight_through(logits: Tensor, generator: torch.Generator) -> Tensor:
 
     Straight-through estimator, arXiv:1611.01144, section 2.2; temperature 1.
     """
-    exponential = torch.empty_like(logits, requires_grad=False).exponential_(generator=generator)
-    soft = torch.softmax(logits.log_softmax(-1) - exponential.log(), -1)
+    drawn = torch.empty(logits.shape, dtype=logits.dtype, device=generator.device)
+    gumbel = -drawn.exponential_(generator=generator).log().to(logits.device)
+    soft = torch.softmax(logits.log_softmax(-1) + gumbel, -1)
     hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
     return hard + soft - soft.detach()

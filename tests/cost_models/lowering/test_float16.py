@@ -113,7 +113,7 @@ def test_a_sum_does_not_stop_growing() -> None:
     assert error(one(AvgPool2d((64, 128), (1, 1))), ones.shape, ones) == 0
 
 
-@pytest.mark.parametrize("kind", ["relu", "hswish", "sigmoid", "hsigmoid"])
+@pytest.mark.parametrize("kind", ["relu", "relu6", "hswish", "sigmoid", "hsigmoid"])
 def test_activations(kind: Any) -> None:
     assert error(one(Activation(kind)), (1, 4, 8, 16)) < 4 * ROUNDING
 

@@ -30,6 +30,7 @@ from search.spaces.decoders import POOL_KERNEL, POOL_STRIDE
 
 from ..onnx_models import CONV, MAP, WEIGHTS, imported, ints, node, operations, random
 
+ENDS = {"a": np.float32(0), "b": np.float32(6)}
 LIKE_FIRST = Conv2d(8, 8, 3, padding=1)
 
 
@@ -107,6 +108,12 @@ def test_batch_normalisation_elsewhere_is_elementwise() -> None:
     [
         ([node("Relu", ["c"], ["y"])], {}, [Activation("relu")]),
         ([node("HardSwish", ["c"], ["y"])], {}, [Activation("hswish")]),
+        ([node("Clip", ["c", "a", "b"], ["y"])], ENDS, [Activation("relu6")]),
+        (
+            [node("Clip", ["c", "a", "a"], ["y"])],
+            ENDS,
+            [Foreign("Clip", MAP, fusion="elementwise")],
+        ),
         ([node("HardSigmoid", ["c"], ["y"], alpha=1 / 6)], {}, [Activation("hsigmoid")]),
         (
             [node("HardSigmoid", ["c"], ["g"], alpha=1 / 6), node("Mul", ["c", "g"], ["y"])],

@@ -54,7 +54,7 @@ def expected_rule(kernel: Kernel) -> str:
     if kernel.kind == "memory":
         return "rows"
     pixel = kernel.input_shapes["x0"][2:] == (1, 1)
-    return "gate" if pixel and kernel.label.startswith("conv1x1") else "tiles"
+    return "gate" if pixel and kernel.label.startswith(("conv1x1", "dw1x1")) else "tiles"
 
 
 def test_the_spaces_have_these_classes_of_kernels() -> None:

@@ -385,3 +385,23 @@ def test_weights_of_complex_numbers_are_refused(tmp_path: Path) -> None:
         {key: tensor.to(torch.complex64) for key, tensor in tensors().items()}, tmp_path / "w.safetensors"
     )
     assert "complex64" in refusal(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("published", [False, True], ids=["ours", "published"])
+def test_a_networks_weights_fill_the_encoder_that_is_its_first_part(tmp_path: Path, published: bool) -> None:
+    decoder = ["8", "0 0 5 2", "0 2 8 8", "0 5 1 4", "2 2", "2 1", "2 0"]
+    architecture = Architecture(space="fastdense@squeezenas-mac-small", blocks=decoder, num_classes=7)
+    donor, path = tensors(), tmp_path / "w.pth"
+    torch.save(as_published(SMALL) if published else donor, path)
+    begin = load_beginning(architecture, path)
+    assert {name.split(".")[0] for name in begin.tensors} == {"encoder"}
+    for name, values in begin.tensors.items():
+        np.testing.assert_array_equal(values, donor[name.removeprefix("encoder.")])
+    assert {name.split(".")[0] for name in begin.fresh} == {"decoder"}
+    network = architecture.network()
+    wanted = network.parameters().keys() | network.buffers().keys()
+    assert begin.tensors.keys() | set(begin.fresh) == wanted
+    del donor["blocks.0.project.conv.weight"]
+    torch.save(donor, path)
+    with pytest.raises(InvalidWeights, match=r"missing encoder\.blocks\.0\.project\.conv\.weight"):
+        load_beginning(architecture, path)

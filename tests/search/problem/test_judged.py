@@ -15,6 +15,6 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
 def test_the_most_accurate_within_the_limit_is_chosen() -> None:
     networks = [_judged("cheap", 0.3, 1e-3), _judged("good", 0.5, 2e-3), _judged("best", 0.6, 4e-3)]
-    assert choose(networks, "latency", 3e-3).options == ("good",)
-    assert choose(networks, "latency", None).options == ("best",)
-    assert choose(networks, "latency", 0.5e-3).options == ("cheap",)  # none is within it
+    assert choose(networks, "latency", 3e-3, lambda n: n.score).options == ("good",)
+    assert choose(networks, "latency", None, lambda n: n.score).options == ("best",)
+    assert choose(networks, "latency", 0.5e-3, lambda n: n.score).options == ("cheap",)  # none is within it

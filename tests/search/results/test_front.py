@@ -33,7 +33,7 @@ def test_the_front_is_written_as_csv_picture_and_architectures(tmp_path: Path) -
         return small.model_copy(update={"name": name, "blocks": list(network.options)})
 
     front = pareto_front(networks, "latency")
-    paths = write_front(tmp_path, wanted, networks, front, front[0], architecture)
+    paths = write_front(tmp_path, wanted, networks, front, front[0], architecture, {})
     assert [path.name for path in paths] == ["00.yaml"]
     assert list((tmp_path / "front").iterdir()) == paths
     assert load_architecture(tmp_path / "chosen.yaml").name == "chosen"
@@ -55,7 +55,7 @@ def test_of_an_older_front_only_what_was_written_here_goes(tmp_path: Path) -> No
         return wanted.architecture(genotype, name)
 
     def write(front: list[Judged]) -> None:
-        write_front(tmp_path, wanted, found, front, front[0], architecture)
+        write_front(tmp_path, wanted, found, front, front[0], architecture, {})
 
     def names() -> list[str]:
         return sorted(path.name for path in (tmp_path / "front").iterdir())
@@ -83,7 +83,7 @@ def test_networks_without_a_short_form_are_spelled_out(tmp_path: Path) -> None:
         genotype = dict(zip((d.name for d in TOY.decisions), network.options, strict=True))
         return wanted.architecture(genotype, name)
 
-    (path,) = write_front(tmp_path, wanted, [network], [network], network, architecture)
+    (path,) = write_front(tmp_path, wanted, [network], [network], network, architecture, {})
     assert (
         (tmp_path / "networks.csv")
         .read_text()

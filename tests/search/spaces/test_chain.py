@@ -157,10 +157,12 @@ def test_the_camera_network_goes_from_frame_to_classes() -> None:
 
 def test_an_unknown_space_gets_the_near_miss_and_the_list() -> None:
     known = ", ".join(sorted(SPACES))
-    message = f"^unknown space 'smal', did you mean small\\?; allowed: {known}$"
+    message = f"^unknown space 'smal', did you mean small\\?; allowed: {known}; over another encoder "
     with pytest.raises(UnknownSpace, match=message):
         get_space("smal")
-    with pytest.raises(UnknownSpace, match=f"^unknown space 'zzz'; allowed: {known}$"):
+    with pytest.raises(
+        UnknownSpace, match=f"^unknown space 'zzz'; allowed: {known}; over another encoder fastdense@NAME, "
+    ):
         get_space("zzz")
 
 

@@ -24,6 +24,7 @@ from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
 from search.spaces.space import SearchSpace
+from search.strategies.fasterseg.recipe import CosearchRecipe
 from search.strategies.gumbel.recipe import GumbelRecipe
 from search.strategies.sampling.recipe import EvolutionRecipe, RandomRecipe
 from search.tasks.registry import TASKS
@@ -43,6 +44,7 @@ FIVE = replace(
     ),
     tap=1,
 )  # one position of each stage of Small
+GRID = get_space("fasterseg-student:layers=8,base=3")
 
 GUMBEL = """
 schema_version: 1
@@ -72,6 +74,20 @@ candidates: 5
 frames: 2
 """
 EVOLUTION = RANDOM.replace("kind: random", "kind: evolution\npopulation: 3\nsample: 2")
+COSEARCH = """
+schema_version: 1
+kind: cosearch
+name: tiny
+summary: as short as a search can be
+crop: [64, 64]
+scale: [1.0, 1.0]
+batch_size: 2
+workers: 0
+pretraining: {epochs: 1, crop: [64, 64], batch_size: 2}
+epochs: 2
+logits: {learning_rate: 0.1}
+frames: 1
+"""
 TRAINING = {"kind": "training", "epochs": 1}
 """Scoring that works on every space."""
 
@@ -79,6 +95,7 @@ _RECIPES = {
     "gumbel": (GUMBEL, GumbelRecipe),
     "random": (RANDOM, RandomRecipe),
     "evolution": (EVOLUTION, EvolutionRecipe),
+    "cosearch": (COSEARCH, CosearchRecipe),
 }
 
 

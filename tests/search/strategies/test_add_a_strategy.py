@@ -10,8 +10,10 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from search.architecture import Architecture
 from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
+from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
 from search.problem.strategy import Progress
 from search.spaces.sampling import candidates_of, draw, genotypes
@@ -82,6 +84,12 @@ class Frugal:
     def score(self, genotype: Genotype) -> float:
         return 1 / (1 + 1e3 * self._spent(genotype))
 
+    def worth(self, network: Judged) -> float:
+        return network.score
+
+    def companions(self) -> Mapping[str, Architecture]:
+        return {}
+
     def summary(self) -> Mapping[str, Any]:
         return {"expected": self._expected()}
 
@@ -107,7 +115,7 @@ class TestFrugal(StrategyContract):
     @pytest.fixture(autouse=True)
     def _known(self, monkeypatch: pytest.MonkeyPatch) -> None:
         names, free = (lambda: ["tiny"]), (lambda state, now: ())
-        known = StrategyInfo("the cheapest networks of some draws", load_recipe, names, free)
+        known = StrategyInfo("the cheapest of some draws", "that were drawn", load_recipe, names, free)
         monkeypatch.setitem(STRATEGIES, NAME, known)  # type: ignore[arg-type]
         monkeypatch.setitem(MAKERS, NAME, Frugal)  # type: ignore[arg-type]
 

@@ -26,8 +26,8 @@ def test_what_is_seen(
     assert (done.trained, done.untuned, done.energy) == (False, False, None)
     (seen,) = done.images
     assert seen.image == street
-    assert Image.open(seen.written["overlay"]).size >= (64, 64)
-    assert Image.open(seen.written["labels"]).size == (64, 64)
+    assert Image.open(seen.overlay).size >= (64, 64)
+    assert Image.open(seen.labels).size == (64, 64)
     assert len(seen.samples_ms) == seen.latency_ms["n"] == 4
     assert min(seen.samples_ms) <= seen.latency_ms["median"] <= max(seen.samples_ms)
     assert caplog.messages == []

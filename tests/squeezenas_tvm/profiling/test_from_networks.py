@@ -216,7 +216,7 @@ def published() -> list[str]:
     found = []
     for name in list_architectures():
         for result in load_architecture(name).results:
-            if result.latency_ms is not None:
+            if result.latency_ms is not None and "Xavier" in result.conditions:
                 found.append(f"{name},1024x2048,{result.latency_ms}")
                 break
     return found

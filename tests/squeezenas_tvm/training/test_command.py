@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from search.training.recipe import load_recipe
 from squeezenas_tvm import train
 from squeezenas_tvm.cli import build_parser
-from squeezenas_tvm.training.command import train_command
+from squeezenas_tvm.training.command import teacher_command, train_command
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,20 @@ def test_train_takes_it(data: str, recipe: str) -> None:
     given = build_parser("train", train.add_arguments, example="").parse_args(words)
     assert (given.architecture, given.data, given.recipe) == ("out/chosen.yaml", data, recipe)
     assert given.out == Path("out/trained")
+
+
+@pytest.mark.parametrize(
+    ("data", "recipe"), [("camvid:x", "fasterseg-camvid"), ("cityscapes:x", "fasterseg-paper")]
+)
+def test_a_search_beside_a_teacher_names_its_recipe_and_the_teacher(data: str, recipe: str) -> None:
+    *_, own, _, _ = shlex.split(train_command(data, Path("out"), "cosearch"))
+    assert own == recipe
+    taught = teacher_command(data, Path("out"), "cosearch")
+    assert taught is not None
+    words = shlex.split(taught[0])[2:]
+    given = build_parser("train", train.add_arguments, example="").parse_args(words)
+    assert (given.architecture, given.recipe) == ("out/teacher.yaml", recipe)
+    assert taught[1] == given.out / "architecture.yaml"
+    assert load_recipe(recipe).training
+    assert teacher_command(data, Path("out"), "gumbel") is None
+    assert teacher_command(data, Path("out"), "of a later release") is None

@@ -8,7 +8,8 @@ import pytest
 
 from search.spaces.fasterseg.logits import Logits, softmax
 from search.spaces.fasterseg.spaces import FASTERSEG
-from search.strategies.fasterseg.flatness import flat_kinds, sureness
+from search.strategies.fasterseg.flatness import sureness, undecided
+from targets.support.text import one_line
 
 from ...spaces.fasterseg.released import released_logits
 
@@ -35,18 +36,21 @@ def test_options_that_are_alike_have_all_the_entropy() -> None:
 
 def test_undecided_kinds_are_named_and_no_others() -> None:
     logits = decided(Logits.uniform(STUDENT.grid))
-    assert flat_kinds(logits) is None
-    said = flat_kinds(replace(logits, ratio=Logits.uniform(STUDENT.grid).ratio))
+    assert undecided({"student": logits}) is None
+    said = undecided(
+        {"student": replace(logits, ratio=Logits.uniform(STUDENT.grid).ratio), "teacher": logits}
+    )
     assert said is not None
     assert said.startswith(
-        "the search ended nearly undecided on width (likeliest option 20%, entropy 100.0% "
+        "the search ended nearly undecided: student on width (likeliest 20%, entropy 100.0%). Another"
     )
     assert "operation" not in said
+    assert "teacher" not in said
 
 
 def test_the_released_search_ended_nearly_undecided(shared_data: Path) -> None:
     for name in ("student", "teacher"):
-        said = flat_kinds(released_logits(shared_data, name))
+        said = undecided({name: released_logits(shared_data, name)})
         assert said is not None
         assert "operation" in said
     student = released_logits(shared_data, "student")
@@ -55,3 +59,9 @@ def test_the_released_search_ended_nearly_undecided(shared_data: Path) -> None:
     assert 0.22 < found["width"].top < 0.27
     paths = [round(float(softmax(own).max(axis=1).mean()), 2) for own in student.beta]
     assert paths == [0.52, 0.7]
+
+
+def test_all_kinds_of_both_are_one_line_that_is_not_cut() -> None:
+    said = undecided({"student": Logits.uniform(STUDENT.grid), "teacher": Logits.uniform(TEACHER.grid)})
+    assert said is not None
+    assert one_line(said) == said

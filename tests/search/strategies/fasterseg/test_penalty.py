@@ -9,7 +9,7 @@ from cost_models.lookup import cost_model
 from search.resolution import Resolution
 from search.spaces.fasterseg.spaces import FASTERSEG
 from search.strategies.fasterseg.latency import Chances, GridLatency
-from search.strategies.fasterseg.penalty import SHARES, DecoupledPenalty
+from search.strategies.fasterseg.penalty import SHARES, DecoupledPenalty, own_per_ms, per_ms
 from search.supernet.fasterseg.widths import MapWidths
 from targets import load_device
 
@@ -33,7 +33,7 @@ def learned() -> tuple[Chances, list[torch.Tensor]]:
 
 
 def test_it_is_the_weighted_mean_of_three_expectations(latency: GridLatency) -> None:
-    penalty = DecoupledPenalty(latency, 6.1e-3)
+    penalty = DecoupledPenalty(latency, 6.1e-3, weight=0.01, prices=per_ms(SHARES))
     chances, logits = learned()
     parts = {kind: float(penalty.milliseconds(kind, chances).detach()) for kind in SHARES}
     assert parts["operation"] == parts["path"] == pytest.approx(22.8621, abs=1e-4)
@@ -45,7 +45,7 @@ def test_it_is_the_weighted_mean_of_three_expectations(latency: GridLatency) -> 
 
 
 def test_no_kind_sees_what_others_learned(latency: GridLatency) -> None:
-    penalty = DecoupledPenalty(latency, 6.1e-3)
+    penalty = DecoupledPenalty(latency, 6.1e-3, weight=0.01, prices=per_ms(SHARES))
     chances, _ = learned()
     narrow = Chances.uniform(GRID).with_width(GRID, 4).on()
     other = replace(chances, ratio=narrow.ratio)
@@ -61,6 +61,14 @@ def test_no_kind_sees_what_others_learned(latency: GridLatency) -> None:
 def test_a_window_around_the_budget_steers_the_weight(
     latency: GridLatency, frames_per_second: tuple[float, float], factor: float
 ) -> None:
-    penalty = DecoupledPenalty(latency, 1 / 165, weight=0.02)
+    penalty = DecoupledPenalty(latency, 1 / 165, weight=0.02, prices=per_ms(SHARES))
     penalty.steer([1 / fps for fps in frames_per_second])
     assert penalty.weight == 0.02 * factor
+
+
+def test_own_prices_are_inverse_to_how_far_a_kind_moves_the_latency(latency: GridLatency) -> None:
+    """Of operations and widths the authors' table gives the authors' own shares, which they rounded."""
+    spread_s, prices = latency.sensitivity_s(), own_per_ms(latency)
+    assert [prices[kind] * 1e3 * own_s for kind, own_s in spread_s.items()] == pytest.approx([1.0] * 3)
+    assert prices["width"] / prices["operation"] == pytest.approx(28.3956 / 12.1581, rel=1e-4)
+    assert prices["path"] > prices["width"]

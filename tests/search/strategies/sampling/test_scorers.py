@@ -18,7 +18,8 @@ def test_paths_need_a_chain(strategy: str) -> None:
     with pytest.raises(InvalidSearch) as refused:
         make_strategy(problem(strategy=strategy, space=TOY), ALONE, None)
     assert str(refused.value) == (
-        "scoring: kind paths needs a supernet, which space toy has not; allowed there: kind training"
+        "scoring: kind paths needs a supernet of a chain, which space toy has not; allowed there: kind "
+        "training, such as --recipe training"
     )
 
 
@@ -26,8 +27,8 @@ def test_so_does_gumbel() -> None:
     with pytest.raises(InvalidSearch) as refused:
         make_strategy(problem(space=TOY), ALONE, None)
     assert str(refused.value) == (
-        "strategy gumbel needs a supernet, which space toy has not; allowed: random, evolution, with "
-        "scoring: {kind: training} in the recipe"
+        "strategy gumbel needs a supernet of a chain, which space toy has not; allowed: random, evolution, "
+        "with --recipe training"
     )
 
 

@@ -162,10 +162,19 @@ def test_a_certain_pass_is_the_branches_that_it_means(supernet: GridSupernet) ->
 
 
 def test_sides_that_the_last_scale_does_not_divide_are_refused(supernet: GridSupernet) -> None:
-    with pytest.raises(
-        InvalidResolution, match=r"^crop 64x90: .* sides that 32 divides; the nearest is 64x96$"
-    ):
-        supernet(images(size=(64, 90)), "student", MapWidths.fixed(GRID, 4))
+    for size, nearest in (((64, 90), "64x96"), ((32, 64), "64x64")):
+        with pytest.raises(
+            InvalidResolution, match=f"^crop .* sides that 32 divides, from 64 on; the nearest is {nearest}$"
+        ):
+            supernet(images(size=size), "student", MapWidths.fixed(GRID, 4))
+
+
+def test_a_single_pixel_has_no_statistics(supernet: GridSupernet) -> None:
+    widths = MapWidths.fixed(GRID, 4)
+    with pytest.raises(InvalidResolution, match=r"^crop 64x64, 1 image: .* 2 images or more"):
+        supernet(images(1, (64, 64)), "student", widths)
+    with torch.inference_mode():
+        assert supernet.eval()(images(1, (64, 64)), "student", widths)[0].isfinite().all()
 
 
 def test_grids_that_differ_share_no_cells() -> None:

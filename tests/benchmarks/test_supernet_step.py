@@ -1,0 +1,43 @@
+"""The benchmark of supernets: what it refuses, and that a step of the grid learns what it should."""
+
+import sys
+
+import pytest
+import torch
+from grid_training import GridTraining
+from supernet_step import main
+
+from search.resolution import Resolution
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--space", "fasterseg-student", "--paths", "2"], "--paths: space fasterseg-student has no such"),
+        (["--layers", "8"], "--layers: space small has no such setting"),
+        (
+            ["--space", "fasterseg-student", "--forms", "pruned"],
+            "--forms pruned: space fasterseg-student has",
+        ),
+        (["--forms", "published"], "--forms published: space small has plain, plain-channels-last, fused"),
+    ],
+)
+def test_settings_of_other_spaces_are_refused(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["supernet_step.py", *arguments])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main()
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_step_moves_the_logits_and_weights_of_both_learners() -> None:
+    training = GridTraining("fused", Resolution(64, 64), 2, layers=8, base=3)
+    before = {name: values.clone() for name, values in training.parameters().items()}
+    training.step()
+    still = {name for name, values in training.parameters().items() if torch.equal(values, before[name])}
+    no_choice = {f"learners.teacher.ratio.{scale}" for scale in range(3)}
+    assert {name for name in still if "norm" not in name} == no_choice, (
+        "only widths that nobody drew rest, too"
+    )
