@@ -2,7 +2,8 @@
 
 Max-unpooling is written without indices: TVM has no MaxUnpool of ONNX. Of each 2x2 window four maps tell
 which pixel was the (first) maximum; they are multiplied with the value that goes back, and interleaved
-(``pixel_shuffle``). The values are those of ``max_unpool2d``.
+(``pixel_shuffle``). The values are those of ``max_unpool2d``. Where two pixels are equal but for rounding,
+run-times may take either, and a patch around it differs.
 """
 
 import torch

@@ -29,7 +29,7 @@ def test_numbers_are_compared_by_the_largest_value(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours.npz", tmp_path / "theirs.npz"
     np.savez(theirs, np.array([1.0, -4.0]), np.array([0.5]))
     np.savez(ours, np.array([1.0, -3.0]), np.array([0.5]))
-    assert _apart(ours, theirs) == 0.25
+    assert _apart(ours, theirs) == (0.25, 1 / 3)
     np.savez(ours, np.array([1.0, np.nan]), np.array([0.5]))
     with pytest.raises(FailedWork, match="no numbers"):
         _apart(ours, theirs)
