@@ -1,9 +1,10 @@
 """ENet: "A Deep Neural Network Architecture for Real-Time Semantic Segmentation", arXiv:1606.02147, table 1.
 
-Max-unpooling is written without indices: TVM has no MaxUnpool of ONNX. Of each 2x2 window four maps tell
-which pixel was the (first) maximum; they are multiplied with the value that goes back, and interleaved
-(``pixel_shuffle``). The values are those of ``max_unpool2d``. Where two pixels are equal but for rounding,
-run-times may take either, and a patch around it differs.
+Max-unpooling is written without indices: PyTorch's exporter has no ``max_unpool2d``, and TVM's importer gives
+no indices of a MaxPool. Of each 2x2 window four maps tell which pixel was the (first) maximum; they are
+multiplied with the value that goes back, and interleaved (``pixel_shuffle``). The values are those of
+``max_unpool2d``. Where two pixels are equal but for rounding, run-times may take either, and a patch around
+them differs.
 """
 
 import torch
