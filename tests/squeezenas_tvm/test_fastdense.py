@@ -15,6 +15,7 @@ from squeezenas_tvm import deploy, networks, predict, report, run, search, train
 
 from ..search.strategies.helpers import DECODERS, PPO, PROGRESSIVE
 from ..search.strategies.sampling.decoders import encoder_weights
+from ..search.training.helpers import finished, torchrun
 from .helpers import refused_by
 
 SIZE = ["--resolution", "64x96"]
@@ -145,3 +146,21 @@ def test_a_budget_that_no_decoder_meets_is_refused_with_the_range(
 def test_weights_of_another_encoder_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words[words.index("--space") + 1] = "fastdense@squeezenas-lat-small"
     refused_by(search.main, words, "encoder.safetensors does not fit encoder squeezenas-lat-small", capsys)
+
+
+@pytest.mark.slow
+def test_two_processes_score_a_network_each(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three networks, twice: the same log; and stopped by its end, gone on with by as many only."""
+    logs = []
+    for name in ("one", "two"):
+        words[words.index("--out") + 1] = str(tmp_path / name)
+        process = torchrun(2, "-m", "squeezenas_tvm.search", *words, "--networks", "3", cwd=tmp_path)
+        code, _, said = finished(process, 300)
+        assert code == 0, said
+        lines = [json.loads(line) for line in (tmp_path / name / "tried.jsonl").read_text().splitlines()]
+        logs.append([{**line, "seconds": None} for line in lines])
+    assert len(logs[0]) == 3
+    assert logs[0] == logs[1]
+    refused_by(search.main, [*words, "--networks", "4", "--resume"], "begun with 2 processes", capsys)

@@ -153,6 +153,7 @@ class SampledSearch:
         chosen = [self._choose(before, np.random.default_rng([self._seed, number])) for number in numbers]
         if self._at_once == 1:
             return [self._tried(chosen[0], before)]
+        chosen = self._ranks.gather(chosen)[0]  # machines may differ in the last digit
         own = self._tried(chosen[self._ranks.rank], before) if self._ranks.rank < len(chosen) else None
         told = self._ranks.gather(own and (own[0].plain(), own[1]))
         return [(Tried.of(plain), seconds) for plain, seconds in told[: len(chosen)]]

@@ -72,6 +72,20 @@ def test_then_all_of_it_learns(weights: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not torch.equal(seen[0].state_dict()[name], own._weights["stem.conv.weight"])
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_encoders_normalisations_may_keep_their_statistics(
+    frozen: bool, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = {"steps": 1, "batch_size": 2, "freeze_norms": frozen}
+    own, seen = scorer(decoders(weights, scoring={"everything": everything})), []
+    monkeypatch.setattr(own, "_reward", lambda network: seen.append(network) or 0.7)
+    own.score(LIGHT, [])
+    kept = torch.equal(
+        seen[0].state_dict()["encoder.stem.bn.running_mean"], own._weights["stem.bn.running_mean"]
+    )
+    assert kept == frozen
+
+
 def test_the_same_network_has_the_same_score(weights: Path) -> None:
     scored = [scorer(decoders(weights)).score(LIGHT, []) for _ in range(2)]
     assert scored[0] == scored[1]
