@@ -13,6 +13,11 @@ from ..helpers import TRAINING, problem
 from ..sampling.decoders import decoders, encoder_weights
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encoder_weights(tmp_path_factory.mktemp("weights"))
+
+
 class TestPpo(StrategyContract):
     stops = (1, 3)
 
@@ -27,10 +32,6 @@ class TestPpo(StrategyContract):
 @pytest.mark.slow  # that scoring goes on as if it had not stopped is not: see test_progressive.py
 class TestPpoOfDecoders(StrategyContract):
     stops = (1, 2)
-
-    @pytest.fixture(scope="class")
-    def weights(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return encoder_weights(tmp_path_factory.mktemp("weights"))
 
     @pytest.fixture
     def make(self, weights: Path) -> Make:
