@@ -98,7 +98,7 @@ def test_accuracy_is_measured_where_data_is_given(
     ("argv", "said"),
     [
         (["nothing"], "unknown architecture 'nothing'"),
-        (["net.pth"], "unknown architecture"),
+        (["net.tflite"], "net.tflite: is not ONNX; allowed: architectures by name"),
         (["squeezenas-lat-small", "--resolution", "1"], "resolution"),
         (["squeezenas-lat-small", "--target", "emulated-cuda"], "emulated"),
     ],
