@@ -23,7 +23,7 @@ EXAMPLE = (
     "--budget 30ms --recipe paper"
 )
 _LIKELIEST = 4  # candidates of a position that are named
-_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks")
+_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks", "message")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +77,7 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         "--alpha",
         type=float,
         metavar="WEIGHT",
-        help="of what is paid for, in the loss of gumbel and cosearch; with a budget, where it starts",
+        help="of what is paid for, in the loss of gumbel, cosearch and gas; with a budget, where it starts",
     )
     parser.add_argument(
         "--recipe",
@@ -94,6 +94,11 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         metavar="N",
         help="how many are judged, or tried",
+    )
+    parser.add_argument(
+        "--message",
+        choices=("gcn", "linear", "none"),
+        help="of gas: how a cell's logits take over from those of the cell before (default the recipe's)",
     )
 
 

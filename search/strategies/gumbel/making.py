@@ -44,7 +44,7 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
     loss = problem.task.loss(recipe.loss, data.frames("train"), outputs, ranks)
     judging = recipe.judging
     by = Judgement(judging.frames, judging.calibration_batches, recipe.crop, recipe.batch_size, recipe.seed)
-    judge = partial(PathJudge, supernet, problem.task, data, by, ranks)
+    judge = partial(PathJudge, supernet.space, supernet.path, problem.task, data, by, ranks)
     search = GumbelSearch(
         supernet, recipe, _loaders(problem, recipe, ranks), penalty, costs, loss, ranks, judge
     )
