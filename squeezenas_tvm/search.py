@@ -137,11 +137,14 @@ def execute(args: argparse.Namespace) -> Result:
 
 def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: str) -> str:
     from search.costs.objectives import shown
+    from search.strategies.registry import STRATEGIES
     from squeezenas_tvm.terminal.shares import share_text
     from squeezenas_tvm.training.command import teacher_command
 
     cost, chosen, budget = problem.cost, result.chosen, problem.budget
     lines = [_decided(problem, result), ""]
+    if reading := STRATEGIES[problem.strategy].reading:
+        lines.append(f"Of a search {reading}.")
     spent = f"Expected {cost} at the end: {shown(cost, result.summary['expected'][cost])}"
     lines.append(f"{spent}, budget {budget}." if budget else f"{spent}.")
     lines.append(
@@ -161,14 +164,13 @@ def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: st
 def _decided(problem: "SearchProblem", result: "SearchResult") -> str:
     """Decision by decision: what was chosen, and where there is a distribution, what was likely."""
     from search.spaces.drawing import Drawable
-    from squeezenas_tvm.reports.drawing import cell_rows
+    from squeezenas_tvm.reports.drawing import words
 
     names = [decision.name.removeprefix("blocks.") for decision in problem.space.decisions]
     choices: Sequence[dict[str, float]] = result.summary.get("choices", ())
     if isinstance(problem.space, Drawable):
         options = dict(zip(names, result.chosen.options, strict=True))
-        drawing = problem.space.drawing(options)
-        return table(["layer", *drawing.branches], cell_rows(drawing))
+        return table(*words(problem.space.drawing(options)))
     if not choices:
         return table(["", "chosen"], [list(row) for row in zip(names, result.chosen.options, strict=True)])
     rows = []
