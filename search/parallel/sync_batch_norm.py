@@ -94,8 +94,7 @@ def convert_batch_norm(module: nn.Module, device: torch.device) -> None:
 
 
 def _converted(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
-    about = {"eps": norm.eps, "momentum": norm.momentum, "affine": norm.affine}
-    new = SyncBatchNorm2d(norm.num_features, **about, device="meta")
+    new = SyncBatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, device="meta")
     for name, parameter in norm.named_parameters():
         setattr(new, name, parameter)
     for name, buffer in norm.named_buffers():

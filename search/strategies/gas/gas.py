@@ -89,8 +89,12 @@ class GasSearch:
             weight_decay=recipe.weights.weight_decay,
             foreach=True,
         )
+        rate = recipe.logits.message_learning_rate or recipe.logits.learning_rate
+        groups: list[dict[str, Any]] = [{"params": supernet.logit_parameters()}]
+        if telling := list(messages.parameters()):
+            groups.append({"params": telling, "lr": rate})
         self.logits = torch.optim.Adam(
-            [*supernet.logit_parameters(), *messages.parameters()],
+            groups,
             lr=recipe.logits.learning_rate,
             betas=recipe.logits.betas,
             weight_decay=recipe.logits.weight_decay,

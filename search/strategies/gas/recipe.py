@@ -36,9 +36,15 @@ class WeightsOptimizer(Section):
 
 
 class LogitsOptimizer(Section):
-    """Adam of the logits, and of what cells tell their neighbours."""
+    """Adam of the logits, and of what cells tell their neighbours.
+
+    Attributes:
+        message_learning_rate: of the latter, where it is not that of the logits: a message is a product of
+            several of its weights with logits, and decides within a few steps where all learn fast.
+    """
 
     learning_rate: Positive = 1e-3
+    message_learning_rate: Positive | None = None
     betas: Annotated[tuple[float, float], Field(strict=False)] = (0.5, 0.999)
     weight_decay: float = Field(default=1e-4, ge=0)
 
