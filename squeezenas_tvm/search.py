@@ -19,6 +19,8 @@ EXAMPLE = (
     "--strategy evolution\n"
     "squeezenas-tvm search --target local-cpu --space fasterseg-student:layers=8,base=3 --strategy cosearch "
     "--data camvid:CamVid --budget 3ms --resolution 360x480 --recipe camvid\n"
+    "squeezenas-tvm search --target local-cpu --space gas --strategy gas --data camvid:CamVid --budget 7ms "
+    "--resolution 360x480 --recipe camvid\n"
     "torchrun --nproc_per_node 8 -m squeezenas_tvm.search --target jetson-xavier --data cityscapes:PATH "
     "--budget 30ms --recipe paper"
 )

@@ -88,6 +88,7 @@ def test_messages_change_what_is_found_and_none_has_no_weights() -> None:
     assert not (logits["gcn"] == logits["linear"]).all()
 
 
+@pytest.mark.slow
 def test_a_budget_is_approached_by_adapting_beta(tmp_path: Path) -> None:
     judging = {"networks": 2, "frames": 1, "calibration_batches": 0}
     wanted = gas(frames=16, epochs=6, warmup=0.1, message="none", judging=judging, logits=SLOWER)
