@@ -13,9 +13,7 @@ import argparse
 import contextlib
 import json
 import os
-import select
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from refusals import run_benchmark
+from served import Served, failure
 
 from cost_models.ir.weights import random_weights
 from search.architecture import Architecture, load_architecture
@@ -188,48 +187,24 @@ def serve(form: str, setting: Setting, labels: Path) -> None:
         for _ in sys.stdin:
             print(json.dumps({"samples_ms": made.sample(setting.runs)}), flush=True)
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        print(json.dumps({"error": f"{type(error).__name__}: {said}"}), flush=True)
+        print(json.dumps(failure(error)), flush=True)
 
 
-class Served:
-    """A form in a process of its own."""
+def start(form: str, setting: Setting, target: Target, labels: Path) -> Served:
+    """The form in a process of its own; its labels are there once it has answered."""
+    given = ["--target", setting.target, "--resolution", setting.resolution, "--runs", str(setting.runs)]
+    given += ["--measurements", str(setting.measurements)] * (setting.measurements is not None)
+    command = [sys.executable, __file__, setting.architecture, *given]
+    environment = {VARIABLE: target.emulated_gpu} if target.emulated_gpu and "tvm" in form else {}
+    threads = str(LocalMachine.detect().physical_cores)
+    return Served(
+        [*command, "--serve", form, "--labels", str(labels)],
+        {"TVM_NUM_THREADS": threads, **os.environ, **environment},
+    )
 
-    def __init__(self, form: str, setting: Setting, folder: Path, target: Target) -> None:
-        self.labels = folder / f"{form}.npy"
-        given = ["--target", setting.target, "--resolution", setting.resolution, "--runs", str(setting.runs)]
-        given += ["--measurements", str(setting.measurements)] * (setting.measurements is not None)
-        command = [sys.executable, __file__, setting.architecture, *given]
-        environment = {VARIABLE: target.emulated_gpu} if target.emulated_gpu and "tvm" in form else {}
-        self._process = subprocess.Popen(
-            [*command, "--serve", form, "--labels", str(self.labels)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"TVM_NUM_THREADS": str(LocalMachine.detect().physical_cores), **os.environ, **environment},
-        )
 
-    def answer(self, limit_s: float) -> dict[str, Any]:
-        """Its next line; an error where it ends or is too slow."""
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, limit_s))
-        if not ready:
-            self.end()
-            return {"error": f"no answer within {limit_s:.0f} s"}
-        line = self._process.stdout.readline()
-        told: dict[str, Any] = json.loads(line) if line else {"error": "its process died, see above"}
-        return told
-
-    def ask(self, limit_s: float) -> dict[str, Any]:
-        """Milliseconds of some runs, or an error."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
-        return self.answer(limit_s)
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
+def labels_of(form: str, folder: Path) -> Path:
+    return folder / f"{form}.npy"
 
 
 @contextlib.contextmanager
@@ -240,10 +215,10 @@ def served(
     target, made, said = load_target(setting.target), {}, {}
     end = time.monotonic() + limit_s
     try:
-        for start in range(0, len(forms), at_once):
-            for form in forms[start : start + at_once]:
-                made[form] = Served(form, setting, folder, target)
-            for form in forms[start : start + at_once]:
+        for first in range(0, len(forms), at_once):
+            for form in forms[first : first + at_once]:
+                made[form] = start(form, setting, target, labels_of(form, folder))
+            for form in forms[first : first + at_once]:
                 said[form] = made[form].answer(end - time.monotonic())
                 print(
                     f"{setting.architecture}: {form}: {json.dumps(said[form])}", file=sys.stderr, flush=True
@@ -272,7 +247,8 @@ def compare(
                     answer = processes[form].ask(limit_s)
                     said[form] |= {"error": answer["error"]} if "error" in answer else {}
                     samples[form] += answer.get("samples_ms", [])
-        labels = {form: np.load(processes[form].labels) for form in forms if processes[form].labels.exists()}
+        places = {form: labels_of(form, Path(scratch)) for form in forms}
+        labels = {form: np.load(place) for form, place in places.items() if place.exists()}
     return report(setting, said, samples, labels)
 
 

@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from comparing import Records, in_turns, say
+from comparing import in_turns
+from records import Records, say
 from refusals import run_benchmark
 
 from cost_models.database.store import MeasurementStore

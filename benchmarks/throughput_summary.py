@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comparing import Records
+from records import Records
 
 from cost_models.ir.fusion import Kernel
 from squeezenas_tvm.cli import table

@@ -32,8 +32,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from comparing import Records, in_turns, say
+from comparing import in_turns
 from plain_loop import Tuned, tune_plainly
+from records import Records, say
 from refusals import run_benchmark
 from throughput_summary import PARTS, SIDES, Settings, as_text, results_of, summary
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "train": "train an architecture through the stages of a recipe",
     "evaluate": "accuracy of trained weights, or of a deployed bundle",
     "predict": "latency of architectures or ONNX files on a target, without the device",
+    "compare": "networks side by side on a target: latency, accuracy, MACs, memory",
     "search": "find the architecture for a target and a budget, without the device",
     "deploy": "tune and compile an architecture for a target into a bundle",
     "run": "run a bundle on images: overlay, labels, latency",

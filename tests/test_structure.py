@@ -79,6 +79,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("terminal",),
         ("bundles", "profiling", "training"),
         ("evaluation", "predicting", "reports", "searching", "serving"),
+        ("comparing",),
         ("api",),
         ("cli", "options"),
         tuple(COMMANDS),

@@ -127,8 +127,10 @@ def _require_known(model: onnx.ModelProto) -> None:
     known = importlib.import_module("tvm.relax.frontend.onnx.onnx_frontend")._get_convert_map()
     unknown: dict[str, str] = {}
     for node in model.graph.node:
-        if node.op_type not in known and node.op_type != "Constant":
-            unknown.setdefault(node.op_type, node.name or node.output[0])
+        places = node.op_type == "MaxPool" and any(node.output[1:])
+        if places or (node.op_type not in known and node.op_type != "Constant"):
+            kind = f"{node.op_type}{' that tells places' * places}"
+            unknown.setdefault(kind, node.name or node.output[0])
     if unknown:
         said = ", ".join(f"{kind} ({name})" for kind, name in [*unknown.items()][:_NAMED])
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""

@@ -17,6 +17,7 @@ from search.spaces.registry import get_space
 from squeezenas_tvm.api.bundles import deploy_architecture, deploy_network, evaluate_bundle, run_bundle
 from squeezenas_tvm.api.latencies import (
     choose_architectures,
+    compare_networks,
     estimate_latency,
     fit_device,
     predict_network,
@@ -34,6 +35,7 @@ __all__: list[str] = [
     "Resolution",
     "Target",
     "choose_architectures",
+    "compare_networks",
     "deploy_architecture",
     "deploy_network",
     "estimate_latency",

@@ -18,6 +18,7 @@ from targets import PublishedDevice, Target
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
+    from squeezenas_tvm.comparing.compare import Compared
     from squeezenas_tvm.predicting.predict import PredictedNetwork
     from squeezenas_tvm.profiling.summary import Profile
 
@@ -62,6 +63,42 @@ def fit_device(
         start=data_sheet(target, "float32"),
     )
     return CostModel(target.name, prior=fitted)
+
+
+def compare_networks(
+    networks: Sequence[str | Path],
+    target: Target,
+    *,
+    data: str | None = None,
+    split: str = "val",
+    resolution: tuple[int, int] | None = None,
+    table: str | Path | None = None,
+    progress: bool = False,
+) -> "list[Compared]":
+    """What is known of networks on a target, the fastest first: latency, accuracy, MACs, memory.
+
+    Args:
+        networks: names or YAML files of architectures, ONNX files, folders of bundles.
+        data: measure the accuracy of bundles and of architectures with weights on its ``split``; when None
+            that which architectures say of themselves is told.
+        resolution: of architectures, and of ONNX files that leave theirs open.
+        table: folder of the target's table; see ``estimate_latency``.
+
+    Raises:
+        UsageError, SearchError, InvalidGraph, BundleError, CostModelError: before anything long.
+        FailedWork: an evaluation failed.
+    """
+    from squeezenas_tvm.comparing import compare
+
+    return compare.compare_networks(
+        [str(name) for name in networks],
+        target,
+        data=data,
+        split=split,
+        resolution=Resolution(*resolution).checked() if resolution else None,
+        table=Path(table) if table else None,
+        shown=progress,
+    )
 
 
 def estimate_latency(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comparing import Records
+from records import Records
 from throughput_summary import as_text, results_of, summary
 
 from cost_models.ir.fusion import Kernel

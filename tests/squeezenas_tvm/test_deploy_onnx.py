@@ -336,7 +336,8 @@ def test_operations_that_tvm_lacks_are_named_with_their_nodes(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Conv", ["x", "w"], ["c0"]),
+        helper.make_node("MaxPool", ["c0"], ["c", "places"], name="pool", kernel_shape=[1, 1]),
         helper.make_node("DeformConv", ["c", "w2", "offset"], ["d"], name="bend"),
     ]
     tensors = [
@@ -351,4 +352,4 @@ def test_operations_that_tvm_lacks_are_named_with_their_nodes(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     onnx.save(model, tmp_path / "net.onnx")
     argv = [str(tmp_path / "net.onnx"), "--target", "local-cpu", "--out", str(tmp_path / "bundle")]
-    refused(argv, "net.onnx: TVM has no DeformConv (bend); export the network without these", capfd)
+    refused(argv, "net.onnx: TVM has no MaxPool that tells places (pool), DeformConv (bend); export", capfd)

@@ -1,0 +1,1 @@
+"""Real-time segmentation networks of other people, built from their papers, with random weights."""

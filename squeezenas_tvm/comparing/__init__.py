@@ -1,0 +1,1 @@
+"""What ``compare`` does, without its arguments."""

@@ -1,0 +1,218 @@
+"""Networks side by side on a target: what architectures, ONNX files and bundles cost, how right they are."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cost_models.errors import InvalidGraph
+from search.architecture import load_architecture
+from search.resolution import Resolution
+from squeezenas_tvm.bundles.manifest import read_manifest
+from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
+from squeezenas_tvm.bundles.runner import Bundle, statistics_ms
+from squeezenas_tvm.bundles.values import is_frame
+from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.predicting.models import Models
+from squeezenas_tvm.predicting.predict import Network, network_of, predict_network, read_network
+from squeezenas_tvm.profiling.energy import usual_power
+from squeezenas_tvm.terminal.progress import progress
+from squeezenas_tvm.terminal.shares import share_text
+from targets import Target
+from targets.support.child_python import child_python
+
+_REPEATS, _WARM_UP = 30, 5
+_GRAY = 128
+_TIMEOUT_S = 6 * 3600.0  # of an evaluation
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A network on the target.
+
+    Attributes:
+        kind: ``architecture``, ``onnx`` or ``bundle``.
+        resolution: ``HxW``.
+        latency_ms, low_ms, high_ms: nine of ten such networks are meant to lie between; of a bundle that ran
+            here, median, 10th and 90th percentile of its runs.
+        latency_source: where that is from: shares of measured and predicted kernels, or ``measured here``.
+        energy_mj: None where no power was ever measured there.
+        miou_percent: None where nobody knows.
+        accuracy_source: who says so.
+        on_front: no other network is both faster and more accurate; None without an accuracy.
+    """
+
+    name: str
+    kind: str
+    resolution: str
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    latency_source: str
+    macs: int
+    params: int
+    memory_bytes: int
+    energy_mj: float | None
+    miou_percent: float | None = None
+    accuracy_source: str | None = None
+    on_front: bool | None = None
+
+
+def compare_networks(
+    names: Sequence[str],
+    target: Target,
+    *,
+    data: str | None = None,
+    split: str = "val",
+    resolution: Resolution | None = None,
+    table: Path | None = None,
+    shown: bool = True,
+) -> list[Compared]:
+    """What is known of networks on a target, the fastest first.
+
+    Args:
+        names: architectures by name or YAML file, ONNX files, folders of bundles.
+        data: what accuracy is measured on, of bundles and of architectures with weights; None: that which
+            architectures say of themselves is told.
+        split: of that data.
+        resolution: of architectures, and of ONNX files that leave theirs open.
+        table: folder of the target's table.
+        shown: draw how far it is.
+
+    Raises:
+        UsageError, SearchError, InvalidGraph, BundleError, CostModelError: before anything long.
+        FailedWork: an evaluation failed.
+    """
+    target.require_timings("compare")
+    sources = [(name, *_network(name, resolution)) for name in names]
+    models = Models(target, table)
+    power_w = usual_power(models.of(None), table)
+    found = [_priced(kind, network, models, power_w) for _, kind, network in sources]
+    with progress("compare", len(names), shown=shown) as step:
+        for index, (name, kind, _) in enumerate(sources):
+            if kind == "bundle" and _runs_here(Path(name), target):
+                found[index] = _timed(found[index], Path(name), power_w)
+            found[index] = _judged(found[index], name, data, split)
+            step(found[index].name)
+    return sorted(_with_front(found), key=lambda network: network.latency_ms)
+
+
+def document(networks: Sequence[Compared]) -> list[dict[str, Any]]:
+    """For JSON."""
+    return [asdict(network) for network in networks]
+
+
+def _network(name: str, resolution: Resolution | None) -> tuple[str, Network]:
+    """Its kind, and the network itself."""
+    if Path(name).is_dir():
+        manifest = read_manifest(Path(name))
+        network = read_network(Path(name) / "network.onnx")
+        return "bundle", replace(network, name=manifest["name"])
+    refuse_other_formats(name)
+    if is_onnx(name):
+        return "onnx", _of_file(Path(name), resolution)
+    return "architecture", network_of(load_architecture(name), resolution)
+
+
+def _of_file(path: Path, resolution: Resolution | None) -> Network:
+    """At its own size, where it has one."""
+    if resolution is None:
+        return read_network(path)
+    try:
+        return read_network(path)
+    except InvalidGraph:
+        return read_network(path, resolution)
+
+
+def _priced(kind: str, network: Network, models: Models, power_w: float | None) -> Compared:
+    told = predict_network(network, models.of(network.dtype), power_w)
+    return Compared(
+        name=network.name,
+        kind=kind,
+        resolution=network.resolution,
+        latency_ms=told.median_s * 1e3,
+        low_ms=told.low_s * 1e3,
+        high_ms=told.high_s * 1e3,
+        latency_source=share_text(told.sources),
+        macs=told.macs,
+        params=told.params,
+        memory_bytes=told.peak_memory_bytes,
+        energy_mj=None if told.energy_j is None else told.energy_j * 1e3,
+    )
+
+
+def _runs_here(folder: Path, target: Target) -> bool:
+    return target.kind == "local" and read_manifest(folder)["target"]["name"] == target.name
+
+
+def _timed(network: Compared, folder: Path, power_w: float | None) -> Compared:
+    """With the latency of the bundle on this machine."""
+    bundle = Bundle.load(folder)
+    inputs = [
+        np.full(own["shape"], _GRAY if is_frame(own) else 0, np.dtype(own["dtype"])) for own in bundle.inputs
+    ]
+    stats = statistics_ms(bundle.time_ms(inputs, _REPEATS, _WARM_UP))
+    return replace(
+        network,
+        latency_ms=stats["median"],
+        low_ms=stats["p10"],
+        high_ms=stats["p90"],
+        latency_source="measured here",
+        energy_mj=None if power_w is None else stats["median"] * power_w,
+    )
+
+
+def _judged(network: Compared, name: str, data: str | None, split: str) -> Compared:
+    """With how right it is, where that is known or can be measured."""
+    if network.kind == "onnx":
+        return network
+    architecture = None if network.kind == "bundle" else load_architecture(name)
+    if data is None:
+        results = architecture.results if architecture else ()
+        first = next((own for own in results if own.miou_percent is not None), None)
+        if first is None:
+            return network
+        said = f"{first.source}: {first.conditions}"
+        return replace(network, miou_percent=first.miou_percent, accuracy_source=said)
+    if architecture is not None and architecture.weights_path is None:
+        return network
+    scores = _evaluated(name, data, split)
+    said = f"{scores['data']} {split}, {scores['frames']} frames, {scores['runs']}"
+    return replace(network, miou_percent=scores["miou_percent"], accuracy_source=said)
+
+
+def _evaluated(name: str, data: str, split: str) -> Mapping[str, Any]:
+    """What ``evaluate`` says, in a process of its own: PyTorch and TVM shall not meet in one."""
+    command = child_python("squeezenas_tvm", "evaluate", name, "--data", data, "--split", split, "--json")
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        told = f"{name}: its accuracy cannot be measured: {last.removeprefix('error: ')}"
+        raise (UsageError if done.returncode == UsageError.exit_code else FailedWork)(told)
+    found: Mapping[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _with_front(networks: Sequence[Compared]) -> list[Compared]:
+    """Each with whether it is on the front of those whose accuracy is known."""
+    known = [own for own in networks if own.miou_percent is not None]
+
+    def is_beaten(network: Compared) -> bool:
+        return any(
+            _at_least(other, network) and not _at_least(network, other)
+            for other in known
+            if other is not network
+        )
+
+    return [replace(own, on_front=not is_beaten(own)) if own in known else own for own in networks]
+
+
+def _at_least(one: Compared, other: Compared) -> bool:
+    """Whether one is as fast and as accurate."""
+    return one.latency_ms <= other.latency_ms and (one.miou_percent or 0) >= (other.miou_percent or 0)
