@@ -5,7 +5,7 @@ from squeezenas_tvm.reports.page import NONE, Markup, element, join
 
 _COLUMN, _ROW, _LEFT, _TOP = 150, 84, 34, 26  # between points, and before the first
 _RADIUS = 21
-_CROSSING = 0.3  # where on an edge that crosses others its operation stands: nearer to its source
+_SHORT, _LONG = 0.3, 0.47  # where an operation stands on edges that cross each other, from their sources
 _LETTER, _HIGH = 5.4, 12  # of an operation's name
 
 
@@ -58,7 +58,8 @@ def _operation(graph: SmallGraph, wire: Wire) -> Markup:
     """On its line, on the colour of the page."""
     x1, y1, x2, y2 = _ends(graph, wire)
     source, target = graph.points[wire.source], graph.points[wire.target]
-    share = _CROSSING if source.row != target.row and source.column == 0 else 0.5
+    crosses = source.column == 0 and source.row != target.row
+    share = (_SHORT if target.column == 1 else _LONG) if crosses else 0.5
     x, y = x1 + share * (x2 - x1), y1 + share * (y2 - y1)
     width = _LETTER * len(wire.operation)
     ground = {"x": f"{x - width / 2:g}", "y": f"{y - _HIGH / 2:g}", "width": f"{width:g}"}
