@@ -7,6 +7,7 @@ from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.problem.strategy import SearchStrategy
 from search.strategies.fasterseg import making as fasterseg
+from search.strategies.gas import making as gas
 from search.strategies.gumbel import making as gumbel
 from search.strategies.sampling.recipe import EvolutionRecipe, SampledRecipe
 from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch
@@ -54,9 +55,11 @@ MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrate
     "random": _make_sampled,
     "evolution": _make_sampled,
     "cosearch": fasterseg.make_cosearch,
+    "gas": gas.make_gas,
 }
 CHECKS: Mapping[str, Callable[[SearchProblem], object]] = {
     "gumbel": gumbel.chain_of,
     "cosearch": fasterseg.check_cosearch,
+    "gas": gas.check_gas,
 }
 """Of strategies that do not go with every space."""

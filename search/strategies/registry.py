@@ -23,6 +23,8 @@ class StrategyInfo:
         free: keys of the fingerprint that may differ where a search goes on from a state: how it is computed,
             and what comes after what is done.
         companions: names, without their ending, of files of other networks that it hands over.
+        reading: what stands beside its numbers where a paper leaves so much open that another reading of it
+            would give others.
     """
 
     summary: str
@@ -31,6 +33,7 @@ class StrategyInfo:
     list_recipes: Callable[[], list[str]]
     free: Callable[[State, State], tuple[str, ...]]
     companions: tuple[str, ...] = ()
+    reading: str = ""
 
 
 def _gumbel_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
@@ -71,6 +74,22 @@ def _cosearch_recipes() -> list[str]:
 
 def _cosearch_free(state: State, now: State) -> tuple[str, ...]:
     return ("recipe.workers",)
+
+
+def _gas_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
+    from search.strategies.gas import recipe
+
+    return recipe.load_recipe(source, changes)
+
+
+def _gas_recipes() -> list[str]:
+    from search.strategies.gas import recipe
+
+    return recipe.list_recipes()
+
+
+def _gas_free(state: State, now: State) -> tuple[str, ...]:
+    return tuple(f"recipe.{name}" for name in ("workers", "form", "judging.networks"))
 
 
 def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
@@ -118,4 +137,19 @@ STRATEGIES: Mapping[str, StrategyInfo] = {
         _cosearch_free,
         companions=("teacher",),
     ),
+    "gas": StrategyInfo(
+        "a chain of cells, neighbours joined by a graph network, by gradient descent (after GAS)",
+        "the likeliest of the final distribution and draws from it, each judged by its path through the "
+        "supernet (after GAS)",
+        _gas_recipe,
+        _gas_recipes,
+        _gas_free,
+        reading="after GAS",
+    ),
 }
+
+
+def named(strategy: str) -> str:
+    """A strategy for people: its name, and of what it is a reading."""
+    known = STRATEGIES.get(strategy)
+    return f"{strategy} ({known.reading})" if known and known.reading else strategy
