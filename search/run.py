@@ -24,7 +24,7 @@ from search.results.described import describe
 from search.results.front import CHOSEN, companion_file, genotype_of, numbered, write_front
 from search.results.judging import judge
 from search.strategies.making import check_strategy, make_strategy, upgraded
-from search.strategies.registry import STRATEGIES
+from search.strategies.registry import STRATEGIES, named
 from search.training.checkpoint import check_place, load_checkpoint, restoring, save_checkpoint
 from search.training.failures import damage_explained, failures_explained
 from search.training.records import CURVES, Records
@@ -202,16 +202,16 @@ def _finish(
     if ranks.first:
         if undecided := result.summary.get("undecided"):
             _log.warning("%s", undecided)
-        named = partial(_architecture, problem)
-        write_front(out, problem, judged, front, chosen, named, companions)
+        as_file = partial(_architecture, problem)
+        write_front(out, problem, judged, front, chosen, as_file, companions)
         describe(problem, result).save(out / document.FILE)
     return result
 
 
 def _architecture(problem: SearchProblem, network: Judged, name: str) -> Architecture:
     origin = (
-        f"searched on {problem.data.name} for {problem.target} by {problem.strategy}, {problem.mix}, budget "
-        f"{problem.budget}; estimated {network.latency_s * 1e3:.3g} ms, in the search "
+        f"searched on {problem.data.name} for {problem.target} by {named(problem.strategy)}, {problem.mix}, "
+        f"budget {problem.budget}; estimated {network.latency_s * 1e3:.3g} ms, in the search "
         f"{problem.task.shown(network.score)}"
     )
     genotype = genotype_of(problem, network)

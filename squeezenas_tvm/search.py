@@ -21,11 +21,13 @@ EXAMPLE = (
     "--data camvid:CamVid --budget 3ms --resolution 360x480 --recipe camvid\n"
     "squeezenas-tvm search --target local-cpu --space fastdense@squeezenas-lat-small --strategy ppo "
     "--data camvid:CamVid --budget 12ms --resolution 360x480 --recipe camvid --init lat_small.pth\n"
+    "squeezenas-tvm search --target local-cpu --space gas --strategy gas --data camvid:CamVid --budget 7ms "
+    "--resolution 360x480 --recipe camvid\n"
     "torchrun --nproc_per_node 8 -m squeezenas_tvm.search --target jetson-xavier --data cityscapes:PATH "
     "--budget 30ms --recipe paper"
 )
 _LIKELIEST = 4  # candidates of a position that are named
-_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks", "init")
+_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks", "message", "init")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +81,7 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         "--alpha",
         type=float,
         metavar="WEIGHT",
-        help="of what is paid for, in the loss of gumbel and cosearch; with a budget, where it starts",
+        help="of what is paid for, in the loss of gumbel, cosearch and gas; with a budget, where it starts",
     )
     parser.add_argument(
         "--recipe",
@@ -98,9 +100,7 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         help="how many are judged, or tried",
     )
     parser.add_argument(
-        "--init",
-        metavar="WEIGHTS",
-        help="of a network whose encoder decoders are searched over, for scoring: {kind: progressive, ...}",
+        _CHANGES=("epochs", "seed", "paths", "resource_weight", "networks", "message", "init")
     )
 
 
@@ -139,11 +139,14 @@ def execute(args: argparse.Namespace) -> Result:
 
 def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: str) -> str:
     from search.costs.objectives import shown
+    from search.strategies.registry import STRATEGIES
     from squeezenas_tvm.terminal.shares import share_text
     from squeezenas_tvm.training.command import teacher_command
 
     cost, chosen, budget = problem.cost, result.chosen, problem.budget
     lines = [_decided(problem, result), ""]
+    if reading := STRATEGIES[problem.strategy].reading:
+        lines.append(f"Of a search {reading}.")
     spent = f"Expected {cost} at the end: {shown(cost, result.summary['expected'][cost])}"
     lines.append(f"{spent}, budget {budget}." if budget else f"{spent}.")
     lines.append(
@@ -163,14 +166,13 @@ def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: st
 def _decided(problem: "SearchProblem", result: "SearchResult") -> str:
     """Decision by decision: what was chosen, and where there is a distribution, what was likely."""
     from search.spaces.drawing import Drawable
-    from squeezenas_tvm.reports.drawing import cell_rows
+    from squeezenas_tvm.reports.drawing import words
 
     names = [decision.name.removeprefix("blocks.") for decision in problem.space.decisions]
     choices: Sequence[dict[str, float]] = result.summary.get("choices", ())
     if isinstance(problem.space, Drawable):
         options = dict(zip(names, result.chosen.options, strict=True))
-        drawing = problem.space.drawing(options)
-        return table(["layer", *drawing.branches], cell_rows(drawing))
+        return table(*words(problem.space.drawing(options)))
     if not choices:
         return table(["", "chosen"], [list(row) for row in zip(names, result.chosen.options, strict=True)])
     rows = []

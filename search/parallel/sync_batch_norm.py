@@ -23,8 +23,8 @@ class _SumOfAll(torch.autograd.Function):
 
 def synchronised_batch_norm(
     x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
     running_mean: Tensor,
     running_var: Tensor,
     *,
@@ -35,6 +35,7 @@ def synchronised_batch_norm(
 
     Args:
         x: (N, C, H, W); N, H and W may differ between processes, but all must call.
+        weight, bias: (C,), or None both.
         running_mean, running_var: (C,), updated in place.
     """
     channels, local = x.shape[1], x.to(torch.promote_types(x.dtype, torch.float32))
@@ -48,9 +49,12 @@ def synchronised_batch_norm(
     with torch.no_grad():
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
-    scale = weight * torch.rsqrt(var + epsilon).to(weight.dtype)
+    scale = torch.rsqrt(var + epsilon).to(local.dtype)
     centred = local - mean.to(local.dtype)[:, None, None]
-    normalised: Tensor = centred * scale[:, None, None] + bias[:, None, None]
+    if weight is None or bias is None:
+        normalised: Tensor = centred * scale[:, None, None]
+    else:
+        normalised = centred * (weight * scale.to(weight.dtype))[:, None, None] + bias[:, None, None]
     return normalised.to(x.dtype)
 
 
@@ -90,7 +94,7 @@ def convert_batch_norm(module: nn.Module, device: torch.device) -> None:
 
 
 def _converted(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
-    new = SyncBatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum, device="meta")
+    new = SyncBatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, device="meta")
     for name, parameter in norm.named_parameters():
         setattr(new, name, parameter)
     for name, buffer in norm.named_buffers():

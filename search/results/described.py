@@ -4,6 +4,7 @@ from typing import Any
 
 from search.problem.problem import SearchProblem, SearchResult
 from search.results.document import BlockLatency, Limit, SearchDocument
+from search.strategies.registry import named
 from targets.support.files import now_utc
 
 
@@ -19,7 +20,7 @@ def describe(problem: SearchProblem, result: SearchResult | None = None) -> Sear
         }
     budget = problem.budget
     return SearchDocument(
-        made_by=f"squeezenas_tvm search, strategy {problem.strategy}, recipe {problem.recipe.name}",
+        made_by=f"squeezenas_tvm search, strategy {named(problem.strategy)}, recipe {problem.recipe.name}",
         at=now_utc(),
         finished=result is not None,
         strategy=problem.strategy,

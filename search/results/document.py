@@ -114,6 +114,11 @@ class SearchDocument(Document):
     front: list[Judged] = Field(default_factory=list)
     judged: int = 0
 
+    @property
+    def is_chain(self) -> bool:
+        """Whether the space is a chain of blocks: each slot is then a decision."""
+        return all(name.startswith("blocks.") for name in self.decisions)
+
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
         """Schema 1 had chains, Gumbel-softmax and segmentation alone, and did not say so."""
@@ -168,9 +173,12 @@ def _check(document: SearchDocument, path: Path) -> None:
     networks = [*document.front, *([document.chosen] if document.chosen else [])]
     fits = fits and all(len(network.options) == count for network in networks)
     if document.chosen is not None and document.choices:
-        known = zip(document.chosen.options, document.choices, document.latency_s.positions, strict=False)
-        fits = fits and len(document.latency_s.positions) == count
-        fits = fits and all(option in choices and option in costs for option, choices, costs in known)
+        options = document.chosen.options
+        fits = fits and all(own in left for own, left in zip(options, document.choices, strict=False))
+        if document.is_chain:
+            slots = document.latency_s.positions
+            fits = fits and len(slots) == count
+            fits = fits and all(own in costs for own, costs in zip(options, slots, strict=False))
     if not fits:
         raise InvalidSearch(
             f"{path}: chosen, choices and decisions are not of the same space; {document.AGAIN}"

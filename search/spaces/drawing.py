@@ -1,4 +1,5 @@
-"""What a picture of a network shows whose layers are few and large: where they stand, and who uses them."""
+"""What a picture of a network shows: layers that are few and large, where they stand, and who uses them; or
+small graphs that follow each other, with an operation on each edge."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -46,9 +47,59 @@ class Drawing:
         return [box for box in self.boxes if branch in box.branches]
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A node of a small graph.
+
+    Attributes:
+        column, row: its place.
+        there: whether it gives something; else it is drawn faint.
+    """
+
+    name: str
+    column: int
+    row: int
+    there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An edge of a small graph.
+
+    Attributes:
+        source, target: places in ``SmallGraph.points``.
+        operation: what is on it; empty where nothing is there.
+    """
+
+    source: int
+    target: int
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmallGraph:
+    """A piece of a network.
+
+    Attributes:
+        detail: how wide, at which scale, and what else there is to say.
+    """
+
+    name: str
+    detail: str
+    points: tuple[Point, ...]
+    wires: tuple[Wire, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """A network of small graphs with the same points and edges, in the order in which they run."""
+
+    graphs: tuple[SmallGraph, ...]
+
+
 @runtime_checkable
 class Drawable(Protocol):
     """A space whose networks have a picture."""
 
-    def drawing(self, genotype: Genotype) -> Drawing:
+    def drawing(self, genotype: Genotype) -> Drawing | Graphs:
         """Of a network. Raises InvalidArchitecture, UnknownCandidate."""

@@ -1,13 +1,29 @@
 """What the recipes of all strategies that learn from images share. No PyTorch."""
 
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from search.errors import InvalidRecipe
 from search.tasks.segmentation_recipe import CrossEntropy, LossSettings
-from targets.support.strict_yaml import Positive, Section, Seed, Side, Text
+from targets.support.strict_yaml import Count, Positive, Section, Seed, Side, Text, parse_document
 
 Own = TypeVar("Own", bound="LearningRecipe")
+
+
+class Judging(Section):
+    """What is done after the search.
+
+    Attributes:
+        networks: drawn from the final distribution and judged.
+        frames: of the validation split they are judged on, evenly spread; all when null.
+        calibration_batches: of training frames, by which each path gets batch statistics of its own.
+    """
+
+    networks: Count = 200
+    frames: int | None = Field(default=None, ge=1)
+    calibration_batches: int = Field(default=4, ge=0, lt=1 << 31)
 
 
 class LearningRecipe(Section):
@@ -37,3 +53,15 @@ class LearningRecipe(Section):
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"scale is {list(self.scale)}: smallest first")
         return self
+
+
+def changed(recipe: Own, changes: Mapping[str, Any]) -> Own:
+    """A recipe with other values of some keys, where ``networks`` is that of its ``judging``.
+
+    Raises InvalidRecipe for other keys, and where they do not fit together.
+    """
+    document = recipe.model_dump() | {name: value for name, value in changes.items() if name != "networks"}
+    if "networks" in changes:
+        document["judging"] = document["judging"] | {"networks": changes["networks"]}
+    where = f"recipe {recipe.name}, with the options given"
+    return parse_document(document, where, type(recipe), InvalidRecipe)

@@ -8,6 +8,7 @@ from search.problem.problem import SearchProblem
 from search.problem.strategy import SearchStrategy
 from search.strategies.fastdense.chooser import PolicyChooser
 from search.strategies.fasterseg import making as fasterseg
+from search.strategies.gas import making as gas
 from search.strategies.gumbel import making as gumbel
 from search.strategies.sampling.recipe import EvolutionRecipe, PpoRecipe, SampledRecipe
 from search.strategies.sampling.sampled import Chooser, EvolutionChooser, RandomChooser, SampledSearch
@@ -63,9 +64,11 @@ MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrate
     "evolution": _make_sampled,
     "ppo": _make_sampled,
     "cosearch": fasterseg.make_cosearch,
+    "gas": gas.make_gas,
 }
 CHECKS: Mapping[str, Callable[[SearchProblem], object]] = {
     "gumbel": gumbel.chain_of,
     "cosearch": fasterseg.check_cosearch,
+    "gas": gas.check_gas,
 }
 """Of strategies that do not go with every space."""

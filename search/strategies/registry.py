@@ -24,6 +24,8 @@ class StrategyInfo:
             and what comes after what is done.
         companions: names, without their ending, of files of other networks that it hands over.
         reward: of a recipe of its, the task's reward by name; None for the task's own.
+        reading: what stands beside its numbers where a paper leaves so much open that another reading of it
+            would give others.
     """
 
     summary: str
@@ -33,6 +35,7 @@ class StrategyInfo:
     free: Callable[[State, State], tuple[str, ...]]
     companions: tuple[str, ...] = ()
     reward: "Callable[[SearchRecipe], str | None]" = lambda recipe: None
+    reading: str = ""
 
 
 def _gumbel_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
@@ -73,6 +76,22 @@ def _cosearch_recipes() -> list[str]:
 
 def _cosearch_free(state: State, now: State) -> tuple[str, ...]:
     return ("recipe.workers",)
+
+
+def _gas_recipe(source: str | Path, changes: Changes) -> "SearchRecipe":
+    from search.strategies.gas import recipe
+
+    return recipe.load_recipe(source, changes)
+
+
+def _gas_recipes() -> list[str]:
+    from search.strategies.gas import recipe
+
+    return recipe.list_recipes()
+
+
+def _gas_free(state: State, now: State) -> tuple[str, ...]:
+    return tuple(f"recipe.{name}" for name in ("workers", "form", "judging.networks"))
 
 
 def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
@@ -136,4 +155,19 @@ STRATEGIES: Mapping[str, StrategyInfo] = {
         _cosearch_free,
         companions=("teacher",),
     ),
+    "gas": StrategyInfo(
+        "a chain of cells, neighbours joined by a graph network, by gradient descent (after GAS)",
+        "the likeliest of the final distribution and draws from it, each judged by its path through the "
+        "supernet (after GAS)",
+        _gas_recipe,
+        _gas_recipes,
+        _gas_free,
+        reading="after GAS",
+    ),
 }
+
+
+def named(strategy: str) -> str:
+    """A strategy for people: its name, and of what it is a reading."""
+    known = STRATEGIES.get(strategy)
+    return f"{strategy} ({known.reading})" if known and known.reading else strategy

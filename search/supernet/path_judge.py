@@ -1,18 +1,18 @@
 """How accurate a path through the supernet is: what ranks networks after a search."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search.architecture import architecture_of
 from search.data.frames import Data, Frames
 from search.data.loaders import Augmentation, eval_loader, train_loader
 from search.networks.segmentation import SegmentationNetwork
 from search.parallel.ranks import Ranks
-from search.spaces.space import Genotype
-from search.supernet.supernet import Supernet
+from search.spaces.space import Genotype, SearchSpace
 from search.tasks.evaluation import evaluate_network
 from search.tasks.task import Task
 
@@ -35,14 +35,26 @@ class Judgement:
 
 
 class PathJudge:
-    """Takes paths out of a supernet and evaluates them on validation frames.
+    """Takes paths out of a supernet of a space and evaluates them on validation frames.
 
     A path's own batch statistics differ from those that the supernet gathered, where every block's input is a
     mixture; they are gathered anew on a few batches of training frames (as in BigNAS, arXiv:2003.11142).
+
+    Args:
+        extract: gives the state dict of a path as it is at present.
     """
 
-    def __init__(self, supernet: Supernet, task: Task, data: Data, by: Judgement, ranks: Ranks) -> None:
-        self._supernet, self._task, self._data, self._ranks = supernet, task, data, ranks
+    def __init__(
+        self,
+        space: SearchSpace,
+        extract: Callable[[Genotype], Mapping[str, Tensor]],
+        task: Task,
+        data: Data,
+        by: Judgement,
+        ranks: Ranks,
+    ) -> None:
+        self._space, self._extract = space, extract
+        self._task, self._data, self._ranks = task, data, ranks
         self._frames = eval_loader(
             spread(data.frames("val"), by.frames),
             batch_size=1,
@@ -63,10 +75,10 @@ class PathJudge:
     @torch.no_grad()
     def score(self, genotype: Genotype) -> float:
         """The task's reward of a path; the same in every process."""
-        space = self._supernet.space
-        architecture = architecture_of(space, genotype, self._data.classes, task=self._task.name, name="path")
+        about = {"task": self._task.name, "name": "path"}
+        architecture = architecture_of(self._space, genotype, self._data.classes, **about)
         network = SegmentationNetwork(architecture).to(self._ranks.device)
-        network.load_state_dict(self._supernet.extract(space.short_form(genotype)))
+        network.load_state_dict(self._extract(genotype))
         self._calibrate(network)
         meter = self._task.meter(self._data)
         evaluate_network(network, self._frames, self._task, meter, self._ranks)

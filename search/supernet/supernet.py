@@ -10,6 +10,7 @@ from search.errors import UnknownCandidate
 from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
 from search.spaces.chain import ChainSpace
+from search.spaces.space import Genotype
 from search.supernet.choice import Choice, Form
 from search.supernet.draws import gumbel_softmax
 from search.supernet.pruning import forget, likely, shrink
@@ -156,6 +157,10 @@ class Supernet(nn.Module):
                 self.logits[index] = shrink(self.logits[index], kept, optimizers)
                 removed += [(index, name) for name in gone]
         return removed
+
+    def path(self, genotype: Genotype) -> dict[str, Tensor]:
+        """``extract`` of a genotype."""
+        return self.extract(self.space.short_form(genotype))
 
     def extract(self, blocks: Sequence[str]) -> dict[str, Tensor]:
         """State dict of the SegmentationNetwork of one architecture; its tensors are the supernet's own.

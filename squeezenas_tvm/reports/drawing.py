@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from search.spaces.drawing import Box, Drawing
+from search.spaces.drawing import Box, Drawing, Graphs
+from squeezenas_tvm.reports.graphs import graph_words, graphs_picture
 from squeezenas_tvm.reports.page import NONE, Markup, element, join, table
 
 _BOX, _GAP, _HIGH = 66, 16, 42  # widths of a box and between boxes, height of a box
@@ -12,9 +13,17 @@ _STYLES = ("c1", "c2")  # of branches: blue and solid, red and dashed
 _SHARED = "c4"
 
 
-def drawn(drawing: Drawing) -> Markup:
+def drawn(drawing: Drawing | Graphs) -> Markup:
     """The picture and its words."""
-    return join([picture(drawing), cells_table(drawing)])
+    shown = graphs_picture(drawing) if isinstance(drawing, Graphs) else picture(drawing)
+    return join([shown, table(*words(drawing))])
+
+
+def words(drawing: Drawing | Graphs) -> tuple[list[str], list[list[str]]]:
+    """The same in words: head and rows of a table."""
+    if isinstance(drawing, Graphs):
+        return graph_words(drawing)
+    return ["layer", *drawing.branches], cell_rows(drawing)
 
 
 def picture(drawing: Drawing) -> Markup:
@@ -42,11 +51,6 @@ def picture(drawing: Drawing) -> Markup:
     keys.append(element("span", "shared by both (double frame)", class_=f"key {_SHARED}"))
     scrolled = element("div", svg, class_="scroll", tabindex="0")
     return element("figure", scrolled, element("figcaption", *keys), class_="drawing")
-
-
-def cells_table(drawing: Drawing) -> Markup:
-    """The same in words."""
-    return table(["layer", *drawing.branches], cell_rows(drawing))
 
 
 def cell_rows(drawing: Drawing) -> list[list[str]]:

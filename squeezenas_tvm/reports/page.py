@@ -189,7 +189,10 @@ svg .error{fill:none;stroke-width:.8;opacity:.5}
 .c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}
 svg .line,svg .error{stroke:var(--c)}
 svg .dot{fill:var(--c)}
+svg .ground{fill:var(--page)}
 svg .box{fill:var(--page);stroke:var(--c);stroke-width:1.4}
+.graph{max-width:23rem}
+.graph svg{font-size:9px}
 .drawing{max-width:none}
 .drawing svg{min-width:52rem;font-size:9.5px}
 .key{margin-right:1rem;white-space:nowrap}

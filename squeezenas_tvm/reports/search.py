@@ -10,6 +10,7 @@ from search.costs.objectives import shown
 from search.results import document as search_document
 from search.results.document import SearchDocument
 from search.spaces.drawing import Drawable
+from search.strategies.registry import named
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.drawing import drawn
 from squeezenas_tvm.reports.files import CsvRow, header, read_csv
@@ -68,10 +69,10 @@ def search_report(folder: Path) -> Report:
     chosen = load_architecture(folder / CHOSEN) if (folder / CHOSEN).exists() else None
     state = _state(told, rows, networks)
     sections = [PageSection("Task", _task(told, chosen)), *front_section(networks, told)]
-    if told is not None and told.chosen is not None and told.choices:
-        sections.append(PageSection("Chosen network", _chosen(told, told.chosen.options)))
-    elif chosen is not None and isinstance(space := chosen.search_space, Drawable):
+    if chosen is not None and isinstance(space := chosen.search_space, Drawable):
         sections.append(PageSection("Chosen network", drawn(space.drawing(chosen.genotype))))
+    elif told is not None and told.chosen is not None and told.choices:
+        sections.append(PageSection("Chosen network", _chosen(told, told.chosen.options)))
     elif chosen is not None:
         blocks = [[name, option] for name, option in chosen.genotype.items()]
         sections.append(PageSection("Chosen network", table(["position", "block"], blocks)))
@@ -128,7 +129,7 @@ def _task(told: SearchDocument | None, chosen: Architecture | None) -> Markup:
     return facts(
         {
             "Target": told.target,
-            "Strategy": told.strategy,
+            "Strategy": named(told.strategy),
             "Space": told.space,
             "Data": told.data_spec,
             "Resolution": told.resolution,
@@ -202,11 +203,12 @@ def _chosen(told: SearchDocument, blocks: Sequence[str]) -> Markup:
 
 
 def _distribution(told: SearchDocument, blocks: Sequence[str]) -> Markup:
-    names = list(dict.fromkeys(name for offered in told.latency_s.positions for name in offered))
+    offered = told.latency_s.positions if told.is_chain else told.choices
+    names = list(dict.fromkeys(name for own in offered for name in own))
     gone = {(one.position, one.candidate): one.epoch + 1 for one in told.removed}
     rows = {}
     for index, (choices, block) in enumerate(zip(told.choices, blocks, strict=True)):
-        rows[str(index)] = [
+        rows[str(index) if told.is_chain else told.decisions[index]] = [
             Heat(_percent(choices[name]), math.sqrt(choices[name]), marked=name == block)
             if name in choices
             else Heat(f"†{gone[index, name]}" if (index, name) in gone else "")
@@ -216,7 +218,7 @@ def _distribution(told: SearchDocument, blocks: Sequence[str]) -> Markup:
     return join(
         [
             paragraph(f"Probability of each candidate in percent; the chosen one is framed.{removed}"),
-            heat_map("position", names, rows),
+            heat_map("position" if told.is_chain else "decision", names, rows),
         ]
     )
 

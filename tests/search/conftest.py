@@ -9,7 +9,7 @@ from search.data import Data, open_data
 from search.spaces.registry import SPACES
 
 from .spaces.toy_space import TOY
-from .strategies.helpers import FIVE
+from .strategies.helpers import CELLS, FIVE
 from .training.helpers import SCENES
 
 
@@ -29,5 +29,5 @@ def scenes() -> Data:
 @pytest.fixture(autouse=True)
 def _own_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The spaces of the tests are some of the project's while they run."""
-    for space in (FIVE, TOY):
+    for space in (CELLS, FIVE, TOY):
         monkeypatch.setitem(SPACES, space.name, space)

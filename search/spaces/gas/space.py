@@ -12,12 +12,13 @@ from cost_models.ir.ops import Pad, Shape
 from search.errors import InvalidArchitecture, InvalidResolution
 from search.resolution import Resolution
 from search.spaces.camera import camera_network
+from search.spaces.drawing import Graphs, Point, SmallGraph, Wire
 from search.spaces.gas import marginals
 from search.spaces.gas.chain import EDGES, INPUTS, NODES, ZERO, CellChain
 from search.spaces.gas.names import DECODER, decoder_name
 from search.spaces.gas.operations import decoder_graph, frame_part, stem_graph
 from search.spaces.gas.parts import Size, cell_parts
-from search.spaces.gas.walk import decision, live_cells
+from search.spaces.gas.walk import LiveCell, decision, live_cells
 from search.spaces.gas.wiring import CellWiring
 from search.spaces.space import A, Decision, Genotype, Head, Part, any_option, checked, one_hot
 
@@ -195,6 +196,24 @@ class GasSpace:
             return f"cell {cell}, output"
         source = f"input {edge.source}" if edge.source < INPUTS else f"node {edge.source - INPUTS + 1}"
         return f"cell {cell}, {source} to node {edge.node}"
+
+    def drawing(self, genotype: Genotype) -> Graphs:
+        """Every cell, with the operations that are there on its edges."""
+        return Graphs(tuple(map(self._drawn, live_cells(self.chain, self.check(genotype)))))
+
+    def _drawn(self, cell: LiveCell) -> SmallGraph:
+        chain, is_there = self.chain, cell.is_read and cell.given > 0
+        there = [is_there and on for on in (cell.coming[0] > 0, cell.coming[1] > 0, *cell.nodes)]
+        names = [(f"input {source}", 0, source) for source in range(INPUTS)]
+        names += [(f"node {node}", node, node - 1) for node in range(1, NODES + 1)]
+        points = tuple(Point(*name, on) for name, on in zip(names, there, strict=True))
+        kept = [own if own != ZERO and is_there else "" for own in cell.operations]
+        wires = zip(EDGES, (own.replace("_3x3", "") for own in kept), strict=True)
+        said = [f"{chain.edge_channels(cell.index)} channels at 1/{chain.divisor(cell.index)}"]
+        said += ["halves the map"] * chain.reduces(cell.index)
+        said += [] if is_there else ["left out: it gives nothing" if not cell.given else "left out: not read"]
+        drawn = tuple(Wire(edge.source, INPUTS + edge.node - 1, own) for edge, own in wires)
+        return SmallGraph(f"cell {cell.index}", ", ".join(said), points, drawn)
 
     def short_form(self, genotype: Genotype) -> list[str] | None:
         """A cell each: its operations in the order of its edges."""

@@ -23,7 +23,7 @@ from search.spaces.fasterseg.derive import score
 from search.spaces.fasterseg.logits import Logits
 from search.spaces.space import Genotype
 from search.strategies.fasterseg.derived import PAIRS, DerivedNetworks
-from search.strategies.fasterseg.flatness import sureness, undecided
+from search.strategies.fasterseg.flatness import sureness
 from search.strategies.fasterseg.head_judge import HeadJudge
 from search.strategies.fasterseg.latency import KINDS, Chances
 from search.strategies.fasterseg.passes import (
@@ -36,6 +36,7 @@ from search.strategies.fasterseg.passes import (
 )
 from search.strategies.fasterseg.penalty import DecoupledPenalty
 from search.strategies.fasterseg.recipe import CosearchRecipe
+from search.strategies.sureness import undecided
 from search.supernet.fasterseg.supernet import PREDICTIONS, GridSupernet, Learner
 from search.tasks.task import Loss
 from targets.support.interrupts import HeldInterrupts
@@ -328,14 +329,13 @@ class CoSearch:
 
     def summary(self) -> dict[str, Any]:
         """What the student costs, and how sure it and its teacher are of what they found."""
-        learned = {name: self._learned(name) for name in (STUDENT, TEACHER)}
+        sure = {name: sureness(self._learned(name)) for name in (STUDENT, TEACHER)}
         return {
             "expected": self._expected(),
             "sureness": {
-                name: {kind: asdict(own) for kind, own in sureness(logits).items()}
-                for name, logits in learned.items()
+                name: {kind: asdict(own) for kind, own in kinds.items()} for name, kinds in sure.items()
             },
-            "undecided": undecided(learned),
+            "undecided": undecided(sure),
         }
 
     def state(self) -> dict[str, Any]:

@@ -6,17 +6,15 @@ before sends) was chosen here.
 """
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from search.errors import InvalidRecipe
+from search.strategies.gas.recipe import Message, Sender
 from targets.support.text import near_miss
 
-Message = Literal["gcn", "linear", "none"]
-Sender = Literal["own", "received"]
-"""What the cell before sends: its own logits, or those that it has with what it received itself."""
 GAMMA, HIDDEN = 0.5, 64
 
 

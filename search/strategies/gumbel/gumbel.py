@@ -19,7 +19,7 @@ from search.parallel.ranks import Ranks
 from search.problem.judged import Judged
 from search.problem.strategy import Progress
 from search.spaces.space import Genotype
-from search.strategies.gumbel.drawn import draw_networks
+from search.strategies.drawn import draw_networks
 from search.strategies.gumbel.recipe import GumbelRecipe
 from search.strategies.penalties.budget import BudgetPenalty
 from search.strategies.penalties.expected_costs import ExpectedCosts, Penalty

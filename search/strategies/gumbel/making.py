@@ -13,6 +13,7 @@ from search.problem.goal import SEARCHED
 from search.problem.problem import SearchProblem
 from search.spaces.chain import ChainSpace
 from search.spaces.fasterseg.space import FastersegSpace
+from search.spaces.gas.space import GasSpace
 from search.strategies.gumbel.gumbel import GumbelSearch
 from search.strategies.gumbel.recipe import GumbelRecipe
 from search.strategies.penalties.budget import BudgetPenalty
@@ -44,7 +45,7 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
     loss = problem.task.loss(recipe.loss, data.frames("train"), outputs, ranks)
     judging = recipe.judging
     by = Judgement(judging.frames, judging.calibration_batches, recipe.crop, recipe.batch_size, recipe.seed)
-    judge = partial(PathJudge, supernet, problem.task, data, by, ranks)
+    judge = partial(PathJudge, supernet.space, supernet.path, problem.task, data, by, ranks)
     search = GumbelSearch(
         supernet, recipe, _loaders(problem, recipe, ranks), penalty, costs, loss, ranks, judge
     )
@@ -60,6 +61,8 @@ def chain_of(problem: SearchProblem) -> ChainSpace:
     other = "random, evolution, with --recipe training"
     if isinstance(problem.space, FastersegSpace):
         other = f"cosearch; {other}"
+    if isinstance(problem.space, GasSpace):
+        other = f"gas; {other}"
     raise InvalidSearch(
         f"strategy gumbel needs a supernet of a chain, which space {problem.space.name} has not; "
         f"allowed: {other}"

@@ -8,13 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, model_validator
 
 from search.errors import InvalidRecipe
-from search.strategies.learning_recipe import LearningRecipe
+from search.strategies.learning_recipe import Judging, LearningRecipe, changed
 from targets.support.strict_yaml import (
     Count,
     Positive,
     Section,
     named_yaml,
-    parse_document,
     parse_yaml,
     yaml_names,
 )
@@ -49,20 +48,6 @@ class PathTraining(Section):
 
     epochs: int = Field(default=0, ge=0, lt=1 << 31)
     learning_rate: Positive = 0.02
-
-
-class Judging(Section):
-    """What is done after the search.
-
-    Attributes:
-        networks: drawn from the final distribution and judged.
-        frames: of the validation split they are judged on, evenly spread; all when null.
-        calibration_batches: of training frames, by which each path gets batch statistics of its own.
-    """
-
-    networks: Count = 200
-    frames: int | None = Field(default=None, ge=1)
-    calibration_batches: int = Field(default=4, ge=0, lt=1 << 31)
 
 
 class GumbelRecipe(LearningRecipe):
@@ -134,11 +119,7 @@ class GumbelRecipe(LearningRecipe):
 
         Raises InvalidRecipe for other keys, and where they do not fit together.
         """
-        document = self.model_dump() | {n: v for n, v in changes.items() if n != "networks"}
-        if "networks" in changes:
-            document["judging"] = document["judging"] | {"networks": changes["networks"]}
-        where = f"recipe {self.name}, with the options given"
-        return parse_document(document, where, GumbelRecipe, InvalidRecipe)
+        return changed(self, changes)
 
     @model_validator(mode="after")
     def _orders(self) -> "GumbelRecipe":

@@ -135,7 +135,7 @@ class PathScorer:
             recipe.frames, scoring.calibration_batches, recipe.crop, recipe.batch_size, recipe.seed
         )
         self._make_judge: Callable[[], PathJudge] = partial(
-            PathJudge, self._supernet, problem.task, problem.data, by, ranks
+            PathJudge, problem.space, self._supernet.path, problem.task, problem.data, by, ranks
         )
         self._judge: PathJudge | None = None
         self.step = 0

@@ -31,7 +31,9 @@ from torch import nn
 
 def example():
     torch.manual_seed(3)
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Sequential(nn.BatchNorm2d(4)))
+    plain = nn.BatchNorm2d(4, affine=False)
+    inner = nn.Sequential(nn.BatchNorm2d(4), plain)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), inner)
     return module, torch.randn(5, 3, 9, 7) * 3 + 5
 
 def outcome(module, images):

@@ -22,9 +22,12 @@ from search.problem.problem import SearchProblem
 from search.problem.strategy import Progress
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
+from search.spaces.gas.chain import CellChain, Pyramid
+from search.spaces.gas.space import GasSpace
 from search.spaces.registry import get_space
 from search.spaces.space import SearchSpace
 from search.strategies.fasterseg.recipe import CosearchRecipe
+from search.strategies.gas.recipe import GasRecipe
 from search.strategies.gumbel.recipe import GumbelRecipe
 from search.strategies.registry import STRATEGIES
 from search.strategies.sampling.recipe import EvolutionRecipe, PpoRecipe, RandomRecipe
@@ -47,6 +50,11 @@ FIVE = replace(
     tap=1,
 )  # one position of each stage of Small
 GRID = get_space("fasterseg-student:layers=8,base=3")
+CELLS = GasSpace(
+    name="cells",
+    summary="four cells",
+    chain=CellChain(channels=4, cells=4, reductions=(1,), decoder=Pyramid(rates=(2,), channels=8)),
+)
 
 GUMBEL = """
 schema_version: 1
@@ -91,6 +99,20 @@ epochs: 2
 logits: {learning_rate: 0.1}
 frames: 1
 """
+GAS = """
+schema_version: 1
+kind: gas
+name: tiny
+summary: as short as a search can be
+crop: [64, 64]
+scale: [1.0, 1.0]
+batch_size: 2
+workers: 0
+epochs: 2
+warmup: 0.5
+logits: {learning_rate: 0.1}
+judging: {networks: 3, frames: 2, calibration_batches: 1}
+"""
 TRAINING = {"kind": "training", "epochs": 1}
 """Scoring that works on every space."""
 PROGRESSIVE = {
@@ -108,6 +130,7 @@ _RECIPES = {
     "evolution": (EVOLUTION, EvolutionRecipe),
     "ppo": (PPO, PpoRecipe),
     "cosearch": (COSEARCH, CosearchRecipe),
+    "gas": (GAS, GasRecipe),
 }
 
 

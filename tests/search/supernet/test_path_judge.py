@@ -31,7 +31,7 @@ def supernet() -> Supernet:
 
 def test_without_calibration_a_path_is_its_network_on_all_frames() -> None:
     net, data = supernet(), drawn_data()
-    found = PathJudge(net, TASK, data, BY, ALONE).score(PATH)
+    found = PathJudge(net.space, net.path, TASK, data, BY, ALONE).score(PATH)
     network = SegmentationNetwork(architecture_of(FIVE, PATH, data.classes))
     network.load_state_dict(net.extract(FIVE.short_form(PATH)))
     frames = eval_loader(data.frames("val"), batch_size=1, workers=0)
@@ -42,10 +42,10 @@ def test_without_calibration_a_path_is_its_network_on_all_frames() -> None:
 def test_calibration_changes_the_score_and_not_the_supernet() -> None:
     net, data = supernet(), drawn_data()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    judge = PathJudge(net, TASK, data, replace(BY, calibration_batches=2), ALONE)
+    judge = PathJudge(net.space, net.path, TASK, data, replace(BY, calibration_batches=2), ALONE)
     scores = [judge.score(PATH), judge.score(FIVE.from_short_form(["k3e1"] * 5)), judge.score(PATH)]
     assert scores[0] == scores[2]  # whatever came between
-    assert scores[0] != PathJudge(net, TASK, data, BY, ALONE).score(PATH)
+    assert scores[0] != PathJudge(net.space, net.path, TASK, data, BY, ALONE).score(PATH)
     after = net.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 

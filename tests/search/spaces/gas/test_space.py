@@ -270,3 +270,20 @@ def test_a_resolution_smaller_than_the_decoders_windows_is_refused() -> None:
         match=r"^resolution 96x256: the decoder of gas gets a 32th of it, .*; the nearest .* is 128x256$",
     ):
         coarse.check_resolution(Resolution(96, 256))
+
+
+def test_a_drawing_has_what_is_there_and_says_what_is_not() -> None:
+    chosen = genotype(SHORT, "conv_3x3", **all_of(2, "zero"), c3_in0_2="dil_sep_conv_3x3_d4", c1_1_2="zero")
+    cells = SHORT.drawing(chosen).graphs
+    assert [cell.name for cell in cells] == ["cell 0", "cell 1", "cell 2", "cell 3"]
+    assert cells[1].detail == "16 channels at 1/8, halves the map"
+    assert cells[2].detail == "16 channels at 1/8, left out: it gives nothing"
+    shown = [[wire.operation for wire in cell.wires] for cell in cells]
+    assert shown[1] == ["conv", "conv", "conv", "conv", ""]
+    assert shown[2] == [""] * 5
+    assert shown[3] == ["conv", "", "dil_sep_conv_d4", "", "conv"]  # its input 1 was cell 2
+    assert [point.there for point in cells[3].points] == [True, False, True, True]
+    ends = [(wire.source, wire.target) for wire in cells[0].wires]
+    assert ends == [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+    unread = genotype(SHORT, "conv_3x3", c3_in1_1="zero", c3_in1_2="zero")
+    assert SHORT.drawing(unread).graphs[2].detail.endswith("left out: not read")

@@ -8,7 +8,8 @@ import pytest
 
 from search.spaces.fasterseg.logits import Logits, softmax
 from search.spaces.fasterseg.spaces import FASTERSEG
-from search.strategies.fasterseg.flatness import sureness, undecided
+from search.strategies.fasterseg.flatness import sureness
+from search.strategies.sureness import undecided
 from targets.support.text import one_line
 
 from ...spaces.fasterseg.released import released_logits
@@ -36,9 +37,12 @@ def test_options_that_are_alike_have_all_the_entropy() -> None:
 
 def test_undecided_kinds_are_named_and_no_others() -> None:
     logits = decided(Logits.uniform(STUDENT.grid))
-    assert undecided({"student": logits}) is None
+    assert undecided({"student": sureness(logits)}) is None
     said = undecided(
-        {"student": replace(logits, ratio=Logits.uniform(STUDENT.grid).ratio), "teacher": logits}
+        {
+            "student": sureness(replace(logits, ratio=Logits.uniform(STUDENT.grid).ratio)),
+            "teacher": sureness(logits),
+        }
     )
     assert said is not None
     assert said.startswith(
@@ -50,7 +54,7 @@ def test_undecided_kinds_are_named_and_no_others() -> None:
 
 def test_the_released_search_ended_nearly_undecided(shared_data: Path) -> None:
     for name in ("student", "teacher"):
-        said = undecided({name: released_logits(shared_data, name)})
+        said = undecided({name: sureness(released_logits(shared_data, name))})
         assert said is not None
         assert "operation" in said
     student = released_logits(shared_data, "student")
@@ -62,6 +66,7 @@ def test_the_released_search_ended_nearly_undecided(shared_data: Path) -> None:
 
 
 def test_all_kinds_of_both_are_one_line_that_is_not_cut() -> None:
-    said = undecided({"student": Logits.uniform(STUDENT.grid), "teacher": Logits.uniform(TEACHER.grid)})
+    alike = {"student": Logits.uniform(STUDENT.grid), "teacher": Logits.uniform(TEACHER.grid)}
+    said = undecided({name: sureness(logits) for name, logits in alike.items()})
     assert said is not None
     assert one_line(said) == said

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.strategies.gumbel.drawn import draw_networks
+from search.strategies.drawn import draw_networks
 
 CANDIDATES = [["a", "b", "c"], ["x", "y"]]
 
