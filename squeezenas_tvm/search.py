@@ -100,7 +100,14 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         help="how many are judged, or tried",
     )
     parser.add_argument(
-        _CHANGES=("epochs", "seed", "paths", "resource_weight", "networks", "message", "init")
+        "--message",
+        choices=("gcn", "linear", "none"),
+        help="of gas: how a cell's logits take over from those of the cell before (default the recipe's)",
+    )
+    parser.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="of a network whose encoder decoders are searched over, for scoring: {kind: progressive, ...}",
     )
 
 
