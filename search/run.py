@@ -28,10 +28,12 @@ from search.strategies.registry import STRATEGIES, named
 from search.training.checkpoint import check_place, load_checkpoint, restoring, save_checkpoint
 from search.training.failures import damage_explained, failures_explained
 from search.training.records import CURVES, Records
-from targets.support.files import refuse_others
+from targets.support.files import refuse_others, write_whole
 from targets.support.interrupts import HeldInterrupts
+from targets.support.strict_json import json_text
 
 RECORD = "judged.jsonl"
+TRIED = "tried.jsonl"
 SAVE_EVERY_S = 300.0  # so much work at most is lost with a killed process
 
 _log = logging.getLogger(__name__)
@@ -41,8 +43,9 @@ def run_search(
     problem: SearchProblem, out: Path, ranks: Ranks, *, resume: bool, watch: Watch
 ) -> SearchResult:
     """Search, judge, write: ``last.ckpt``, ``curves.csv``, TensorBoard events, ``judged.jsonl``,
-    ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``, ``search.json``, and architectures
-    that a strategy finds beside the chosen one. Warns where a search ended nearly undecided.
+    ``tried.jsonl`` where networks are tried out, ``networks.csv``, ``front.png``, ``front/*.yaml``,
+    ``chosen.yaml``, ``search.json``, and architectures that a strategy finds beside the chosen one. Warns
+    where a search ended nearly undecided.
 
     Args:
         resume: go on from ``last.ckpt``, if there is one.
@@ -112,14 +115,15 @@ def _refuse_others(problem: SearchProblem, out: Path) -> None:
     """Raise InTheWay where a new search would overwrite what it did not write."""
     names = ["networks.csv", "front.png", CHOSEN, RECORD]
     names += map(companion_file, STRATEGIES[problem.strategy].companions)
-    if not document.is_unfinished(out):  # killed before its first checkpoint, a search leaves these two
-        names += [document.FILE, CURVES]
+    if not document.is_unfinished(out):  # killed before its first checkpoint, a search leaves these
+        names += [document.FILE, CURVES, TRIED]
     paths = [*(out / name for name in names), *numbered(out)]
     refuse_others(paths, "move them away, or name another --out")
 
 
 class _Curves:
-    """What is written while a search runs, by the first process: events, curves.csv, checkpoints."""
+    """What is written while a search runs, by the first process: events, curves.csv, the log of networks that
+    are tried out, checkpoints."""
 
     def __init__(
         self,
@@ -132,6 +136,7 @@ class _Curves:
         self._strategy, self._out, self._fingerprint = strategy, out, fingerprint
         self._rows: list[dict[str, float | None]] = list(state["rows"]) if state else []
         self._losses: list[float] = list(state["losses"]) if state else []
+        self._tried: list[str] = list(state.get("tried", ())) if state else []
         self._saved_s = time.monotonic()
         self._records = None
         if ranks.first:
@@ -148,6 +153,8 @@ class _Curves:
         expected = {f"expected/{name}": value for name, value in now.expected.items()}
         known = {name: value for name, value in now.values.items() if math.isfinite(value)}
         self._records.scalars(now.step - 1, {**known, **expected})
+        if now.tried is not None:
+            self._tried.append(json_text(now.tried) + "\n")
         if now.ends_epoch:
             self._rows.append(_row(now, self._losses))
             self._records.rows(self._rows)
@@ -159,6 +166,9 @@ class _Curves:
         """A checkpoint."""
         if self._records is not None:
             own = {"rows": self._rows, "losses": self._losses, "fingerprint": self._fingerprint}
+            if self._tried:
+                own["tried"] = self._tried
+                write_whole(self._out / TRIED, "".join(self._tried), "the log of networks")
             save_checkpoint(self._out / CHECKPOINT, {**own, "search": self._strategy.state()})
             self._saved_s = time.monotonic()
 

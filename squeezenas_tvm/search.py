@@ -19,13 +19,15 @@ EXAMPLE = (
     "--strategy evolution\n"
     "squeezenas-tvm search --target local-cpu --space fasterseg-student:layers=8,base=3 --strategy cosearch "
     "--data camvid:CamVid --budget 3ms --resolution 360x480 --recipe camvid\n"
+    "squeezenas-tvm search --target local-cpu --space fastdense@squeezenas-lat-small --strategy ppo "
+    "--data camvid:CamVid --budget 12ms --resolution 360x480 --recipe camvid --init lat_small.pth\n"
     "squeezenas-tvm search --target local-cpu --space gas --strategy gas --data camvid:CamVid --budget 7ms "
     "--resolution 360x480 --recipe camvid\n"
     "torchrun --nproc_per_node 8 -m squeezenas_tvm.search --target jetson-xavier --data cityscapes:PATH "
     "--budget 30ms --recipe paper"
 )
 _LIKELIEST = 4  # candidates of a position that are named
-_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks", "message")
+_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks", "message", "init")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +103,11 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         "--message",
         choices=("gcn", "linear", "none"),
         help="of gas: how a cell's logits take over from those of the cell before (default the recipe's)",
+    )
+    parser.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="of a network whose encoder decoders are searched over, for scoring: {kind: progressive, ...}",
     )
 
 

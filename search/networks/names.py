@@ -108,6 +108,17 @@ def our_names(architecture: Architecture, names: Iterable[str]) -> dict[str, str
     return {name: known.get(left, left) for name, left in plain.items()}
 
 
+def encoder_names(encoder: Encoder, names: Iterable[str]) -> dict[str, str]:
+    """Name of each tensor of a file that is the encoder's -> its name in the encoder's own graph.
+
+    The file is of a network that begins with the encoder, of one over it, or of the encoder alone.
+    """
+    known = _encoder_keys(encoder)
+    known |= {ours: ours for ours in known.values()}
+    plain = {name: _unwrapped(name, known) for name in names if not name.endswith(_OF_TRAINING)}
+    return {name: known[left].removeprefix(ENCODER) for name, left in plain.items() if left in known}
+
+
 def head_tensors(architecture: Architecture) -> set[str]:
     """Ours, of what comes after the encoder or depends on how many classes there are."""
     graph = architecture.network()

@@ -18,11 +18,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from cost_models.errors import InvalidGraph
+from cost_models.ir.graph import Graph
 from cost_models.ir.weights import check_finite, check_weights
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.errors import InvalidWeights, SearchError
-from search.networks.names import head_tensors, our_names
+from search.networks.names import encoder_names, head_tensors, our_names
 from search.networks.weight_files import HOLDERS, TORCH_SUFFIXES, is_torch, read_safetensors, state_dict_in
+from search.spaces.encoders import Encoder
 from targets.support.child_python import child_python
 from targets.support.files import put_whole
 from targets.support.text import printable
@@ -79,6 +81,16 @@ def load_beginning(architecture: Architecture, path: Path) -> Beginning:
     found = _fit(architecture, {name: tensors[name] for name in used} | blank, path)
     taken = {name: values for name, values in found.items() if name not in blank}
     return Beginning(taken, fresh, sorted(names.keys() - used.keys()))
+
+
+def load_encoder(encoder: Encoder, path: Path) -> dict[str, Array]:
+    """Weights of an encoder alone, as ``Encoder.graph`` names them, of a file of a network that has it.
+
+    Raises InvalidWeights: not readable, of another encoder, or with values that are no finite numbers.
+    """
+    tensors, graph = _read(path), encoder.graph()
+    found = {ours: tensors[name] for name, ours in encoder_names(encoder, tensors).items()}
+    return _checked(graph, found, f"encoder {encoder.name}", path)
 
 
 def save_weights(path: Path, weights: Mapping[str, Array]) -> None:
@@ -177,12 +189,18 @@ def _fit(architecture: Architecture, tensors: Mapping[str, Array], path: Path) -
         if ours in known:
             raise InvalidWeights(f"{path}: {known[ours]} and {name} are both {ours}; leave one of them out")
         known[ours] = name
+    named = {ours: tensors[name] for ours, name in known.items()}
+    return _checked(architecture.network(), named, architecture.name, path)
+
+
+def _checked(graph: Graph, tensors: Mapping[str, Array], of: str, path: Path) -> dict[str, Array]:
+    """Finite, and those of a graph."""
     try:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told as that
-            found = {ours: _float32(tensors[name]) for ours, name in known.items()}
-        check_weights(architecture.network(), found)
+            found = {ours: _float32(values) for ours, values in tensors.items()}
+        check_weights(graph, found)
     except InvalidGraph as error:
-        raise InvalidWeights(f"{path} does not fit {architecture.name}: {error}") from None
+        raise InvalidWeights(f"{path} does not fit {of}: {error}") from None
     try:
         check_finite(found)
     except InvalidGraph as error:

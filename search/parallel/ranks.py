@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -92,6 +93,15 @@ class Ranks:
     def mean(self, tensor: Tensor) -> Tensor:
         """As ``sum``."""
         return self.sum(tensor) / self.world_size
+
+    def gather(self, told: Any) -> list[Any]:
+        """What every process says, plain data, in the order of the processes; the same in all of them."""
+        if self.world_size == 1:
+            return [told]
+        found: list[Any] = [None] * self.world_size
+        with self.watched():
+            dist.all_gather_object(found, told)
+        return found
 
     def wrap(self, module: nn.Module, *, all_used: bool = True) -> nn.Module:
         """The module as it is to be called in training: gradients and batch statistics are those of all.

@@ -40,6 +40,7 @@ class Progress:
             ``loss`` is kept as its mean over the epoch, all others as the epoch left them.
         expected: cost of what the strategy would give now, by objective: ``goal.SEARCHED``.
         said: a phrase for people.
+        tried: where the step tried a network out, its line of the log.
     """
 
     epoch: int
@@ -48,6 +49,7 @@ class Progress:
     values: Mapping[str, float]
     expected: Mapping[str, float]
     said: str
+    tried: Mapping[str, Any] | None = None
 
 
 class SearchStrategy(Protocol):

@@ -51,10 +51,13 @@ class Sureness(_Part):
 
 
 class TriedNetwork(_Part):
-    """A network that the strategy tried out on its way, and its score."""
+    """A network that the strategy tried out on its way, see ``search.strategies.sampling.tried``."""
 
     options: list[str]
-    score: float
+    score: float | None
+    rewards: list[float] = Field(default_factory=list)
+    stopped: str | None = None
+    failed: str | None = None
 
 
 class SearchDocument(Document):

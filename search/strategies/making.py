@@ -6,11 +6,12 @@ from typing import Any, cast
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.problem.strategy import SearchStrategy
+from search.strategies.fastdense.chooser import PolicyChooser
 from search.strategies.fasterseg import making as fasterseg
 from search.strategies.gas import making as gas
 from search.strategies.gumbel import making as gumbel
-from search.strategies.sampling.recipe import EvolutionRecipe, SampledRecipe
-from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch
+from search.strategies.sampling.recipe import EvolutionRecipe, PpoRecipe, SampledRecipe
+from search.strategies.sampling.sampled import Chooser, EvolutionChooser, RandomChooser, SampledSearch
 from search.strategies.sampling.scorers import make_scorer
 
 State = Mapping[str, Any]
@@ -40,20 +41,28 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
 
 def _make_sampled(problem: SearchProblem, ranks: Ranks, state: State | None) -> SampledSearch:
     recipe = cast(SampledRecipe, problem.recipe)
-    choose = (
-        EvolutionChooser(problem, recipe) if isinstance(recipe, EvolutionRecipe) else RandomChooser(problem)
-    )
     scorer = make_scorer(problem, recipe, ranks)
-    search = SampledSearch(problem, scorer, choose, candidates=recipe.candidates, seed=recipe.seed)
+    search = SampledSearch(
+        problem, scorer, _chooser(problem, recipe), ranks, candidates=recipe.candidates, seed=recipe.seed
+    )
     if state:
         search.restore(state)
     return search
+
+
+def _chooser(problem: SearchProblem, recipe: SampledRecipe) -> Chooser:
+    if isinstance(recipe, PpoRecipe):
+        return PolicyChooser(problem, recipe)
+    if isinstance(recipe, EvolutionRecipe):
+        return EvolutionChooser(problem, recipe)
+    return RandomChooser(problem)
 
 
 MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrategy]] = {
     "gumbel": gumbel.make_gumbel,
     "random": _make_sampled,
     "evolution": _make_sampled,
+    "ppo": _make_sampled,
     "cosearch": fasterseg.make_cosearch,
     "gas": gas.make_gas,
 }

@@ -23,6 +23,7 @@ class StrategyInfo:
         free: keys of the fingerprint that may differ where a search goes on from a state: how it is computed,
             and what comes after what is done.
         companions: names, without their ending, of files of other networks that it hands over.
+        reward: of a recipe of its, the task's reward by name; None for the task's own.
         reading: what stands beside its numbers where a paper leaves so much open that another reading of it
             would give others.
     """
@@ -33,6 +34,7 @@ class StrategyInfo:
     list_recipes: Callable[[], list[str]]
     free: Callable[[State, State], tuple[str, ...]]
     companions: tuple[str, ...] = ()
+    reward: "Callable[[SearchRecipe], str | None]" = lambda recipe: None
     reading: str = ""
 
 
@@ -103,7 +105,13 @@ def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
 def _sampled_free(state: State, now: State) -> tuple[str, ...]:
     """More networks may be tried: which ones hangs on those before alone."""
     more = now["recipe"].get("candidates", 0) >= len(state["search"].get("log", ()))
-    return ("recipe.workers", *["recipe.candidates"] * more)
+    files = ("recipe.scoring.init", "recipe.scoring.teacher")  # what is in them is compared
+    return ("recipe.workers", *files, *["recipe.candidates"] * more)
+
+
+def _sampled_reward(recipe: "SearchRecipe") -> str | None:
+    reward: str | None = recipe.model_dump()["scoring"].get("reward")
+    return reward
 
 
 _TRIED = "that were tried out, each scored as the recipe says"
@@ -121,6 +129,7 @@ STRATEGIES: Mapping[str, StrategyInfo] = {
         partial(_sampled_recipe, "random"),
         partial(_sampled_recipes, "random"),
         _sampled_free,
+        reward=_sampled_reward,
     ),
     "evolution": StrategyInfo(
         "regularised evolution within the budget",
@@ -128,6 +137,15 @@ STRATEGIES: Mapping[str, StrategyInfo] = {
         partial(_sampled_recipe, "evolution"),
         partial(_sampled_recipes, "evolution"),
         _sampled_free,
+        reward=_sampled_reward,
+    ),
+    "ppo": StrategyInfo(
+        "networks drawn by a controller that learns from rewards (FastDenseNAS)",
+        _TRIED,
+        partial(_sampled_recipe, "ppo"),
+        partial(_sampled_recipes, "ppo"),
+        _sampled_free,
+        reward=_sampled_reward,
     ),
     "cosearch": StrategyInfo(
         "a grid's student together with its teacher by gradient descent (FasterSeg)",

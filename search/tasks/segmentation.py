@@ -16,12 +16,13 @@ from search.spaces.camera import segmentation_head
 from search.spaces.space import Head
 from search.tasks.segmentation_losses import SegmentationLoss, make_loss, teacher_divergence
 from search.tasks.segmentation_metrics import (
+    combined_accuracy,
     confusion_matrix,
     iou_per_class,
     mean_iou,
     pixel_accuracy,
 )
-from search.tasks.task import Scores
+from search.tasks.task import Scores, Task
 
 
 class SegmentationMeter:
@@ -63,7 +64,7 @@ class Segmentation:
     """See ``Task``."""
 
     name = "segmentation"
-    columns = ("miou_percent", "pixel_accuracy_percent")
+    columns: tuple[str, ...] = ("miou_percent", "pixel_accuracy_percent")
     primary, title = "miou_percent", "mIoU"
 
     def head(self, data: Data) -> Head:
@@ -100,3 +101,29 @@ class Segmentation:
     def shown(self, reward: float) -> str:
         """In percent."""
         return f"{self.title} {100 * reward:.1f} %"
+
+    @property
+    def rewards(self) -> Mapping[str, Task]:
+        """``combined``: see ``combined_accuracy``."""
+        return {"combined": CombinedSegmentation()}
+
+
+class CombinedMeter(SegmentationMeter):
+    """Scores of ``CombinedSegmentation``."""
+
+    def scores(self) -> Scores:
+        """Those of segmentation, and the combined one in percent."""
+        found = super().scores()
+        some = bool(self.counts.sum())
+        return {**found, CombinedSegmentation.primary: 100 * combined_accuracy(self.counts) if some else None}
+
+
+class CombinedSegmentation(Segmentation):
+    """Segmentation whose networks are compared by what rare classes, frequent ones and all have in common."""
+
+    primary, title = "combined_percent", "combined accuracy"
+    columns = (*Segmentation.columns, primary)
+
+    def meter(self, data: Data) -> CombinedMeter:
+        """Counts pixels by class."""
+        return CombinedMeter(data.class_names)

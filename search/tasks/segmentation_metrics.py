@@ -62,3 +62,31 @@ def mean_iou(confusion: Counts) -> float:
     """Mean IoU over the classes that occur, in labels or predictions; nan when there are none."""
     iou = iou_per_class(confusion)
     return float(np.nanmean(iou)) if not np.isnan(iou).all() else float("nan")
+
+
+def class_accuracy(confusion: Counts) -> float:
+    """Mean share of a class's pixels that have it, over the classes that labels have; nan without any."""
+    pixels = confusion.sum(1)
+    occurs = pixels > 0
+    return float((np.diag(confusion)[occurs] / pixels[occurs]).mean()) if occurs.any() else float("nan")
+
+
+def frequency_weighted_iou(confusion: Counts) -> float:
+    """Mean IoU of the classes that labels have, weighted by their pixels; nan without any."""
+    pixels, iou = confusion.sum(1), iou_per_class(confusion)
+    occurs = pixels > 0
+    return float(np.average(iou[occurs], weights=pixels[occurs])) if occurs.any() else float("nan")
+
+
+def combined_accuracy(confusion: Counts) -> float:
+    """Geometric mean of the mean IoU over the classes that labels have, ``class_accuracy`` and
+    ``frequency_weighted_iou`` (arXiv:1810.10804); nan without labels."""
+    iou = iou_per_class(confusion)[confusion.sum(1) > 0]
+    if not iou.size:
+        return float("nan")
+    return geometric_mean(float(iou.mean()), class_accuracy(confusion), frequency_weighted_iou(confusion))
+
+
+def geometric_mean(*shares: float) -> float:
+    """Of numbers from 0 to 1."""
+    return float(np.prod(shares) ** (1 / len(shares)))

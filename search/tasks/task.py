@@ -1,14 +1,16 @@
 """What a network is for: how it ends, what it is trained by, how its accuracy is told."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 from torch import Tensor
 
 from search.data.frames import Data, Frames
+from search.errors import InvalidRecipe
 from search.parallel.ranks import Ranks
 from search.spaces.space import Head
+from targets.support.text import near_miss
 
 Scores = dict[str, float | None]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -83,3 +85,25 @@ class Task(Protocol):
 
     def shown(self, reward: float) -> str:
         """A reward for people: ``mIoU 58.3 %``."""
+
+
+@runtime_checkable
+class HasRewards(Protocol):
+    """A task whose networks can be compared by other numbers than its primary score."""
+
+    @property
+    def rewards(self) -> Mapping[str, Task]:
+        """The same task with another reward, by the reward's name."""
+
+
+def rewarded(task: Task, reward: str | None) -> Task:
+    """The task with a reward by name; with its own when None. Raises InvalidRecipe where it has none such."""
+    if reward is None:
+        return task
+    known = task.rewards if isinstance(task, HasRewards) else {}
+    if reward not in known:
+        raise InvalidRecipe(
+            f"scoring.reward: found {reward!r}{near_miss(reward, known)}; allowed for {task.name}: "
+            f"{', '.join([*known, 'null, for its own'])}"
+        )
+    return known[reward]

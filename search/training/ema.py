@@ -1,6 +1,7 @@
 """A moving average of a network's weights, which is more accurate than the weights themselves."""
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -37,3 +38,26 @@ class Ema:
         """What ``state_dict`` gave."""
         self.module.load_state_dict(state["module"])
         self._updates = state["updates"]
+
+
+class Polyak:
+    """Average of parameters over their updates, which takes their place from time to time (arXiv:1810.10804).
+
+    Statistics of normalisations stay those of the network itself.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
+        self._parameters, self._decay = list(parameters), decay
+        self._averages = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the present values in."""
+        for average, parameter in zip(self._averages, self._parameters, strict=True):
+            average.lerp_(parameter, 1 - self._decay)
+
+    @torch.no_grad()
+    def put(self) -> None:
+        """Averages become the parameters."""
+        for average, parameter in zip(self._averages, self._parameters, strict=True):
+            parameter.copy_(average)

@@ -35,7 +35,7 @@ def failures_explained(out: Path, *, memory: str, workers: str) -> Iterator[None
     except FailedTraining as error:
         raise FailedTraining(f"{error}; {go_on(out)}") from error
     except (MemoryError, RuntimeError, OSError) as error:
-        if _is_no_memory(error):
+        if is_no_memory(error):
             raise FailedTraining(f"{memory}, and {start_anew(out)}") from error
         raise
 
@@ -49,7 +49,8 @@ def damage_explained() -> Iterator[None]:
         raise FailedTraining(str(error)) from error
 
 
-def _is_no_memory(error: Exception) -> bool:
+def is_no_memory(error: Exception) -> bool:
+    """Whether memory ran out, here or on the device."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM  # no new process
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(_NO_MEMORY.search(str(error)))

@@ -40,14 +40,14 @@ def search_space(
         budget: such as ``30ms`` or ``2GMACs``; none when None.
         objective: what is paid for, such as ``latency`` or ``latency:3,memory:1``; when None what the budget
             limits, else latency.
-        strategy: ``gumbel``, ``random``, ``evolution``, ``cosearch`` or ``gas``; ``recipe``: by name, or a
-            YAML file.
+        strategy: ``gumbel``, ``random``, ``evolution``, ``ppo``, ``cosearch`` or ``gas``; ``recipe``: by
+            name, or a YAML file.
         resolution: that the costs are of, height and width in pixels.
         table: folder of the target's table; see ``estimate_latency``.
         out: folder of all that is written, ``results/search-TARGET`` when None.
         resume: go on from its last checkpoint, if there is one.
         changes: of the recipe: epochs, seed, networks; of gumbel also paths, resource_weight; of
-            gas message, resource_weight.
+            gas message, resource_weight; init, weights of an encoder that decoders are searched over.
 
     Returns:
         ``.architecture`` is the file of the chosen network, ``.result`` has all that were judged.

@@ -11,13 +11,13 @@ from search.results.record import read_record
 from search.strategies.registry import STRATEGIES
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
-from squeezenas_tvm.reports.files import CsvRow, read_csv
+from squeezenas_tvm.reports.files import CsvRow, header, read_csv
 from squeezenas_tvm.reports.page import PageSection, join, paragraph, table
 
 NETWORKS, RECORD = "networks.csv", "judged.jsonl"
 _AGAIN = "the search command with --resume writes it again"
 _NUMBERS = (
-    *("miou_percent", "latency_ms", "low_ms", "high_ms", "gmacs", "mparams", "memory_mib"),
+    *("latency_ms", "low_ms", "high_ms", "gmacs", "mparams", "memory_mib"),
     *("front", "chosen"),
 )
 _COLUMNS = {
@@ -36,10 +36,13 @@ class FoundNetworks:
     Attributes:
         judged: lines of networks.csv; none before the search has ended.
         partly: how many are in the record of a search that has not.
+        score: the column that networks are compared by, in percent; ``metric`` is its name for people.
     """
 
     judged: Sequence[CsvRow]
     partly: int = 0
+    score: str = "miou_percent"
+    metric: str = "mIoU"
 
     @property
     def finished(self) -> bool:
@@ -59,11 +62,13 @@ def read_networks(folder: Path, told: SearchDocument | None) -> FoundNetworks:
     if not ended:
         return FoundNetworks((), sum(1 for _ in read_record(folder / RECORD)))
     path = folder / NETWORKS
-    columns = dict.fromkeys((*_NUMBERS, _cost_column(told)[1]))
+    known = header(path) if path.exists() else []
+    score = known[0] if known and known[0].endswith("_percent") else FoundNetworks.score
+    columns = dict.fromkeys((score, *_NUMBERS, _cost_column(told)[1]))
     judged = read_csv(path, list(columns), ("blocks",), again=_AGAIN)
     if sum(one.numbers["chosen"] == 1 for one in judged) != 1:
         raise UsageError(f"{path}: one line must be of the chosen network; {_AGAIN}")
-    return FoundNetworks(judged)
+    return FoundNetworks(judged, score=score, metric=told.metric if told else FoundNetworks.metric)
 
 
 def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[PageSection]:
@@ -82,7 +87,7 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
     series = [
         Series(
             name,
-            [_point(n, column) for n in group],
+            [(n.numbers[column], n.numbers[networks.score]) for n in group],
             "dots",
             colour,
             radius,
@@ -90,7 +95,7 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
         )
         for name, group, colour, radius in groups
     ]
-    series.insert(1, Series("", [_point(n, column) for n in front], "steps"))
+    series.insert(1, Series("", [(n.numbers[column], n.numbers[networks.score]) for n in front], "steps"))
     limit: tuple[Any, float, str] | None = None
     if told and told.budget and told.budget.objective == cost:
         value = told.budget.value
@@ -99,16 +104,16 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
         "Accuracy and cost of the judged networks",
         series,
         x=f"{cost} ({unit})",
-        y="mIoU in the search (%)",
+        y=f"{networks.metric} in the search (%)",
         limit=limit,
     )
     known = STRATEGIES.get(told.strategy if told else "gumbel")  # of before search.json there was no other
     how = f" {known.judging}" if known else ""
     said = (
         f"{len(networks.judged)} networks{how}; on the front: {len(front)}. As trained for itself a "
-        "network's mIoU will differ."
+        f"network's {networks.metric} will differ."
     )
-    return [PageSection("Front", join([paragraph(said), row([picture]), _table(front)]))]
+    return [PageSection("Front", join([paragraph(said), row([picture]), _table(networks, front)]))]
 
 
 def _cost_column(told: SearchDocument | None) -> tuple[str, str]:
@@ -117,21 +122,17 @@ def _cost_column(told: SearchDocument | None) -> tuple[str, str]:
     return cost, _COLUMNS[cost]
 
 
-def _point(network: CsvRow, column: str) -> tuple[float, float]:
-    return network.numbers[column], network.numbers["miou_percent"]
-
-
-def _table(front: Sequence[CsvRow]) -> str:
+def _table(networks: FoundNetworks, front: Sequence[CsvRow]) -> str:
     lines = []
     for index, network in enumerate(front):
         n = network.numbers
         lines.append(
             [
                 f"front/{index:02d}.yaml" + (" (chosen)" if n["chosen"] else ""),
-                *(f"{n['miou_percent']:.2f}", f"{n['latency_ms']:.3f}"),
+                *(f"{n[networks.score]:.2f}", f"{n['latency_ms']:.3f}"),
                 *(f"{n['low_ms']:.3f} to {n['high_ms']:.3f}", f"{n['gmacs']:.3f}"),
                 *(f"{n['mparams']:.3f}", f"{n['memory_mib']:.1f}", network.texts["blocks"]),
             ]
         )
-    header = ["front", "mIoU %", "ms", "interval", "GMACs", "M parameters", "MiB of maps", "blocks"]
-    return table(header, lines)
+    names = ["front", f"{networks.metric} %", "ms", "interval", "GMACs", "M parameters", "MiB of maps"]
+    return table([*names, "blocks"], lines)

@@ -99,7 +99,7 @@ def _state(told: SearchDocument | None, rows: Sequence[CsvRow], networks: FoundN
     if networks.finished:
         (chosen,) = [one.numbers for one in networks.judged if one.numbers["chosen"] == 1]
         return (
-            f"{chosen['latency_ms']:.3g} ms, in the search mIoU {chosen['miou_percent']:.1f} %: "
+            f"{chosen['latency_ms']:.3g} ms, in the search {networks.metric} {chosen[networks.score]:.1f} %: "
             f"chosen of {len(networks.judged)} networks after {len(rows)} epochs"
         )
     epochs = f"{len(rows)}"

@@ -20,6 +20,7 @@ from search.run import run_search
 from search.spaces.registry import get_space
 from search.strategies.registry import STRATEGIES
 from search.tasks.registry import TASKS
+from search.tasks.task import rewarded
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress as shown_progress
 from squeezenas_tvm.training.stopped import note_resumed, unwritten
@@ -66,7 +67,8 @@ def search_space(
     loaded = STRATEGIES[strategy].load_recipe(recipe, changes or {})
     limit = Budget.parse(budget) if budget else None
     mix = Mix.parse(objective or (limit.name if limit else "latency"))
-    searched, opened, solved = get_space(space), open_data(data), TASKS[task]
+    searched, opened = get_space(space), open_data(data)
+    solved = rewarded(TASKS[task], STRATEGIES[strategy].reward(loaded))
     problem = SearchProblem(
         space=searched,
         task=solved,

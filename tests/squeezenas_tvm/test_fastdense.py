@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from cost_models.ir.weights import random_weights
 from search.architecture import load_architecture
 from search.networks.weights import load_weights, save_weights
-from squeezenas_tvm import deploy, networks, predict, run, search, train
+from squeezenas_tvm import deploy, networks, predict, report, run, search, train
 
+from ..search.strategies.helpers import DECODERS, PPO, PROGRESSIVE
+from ..search.strategies.sampling.decoders import encoder_weights
+from ..search.training.helpers import finished, torchrun
 from .helpers import refused_by
 
 SIZE = ["--resolution", "64x96"]
@@ -100,3 +104,63 @@ def test_it_is_trained_from_published_weights_deployed_and_run(
     assert run.main([bundle, f"{tmp_path}/image.png", "--out", f"{tmp_path}/seen", "--repeats", "1"]) == 0
     with Image.open(tmp_path / "seen" / "image-labels.png") as labels:
         assert labels.size == (96, 64)
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """A search of decoders by the controller that takes seconds."""
+    scoring = {**PROGRESSIVE, "everything": None}
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(json.dumps({**yaml.safe_load(PPO), "scoring": scoring, "candidates": 2}))
+    words = ["--target", "jetson-xavier", "--space", DECODERS.name, "--strategy", "ppo"]
+    words += ["--data", "synthetic:4:64x64", "--recipe", str(recipe), "--out", str(tmp_path / "out"), *SIZE]
+    return [*words, "--init", str(encoder_weights(tmp_path))]
+
+
+def test_a_controller_searches_goes_on_and_is_reported(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert search.main([*words, "--budget", "20ms", "--json"]) == 0
+    told = capfd.readouterr()
+    document = json.loads(told.out)
+    assert (document["strategy"], document["metric"]) == ("ppo", "combined accuracy")
+    lines = [json.loads(line) for line in (out / "tried.jsonl").read_text().splitlines()]
+    assert [line["options"] for line in lines] == [tried["options"] for tried in document["tried"]]
+    assert all(line["seconds"] > 0 for line in lines)
+    assert "network 1 of 2: combined accuracy" in told.err
+    assert load_architecture(out / "chosen.yaml").space == DECODERS.name
+    assert search.main([*words, "--budget", "20ms", "--networks", "3", "--resume"]) == 0
+    assert len((out / "tried.jsonl").read_text().splitlines()) == 3
+    report.main([str(out), "--out", str(out / "page.html")])
+    assert "combined accuracy" in (out / "page.html").read_text()
+
+
+def test_a_budget_that_no_decoder_meets_is_refused_with_the_range(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "the cheapest network of the space takes 4.324 ms; the smallest budget that can be met is 4.325 ms"
+    refused_by(search.main, [*words, "--budget", "0.1ms"], said, capsys)
+
+
+def test_weights_of_another_encoder_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words[words.index("--space") + 1] = "fastdense@squeezenas-lat-small"
+    refused_by(search.main, words, "encoder.safetensors does not fit encoder squeezenas-lat-small", capsys)
+
+
+@pytest.mark.slow
+def test_two_processes_score_a_network_each(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three networks, twice: the same log; and stopped by its end, gone on with by as many only."""
+    logs = []
+    for name in ("one", "two"):
+        words[words.index("--out") + 1] = str(tmp_path / name)
+        process = torchrun(2, "-m", "squeezenas_tvm.search", *words, "--networks", "3", cwd=tmp_path)
+        code, _, said = finished(process, 300)
+        assert code == 0, said
+        lines = [json.loads(line) for line in (tmp_path / name / "tried.jsonl").read_text().splitlines()]
+        logs.append([{**line, "seconds": None} for line in lines])
+    assert len(logs[0]) == 3
+    assert logs[0] == logs[1]
+    refused_by(search.main, [*words, "--networks", "4", "--resume"], "begun with 2 processes", capsys)

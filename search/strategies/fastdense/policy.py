@@ -42,8 +42,8 @@ def clipped_gain(ratio: Tensor, advantage: float, clip: float) -> Tensor:
 class Policy:
     """A controller that learns; the networks that it remembers.
 
-    One update follows each network, in the order of ``learn``: what is drawn is a function of the seed and of
-    how many networks there were before.
+    One update follows each network, in the order of ``learn``: what was learnt is a function of the seed and
+    of the networks before.
     """
 
     def __init__(self, controller: Controller, settings: PolicySettings, seed: int) -> None:
@@ -51,10 +51,6 @@ class Policy:
         self.count, self.baseline = 0, 0.0
         self._optimizer = torch.optim.Adam(controller.parameters(), lr=settings.learning_rate)
         self._memory: deque[tuple[Action, float]] = deque(maxlen=settings.memory)
-
-    def draw(self, number: int) -> Action:
-        """The choice of a network by its number, as the controller is now."""
-        return self.controller.draw(self._generator(number, 0))
 
     def learn(self, action: Action, reward: float) -> None:
         """From one more network."""
@@ -64,7 +60,7 @@ class Policy:
         if self.settings.rule == "reinforce":
             self._step(action, reward)
         else:
-            order = torch.randperm(len(self._memory), generator=self._generator(self.count, 1))
+            order = torch.randperm(len(self._memory), generator=self._generator())
             for index in order.tolist():
                 self._step(*self._memory[index])
         self.count += 1
@@ -83,8 +79,8 @@ class Policy:
         torch.nn.utils.clip_grad_norm_(self.controller.parameters(), settings.gradient_norm)
         self._optimizer.step()
 
-    def _generator(self, number: int, use: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self._seed << 32) + 2 * number + use)
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed((self._seed << 32) + self.count)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain data, for a checkpoint."""

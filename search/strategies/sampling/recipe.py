@@ -14,6 +14,9 @@ from targets.support.strict_yaml import (
     Count,
     Positive,
     Section,
+    Share,
+    Side,
+    Text,
     named_yaml,
     parse_document,
     parse_yaml,
@@ -23,6 +26,7 @@ from targets.support.text import near_miss
 
 _FILES = resources.files("search.strategies.sampling") / "recipes"
 Own = TypeVar("Own", bound="SampledRecipe")
+_OF_SCORING = ("epochs", "init")  # what a command line changes there
 
 
 class PathScoring(Section):
@@ -53,7 +57,93 @@ class TrainingScoring(Section):
     weight_decay: float = Field(default=1e-5, ge=0)
 
 
-Scoring = Annotated[PathScoring | TrainingScoring, Field(discriminator="kind")]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class DecoderStage(Section):
+    """The decoder learns alone, from maps of the frozen encoder that are computed once for all networks.
+
+    Attributes:
+        frames: of the training split, each augmented once, whose maps are kept; where there are fewer, some
+            are there several times.
+        crop: of the recipe when null.
+        batch_size: of an update; what is left at the end of an epoch is left out.
+        learning_rate, weight_decay: of Adam.
+        average: decay of a moving average of weights, which takes their place after each epoch.
+        validations: on the way, evenly spread over the epochs, the last at the end.
+    """
+
+    frames: Count
+    crop: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+    epochs: Count
+    batch_size: int = Field(ge=2, lt=1 << 31)
+    learning_rate: Positive = 3e-3
+    weight_decay: float = Field(default=1e-5, ge=0)
+    average: Decay = 0.9
+    gradient_norm: Positive = 3.0
+    validations: Count = 1
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "DecoderStage":
+        if self.batch_size > self.frames:
+            raise ValueError(f"batch_size is {self.batch_size} of {self.frames} frames: at most that")
+        if self.validations > self.epochs:
+            raise ValueError(f"validations are {self.validations} in {self.epochs} epochs: at most as many")
+        return self
+
+
+class EverythingStage(Section):
+    """Then all of the network learns, from frames.
+
+    Attributes:
+        steps: updates.
+        learning_rate, weight_decay: of Adam, for the decoder; the decay for the encoder too.
+        encoder_learning_rate, momentum: of SGD, for the encoder.
+        average: as of the decoder, over all weights; takes their place at the end.
+        freeze_norms: whether the encoder's normalisations keep the statistics by which its maps were made;
+            few steps are not enough for the decoder to get used to others.
+    """
+
+    steps: Count
+    crop: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+    batch_size: int = Field(ge=2, lt=1 << 31)
+    learning_rate: Positive = 3e-3
+    encoder_learning_rate: Positive = 1e-3
+    momentum: Decay = 0.9
+    weight_decay: float = Field(default=1e-5, ge=0)
+    average: Decay = 0.99
+    gradient_norm: Positive = 3.0
+    freeze_norms: bool = False
+
+
+class ProgressiveScoring(Section):
+    """Each network's decoder is trained over an encoder that is trained already, then both are, and weak ones
+    are given up on the way (arXiv:1810.10804).
+
+    Attributes:
+        init: weights of the encoder: a file of a network that begins with it. ``--init`` gives another.
+        reward: of the task, by name (``combined`` of segmentation); the task's own when null.
+        everything: left out when null.
+        auxiliary: weight of the loss of each head that a network has for its training alone.
+        teacher: an architecture file with weights, whose outputs decoders learn from as well; none when null.
+        distillation: weight of the mean squared distance from them.
+        early_stop: whether weak networks are given up.
+        memory_mib: what kept maps may take.
+    """
+
+    kind: Literal["progressive"]
+    init: Text | None = None
+    reward: Text | None = None
+    decoder: DecoderStage
+    everything: EverythingStage | None = None
+    auxiliary: float = Field(default=0.15, ge=0)
+    teacher: Text | None = None
+    distillation: Positive = 0.3
+    early_stop: bool = True
+    memory_mib: Count = 2048
+
+
+Scoring = Annotated[PathScoring | TrainingScoring | ProgressiveScoring, Field(discriminator="kind")]
 
 
 class SampledRecipe(LearningRecipe):
@@ -84,15 +174,14 @@ class SampledRecipe(LearningRecipe):
         )
 
     def changed(self: Own, changes: Mapping[str, Any]) -> Own:
-        """With other epochs (of the scoring), seed, or networks (candidates).
+        """With other epochs or init (of the scoring), seed, or networks (candidates).
 
         Raises InvalidRecipe for other keys, and where they do not fit together.
         """
         own = {"networks": "candidates"}
         document: dict[str, Any] = self.model_dump()
-        document |= {own.get(name, name): value for name, value in changes.items() if name != "epochs"}
-        if "epochs" in changes:
-            document["scoring"] = document["scoring"] | {"epochs": changes["epochs"]}
+        document |= {own.get(name, name): value for name, value in changes.items() if name not in _OF_SCORING}
+        document["scoring"] = document["scoring"] | {n: changes[n] for n in _OF_SCORING if n in changes}
         where = f"recipe {self.name}, with the options given"
         return parse_document(document, where, type(self), InvalidRecipe)
 
@@ -124,7 +213,43 @@ class EvolutionRecipe(SampledRecipe):
         return self
 
 
-KINDS: dict[str, type[SampledRecipe]] = {"random": RandomRecipe, "evolution": EvolutionRecipe}
+class ControllerSettings(Section):
+    """The policy of ``ppo``, see ``search.strategies.fastdense.policy.PolicySettings``.
+
+    Attributes:
+        feedback: whether the controller sees what it chose.
+    """
+
+    rule: Literal["ppo", "reinforce"] = "ppo"
+    feedback: bool = False
+    learning_rate: Positive = 1e-4
+    clip: Share = 0.1
+    memory: Count = 100
+    decay: Decay = 0.95
+    gradient_norm: Positive = 2.0
+    entropy: float = Field(default=0.0, ge=0)
+
+
+class PpoRecipe(SampledRecipe):
+    """Networks are drawn by a controller that learns from their rewards.
+
+    Attributes:
+        over_budget: exponent w of what a network above the budget is paid: its reward times
+            (cost / budget)^-w.
+        draws: of which the first is taken that keeps the budget and was not tried yet; else the last.
+    """
+
+    kind: Literal["ppo"]
+    controller: ControllerSettings = ControllerSettings()
+    over_budget: float = Field(default=1.0, ge=0)
+    draws: Count = 1
+
+
+KINDS: dict[str, type[SampledRecipe]] = {
+    "random": RandomRecipe,
+    "evolution": EvolutionRecipe,
+    "ppo": PpoRecipe,
+}
 
 
 def list_recipes(strategy: str) -> list[str]:
@@ -135,7 +260,7 @@ def list_recipes(strategy: str) -> list[str]:
 
 
 def load_recipe(strategy: str, source: str | Path, changes: Mapping[str, Any] | None = None) -> SampledRecipe:
-    """A recipe of ``random`` or ``evolution`` by name (``small``) or from a YAML file of the user's.
+    """A recipe of a strategy of ``KINDS`` by name (``small``) or from a YAML file of the user's.
 
     Args:
         changes: see ``SampledRecipe.changed``.

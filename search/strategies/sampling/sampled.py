@@ -1,17 +1,21 @@
 """Networks tried out one after another, each chosen by what is known of the earlier ones.
 
 What comes next is a function of the seed and the log alone, so that a search that was stopped and resumed
-tries the same networks as one that was not.
+tries the same networks as one that was not. Where processes score a network each, the networks of a round are
+chosen by what was known before it, and join the log in their order, whoever was faster.
 """
 
 import math
+import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from search.architecture import Architecture
+from search.errors import Diverged, FailedTraining, InvalidCheckpoint
+from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
 from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
@@ -19,18 +23,13 @@ from search.problem.strategy import Progress
 from search.spaces.space import Genotype
 from search.strategies.sampling.recipe import EvolutionRecipe
 from search.strategies.sampling.scorers import Scorer
+from search.strategies.sampling.tried import Tried, known
 from search.strategies.sampling.within import mutated, sample_within
+from search.training.failures import is_no_memory
 from targets.support.interrupts import HeldInterrupts
+from targets.support.text import one_line
 
 _TRIES = 50  # for a network that was not tried yet, or that keeps the budget
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """A network and its score."""
-
-    options: tuple[str, ...]
-    score: float
 
 
 class Chooser(Protocol):
@@ -38,23 +37,40 @@ class Chooser(Protocol):
 
     def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]: ...
 
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain data: what would take long to find again from the log."""
 
-class RandomChooser:
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """What ``state`` gave."""
+
+
+class _Stateless:
+    """What is a function of the log alone, found at once."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+class RandomChooser(_Stateless):
     """Any that keeps the budget, rather one that was not tried yet."""
 
     def __init__(self, problem: SearchProblem) -> None:
         self._problem = problem
 
     def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]:
-        known = {tried.options for tried in log}
+        before = {tried.options for tried in log}
         for _ in range(_TRIES):
             genotype = sample_within(self._problem.costs, self._problem.budget, random)
-            if tuple(genotype.values()) not in known:
+            if tuple(genotype.values()) not in before:
                 break
         return genotype
 
 
-class EvolutionChooser:
+class EvolutionChooser(_Stateless):
     """Regularised evolution (Real et al., arXiv:1802.01548, section 3.2).
 
     The population is a queue: who is born joins it, the oldest leaves it. So it is the end of the log. A
@@ -71,15 +87,15 @@ class EvolutionChooser:
             return self._first(log, random)
         population = log[-recipe.population :]
         sample = random.choice(len(population), recipe.sample, replace=False)
-        parent = max((population[int(index)] for index in sample), key=lambda tried: tried.score)
-        known = {tried.options for tried in log}
+        parent = max((population[int(index)] for index in sample), key=lambda tried: tried.reward)
+        before = {tried.options for tried in log}
         genotype = dict(zip((d.name for d in problem.space.decisions), parent.options, strict=True))
         children = [mutated(problem.space, genotype, recipe.mutations, random) for _ in range(_TRIES)]
         budget = problem.budget
         if budget is not None:
             spent = problem.costs.cost(children, [budget.name])[budget.name]
             children = [c for c, cost in zip(children, spent, strict=True) if cost <= budget.value]
-        new = [child for child in children if tuple(child.values()) not in known]
+        new = [child for child in children if tuple(child.values()) not in before]
         return (new or children or [self._first(log, random)])[0]
 
 
@@ -89,10 +105,18 @@ class SampledSearch:
     curves = ("loss", "score", "best", "tried")
 
     def __init__(
-        self, problem: SearchProblem, scorer: Scorer, choose: Chooser, *, candidates: int, seed: int
+        self,
+        problem: SearchProblem,
+        scorer: Scorer,
+        choose: Chooser,
+        ranks: Ranks,
+        *,
+        candidates: int,
+        seed: int,
     ) -> None:
-        self._problem, self._scorer, self._choose = problem, scorer, choose
+        self._problem, self._scorer, self._choose, self._ranks = problem, scorer, choose, ranks
         self._candidates, self._seed = candidates, seed
+        self._at_once = ranks.world_size if scorer.alone else 1
         self.log: list[Tried] = []
 
     @property
@@ -114,40 +138,77 @@ class SampledSearch:
                 loss = self._scorer.prepare()
                 yield self._progress(loss, mean, f"shared weights, loss {loss:.3f}")
         while len(self.log) < self._candidates:
-            random = np.random.default_rng([self._seed, len(self.log)])
-            genotype = self._choose(self.log, random)
-            score = self.score(genotype)
-            with HeldInterrupts(errors_first=True):  # what is in the log is also told
-                self.log.append(Tried(tuple(genotype.values()), score))
-                best, shown = self._best(), self._problem.task.shown
-                said = f"network {len(self.log)} of {self._candidates}: {shown(score)}, "
-                yield self._progress(math.nan, self._expected(best), f"{said}best {shown(best.score)}")
+            for tried, seconds in self._round():
+                with HeldInterrupts(errors_first=True):  # what is in the log is also told
+                    self.log.append(tried)
+                    best = self._best()
+                    now = self._progress(math.nan, self._expected(best), self._said(tried, best))
+                    yield replace(now, tried={**tried.plain(), "seconds": round(seconds, 3)})
+
+    def _round(self) -> list[tuple[Tried, float]]:
+        """The next networks, one a process where each scores its own, and how long each took."""
+        done = len(self.log)
+        before = self.log[: done // self._at_once * self._at_once]
+        numbers = range(done, min(len(before) + self._at_once, self._candidates))
+        chosen = [self._choose(before, np.random.default_rng([self._seed, number])) for number in numbers]
+        if self._at_once == 1:
+            return [self._tried(chosen[0], before)]
+        chosen = self._ranks.gather(chosen)[0]  # machines may differ in the last digit
+        own = self._tried(chosen[self._ranks.rank], before) if self._ranks.rank < len(chosen) else None
+        told = self._ranks.gather(own and (own[0].plain(), own[1]))
+        return [(Tried.of(plain), seconds) for plain, seconds in told[: len(chosen)]]
+
+    def _tried(self, genotype: Genotype, before: Sequence[Tried]) -> tuple[Tried, float]:
+        options, start_s = tuple(genotype.values()), time.monotonic()
+        tried = known(before, options)
+        if tried is None:
+            try:
+                tried = self._scorer.score(genotype, before)
+            except Diverged as error:
+                tried = Tried(options, None, failed=one_line(str(error)))
+            except (MemoryError, RuntimeError) as error:
+                if not is_no_memory(error):
+                    raise
+                tried = Tried(options, None, failed="out of memory")
+        return tried, time.monotonic() - start_s
+
+    def _said(self, tried: Tried, best: Tried) -> str:
+        shown = self._problem.task.shown
+        told = f"failed ({tried.failed})" if tried.score is None else shown(tried.score)
+        behind = f" (given up behind {tried.stopped})" if tried.stopped else ""
+        about = f"; {self._scorer.about}" if self._scorer.about else ""
+        return (
+            f"network {len(self.log)} of {self._candidates}: {told}{behind}, best {shown(best.reward)}{about}"
+        )
 
     def _progress(self, loss: float, expected: Mapping[str, float], said: str) -> Progress:
-        last = self.log[-1].score if self.log else math.nan
-        best = self._best().score if self.log else math.nan
+        last = self.log[-1].score if self.log else None
+        best = self._best().score if self.log else None
         values = {"loss": loss, "score": last, "best": best, "tried": len(self.log)}
         prepared, of_epoch = divmod(self._scorer.step, self._scorer.steps_per_epoch)
         return Progress(
             epoch=prepared + len(self.log) - (of_epoch == 0),
             step=self.step,
             ends_epoch=of_epoch == 0,
-            values=values,
+            values={name: math.nan if value is None else value for name, value in values.items()},
             expected=expected,
             said=said,
         )
 
     def score(self, genotype: Genotype) -> float:
         """Of the log, where the network is in it."""
-        options = tuple(self._problem.space.check(genotype).values())
-        known = next((tried.score for tried in self.log if tried.options == options), None)
-        if known is not None:
-            return known
-        return self._scorer.score(genotype)
+        genotype = self._problem.space.check(genotype)
+        tried = known(self.log, tuple(genotype.values())) or self._scorer.score(genotype, self.log)
+        return tried.reward
 
     def propose(self, count: int, seed: int) -> list[Genotype]:
-        """The best of the log."""
-        ranked = sorted(dict.fromkeys(self.log), key=lambda tried: -tried.score)
+        """The best of the log. Raises FailedTraining where all of them failed."""
+        scored = [tried for tried in dict.fromkeys(self.log) if tried.score is not None]
+        if not scored:
+            raise FailedTraining(
+                f"none of {len(self.log)} networks has a score; the first failed: {self.log[0].failed}"
+            )
+        ranked = sorted(scored, key=lambda tried: -tried.reward)
         return [self._genotype(tried) for tried in ranked[:count]]
 
     def worth(self, network: Judged) -> float:
@@ -159,24 +220,32 @@ class SampledSearch:
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What the scorer knows, and the log."""
+        """What the scorer and the chooser know, and the log."""
         return {
             "scorer": self._scorer.state(),
-            "log": [[list(tried.options), tried.score] for tried in self.log],
+            "chooser": self._choose.state(),
+            "log": [tried.plain() for tried in self.log],
+            "at_once": self._at_once,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """What ``state`` gave."""
+        """What ``state`` gave. Raises InvalidCheckpoint where more or fewer processes scored networks."""
+        if (at_once := state.get("at_once", 1)) != self._at_once:
+            raise InvalidCheckpoint(
+                f"the search was begun with {at_once} processes, each scoring its own networks, and is gone "
+                f"on with by {self._at_once}; allowed: as many as before"
+            )
         self._scorer.restore(state["scorer"])
-        self.log = [Tried(tuple(options), score) for options, score in state["log"]]
+        self._choose.restore(state.get("chooser", {}))
+        self.log = [Tried.of(plain) for plain in state["log"]]
 
     def summary(self) -> dict[str, Any]:
         """Which networks were tried, in order, and what the best costs."""
-        tried = [{"options": list(entry.options), "score": entry.score} for entry in self.log]
+        tried = [entry.plain() for entry in self.log]
         return {"expected": self._expected(self._best()), "tried": tried}
 
     def _best(self) -> Tried:
-        return max(self.log, key=lambda tried: tried.score)
+        return max(self.log, key=lambda tried: tried.reward)
 
     def _genotype(self, tried: Tried) -> dict[str, str]:
         names = (decision.name for decision in self._problem.space.decisions)

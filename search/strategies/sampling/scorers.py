@@ -1,7 +1,7 @@
 """How accurate a network is that a search tries out: as a path through a supernet, or trained briefly."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,7 +15,9 @@ from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.spaces.chain import ChainSpace
 from search.spaces.space import Genotype
-from search.strategies.sampling.recipe import PathScoring, SampledRecipe, TrainingScoring
+from search.strategies.sampling.progressive import ProgressiveScorer
+from search.strategies.sampling.recipe import PathScoring, ProgressiveScoring, SampledRecipe, TrainingScoring
+from search.strategies.sampling.tried import Tried
 from search.supernet import Supernet
 from search.supernet.path_judge import Judgement, PathJudge, spread
 from search.tasks.evaluation import evaluate_network
@@ -28,9 +30,19 @@ class Scorer(Protocol):
     """Prepares itself in ``steps_wanted`` steps, then scores networks.
 
     Everything random is a function of the recipe's seed and the step or the network.
+
+    Attributes:
+        alone: whether each process scores networks by itself; else all score one together.
+        about: what to know of it while it scores, a phrase or nothing.
     """
 
     step: int
+
+    @property
+    def alone(self) -> bool: ...
+
+    @property
+    def about(self) -> str: ...
 
     @property
     def steps_per_epoch(self) -> int: ...
@@ -41,8 +53,14 @@ class Scorer(Protocol):
     def prepare(self) -> float:
         """The next step; returns its loss."""
 
-    def score(self, genotype: Genotype) -> float:
-        """The task's reward; the same in every process."""
+    def score(self, genotype: Genotype, log: Sequence[Tried]) -> Tried:
+        """A network and the task's reward; the same in every process.
+
+        Args:
+            log: of the networks before it.
+
+        Raises Diverged, and what PyTorch raises where memory runs out.
+        """
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain data."""
@@ -52,9 +70,12 @@ class Scorer(Protocol):
 
 
 def make_scorer(problem: SearchProblem, recipe: SampledRecipe, ranks: Ranks) -> Scorer:
-    """As the recipe says. Raises InvalidSearch for paths in a space that has no supernet."""
+    """As the recipe says. Raises InvalidSearch for paths in a space that has no supernet, and what
+    ``ProgressiveScorer`` does."""
     if isinstance(recipe.scoring, PathScoring):
         return PathScorer(problem, recipe, recipe.scoring, ranks)
+    if isinstance(recipe.scoring, ProgressiveScoring):
+        return ProgressiveScorer(problem, recipe, recipe.scoring, ranks)
     return TrainingScorer(problem, recipe, recipe.scoring, ranks)
 
 
@@ -84,6 +105,8 @@ class _PathLoss(nn.Module):
 class PathScorer:
     """Weights shared by all networks of a chain; each step trains one path, drawn uniformly (SPOS,
     arXiv:1904.00420)."""
+
+    alone, about = False, ""
 
     def __init__(
         self, problem: SearchProblem, recipe: SampledRecipe, scoring: PathScoring, ranks: Ranks
@@ -158,11 +181,11 @@ class PathScorer:
         with torch.no_grad():
             return self._supernet.draw(1, 1.0, per_image=False, generator=generator, paths=1)
 
-    def score(self, genotype: Genotype) -> float:
+    def score(self, genotype: Genotype, log: Sequence[Tried]) -> Tried:
         """Of its path, with batch statistics of its own."""
         if self._judge is None:
             self._judge = self._make_judge()
-        return self._judge.score(genotype)
+        return Tried(tuple(genotype.values()), self._judge.score(genotype))
 
     def state(self) -> dict[str, Any]:
         """Weights, optimizer, steps."""
@@ -181,6 +204,8 @@ class PathScorer:
 
 class TrainingScorer:
     """Every network is trained from the same seed on the same batches. Works on every space."""
+
+    alone, about = False, ""
 
     def __init__(
         self, problem: SearchProblem, recipe: SampledRecipe, scoring: TrainingScoring, ranks: Ranks
@@ -204,7 +229,7 @@ class TrainingScorer:
         """There is nothing to prepare."""
         raise AssertionError("no step is wanted")
 
-    def score(self, genotype: Genotype) -> float:
+    def score(self, genotype: Genotype, log: Sequence[Tried]) -> Tried:
         """After a training of its own."""
         problem, ranks = self._problem, self._ranks
         torch.manual_seed(self._recipe.seed)
@@ -223,7 +248,7 @@ class TrainingScorer:
         )
         meter = problem.task.meter(problem.data)
         evaluate_network(trainer.evaluated, frames, problem.task, meter, ranks)
-        return problem.task.reward(meter.scores())
+        return Tried(tuple(genotype.values()), problem.task.reward(meter.scores()))
 
     def state(self) -> dict[str, Any]:
         """Nothing is kept between networks."""

@@ -29,8 +29,10 @@ from search.spaces.space import SearchSpace
 from search.strategies.fasterseg.recipe import CosearchRecipe
 from search.strategies.gas.recipe import GasRecipe
 from search.strategies.gumbel.recipe import GumbelRecipe
-from search.strategies.sampling.recipe import EvolutionRecipe, RandomRecipe
+from search.strategies.registry import STRATEGIES
+from search.strategies.sampling.recipe import EvolutionRecipe, PpoRecipe, RandomRecipe
 from search.tasks.registry import TASKS
+from search.tasks.task import rewarded
 from targets import load_target
 from targets.support.strict_yaml import parse_document
 
@@ -82,6 +84,7 @@ candidates: 5
 frames: 2
 """
 EVOLUTION = RANDOM.replace("kind: random", "kind: evolution\npopulation: 3\nsample: 2")
+PPO = RANDOM.replace("kind: random", "kind: ppo\ndraws: 20")
 COSEARCH = """
 schema_version: 1
 kind: cosearch
@@ -112,11 +115,20 @@ judging: {networks: 3, frames: 2, calibration_batches: 1}
 """
 TRAINING = {"kind": "training", "epochs": 1}
 """Scoring that works on every space."""
+PROGRESSIVE = {
+    "kind": "progressive",
+    "reward": "combined",
+    "decoder": {"frames": 4, "epochs": 2, "batch_size": 2, "validations": 2},
+    "everything": {"steps": 1, "batch_size": 2},
+}
+"""Scoring of decoders over an encoder, without ``init``, its weights."""
+DECODERS = get_space("fastdense@mobilenetv3-small-seg")
 
 _RECIPES = {
     "gumbel": (GUMBEL, GumbelRecipe),
     "random": (RANDOM, RandomRecipe),
     "evolution": (EVOLUTION, EvolutionRecipe),
+    "ppo": (PPO, PpoRecipe),
     "cosearch": (COSEARCH, CosearchRecipe),
     "gas": (GAS, GasRecipe),
 }
@@ -180,17 +192,17 @@ def problem(
     Args:
         changes: of the tiny recipe.
     """
-    data = drawn_data(frames)
+    data, loaded = drawn_data(frames), recipe(strategy, **changes)
     return SearchProblem(
         space=space,
-        task=TASKS["segmentation"],
+        task=rewarded(TASKS["segmentation"], STRATEGIES[strategy].reward(loaded)),
         data=data,
         costs=costs_of(space, data.num_classes),
         target=TARGET,
         mix=Mix.parse(mix),
         budget=Budget.parse(budget) if budget else None,
         strategy=strategy,
-        recipe=recipe(strategy, **changes),
+        recipe=loaded,
         resolution=SIZE,
         data_spec=f"synthetic:{frames}:64x64",
     )

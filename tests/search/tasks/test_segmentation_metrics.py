@@ -14,13 +14,19 @@ from search.data import open_data
 from search.data.classes import IGNORE
 from search.data.loaders import eval_loader
 from search.networks.segmentation import build_network
+from search.tasks.registry import TASKS
 from search.tasks.segmentation_metrics import (
+    class_accuracy,
+    combined_accuracy,
     confusion_matrix,
+    frequency_weighted_iou,
+    geometric_mean,
     iou_per_category,
     iou_per_class,
     mean_iou,
     pixel_accuracy,
 )
+from search.tasks.task import rewarded
 
 LABELS = np.array([[0, 0, 1], [1, 1, IGNORE]], np.uint8)
 GIVEN = np.array([[0, 1, 1], [1, 2, 0]], np.uint8)
@@ -136,3 +142,28 @@ def guessed_by_network(shared_data: Path) -> list[npt.NDArray[np.uint8]]:
             classes = network(images).argmax(1)[0].numpy().astype(np.uint8)
             guesses.append(classes.repeat(4, 0).repeat(4, 1))
     return guesses
+
+
+def test_the_combined_accuracy_is_that_of_the_specification() -> None:
+    assert geometric_mean(0.6, 0.7, 0.65) == pytest.approx(0.648715, abs=1e-6)
+
+
+def test_the_combined_accuracy_worked_out_by_hand() -> None:
+    """The third class occurs in no label: it is no class of the mean, though it was given once."""
+    counts = np.array([[6, 2, 0], [1, 2, 1], [0, 0, 0]], np.int64)
+    ious, accuracies = (6 / 9, 2 / 6), (6 / 8, 2 / 4)
+    assert class_accuracy(counts) == pytest.approx(np.mean(accuracies))
+    assert frequency_weighted_iou(counts) == pytest.approx((8 * ious[0] + 4 * ious[1]) / 12)
+    expected = np.cbrt(np.mean(ious) * np.mean(accuracies) * (8 * ious[0] + 4 * ious[1]) / 12)
+    assert combined_accuracy(counts) == pytest.approx(expected)
+    assert np.isnan(combined_accuracy(np.zeros((3, 3), np.int64)))
+
+
+def test_networks_can_be_compared_by_it() -> None:
+    task, data = rewarded(TASKS["segmentation"], "combined"), open_data("synthetic:2:64x64")
+    meter = task.meter(data)
+    assert set(meter.scores()) == set(task.columns)
+    meter.add(np.array([[0, 1, 1]]), np.array([[0, 1, 0]]))
+    assert task.reward(meter.scores()) == pytest.approx(np.cbrt(0.5 * 0.75 * (2 * 0.5 + 0.5) / 3))
+    assert task.shown(0.5) == "combined accuracy 50.0 %"
+    assert rewarded(TASKS["segmentation"], None) is TASKS["segmentation"]

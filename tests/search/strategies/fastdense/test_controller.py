@@ -77,12 +77,16 @@ def test_gains_are_clipped_where_they_are_gains(ratio: float, advantage: float, 
     assert float(clipped_gain(torch.tensor(ratio), advantage, 0.1)) == pytest.approx(gain)
 
 
+def numbered(number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
 @pytest.mark.parametrize("rule", ["ppo", "reinforce"])
 def test_a_policy_comes_to_draw_what_is_rewarded(rule: Rule) -> None:
     settings = PolicySettings(rule=rule, learning_rate=1e-2 if rule == "ppo" else 2e-2, memory=3)
     policy = Policy(Controller(FEW, warm_up=1), settings, seed=0)
     for number in range(50):
-        action = policy.draw(number)
+        action = policy.controller.draw(numbered(number))
         policy.learn(action, float(action.places[0] == 2))
     with torch.no_grad():
         chance = sum(
@@ -95,7 +99,7 @@ def test_the_baseline_begins_with_the_first_reward() -> None:
     policy = Policy(Controller(FEW, warm_up=1), PolicySettings(), seed=0)
     baselines = []
     for number, reward in enumerate((0.4, 0.6, 0.2)):
-        policy.learn(policy.draw(number), reward)
+        policy.learn(policy.controller.draw(numbered(number)), reward)
         baselines.append(policy.baseline)
     assert baselines == pytest.approx([0.4, 0.41, 0.3995])
 
@@ -104,7 +108,7 @@ def test_a_policy_that_was_stopped_goes_on_as_if_not() -> None:
     def rewarded(policy: Policy, count: int) -> list[tuple[int, ...]]:
         drawn = []
         for _ in range(count):
-            action = policy.draw(policy.count)
+            action = policy.controller.draw(numbered(policy.count))
             policy.learn(action, sum(action.places) / 5)
             drawn.append(action.places)
         return drawn

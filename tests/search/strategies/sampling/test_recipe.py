@@ -6,11 +6,18 @@ import pytest
 
 from search.errors import InvalidRecipe
 from search.strategies.registry import STRATEGIES
-from search.strategies.sampling.recipe import KINDS, EvolutionRecipe, list_recipes, load_recipe
+from search.strategies.sampling.recipe import (
+    KINDS,
+    EvolutionRecipe,
+    ProgressiveScoring,
+    SampledRecipe,
+    list_recipes,
+    load_recipe,
+)
 
-from ..helpers import EVOLUTION, RANDOM
+from ..helpers import EVOLUTION, PPO, RANDOM
 
-TEXTS = {"random": RANDOM, "evolution": EVOLUTION}
+TEXTS = {"random": RANDOM, "evolution": EVOLUTION, "ppo": PPO}
 
 
 @pytest.fixture
@@ -100,3 +107,38 @@ def test_unknown_recipes_are_named_with_the_near_miss(strategy: str) -> None:
         f"unknown recipe 'smal' of {strategy}, did you mean small?; "
         f"allowed: {', '.join(list_recipes(strategy))}, or the path of a .yaml file of your own"
     )
+
+
+def test_decoders_are_compared_by_equal_scoring() -> None:
+    """Of all three strategies, and as many networks."""
+    recipes = [
+        load_recipe("ppo", "camvid"),
+        *(load_recipe(name, "decoders") for name in ("random", "evolution")),
+    ]
+    same = [
+        recipe.model_dump(include=set(SampledRecipe.model_fields) - {"name", "summary"}) for recipe in recipes
+    ]
+    assert same[0] == same[1] == same[2]
+
+
+def test_weights_of_the_encoder_are_given_by_an_option() -> None:
+    recipe = load_recipe("ppo", "small", {"init": "lat_small.pth", "networks": 3})
+    assert isinstance(recipe.scoring, ProgressiveScoring)
+    assert (recipe.scoring.init, recipe.candidates) == ("lat_small.pth", 3)
+    with pytest.raises(InvalidRecipe, match="init: unknown key"):
+        load_recipe("random", "small", {"init": "lat_small.pth"})
+
+
+@pytest.mark.parametrize(
+    ("decoder", "said"),
+    [
+        ("{frames: 4, epochs: 1, batch_size: 8}", "batch_size is 8 of 4 frames: at most that"),
+        ("{frames: 8, epochs: 1, batch_size: 8, validations: 2}", "validations are 2 in 1 epochs"),
+        ("{frames: 8, batch_size: 8}", "epochs: missing"),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(decoder: str, said: str, file: Path) -> None:
+    lines = [line for line in PPO.splitlines() if not line.startswith("scoring:")]
+    file.write_text("\n".join([*lines, f"scoring: {{kind: progressive, decoder: {decoder}}}"]))
+    with pytest.raises(InvalidRecipe, match=said):
+        load_recipe("ppo", file)

@@ -1,18 +1,22 @@
 """Which networks random search and evolution try, by scores that are made up."""
 
+import threading
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from search.errors import InvalidCheckpoint
+from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.run import run_search
 from search.spaces.space import Genotype
-from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch, Tried
+from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch
+from search.strategies.sampling.tried import Tried
 
 from ...spaces.toy_space import TOY
 from ..helpers import ALONE, TRAINING, Log, problem, with_budget
@@ -23,12 +27,14 @@ class Remembering:
 
     step = steps_wanted = 0
     steps_per_epoch = 1
+    alone, about = False, ""
 
     def prepare(self) -> float:
         raise AssertionError("no step is wanted")
 
-    def score(self, genotype: Genotype) -> float:
-        return sum("e6" in option for option in genotype.values()) / len(genotype)
+    def score(self, genotype: Genotype, log: Sequence[Tried]) -> Tried:
+        large = sum("e6" in option for option in genotype.values())
+        return Tried(tuple(genotype.values()), large / len(genotype))
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -44,7 +50,7 @@ def evolving(**changes: Any) -> SearchProblem:
 
 def searched(wanted: SearchProblem, choose: Any = None) -> list[Tried]:
     choose = choose or EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
-    search = SampledSearch(wanted, Remembering(), choose, candidates=wanted.recipe.networks, seed=0)
+    search = SampledSearch(wanted, Remembering(), choose, ALONE, candidates=wanted.recipe.networks, seed=0)
     for _ in search.steps():
         pass
     return search.log
@@ -129,30 +135,30 @@ def test_what_is_tried_next_follows_from_the_seed_and_the_log() -> None:
     wanted = evolving()
     whole = searched(wanted)
     choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
-    search = SampledSearch(wanted, Remembering(), choose, candidates=40, seed=0)
+    search = SampledSearch(wanted, Remembering(), choose, ALONE, candidates=40, seed=0)
     search.restore({"scorer": {}, "log": [[list(tried.options), tried.score] for tried in whole[:17]]})
     assert search.step == 17
     steps = [now.step for now in search.steps()]
     assert steps == list(range(18, 41))
     assert search.log == whole
-    assert search.state()["log"][3] == [list(whole[3].options), whole[3].score]
+    assert search.state()["log"][3] == whole[3].plain()
 
 
 def test_the_best_are_proposed_first_each_once() -> None:
     wanted = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=30)
-    search = SampledSearch(wanted, Remembering(), RandomChooser(wanted), candidates=30, seed=0)
+    search = SampledSearch(wanted, Remembering(), RandomChooser(wanted), ALONE, candidates=30, seed=0)
     log = [Tried(("wide", "k3", width), score) for width, score in (("w8", 0.1), ("w16", 0.7), ("w24", 0.3))]
     search.log = [*log, log[1]]
     assert [genotype["tail"] for genotype in search.propose(10, 0)] == ["w16", "w24", "w8"]
     assert len(search.propose(2, 0)) == 2
     assert search.score({"branch": "wide", "deep.kernel": "k3", "tail": "w24"}) == 0.3  # of the log
-    assert search.summary()["tried"][0] == {"options": ["wide", "k3", "w8"], "score": 0.1}
+    assert search.summary()["tried"][0] == log[0].plain()
 
 
 def test_progress_tells_the_best_so_far() -> None:
     wanted = evolving(candidates=10)
     choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
-    search = SampledSearch(wanted, Remembering(), choose, candidates=10, seed=0)
+    search = SampledSearch(wanted, Remembering(), choose, ALONE, candidates=10, seed=0)
     told = list(search.steps())
     best = [now.values["best"] for now in told]
     assert all(earlier <= later for earlier, later in pairwise(best))
@@ -173,3 +179,63 @@ def test_more_networks_are_tried_as_if_they_had_been_wanted_at_first(strategy: s
     assert (parts / "curves.csv").read_text() == (whole / "curves.csv").read_text()
     with pytest.raises(InvalidCheckpoint, match=r"recipe\.candidates was 7, is 5"):
         run_search(five, parts, ALONE, resume=True, watch=Log())
+
+
+class Alone(Remembering):
+    """Each process scores networks by itself; keeps which."""
+
+    alone = True
+
+    def __init__(self) -> None:
+        self.scored: list[tuple[str, ...]] = []
+        self.seen: list[int] = []
+
+    def score(self, genotype: Genotype, log: Sequence[Tried]) -> Tried:
+        self.scored.append(tuple(genotype.values()))
+        self.seen.append(len(log))
+        return super().score(genotype, log)
+
+
+class Together(Ranks):
+    """Threads that exchange what they say as processes do."""
+
+    said: ClassVar[dict[int, Any]] = {}
+    both: ClassVar[threading.Barrier] = threading.Barrier(2)
+
+    def gather(self, told: Any) -> list[Any]:
+        self.said[self.rank] = told
+        self.both.wait(60)
+        found = [self.said[rank] for rank in range(self.world_size)]
+        self.both.wait(60)
+        return found
+
+
+def test_processes_score_a_network_each_and_the_log_is_in_order() -> None:
+    """Of five networks: rounds of two, two and one, each chosen by what was known before it."""
+    wanted = evolving(candidates=5)
+    scorers = [Alone(), Alone()]
+    searches = [
+        SampledSearch(
+            wanted,
+            own,
+            RandomChooser(wanted),
+            Together(rank, 2, torch.device("cpu")),
+            candidates=5,
+            seed=0,
+        )
+        for rank, own in enumerate(scorers)
+    ]
+    threads = [threading.Thread(target=list, args=(search.steps(),)) for search in searches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = (search.log for search in searches)
+    assert first == second
+    assert [tried.options for tried in first] == [
+        options for pair in zip_longest(*(own.scored for own in scorers)) for options in pair if options
+    ]
+    assert [own.seen for own in scorers] == [[0, 2, 4], [0, 2]]
+    alone = SampledSearch(wanted, Alone(), RandomChooser(wanted), ALONE, candidates=5, seed=0)
+    with pytest.raises(InvalidCheckpoint, match="begun with 2 processes, each scoring its own"):
+        alone.restore(searches[0].state())

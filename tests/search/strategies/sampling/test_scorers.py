@@ -67,7 +67,7 @@ def test_prepared_in_parts_is_prepared_as_a_whole() -> None:
     found += [second.prepare() for _ in range(4)]
     assert found == losses
     genotype = FIVE.from_short_form(["k3e1"] * 5)
-    assert second.score(genotype) == whole.score(genotype)
+    assert second.score(genotype, []) == whole.score(genotype, [])
 
 
 def test_no_finite_loss_is_told_with_what_to_lower() -> None:
@@ -85,11 +85,11 @@ def test_each_network_is_trained_for_itself() -> None:
     assert isinstance(scorer, TrainingScorer)
     assert scorer.steps_wanted == 0
     one = {"branch": "wide", "deep.kernel": "k3", "tail": "w8"}
-    scores = [scorer.score(one), scorer.score({**one, "tail": "w24"}), scorer.score(one)]
+    scores = [scorer.score(own, []).reward for own in (one, {**one, "tail": "w24"}, one)]
     assert scores[0] == scores[2]  # whatever came between
     assert all(0 <= score <= 1 for score in scores)
     longer = problem(strategy="random", space=TOY, scoring={"kind": "training", "epochs": 20})
-    best = make_scorer(longer, longer.recipe, ALONE).score(one)  # type: ignore[arg-type]
+    best = make_scorer(longer, longer.recipe, ALONE).score(one, []).reward  # type: ignore[arg-type]
     assert best > scores[0]
 
 
