@@ -6,19 +6,23 @@ written here is known again, and nothing else is written over.
 
 import hashlib
 import io
+import math
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING or __package__:
+    from search.data.plain_images import NPY_SIGNATURE
     from squeezenas_tvm.bundles.images import ImageError, read_image, resize_bilinear
-else:  # in a bundle: it lies beside this file
+else:  # in a bundle: they lie beside this file
     from images import ImageError, read_image, resize_bilinear
+    from plain_images import NPY_SIGNATURE
 
 Array = npt.NDArray[Any]
 Value = Mapping[str, Any]  # an entry of a manifest's inputs or outputs: name, dtype, shape, meaning
@@ -27,6 +31,11 @@ CLASSES, METRES, TENSOR, FRAME = "class index", "metres", "tensor", "frame"
 _ARRAYS = (".npy", ".npz")
 _SEAL = b"squeezenas-tvm, sha256 %s\n"
 _MOST_NAME = 64
+_MOST_HEADER = 1000
+_HEADER = re.compile(
+    rb"\{'descr': '([|<>=]?[biuf]\d{1,2})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,10}, ?)*(?:\d{1,10})?)\),? ?\}\s*"
+)
 
 
 def is_frame(value: Value) -> bool:
@@ -59,17 +68,16 @@ def read_values(path: Path, inputs: Sequence[Value]) -> list[Array]:
     if path.suffix.lower() not in _ARRAYS:
         return [_frame_of(path, inputs)]
     try:
-        with open(path, "rb") as file:
-            given = np.load(file, allow_pickle=False)
-            if isinstance(given, np.ndarray):
-                return [_fitted(path, given, _only(path, inputs))]
-            return [_fitted(path, _named(path, given, value), value) for value in inputs]
+        if path.suffix.lower() == ".npy":
+            value = _only(path, inputs)
+            with path.open("rb") as file:
+                return [_array(path, file, value)]
+        with zipfile.ZipFile(path) as archive:
+            return [_member(path, archive, value) for value in inputs]
     except ImageError:
         raise
-    except Exception as error:  # of many types, from numpy and zipfile
-        reason = (
-            getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
-        )
+    except Exception as error:  # of many types, from zipfile and zlib
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__)[:200]
         raise ImageError(f"{path} cannot be read: {reason}; give an array that numpy.save wrote") from None
 
 
@@ -150,22 +158,36 @@ def _only(path: Path, inputs: Sequence[Value]) -> Value:
     return inputs[0]
 
 
-def _named(path: Path, given: Any, value: Value) -> Array:
-    if value["name"] not in given.files:
-        there = ", ".join(given.files[:5]) or "nothing"
+def _member(path: Path, archive: zipfile.ZipFile, value: Value) -> Array:
+    names = archive.namelist()
+    if f"{value['name']}.npy" not in names:
+        there = ", ".join(name.removesuffix(".npy") for name in names[:5]) or "nothing"
         raise ImageError(f"{path} has {there}; missing: {said(value)}")
-    found: Array = given[value["name"]]
-    return found
+    with archive.open(f"{value['name']}.npy") as file:
+        return _array(path, file, value)
 
 
-def _fitted(path: Path, array: Array, value: Value) -> Array:
-    """An array as an input. Raises ImageError."""
-    shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
-    if array.shape == shape[1:] and shape[0] == 1:
-        array = array[None]
-    if array.shape != shape:
-        found = "x".join(map(str, array.shape)) or "a number"
+def _array(path: Path, file: IO[bytes], value: Value) -> Array:
+    """An input, from a .npy file. The header is compared, not evaluated, before any of the rest is read.
+
+    Raises ImageError.
+    """
+    start = file.read(8)
+    wide = start[6:7] > b"\x01"  # versions 2 and 3
+    length = int.from_bytes(file.read(4 if wide else 2), "little")
+    header = _HEADER.fullmatch(file.read(min(length, _MOST_HEADER)))
+    if not start.startswith(NPY_SIGNATURE) or header is None:
+        raise ImageError(f"{path}: no array of numbers as numpy.save writes it; allowed: {said(value)}")
+    dtype = np.dtype(header[1].decode())
+    shape = tuple(int(side) for side in header[3].decode().replace(",", " ").split())
+    wanted = np.dtype(value["dtype"])
+    whole = tuple(value["shape"])
+    if shape not in (whole, whole[1:] if whole[:1] == (1,) else whole):
+        found = "x".join(map(str, shape)) or "a number"
         raise ImageError(f"{path}: found {found}; allowed: {said(value)}")
-    if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise ImageError(f"{path}: found {array.dtype}; allowed: {said(value)}")
-    return np.ascontiguousarray(array, dtype)
+    if dtype != wanted and not np.can_cast(dtype, wanted, "same_kind"):
+        raise ImageError(f"{path}: found {dtype}; allowed: {said(value)}")
+    content = file.read(math.prod(whole) * dtype.itemsize)
+    numbers = np.frombuffer(content, dtype, math.prod(whole))
+    array = numbers.reshape(shape, order="F" if header[2] == b"True" else "C").reshape(whole)
+    return np.ascontiguousarray(array, wanted)

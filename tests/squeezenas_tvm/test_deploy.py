@@ -147,7 +147,8 @@ def test_bundle_is_whole_and_says_what_it_is(
     assert manifest["architecture"]["blocks"] == load_architecture(NAME).blocks
     frame = {"name": "frame", "dtype": "uint8", "shape": [1, *SIZE, 3], "meaning": "frame"}
     assert manifest["inputs"] == [frame]
-    assert manifest["output"] == {"dtype": "uint8", "meaning": "class index", "shape": [1, *SIZE]}
+    classes = {"name": "classes", "dtype": "uint8", "shape": [1, *SIZE], "meaning": "class index"}
+    assert manifest["outputs"] == [classes]
     assert manifest["weights"] == {"source": weights.name, "sha256": sha256(weights), "trained": True}
     target = load_target("local-cpu")
     assert manifest["target"] == {

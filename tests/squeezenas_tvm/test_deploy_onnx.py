@@ -232,8 +232,12 @@ def test_open_sizes_are_closed(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ("array", "said"),
     [
         (np.zeros((1, 3, 8, 8), np.float32), "found 1x3x8x8; allowed: x 1x3x32x64 float32"),
-        (np.zeros((1, 3, H, W), "U1"), "found <U1; allowed: x 1x3x32x64 float32"),
-        (np.zeros((), object), "cannot be read: Object arrays cannot be loaded"),
+        (
+            np.zeros((1, 3, H, W), "U1"),
+            "no array of numbers as numpy.save writes it; allowed: x 1x3x32x64 float32",
+        ),
+        (np.zeros((), object), "no array of numbers as numpy.save writes it"),
+        (np.zeros((1, 3, H, W), np.complex64), "no array of numbers"),
     ],
 )
 def test_arrays_that_do_not_fit(

@@ -61,7 +61,7 @@ def networks(capfd: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, An
 
 def test_a_space_of_which_none_ships(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--space", "fasterseg-student:layers=8,base=3"]) == 0
-    assert "No architecture of that space comes with the package" in capsys.readouterr().out
+    assert "no architecture of space fasterseg-student:layers=8,base=3 ships" in capsys.readouterr().out
 
 
 def test_macs_and_parameters_are_the_published_ones(capfd: pytest.CaptureFixture[str]) -> None:

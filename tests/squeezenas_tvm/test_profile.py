@@ -268,7 +268,7 @@ check_refused = partial(refused_by, main)
     [
         (["--target", "local-cup"], "unknown target 'local-cup', did you mean local-cpu?; allowed: "),
         (["--target", "here.yaml"], "unknown target 'here.yaml'"),
-        (["--space", "smal"], "unknown space 'smal', did you mean small?; allowed: fasterseg-student, "),
+        (["--space", "smal"], "unknown space 'smal', did you mean small?; allowed: fastdense, "),
         (["--resolution", "0x0"], "resolution 0x0: sides must be 64 to 8192 pixels; the nearest that works"),
         (["--resolution", "7x7"], "the nearest that works is 64x64"),
         (["--resolution", "abc"], "resolution 'abc': write HEIGHTxWIDTH in pixels, for example 512x1024"),
