@@ -125,11 +125,7 @@ class Manifest:
             "made_by": f"squeezenas-tvm {__version__}",
             "inputs": [dict(value) for value in self.inputs],
             "outputs": [dict(value) for value in self.outputs],
-            **(
-                {"normalisation": {"mean": [*self.mean], "std": [*self.std]}}
-                if self.mean and self.std
-                else {}
-            ),
+            **self._normalisation(),
             "weights": {
                 "source": self.weights_source,
                 "sha256": self.weights_sha256,

@@ -12,7 +12,7 @@ import numpy as np
 from cost_models.errors import InvalidGraph
 from search.architecture import load_architecture
 from search.resolution import Resolution
-from squeezenas_tvm.bundles.manifest import read_manifest
+from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
 from squeezenas_tvm.bundles.runner import Bundle, statistics_ms
 from squeezenas_tvm.bundles.values import is_frame
@@ -109,7 +109,7 @@ def document(networks: Sequence[Compared]) -> list[dict[str, Any]]:
 def _network(name: str, resolution: Resolution | None) -> tuple[str, Network]:
     """Its kind, and the network itself."""
     if Path(name).is_dir():
-        manifest = read_manifest(Path(name))
+        manifest = own_manifest(Path(name))
         network = read_network(Path(name) / "network.onnx")
         return "bundle", replace(network, name=manifest["name"])
     refuse_other_formats(name)
@@ -146,7 +146,7 @@ def _priced(kind: str, network: Network, models: Models, power_w: float | None) 
 
 
 def _runs_here(folder: Path, target: Target) -> bool:
-    return target.kind == "local" and read_manifest(folder)["target"]["name"] == target.name
+    return target.kind == "local" and own_manifest(folder)["target"]["name"] == target.name
 
 
 def _timed(network: Compared, folder: Path, power_w: float | None) -> Compared:

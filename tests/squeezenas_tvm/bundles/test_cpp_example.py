@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from cost_models.tvm_import import tvm
 from squeezenas_tvm.bundles.runner import Bundle
+from squeezenas_tvm.deploy import main as deploy
 
 from ..conftest import SIZE
 
@@ -69,6 +72,31 @@ def test_without_a_frame_it_sees_gray(program: Path, sealed_bundle: Path) -> Non
     done = run(program, sealed_bundle)
     assert done.stdout.startswith("latency in ms over 20 runs: ")
     assert done.stdout.endswith(f"\n{bundle.classes[index]['name']}: {SIZE * SIZE} pixels\n")
+
+
+def test_it_runs_networks_of_arrays(program: Path, tmp_path: Path, frame: Path) -> None:
+    """Two inputs, which are zero, and two outputs; a frame is for networks that take one."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["y"]),
+        helper.make_node("Add", ["y", "more"], ["z"]),
+    ]
+    shapes = {"x": (1, 3, 4, 4), "more": (1, 2, 4, 4), "y": (1, 2, 4, 4), "z": (1, 2, 4, 4)}
+    infos = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in shapes.items()}
+    weights = {"w": np.ones((2, 3, 1, 1), np.float32), "b": np.array([-1.5, 2.25], np.float32)}
+    tensors = [numpy_helper.from_array(values, name) for name, values in weights.items()]
+    graph = helper.make_graph(nodes, "net", [infos["x"], infos["more"]], [infos["y"], infos["z"]], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "net.onnx")
+    bundle = tmp_path / "bundle"
+    assert deploy([str(tmp_path / "net.onnx"), "--target", "local-cpu", "--out", str(bundle)]) == 0
+    done = run(program, bundle, "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    latency, *outputs = done.stdout.splitlines()
+    assert latency.startswith("latency in ms over 2 runs: min ")
+    assert outputs == ["y: 1 2 4 4, -1.5 to 2.25", "z: 1 2 4 4, -1.5 to 2.25"]
+    done = run(program, bundle, frame)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: input x is not one frame; give no image\n"
 
 
 def test_it_runs_on_a_gpu(program: Path, gpu: Path, gpu_bundle: Path, frame: Path) -> None:
