@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
+from squeezenas_tvm.options import add_table
 
 if TYPE_CHECKING:
     from squeezenas_tvm.comparing.compare import Compared
@@ -25,12 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names or YAML files of architectures, ONNX files, folders made by `squeezenas-tvm deploy`",
     )
     parser.add_argument("--target", required=True, help="device: a name, or a YAML file")
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="DIR",
-        help="folder of its table (default results/TARGET, else the shipped one, else the target's prior)",
-    )
+    add_table(parser)
     parser.add_argument(
         "--resolution",
         metavar="HxW",

@@ -2,12 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_resolution
+from squeezenas_tvm.options import add_resolution, add_table
 from squeezenas_tvm.terminal.shares import share_text
 
 if TYPE_CHECKING:
@@ -25,12 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("architecture", nargs="*", help="names or YAML files; all shipped ones by default")
     parser.add_argument("--space", help="only those of this space")
     parser.add_argument("--target", help="also estimate the latency on this device")
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="DIR",
-        help="folder of its table (default results/TARGET, else the shipped one, else the target's prior)",
-    )
+    add_table(parser)
     add_resolution(parser, "1024x2048")
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from pathlib import Path
 
 
 def add_resolution(parser: argparse.ArgumentParser, default: str) -> None:
@@ -21,6 +22,16 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of weights and feature maps: float32, or float16 with sums in float32, where the target lists "
         "it (default %(default)s)",
+    )
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """``--table DIR``: where costs on ``--target`` are from."""
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="DIR",
+        help="folder of its table (default results/TARGET, else the shipped one, else the target's prior)",
     )
 
 

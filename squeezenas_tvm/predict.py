@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
+from squeezenas_tvm.options import add_table
 from squeezenas_tvm.terminal.shares import share_text
 
 if TYPE_CHECKING:
@@ -32,12 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names of shipped architectures, YAML files of others, or ONNX files of any networks",
     )
     parser.add_argument("--target", required=True, help="device: a name, or a YAML file")
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="DIR",
-        help="folder of its table (default results/TARGET, else the shipped one, else the target's prior)",
-    )
+    add_table(parser)
     parser.add_argument(
         "--resolution",
         metavar="HxW",
