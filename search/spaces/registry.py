@@ -6,7 +6,8 @@ from search.spaces.encoders import USUAL, written_out
 from search.spaces.fastdense.spaces import OVER_ENCODERS
 from search.spaces.fasterseg.space import FastersegSpace
 from search.spaces.fasterseg.spaces import FASTERSEG, sized
-from search.spaces.gas.spaces import GAS
+from search.spaces.gas.space import GasSpace
+from search.spaces.gas.spaces import GAS, resized
 from search.spaces.mobilenetv3 import MOBILENETV3
 from search.spaces.space import SearchSpace
 from search.spaces.squeezenas import SQUEEZENAS
@@ -22,8 +23,8 @@ _SHORT = {"small": "squeezenas-small", "large": "squeezenas-large", "xlarge": "s
 def get_space(name: str) -> SearchSpace:
     """A space by name; ``small``, ``large`` and ``xlarge`` are SqueezeNAS's.
 
-    A grid may be of another size, ``fasterseg-student:layers=8,base=3``, and a decoder over another encoder,
-    ``fastdense@ENCODER``, see ``search.spaces.encoders``.
+    A grid or a chain of cells may be of another size, ``fasterseg-student:layers=8,base=3`` or
+    ``gas:cells=8``, and a decoder over another encoder, ``fastdense@ENCODER``: ``search.spaces.encoders``.
 
     Raises:
         UnknownSpace: neither a space nor an encoder of that name, or a size that is none.
@@ -44,12 +45,15 @@ def get_space(name: str) -> SearchSpace:
             f"allowed: {', '.join(sorted(SPACES))}; over another encoder {over}"
         )
     space = SPACES[key]
-    if not isinstance(space, FastersegSpace):
-        grids = ", ".join(own.name for own in SPACES.values() if isinstance(own, FastersegSpace))
-        raise UnknownSpace(
-            f"space {name}: {key} has one size alone; leave {colon}{sizes} out. Grids have sizes: {grids}"
-        )
-    return sized(space, sizes)
+    if isinstance(space, FastersegSpace):
+        return sized(space, sizes)
+    if isinstance(space, GasSpace):
+        return resized(space, sizes)
+    with_sizes = (own.name for own in SPACES.values() if isinstance(own, FastersegSpace | GasSpace))
+    raise UnknownSpace(
+        f"space {name}: {key} has one size alone; leave {colon}{sizes} out. Of other sizes are: "
+        f"{', '.join(with_sizes)}"
+    )
 
 
 def spaces_of_table(name: str | None) -> list[SearchSpace]:

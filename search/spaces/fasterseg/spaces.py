@@ -1,14 +1,12 @@
 """The spaces of FasterSeg (arXiv:1912.10917) as the authors released them, and the same of other sizes."""
 
-import re
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from search.errors import InvalidArchitecture, UnknownSpace
 from search.spaces.fasterseg.grid import FULL, OPERATIONS, SKIP, Grid
 from search.spaces.fasterseg.space import FastersegSpace
-from targets.support.text import near_miss
+from search.spaces.sizes import read_sizes, sized_name
 
 _TEACHER = FastersegSpace(
     name="fasterseg-teacher",
@@ -33,18 +31,7 @@ def sized(space: FastersegSpace, sizes: str) -> FastersegSpace:
 
     Raises UnknownSpace where they are none, or the grid takes no such.
     """
-    example = f"{space.name}:layers=8,base=3"
-    found: dict[str, Any] = {}
-    for part in sizes.split(","):
-        name, _, number = part.partition("=")
-        known = name in SIZES and name not in found and re.fullmatch(r"[0-9]{1,4}", number)
-        if not known or int(number) > SIZES[name]:
-            most = ", ".join(f"{own} up to {most}" for own, most in SIZES.items())
-            raise UnknownSpace(
-                f"space {space.name}:{sizes}: {part!r} is no size{near_miss(name, SIZES)}; allowed: {most}, "
-                f"each once, such as {example}"
-            )
-        found[name] = int(number)
+    found = read_sizes(space.name, sizes, SIZES, "layers=8,base=3")
     try:
         return _of(space, replace(space.grid, **found))
     except InvalidArchitecture as error:
@@ -54,12 +41,15 @@ def sized(space: FastersegSpace, sizes: str) -> FastersegSpace:
 @cache
 def _of(space: FastersegSpace, grid: Grid) -> FastersegSpace:
     """Kept, with all that it comes to know of itself."""
-    other = {name: getattr(grid, name) for name in SIZES if getattr(grid, name) != getattr(space.grid, name)}
-    if not other:
+    name = sized_name(space.name, _sizes(space.grid), _sizes(grid))
+    if name == space.name:
         return space
-    told = ",".join(f"{name}={value}" for name, value in other.items())
     summary = space.summary.replace(f"{space.grid.layers} layers", f"{grid.layers} layers")
-    return FastersegSpace(name=f"{space.name}:{told}", summary=f"{summary}, base {grid.base}", grid=grid)
+    return FastersegSpace(name=name, summary=f"{summary}, base {grid.base}", grid=grid)
+
+
+def _sizes(grid: Grid) -> dict[str, int]:
+    return {name: getattr(grid, name) for name in SIZES}
 
 
 def teacher_of(space: FastersegSpace) -> FastersegSpace:

@@ -1,10 +1,11 @@
-"""Spaces by name: grids of any size."""
+"""Spaces by name: grids and chains of cells of any size."""
 
 import pytest
 
 from search.errors import UnknownSpace
 from search.spaces.fasterseg.space import FastersegSpace
 from search.spaces.fasterseg.spaces import FASTERSEG, teacher_of
+from search.spaces.gas.space import GasSpace
 from search.spaces.registry import SPACES, get_space, spaces_of_table
 
 STUDENT = "fasterseg-student"
@@ -35,6 +36,18 @@ def test_a_students_teacher_is_over_the_same_cells() -> None:
     assert get_space(found.name) == found
 
 
+def test_a_chain_of_cells_has_the_size_that_its_name_says() -> None:
+    space = get_space("gas:channels=12,cells=8")
+    assert isinstance(space, GasSpace)
+    assert space.name == "gas:cells=8,channels=12"
+    assert (space.chain.cells, space.chain.channels) == (8, 12)
+    assert space.chain.reductions == (2, 5)  # 4 and 9 of 14
+    assert len(space.decisions) == 8 * 5
+    assert space.summary == "after GAS: 8 independent cells of 5 edges, 8 operations, 12 first channels"
+    assert get_space(space.name) is space
+    assert get_space("gas:cells=14,growth=2") is SPACES["gas"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -52,6 +65,15 @@ def test_a_students_teacher_is_over_the_same_cells() -> None:
         (f"{STUDENT}:layers=7", "grid: layers is 7, allowed: 8 or more, which leave a path"),
         (f"{STUDENT}:base=1", "grid: base is 1: half of a width is no whole number of channels"),
         (f"{STUDENT}:ratio=5", "grid: ratio is 5, allowed: 4, 6, 8, 10, 12"),
+        (
+            "gas:cell=8",
+            "'cell=8' is no size, did you mean cells?; allowed: cells up to 48, ",
+        ),
+        (
+            "gas:cells=2",
+            "cells: reductions are 1, 1; allowed: cells from 0 to 1, each once",
+        ),
+        ("gas:channels=7", "channels is 7, allowed: even numbers"),
         ("small:layers=8", "space small:layers=8: squeezenas-small has one size alone; leave :layers=8 out"),
         ("fasterseg-studnet:layers=8", "did you mean fasterseg-student?; allowed: "),
     ],
