@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from search.errors import InvalidArchitecture, UnknownSpace
 from search.spaces.fasterseg.grid import FULL, OPERATIONS, SKIP, Grid
@@ -31,7 +32,7 @@ def sized(space: FastersegSpace, sizes: str) -> FastersegSpace:
 
     Raises UnknownSpace where they are none, or the grid takes no such.
     """
-    found = read_sizes(space.name, sizes, SIZES, "layers=8,base=3")
+    found: dict[str, Any] = {**read_sizes(space.name, sizes, SIZES, "layers=8,base=3")}
     try:
         return _of(space, replace(space.grid, **found))
     except InvalidArchitecture as error:
