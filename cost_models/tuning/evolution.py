@@ -13,6 +13,7 @@ import numpy as np
 from cost_models.database.records import Trial
 from cost_models.runner.runner import arguments_of
 from cost_models.schedules.serialization import Proposal, replay_trace, trace_text
+from cost_models.tuning.named_rules import register_named_rules
 from cost_models.tuning.settings import SearchSettings
 from cost_models.tvm_import import ms, tvm
 
@@ -145,5 +146,6 @@ class _Model(ms.cost_model.PyCostModel):  # type: ignore[misc]
 
 def _space(target: Any) -> Any:
     """Rules of the target's kind; those by CPU or GPU feature add int8 and fp16 intrinsics, and seconds."""
+    register_named_rules()
     kind = target.kind.name if target.kind.name in ("llvm", "cuda") else "from-target"
     return ms.space_generator.PostOrderApply(sch_rules=kind, postprocs=kind, mutator_probs=kind)

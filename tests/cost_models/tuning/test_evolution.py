@@ -8,13 +8,15 @@ import pytest
 from cost_models.database.records import Trial
 from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
+from cost_models.ir.graph import GraphBuilder
+from cost_models.ir.pooling import MaxPool2d
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.schedules.serialization import Proposal, apply_schedule
 from cost_models.tuning.evolution import Evolution
 from cost_models.tuning.settings import SearchSettings
 from cost_models.tvm_import import ms, tvm
 
-from ..some_kernels import convolution, depthwise, relu
+from ..some_kernels import convolution, depthwise, only, relu
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
 SMALL = SearchSettings(round_size=4, population=8, generations=1, random_trials=4)
@@ -149,3 +151,13 @@ def test_schedules_for_a_gpu_are_proposed_without_one() -> None:
     for proposal in proposals:
         assert "threadIdx.x" in str(proposal.mod)
         tvm.ir.assert_structural_equal(apply_schedule(mod, target, proposal.schedule), proposal.mod)
+
+
+def test_pooling_says_nothing_of_rules_that_tvm_lacks(capfd: pytest.CaptureFixture[str]) -> None:
+    builder = GraphBuilder()
+    kernel = only(builder.build(builder.add("largest", MaxPool2d(3, 2, 1), "x")), 8, 16, 16)
+    mod = kernel_module(kernel, TARGET)
+    expected = result(mod)
+    (first, *_) = search(kernel).propose(2)
+    np.testing.assert_allclose(result(apply_schedule(mod, TARGET, first.schedule)), expected)
+    assert "Unknown schedule rule" not in "".join(capfd.readouterr())
