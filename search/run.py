@@ -18,7 +18,8 @@ from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
 from search.problem.judged import Judged, choose, pareto_front
 from search.problem.problem import NEW_IN_FINGERPRINT, SearchProblem, SearchResult, Watch
-from search.problem.strategy import Progress, SearchStrategy
+from search.problem.strategy import Progress, Remapped, SearchStrategy
+from search.remapping.table import FILE as REMAPPED
 from search.results import document
 from search.results.described import describe
 from search.results.front import CHOSEN, companion_file, genotype_of, numbered, write_front
@@ -43,9 +44,9 @@ def run_search(
     problem: SearchProblem, out: Path, ranks: Ranks, *, resume: bool, watch: Watch
 ) -> SearchResult:
     """Search, judge, write: ``last.ckpt``, ``curves.csv``, TensorBoard events, ``judged.jsonl``,
-    ``tried.jsonl`` where networks are tried out, ``networks.csv``, ``front.png``, ``front/*.yaml``,
-    ``chosen.yaml``, ``search.json``, and architectures that a strategy finds beside the chosen one. Warns
-    where a search ended nearly undecided.
+    ``tried.jsonl`` where networks are tried out, ``remapped.csv`` where weights begin as a donor's,
+    ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``, ``search.json``, and architectures
+    that a strategy finds beside the chosen one. Warns where a search ended nearly undecided.
 
     Args:
         resume: go on from ``last.ckpt``, if there is one.
@@ -72,6 +73,8 @@ def run_search(
             strategy = make_strategy(problem, ranks, state["search"] if state else None)
             check_place(out / CHECKPOINT, step=(strategy.step, strategy.steps_wanted))
             curves = _Curves(fingerprint, strategy, out, ranks, state)
+        if ranks.first and isinstance(strategy, Remapped) and strategy.remapped:
+            write_whole(out / REMAPPED, strategy.remapped, "the table of remapped weights")
         if ranks.first and not (state and (out / document.FILE).exists()):
             describe(problem).save(out / document.FILE)
         if ranks.first and strategy.step < strategy.steps_wanted:
@@ -116,7 +119,7 @@ def _refuse_others(problem: SearchProblem, out: Path) -> None:
     names = ["networks.csv", "front.png", CHOSEN, RECORD]
     names += map(companion_file, STRATEGIES[problem.strategy].companions)
     if not document.is_unfinished(out):  # killed before its first checkpoint, a search leaves these
-        names += [document.FILE, CURVES, TRIED]
+        names += [document.FILE, CURVES, TRIED, REMAPPED]
     paths = [*(out / name for name in names), *numbered(out)]
     refuse_others(paths, "move them away, or name another --out")
 

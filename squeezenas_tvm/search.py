@@ -17,6 +17,8 @@ EXAMPLE = (
     "--resolution 360x480 --recipe camvid\n"
     "squeezenas-tvm search --target local-cpu --data camvid:CamVid --budget 4ms --resolution 360x480 "
     "--strategy evolution\n"
+    "squeezenas-tvm search --target jetson-xavier --data camvid:CamVid --budget 9ms --resolution 360x480 "
+    "--recipe camvid --init lat_small.pth\n"
     "squeezenas-tvm search --target local-cpu --space fasterseg-student:layers=8,base=3 --strategy cosearch "
     "--data camvid:CamVid --budget 3ms --resolution 360x480 --recipe camvid\n"
     "squeezenas-tvm search --target local-cpu --space fastdense@squeezenas-lat-small --strategy ppo "
@@ -27,7 +29,7 @@ EXAMPLE = (
     "--budget 30ms --recipe paper"
 )
 _LIKELIEST = 4  # candidates of a position that are named
-_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks", "message", "init")
+_CHANGES = ("epochs", "seed", "paths", "resource_weight", "networks", "message", "init", "new_head")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +109,15 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init",
         metavar="WEIGHTS",
-        help="of a network whose encoder decoders are searched over, for scoring: {kind: progressive, ...}",
+        help="weights to begin with: of gumbel, and of scoring by paths, those of a network of the family, "
+        "remapped into every candidate (a file, ARCH=FILE, or an architecture file that names them); of "
+        "scoring: {kind: progressive, ...} those of the encoder that decoders are searched over",
+    )
+    parser.add_argument(
+        "--new-head",
+        action="store_true",
+        default=None,
+        help="of remapped weights take all but what tells the classes apart",
     )
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "squeezenas-tvm train squeezenas-lat-small --data camvid:data/camvid --recipe camvid \\\n"
     "    --init lat_small.pth --out lat-small-camvid\n"
+    "squeezenas-tvm train found/chosen.yaml --data camvid:data/camvid --recipe camvid \\\n"
+    "    --init lat_small.pth --out found/trained\n"
     "torchrun --nproc_per_node 8 -m squeezenas_tvm.train squeezenas-lat-small \\\n"
     "    --data cityscapes:data/cityscapes --recipe squeezenas-paper --out lat-small-cityscapes"
 )
@@ -31,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", required=True, help="name of a shipped recipe, or a YAML file")
     parser.add_argument(
-        "--init", type=Path, metavar="FILE", help="weights to begin with (default: random ones)"
+        "--init",
+        metavar="FILE",
+        help="weights to begin with, of this network or of another one of its family (then they are "
+        "remapped): a file, ARCH=FILE, or an architecture file that names them (default: random ones)",
+    )
+    parser.add_argument(
+        "--new-head", action="store_true", help="of --init take all but what tells the classes apart"
     )
     parser.add_argument(
         "--teacher",
@@ -68,6 +76,7 @@ def execute(args: argparse.Namespace) -> Result:
         recipe,
         args.out,
         initial=args.init,
+        new_head=args.new_head,
         teacher=load_architecture(args.teacher) if args.teacher is not None else None,
         workers=args.workers,
         resume=args.resume,

@@ -67,7 +67,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data",),
         ("architecture",),
         ("networks", "costs"),
-        ("tasks",),
+        ("tasks", "remapping"),
         ("training", "supernet"),
         ("problem",),
         ("strategies",),

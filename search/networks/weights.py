@@ -8,6 +8,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ def load_weights(architecture: Architecture, path: Path) -> dict[str, Array]:
         InvalidWeights: not readable, of another network (lists every missing, extra or misshapen tensor), or
             with values that are no finite numbers.
     """
-    return _fit(architecture, _read(path), path)
+    return fit_tensors(architecture, read_tensors(path), path)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Beginning:
     fresh: list[str]
     left: list[str]
 
+    def without(self, names: AbstractSet[str]) -> "Beginning":
+        """With these of ours made anew as well."""
+        tensors = {name: values for name, values in self.tensors.items() if name not in names}
+        return Beginning(tensors, sorted({*self.fresh, *(self.tensors.keys() & names)}), self.left)
+
 
 def load_beginning(architecture: Architecture, path: Path) -> Beginning:
     """Every tensor of a file that fits by name and shape. The head may be another one, or missing.
@@ -68,7 +74,7 @@ def load_beginning(architecture: Architecture, path: Path) -> Beginning:
     Raises:
         InvalidWeights: not readable, or the encoder is that of another network.
     """
-    tensors, graph = _read(path), architecture.network()
+    tensors, graph = read_tensors(path), architecture.network()
     wanted, head = graph.parameters() | graph.buffers(), head_tensors(architecture)
     names = our_names(architecture, tensors)
     used = {
@@ -78,7 +84,7 @@ def load_beginning(architecture: Architecture, path: Path) -> Beginning:
     }
     fresh = sorted(head - set(used.values()))
     blank = {name: np.zeros(wanted[name], np.float32) for name in fresh}  # so that the rest is checked
-    found = _fit(architecture, {name: tensors[name] for name in used} | blank, path)
+    found = fit_tensors(architecture, {name: tensors[name] for name in used} | blank, path)
     taken = {name: values for name, values in found.items() if name not in blank}
     return Beginning(taken, fresh, sorted(names.keys() - used.keys()))
 
@@ -88,7 +94,7 @@ def load_encoder(encoder: Encoder, path: Path) -> dict[str, Array]:
 
     Raises InvalidWeights: not readable, of another encoder, or with values that are no finite numbers.
     """
-    tensors, graph = _read(path), encoder.graph()
+    tensors, graph = read_tensors(path), encoder.graph()
     found = {ours: tensors[name] for name, ours in encoder_names(encoder, tensors).items()}
     return _checked(graph, found, f"encoder {encoder.name}", path)
 
@@ -123,7 +129,8 @@ def load_weights_apart(architecture: Architecture, path: Path, scratch: Path) ->
     return load_weights(architecture, converted)
 
 
-def _read(path: Path) -> dict[str, Array]:
+def read_tensors(path: Path) -> dict[str, Array]:
+    """All that a file holds, by its own names. Raises InvalidWeights where it is not readable."""
     if not path.is_file():
         raise InvalidWeights(f"{path}: no such file of weights")
     return _read_torch(path) if is_torch(path) else _read_safetensors(path)
@@ -182,7 +189,7 @@ def _plain(name: str, values: "torch.Tensor", path: Path) -> Array:
     return array
 
 
-def _fit(architecture: Architecture, tensors: Mapping[str, Array], path: Path) -> dict[str, Array]:
+def fit_tensors(architecture: Architecture, tensors: Mapping[str, Array], path: Path) -> dict[str, Array]:
     """The tensors under our names, without what only training reads, checked against the network."""
     known: dict[str, str] = {}
     for name, ours in our_names(architecture, tensors).items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from search.architecture import Architecture
 from search.problem.judged import Judged
@@ -99,3 +99,12 @@ class SearchStrategy(Protocol):
 
     def summary(self) -> Mapping[str, Any]:
         """Its part of search.json: fields of ``SearchDocument``."""
+
+
+@runtime_checkable
+class Remapped(Protocol):
+    """A strategy, or what scores its networks, whose weights may begin as those of another network."""
+
+    @property
+    def remapped(self) -> str | None:
+        """What is from where, as a CSV file; None where they began at random, and in one that goes on."""

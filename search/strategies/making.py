@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
-from search.problem.strategy import SearchStrategy
+from search.problem.strategy import Remapped, SearchStrategy
 from search.strategies.fastdense.chooser import PolicyChooser
 from search.strategies.fasterseg import making as fasterseg
 from search.strategies.gas import making as gas
@@ -41,10 +41,11 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
 
 def _make_sampled(problem: SearchProblem, ranks: Ranks, state: State | None) -> SampledSearch:
     recipe = cast(SampledRecipe, problem.recipe)
-    scorer = make_scorer(problem, recipe, ranks)
+    scorer = make_scorer(problem, recipe, ranks, goes_on=state is not None)
     search = SampledSearch(
         problem, scorer, _chooser(problem, recipe), ranks, candidates=recipe.candidates, seed=recipe.seed
     )
+    search.remapped = scorer.remapped if isinstance(scorer, Remapped) else None
     if state:
         search.restore(state)
     return search

@@ -98,14 +98,15 @@ def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
     """Paths may be trained otherwise as long as none was: learning rates hang on how long that takes."""
     done, searched = state["search"], state["fingerprint"].get("recipe", {}).get("epochs", 0)
     begun = (done.get("epoch", 0), done.get("batch", 0)) > (searched, 0)
-    always = ("workers", "checkpointing", "compile", "judging.networks")
+    always = ("workers", "checkpointing", "compile", "judging.networks", "init", "new_head")
     return tuple(f"recipe.{name}" for name in always + ("path_training",) * (not begun))
 
 
 def _sampled_free(state: State, now: State) -> tuple[str, ...]:
     """More networks may be tried: which ones hangs on those before alone."""
     more = now["recipe"].get("candidates", 0) >= len(state["search"].get("log", ()))
-    files = ("recipe.scoring.init", "recipe.scoring.teacher")  # what is in them is compared
+    # Of paths what they began with is in the state; what is in files is compared.
+    files = tuple(f"recipe.scoring.{name}" for name in ("init", "new_head", "teacher"))
     return ("recipe.workers", *files, *["recipe.candidates"] * more)
 
 

@@ -83,6 +83,7 @@ def train_architecture(
     out: str | Path,
     *,
     initial: str | Path | None = None,
+    new_head: bool = False,
     teacher: Architecture | None = None,
     seed: int | None = None,
     workers: int = 2,
@@ -95,7 +96,9 @@ def train_architecture(
         data: ``camvid:PATH``, ``cityscapes:PATH``, ``synthetic``, ...; says how many classes there are.
         recipe: name of a shipped one, or a YAML file.
         out: folder of weights, curves and checkpoints.
-        initial: file of weights to begin with; random ones when None.
+        initial: weights to begin with, of this network or of another one of its family, which are remapped:
+            a file, ARCH=FILE, or an architecture file that names them; random ones when None.
+        new_head: take all of them but what tells the classes apart.
         teacher: whose outputs it learns from, beside the labels: an architecture of any space for the same
             classes, with weights of its own.
         seed: instead of the recipe's.
@@ -118,7 +121,8 @@ def train_architecture(
         data,
         loaded if seed is None else loaded.with_seed(seed),
         Path(out),
-        initial=Path(initial) if initial else None,
+        initial=initial,
+        new_head=new_head,
         teacher=teacher,
         workers=workers,
         resume=resume,

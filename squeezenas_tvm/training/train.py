@@ -10,8 +10,13 @@ from typing import Any
 from search.architecture import Architecture, dump_architecture
 from search.data import open_data
 from search.kept import WEIGHTS, is_kept
+from search.networks.names import head_tensors
 from search.networks.weights import Array, load_beginning
 from search.parallel.ranks import Ranks
+from search.remapping.begin import begin_network
+from search.remapping.donor import has_kin
+from search.remapping.table import FILE as REMAPPED
+from search.remapping.table import csv_text
 from search.training import dump_recipe
 from search.training.best import REPORT
 from search.training.recipe import Recipe
@@ -57,7 +62,8 @@ def train_architecture(
     recipe: Recipe,
     out: Path,
     *,
-    initial: Path | None = None,
+    initial: str | Path | None = None,
+    new_head: bool = False,
     teacher: Architecture | None = None,
     workers: int = 2,
     resume: bool = False,
@@ -68,7 +74,10 @@ def train_architecture(
     Args:
         data: ``camvid:PATH``, ``cityscapes:PATH``, ``synthetic``, ...; says how many classes there are.
         out: folder of all that is written.
-        initial: file of weights to begin with; random ones when None.
+        initial: weights to begin with, of this network or of another one of its family, which are remapped
+            (``search.remapping``): a file, ARCH=FILE, or an architecture file that names them; random ones
+            when None.
+        new_head: take all of them but what tells the classes apart.
         teacher: with weights of its own, for the same classes; of any space.
         workers: processes that load data; 0: none.
         resume: go on from the last checkpoint in ``out``, if there is one.
@@ -93,14 +102,18 @@ def train_architecture(
     taught_by = load_teacher(teacher, fitting) if teacher else None
     described = _described(out, fitting, recipe, taught_by)
     try:
+        tensors, remapped = None, dict[Path, str]()
+        if initial is not None and not going_on:
+            tensors, table = _initial(initial, fitting, new_head=new_head)
+            remapped = {out / REMAPPED: table} if table else {}
         if not going_on:
-            _refuse_others(out, described)
-        tensors = None if going_on or initial is None else _initial(initial, fitting)
+            _refuse_others(out, described | remapped)
         make = partial(TrainingRun, fitting, recipe, opened, out)
         with termination_stops():
             best = _train(
                 partial(make, initial=tensors, teacher=taught_by, workers=workers, about=about),
                 described,
+                remapped,
                 going_on=going_on,
                 shown=shown,
             )
@@ -132,9 +145,18 @@ def _miss_pretraining(recipe: Recipe) -> None:
 
 
 def _train(
-    make: Callable[[Ranks], TrainingRun], described: Mapping[Path, str], *, going_on: bool, shown: bool
+    make: Callable[[Ranks], TrainingRun],
+    described: Mapping[Path, str],
+    remapped: Mapping[Path, str],
+    *,
+    going_on: bool,
+    shown: bool,
 ) -> Mapping[str, Any]:
-    """What is known of the best weights."""
+    """What is known of the best weights.
+
+    Args:
+        described, remapped: files to write before the first step, if nobody has changed them.
+    """
     ranks = Ranks.start()
     try:
         run = make(ranks)
@@ -145,6 +167,8 @@ def _train(
         for path, text in described.items():
             if not path.exists() or is_sealed(path):  # else the user's own
                 put_whole(path, sealed(text).encode())
+        for path, text in remapped.items():
+            put_whole(path, text.encode())
         with progress("train", run.steps_left, shown=shown) as step:
             return run.run(step)
     finally:
@@ -169,9 +193,23 @@ def _refuse_others(out: Path, described: Mapping[Path, str]) -> None:
     refuse_others(paths, "move them away, or name another --out")
 
 
-def _initial(path: Path, architecture: Architecture) -> Mapping[str, Array]:
-    """Tensors to begin with. Says which ones of the file could not be used, and which are missing there."""
+def _initial(
+    initial: str | Path, architecture: Architecture, *, new_head: bool
+) -> tuple[Mapping[str, Array], str | None]:
+    """Tensors to begin with, and the table of what is from where. The log says so too."""
+    if has_kin(architecture.search_space):
+        begun = begin_network(architecture, initial, new_head=new_head)
+        begun.tell()
+        return begun.tensors, csv_text(begun.plan)
+    return _of_itself(Path(initial), architecture, new_head=new_head), None
+
+
+def _of_itself(path: Path, architecture: Architecture, *, new_head: bool) -> Mapping[str, Array]:
+    """Of a network whose weights fit no other one. Says which tensors of the file could not be used, and
+    which are missing there."""
     begin = load_beginning(architecture, path)
+    if new_head:
+        begin = begin.without(head_tensors(architecture))
     if begin.fresh:
         taken, classes = len(begin.tensors), len(architecture.labels)
         fresh = f"freshly initialised, for {classes} classes: {_named(begin.fresh)}"

@@ -63,6 +63,9 @@ class GumbelSearch:
         penalty: what architectures are paid for.
         costs: what they cost, to be told after every step.
         judge: makes what judges paths once the steps are done; called when first needed.
+
+    Attributes:
+        remapped: see ``search.problem.strategy.Remapped``.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class GumbelSearch:
         )
         self.epoch = self.batch = 0  # the next ones
         self.removed: list[tuple[int, int, str]] = []  # epoch, position, candidate
+        self.remapped: str | None = None
         self._wrap()
 
     curves = ("loss", "temperature", "resource_weight", "entropy", "candidates")

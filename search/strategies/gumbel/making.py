@@ -14,6 +14,7 @@ from search.problem.problem import SearchProblem
 from search.spaces.chain import ChainSpace
 from search.spaces.fasterseg.space import FastersegSpace
 from search.spaces.gas.space import GasSpace
+from search.strategies.beginning import begin_with
 from search.strategies.gumbel.gumbel import GumbelSearch
 from search.strategies.gumbel.recipe import GumbelRecipe
 from search.strategies.penalties.budget import BudgetPenalty
@@ -23,7 +24,7 @@ from search.supernet.path_judge import Judgement, PathJudge
 
 
 def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] | None) -> GumbelSearch:
-    """The strategy. Raises InvalidSearch for a space that has no supernet."""
+    """The strategy. Raises InvalidSearch for a space that has no supernet, and what ``begin_with`` does."""
     recipe = cast(GumbelRecipe, problem.recipe)
     outputs, data = problem.head.outputs, problem.data
     supernet = Supernet(
@@ -34,6 +35,9 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
         compiled=recipe.compile,
         candidates=state["candidates"] if state else None,
     ).to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    table = None
+    if recipe.init is not None and not state:
+        table = begin_with(supernet, problem, recipe.init, new_head=recipe.new_head)
     costs = ExpectedCosts(problem.costs, SEARCHED, ranks.device)
     penalty = BudgetPenalty(
         costs,
@@ -49,6 +53,7 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
     search = GumbelSearch(
         supernet, recipe, _loaders(problem, recipe, ranks), penalty, costs, loss, ranks, judge
     )
+    search.remapped = table
     if state:
         search.restore(state)
     return search

@@ -13,6 +13,7 @@ from targets.support.strict_yaml import (
     Count,
     Positive,
     Section,
+    Text,
     named_yaml,
     parse_yaml,
     yaml_names,
@@ -66,6 +67,9 @@ class GumbelRecipe(LearningRecipe):
         paths: candidates of a position that are evaluated in a step; all when null.
         logits, resource_weight: in files also ``theta`` and ``alpha``, as the paper calls them; the weight is
             that of the resource loss, at first where a budget is given.
+        init, new_head: weights that each candidate begins with, remapped from a network of the family, and
+            whether what tells its classes apart is left out; see ``search.remapping.begin``. Random ones when
+            null.
         form, checkpointing, precision: how the supernet is computed, see ``search.supernet``.
         compile: whether PyTorch's compiler makes the passes over the fused form's hidden maps. On one core of
             a Xeon a step took 3 % less time with it in bfloat16 and 3 % more in float32 (192x192, batches of
@@ -86,6 +90,8 @@ class GumbelRecipe(LearningRecipe):
     remove_below: float = Field(default=0.005, ge=0, lt=0.5)
     paths: int | None = Field(default=None, ge=1)
     resource_weight: Annotated[float, Field(validation_alias=AliasChoices("resource_weight", "alpha"))] = 0.1
+    init: Text | None = None
+    new_head: bool = False
     form: Literal["fused", "plain"] = "fused"
     checkpointing: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -115,7 +121,7 @@ class GumbelRecipe(LearningRecipe):
         return self.epochs + self.path_training.epochs
 
     def changed(self, changes: Mapping[str, Any]) -> "GumbelRecipe":
-        """With other epochs, seed, paths, resource_weight, or networks to judge.
+        """With other epochs, seed, paths, resource_weight, init, new_head, or networks to judge.
 
         Raises InvalidRecipe for other keys, and where they do not fit together.
         """

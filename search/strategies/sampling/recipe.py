@@ -26,7 +26,7 @@ from targets.support.text import near_miss
 
 _FILES = resources.files("search.strategies.sampling") / "recipes"
 Own = TypeVar("Own", bound="SampledRecipe")
-_OF_SCORING = ("epochs", "init")  # what a command line changes there
+_OF_SCORING = ("epochs", "init", "new_head")  # what a command line changes there
 
 
 class PathScoring(Section):
@@ -35,6 +35,9 @@ class PathScoring(Section):
     Attributes:
         learning_rate: falls along half a cosine.
         calibration_batches: of training frames, by which each path gets batch statistics of its own.
+        init, new_head: weights that each candidate begins with, remapped from a network of the family, and
+            whether what tells its classes apart is left out; see ``search.remapping.begin``. Random ones when
+            null.
     """
 
     kind: Literal["paths"]
@@ -42,6 +45,8 @@ class PathScoring(Section):
     learning_rate: Positive = 0.05
     weight_decay: float = Field(default=1e-5, ge=0)
     calibration_batches: int = Field(default=4, ge=0, lt=1 << 31)
+    init: Text | None = None
+    new_head: bool = False
 
 
 class TrainingScoring(Section):
@@ -174,7 +179,7 @@ class SampledRecipe(LearningRecipe):
         )
 
     def changed(self: Own, changes: Mapping[str, Any]) -> Own:
-        """With other epochs or init (of the scoring), seed, or networks (candidates).
+        """With other epochs, init or new_head (of the scoring), seed, or networks (candidates).
 
         Raises InvalidRecipe for other keys, and where they do not fit together.
         """

@@ -118,6 +118,7 @@ class SampledSearch:
         self._candidates, self._seed = candidates, seed
         self._at_once = ranks.world_size if scorer.alone else 1
         self.log: list[Tried] = []
+        self.remapped: str | None = None  # see ``search.problem.strategy.Remapped``
 
     @property
     def step(self) -> int:

@@ -15,6 +15,7 @@ from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.spaces.chain import ChainSpace
 from search.spaces.space import Genotype
+from search.strategies.beginning import begin_with
 from search.strategies.sampling.progressive import ProgressiveScorer
 from search.strategies.sampling.recipe import PathScoring, ProgressiveScoring, SampledRecipe, TrainingScoring
 from search.strategies.sampling.tried import Tried
@@ -69,11 +70,19 @@ class Scorer(Protocol):
         """What ``state`` gave."""
 
 
-def make_scorer(problem: SearchProblem, recipe: SampledRecipe, ranks: Ranks) -> Scorer:
-    """As the recipe says. Raises InvalidSearch for paths in a space that has no supernet, and what
-    ``ProgressiveScorer`` does."""
+def make_scorer(
+    problem: SearchProblem, recipe: SampledRecipe, ranks: Ranks, *, goes_on: bool = False
+) -> Scorer:
+    """As the recipe says.
+
+    Args:
+        goes_on: whether it is to be restored, and needs no weights to begin with.
+
+    Raises InvalidSearch for paths in a space that has no supernet, and what ``begin_with`` and
+    ``ProgressiveScorer`` do.
+    """
     if isinstance(recipe.scoring, PathScoring):
-        return PathScorer(problem, recipe, recipe.scoring, ranks)
+        return PathScorer(problem, recipe, recipe.scoring, ranks, goes_on=goes_on)
     if isinstance(recipe.scoring, ProgressiveScoring):
         return ProgressiveScorer(problem, recipe, recipe.scoring, ranks)
     return TrainingScorer(problem, recipe, recipe.scoring, ranks)
@@ -109,7 +118,13 @@ class PathScorer:
     alone, about = False, ""
 
     def __init__(
-        self, problem: SearchProblem, recipe: SampledRecipe, scoring: PathScoring, ranks: Ranks
+        self,
+        problem: SearchProblem,
+        recipe: SampledRecipe,
+        scoring: PathScoring,
+        ranks: Ranks,
+        *,
+        goes_on: bool = False,
     ) -> None:
         if not isinstance(problem.space, ChainSpace):
             raise InvalidSearch(
@@ -118,6 +133,9 @@ class PathScorer:
             )
         self._seed, self._scoring, self._ranks = recipe.seed, scoring, ranks
         self._supernet = Supernet(problem.space, problem.head.outputs, form="plain")
+        self.remapped: str | None = None
+        if scoring.init is not None and not goes_on:
+            self.remapped = begin_with(self._supernet, problem, scoring.init, new_head=scoring.new_head)
         self._supernet.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         frames = problem.data.frames("train")
         loss = problem.task.loss(recipe.loss, frames, problem.head.outputs, ranks)

@@ -1,0 +1,73 @@
+"""Weights to begin with, of whatever network of the family they are: found, planned, remapped, told."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.architecture import Architecture
+from search.remapping.donor import Donor, check_kin, classes_between, find_donor
+from search.remapping.plan import Plan, plan_network, plan_supernet
+from search.remapping.remap import remap
+from search.remapping.table import TAKEN, lines, rows, summary
+from search.remapping.tensors import Array
+from search.spaces.chain import ChainSpace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a training or a search begins with.
+
+    Attributes:
+        tensors: by our names, of a supernet by its own; what is left out is made anew.
+    """
+
+    plan: Plan
+    tensors: dict[str, Array]
+    path: Path
+
+    def tell(self) -> None:
+        """A table in the log, and a line that sums it up; only that where nothing was changed."""
+        plain = all(row.what == TAKEN for row in rows(self.plan) if row.part)
+        for line in [] if plain and not self.plan.dropped else lines(self.plan):
+            log.info("%s", line)
+        log.info("%s: %s", self.path, summary(self.plan))
+
+
+def begin_network(architecture: Architecture, init: str | Path, *, new_head: bool = False) -> Begun:
+    """For one network, of a chain whose blocks have kin.
+
+    Args:
+        init: see ``find_donor``.
+        new_head: take all but what tells the classes apart.
+
+    Raises:
+        InvalidWeights: not readable, of a network that is not known or of another family, with values that
+            are no finite numbers, or for other classes altogether.
+        InvalidArchitecture, UnknownSpace, UnknownCandidate: what is named as its network is none.
+    """
+    donor = find_donor(init, architecture)
+    space = check_kin(donor.architecture, architecture.search_space, donor.path)
+    names = [entry.name for entry in architecture.labels]
+    classes = classes_between(donor, architecture.task, names, new_head=new_head)
+    return _begun(plan_network(donor, space, architecture.genotype, classes), donor)
+
+
+def begin_supernet(
+    space: ChainSpace, task: str, names: Sequence[str], init: str | Path, *, new_head: bool = False
+) -> Begun:
+    """For all candidates of a supernet. Raises what ``begin_network`` does.
+
+    Args:
+        task, names: what its networks are for, and what they tell apart.
+    """
+    donor = find_donor(init)
+    check_kin(donor.architecture, space, donor.path)
+    classes = classes_between(donor, task, names, new_head=new_head)
+    return _begun(plan_supernet(donor, space, classes), donor)
+
+
+def _begun(plan: Plan, donor: Donor) -> Begun:
+    return Begun(plan, remap(plan, donor.tensors), donor.path)

@@ -1,0 +1,22 @@
+"""What a supernet begins with instead of random weights: those of a donor, in each of its candidates."""
+
+import torch
+
+from search.problem.problem import SearchProblem
+from search.remapping.begin import begin_supernet
+from search.remapping.table import csv_text
+from search.supernet import Supernet
+
+
+def begin_with(supernet: Supernet, problem: SearchProblem, init: str, *, new_head: bool) -> str:
+    """Fill a supernet. Returns the table of what is from where, as CSV; the log has it, too.
+
+    Raises what ``begin_supernet`` does.
+    """
+    names = [entry.name for entry in problem.data.classes]
+    begun = begin_supernet(supernet.space, problem.task.name, names, init, new_head=new_head)
+    tensors = {name: torch.from_numpy(values) for name, values in begun.tensors.items()}
+    unknown = supernet.load_state_dict(tensors, strict=False).unexpected_keys
+    assert not unknown, unknown
+    begun.tell()
+    return csv_text(begun.plan)
