@@ -1,6 +1,5 @@
 """Weights to begin with, of whatever network of the family they are: found, planned, remapped, told."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,9 @@ from search.architecture import Architecture
 from search.remapping.donor import Donor, check_kin, classes_between, find_donor
 from search.remapping.plan import Plan, plan_network, plan_supernet
 from search.remapping.remap import remap
-from search.remapping.table import TAKEN, lines, rows, summary
+from search.remapping.table import EMPTY, TAKEN, lines, rows, summary
 from search.remapping.tensors import Array
 from search.spaces.chain import ChainSpace
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,12 +25,11 @@ class Begun:
     tensors: dict[str, Array]
     path: Path
 
-    def tell(self) -> None:
-        """A table in the log, and a line that sums it up; only that where nothing was changed."""
-        plain = all(row.what == TAKEN for row in rows(self.plan) if row.part)
-        for line in [] if plain and not self.plan.dropped else lines(self.plan):
-            log.info("%s", line)
-        log.info("%s: %s", self.path, summary(self.plan))
+    def lines(self) -> list[str]:
+        """For the log: a table, and a line that sums it up; only that where nothing was changed."""
+        plain = all(row.what in (TAKEN, EMPTY) for row in rows(self.plan))
+        told = f"{self.path}: {summary(self.plan)}"
+        return [told] if plain else [*lines(self.plan), told]
 
 
 def begin_network(architecture: Architecture, init: str | Path, *, new_head: bool = False) -> Begun:

@@ -1,11 +1,15 @@
 """What a supernet begins with instead of random weights: those of a donor, in each of its candidates."""
 
+import logging
+
 import torch
 
 from search.problem.problem import SearchProblem
 from search.remapping.begin import begin_supernet
 from search.remapping.table import csv_text
 from search.supernet import Supernet
+
+_log = logging.getLogger(__name__)
 
 
 def begin_with(supernet: Supernet, problem: SearchProblem, init: str, *, new_head: bool) -> str:
@@ -18,5 +22,6 @@ def begin_with(supernet: Supernet, problem: SearchProblem, init: str, *, new_hea
     tensors = {name: torch.from_numpy(values) for name, values in begun.tensors.items()}
     unknown = supernet.load_state_dict(tensors, strict=False).unexpected_keys
     assert not unknown, unknown
-    begun.tell()
+    for line in begun.lines():
+        _log.info("%s", line)
     return csv_text(begun.plan)

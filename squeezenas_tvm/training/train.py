@@ -102,16 +102,18 @@ def train_architecture(
     taught_by = load_teacher(teacher, fitting) if teacher else None
     described = _described(out, fitting, recipe, taught_by)
     try:
-        tensors, remapped = None, dict[Path, str]()
+        begin = _Initial({}, None, ())
         if initial is not None and not going_on:
-            tensors, table = _initial(initial, fitting, new_head=new_head)
-            remapped = {out / REMAPPED: table} if table else {}
+            begin = _initial(initial, fitting, new_head=new_head)
+        remapped = {out / REMAPPED: begin.table} if begin.table else {}
         if not going_on:
             _refuse_others(out, described | remapped)
+        for line in begin.lines:
+            log.info("%s", line)
         make = partial(TrainingRun, fitting, recipe, opened, out)
         with termination_stops():
             best = _train(
-                partial(make, initial=tensors, teacher=taught_by, workers=workers, about=about),
+                partial(make, initial=begin.tensors, teacher=taught_by, workers=workers, about=about),
                 described,
                 remapped,
                 going_on=going_on,
@@ -193,30 +195,36 @@ def _refuse_others(out: Path, described: Mapping[Path, str]) -> None:
     refuse_others(paths, "move them away, or name another --out")
 
 
-def _initial(
-    initial: str | Path, architecture: Architecture, *, new_head: bool
-) -> tuple[Mapping[str, Array], str | None]:
-    """Tensors to begin with, and the table of what is from where. The log says so too."""
+@dataclass(frozen=True)
+class _Initial:
+    """What a training begins with.
+
+    Attributes:
+        table: of what is from where, as CSV, where the weights may be another network's.
+        lines: what the log says of it.
+    """
+
+    tensors: Mapping[str, Array]
+    table: str | None
+    lines: Sequence[str]
+
+
+def _initial(initial: str | Path, architecture: Architecture, *, new_head: bool) -> _Initial:
+    """Of this network, or of another one if its blocks have kin."""
     if has_kin(architecture.search_space):
         begun = begin_network(architecture, initial, new_head=new_head)
-        begun.tell()
-        return begun.tensors, csv_text(begun.plan)
-    return _of_itself(Path(initial), architecture, new_head=new_head), None
-
-
-def _of_itself(path: Path, architecture: Architecture, *, new_head: bool) -> Mapping[str, Array]:
-    """Of a network whose weights fit no other one. Says which tensors of the file could not be used, and
-    which are missing there."""
-    begin = load_beginning(architecture, path)
+        return _Initial(begun.tensors, csv_text(begun.plan), begun.lines())
+    begin = load_beginning(architecture, Path(initial))
     if new_head:
         begin = begin.without(head_tensors(architecture))
+    lines = []
     if begin.fresh:
         taken, classes = len(begin.tensors), len(architecture.labels)
         fresh = f"freshly initialised, for {classes} classes: {_named(begin.fresh)}"
-        log.info("%s: %d tensors are taken; %s", path, taken, fresh)
+        lines.append(f"{initial}: {taken} tensors are taken; {fresh}")
     if begin.left:
-        log.info("%s: not used: %s", path, _named(begin.left))
-    return begin.tensors
+        lines.append(f"{initial}: not used: {_named(begin.left)}")
+    return _Initial(begin.tensors, None, lines)
 
 
 def _named(names: Sequence[str]) -> str:

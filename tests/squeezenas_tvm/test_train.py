@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from search.architecture import Architecture, dump_architecture, load_architecture
-from search.data.classes import CLASSES
+from search.data.classes import CLASSES, unnamed
 from search.networks.segmentation import build_network
 from search.networks.weights import load_beginning, load_weights, save_weights
 from search.training.recipe import load_recipe
@@ -267,16 +267,30 @@ def test_initial_weights_of_other_classes(
     assert begin.fresh == begin.left == names
     assert np.array_equal(begin.tensors["stem.conv.weight"], load_weights(eleven, first)["stem.conv.weight"])
     assert main([*given, "--init", str(first)]) == 0
-    said, taken = capsys.readouterr().err, f"{len(begin.tensors)} tensors are taken"
-    assert f"{first}: {taken}; freshly initialised, for 19 classes: {', '.join(names)}" in said
-    assert f"{first}: not used: {', '.join(names)}" in said
+    told = "of 20 blocks 5 taken, 15 empty; the classifier begins anew"
+    assert f"{first}: weights of smallest: {told}" in capsys.readouterr().err
     assert load_architecture(tmp_path / "out" / "architecture.yaml").known_classes == "cityscapes"
 
 
-def test_initial_weights_of_another_network(
+def test_initial_weights_of_a_network_without_kin(
     given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """They are its own or none; its head may be another one."""
+    mobile = load_architecture("mobilenetv3-small-seg")
+    (tmp_path / "smallest.yaml").write_text(dump_architecture(mobile), encoding="utf-8")
+    eleven = mobile.for_classes(unnamed(11))
+    first = weights(tmp_path / "eleven.safetensors", eleven)
+    begin = load_beginning(mobile, first)
+    assert main([*given, "--init", str(first)]) == 0
+    said, taken = capsys.readouterr().err, f"{len(begin.tensors)} tensors are taken"
+    assert f"{first}: {taken}; freshly initialised, for 19 classes: {', '.join(begin.fresh)}" in said
+    assert f"{first}: not used: {', '.join(begin.left)}" in said
+    assert not (tmp_path / "out" / "remapped.csv").exists()
+    whole = weights(tmp_path / "nineteen.safetensors", mobile)
+    assert main([*given[:-1], str(tmp_path / "new"), "--init", str(whole), "--new-head"]) == 0
+    assert "freshly initialised, for 19 classes: decoder.classify_high.bias" in capsys.readouterr().err
     other = weights(tmp_path / "other.safetensors", load_architecture("squeezenas-lat-small"))
+    given[-1] = str(tmp_path / "another")
     check_refused([*given, "--init", str(other)], "weights of another network", capsys)
     check_refused([*given, "--init", str(tmp_path / "no.pth")], "no such file of weights", capsys)
 
