@@ -8,7 +8,7 @@ from search.architecture import Architecture
 from search.remapping.donor import Donor, check_kin, classes_between, find_donor
 from search.remapping.plan import Plan, plan_network, plan_supernet
 from search.remapping.remap import remap
-from search.remapping.table import EMPTY, TAKEN, lines, rows, summary
+from search.remapping.table import EMPTY, TAKEN, classes_told, lines, rows, summary
 from search.remapping.tensors import Array
 from search.spaces.chain import ChainSpace
 
@@ -26,10 +26,10 @@ class Begun:
     path: Path
 
     def lines(self) -> list[str]:
-        """For the log: a table, and a line that sums it up; only that where nothing was changed."""
+        """For the log: a table, and two lines that sum it up; only those where nothing was changed."""
         plain = all(row.what in (TAKEN, EMPTY) for row in rows(self.plan))
-        told = f"{self.path}: {summary(self.plan)}"
-        return [told] if plain else [*lines(self.plan), told]
+        told = [f"{self.path}: {said}" for said in (summary(self.plan), classes_told(self.plan))]
+        return told if plain else [*lines(self.plan), *told]
 
 
 def begin_network(architecture: Architecture, init: str | Path, *, new_head: bool = False) -> Begun:

@@ -77,7 +77,7 @@ def lines(plan: Plan) -> list[str]:
 
 
 def summary(plan: Plan) -> str:
-    """One line."""
+    """What became of the blocks, one line."""
     count = Counter(row.what for row in rows(plan) if row.part.startswith("blocks."))
     what = "candidates" if plan.supernet else "blocks"
     told = [
@@ -87,9 +87,7 @@ def summary(plan: Plan) -> str:
         told.append(f"{count[EMPTY]} empty")
     if plan.dropped:
         told.append(f"{len(plan.dropped)} of the donor's dropped")
-    return (
-        f"weights of {plan.donor.name}: of {sum(count.values())} {what} {', '.join(told)}; {_classes(plan)}"
-    )
+    return f"weights of {plan.donor.name}: of {sum(count.values())} {what} {', '.join(told)}"
 
 
 def _stem(plan: Plan) -> Row:
@@ -177,7 +175,8 @@ def _decoder(plan: Plan) -> Row:
     )
 
 
-def _classes(plan: Plan) -> str:
+def classes_told(plan: Plan) -> str:
+    """Which of the donor's classes are which, one line."""
     match, count = plan.classes, len(plan.classes.sources)
     if not match.found:
         return "the classifier begins anew"

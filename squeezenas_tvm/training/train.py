@@ -1,7 +1,7 @@
 """Trains one architecture through the stages of a recipe; alone, or as one of the processes of a torchrun."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,13 +10,7 @@ from typing import Any
 from search.architecture import Architecture, dump_architecture
 from search.data import open_data
 from search.kept import WEIGHTS, is_kept
-from search.networks.names import head_tensors
-from search.networks.weights import Array, load_beginning
 from search.parallel.ranks import Ranks
-from search.remapping.begin import begin_network
-from search.remapping.donor import has_kin
-from search.remapping.table import FILE as REMAPPED
-from search.remapping.table import csv_text
 from search.training import dump_recipe
 from search.training.best import REPORT
 from search.training.recipe import Recipe
@@ -26,6 +20,7 @@ from search.training.teacher import Teacher, load_teacher
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress
 from squeezenas_tvm.training.command import about_data
+from squeezenas_tvm.training.initial import load_initial
 from squeezenas_tvm.training.stopped import note_resumed, unwritten
 from targets.support.files import FailedWrite, put_whole, refuse_others
 from targets.support.interrupts import termination_stops
@@ -33,7 +28,6 @@ from targets.support.plain_yaml import dump_yaml
 from targets.support.sealed import is_sealed, says, sealed
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
-_NAMED = 12  # tensors that are named in a line
 
 log = logging.getLogger(__name__)
 
@@ -102,14 +96,11 @@ def train_architecture(
     taught_by = load_teacher(teacher, fitting) if teacher else None
     described = _described(out, fitting, recipe, taught_by)
     try:
-        begin = _Initial({}, None, ())
-        if initial is not None and not going_on:
-            begin = _initial(initial, fitting, new_head=new_head)
-        remapped = {out / REMAPPED: begin.table} if begin.table else {}
+        begin = load_initial(None if going_on else initial, fitting, new_head=new_head)
+        remapped = begin.files(out)
         if not going_on:
             _refuse_others(out, described | remapped)
-        for line in begin.lines:
-            log.info("%s", line)
+        begin.tell()
         make = partial(TrainingRun, fitting, recipe, opened, out)
         with termination_stops():
             best = _train(
@@ -193,41 +184,3 @@ def _refuse_others(out: Path, described: Mapping[Path, str]) -> None:
     paths = [path for path, text in described.items() if not says(path, text)]
     paths += [out / name for name in (WEIGHTS, REPORT, CURVES)]
     refuse_others(paths, "move them away, or name another --out")
-
-
-@dataclass(frozen=True)
-class _Initial:
-    """What a training begins with.
-
-    Attributes:
-        table: of what is from where, as CSV, where the weights may be another network's.
-        lines: what the log says of it.
-    """
-
-    tensors: Mapping[str, Array]
-    table: str | None
-    lines: Sequence[str]
-
-
-def _initial(initial: str | Path, architecture: Architecture, *, new_head: bool) -> _Initial:
-    """Of this network, or of another one if its blocks have kin."""
-    if has_kin(architecture.search_space):
-        begun = begin_network(architecture, initial, new_head=new_head)
-        return _Initial(begun.tensors, csv_text(begun.plan), begun.lines())
-    begin = load_beginning(architecture, Path(initial))
-    if new_head:
-        begin = begin.without(head_tensors(architecture))
-    lines = []
-    if begin.fresh:
-        taken, classes = len(begin.tensors), len(architecture.labels)
-        fresh = f"freshly initialised, for {classes} classes: {_named(begin.fresh)}"
-        lines.append(f"{initial}: {taken} tensors are taken; {fresh}")
-    if begin.left:
-        lines.append(f"{initial}: not used: {_named(begin.left)}")
-    return _Initial(begin.tensors, None, lines)
-
-
-def _named(names: Sequence[str]) -> str:
-    """The first ones, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
