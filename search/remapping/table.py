@@ -194,11 +194,11 @@ def classes_told(plan: Plan) -> str:
 
 def _by_position(found: Sequence[Row]) -> list[Row]:
     """Rows of the candidates of a position as one."""
-    grouped: dict[str, list[Row]] = {}
+    grouped: dict[tuple[str, str], list[Row]] = {}
     for row in found:
         part = ".".join(row.part.split(".")[:2]) if row.part.startswith("blocks.") else row.part
-        grouped.setdefault(part or row.donor_part, []).append(row)
-    return [own[0] if len(own) == 1 else _together(part, own) for part, own in grouped.items()]
+        grouped.setdefault((part, "" if part else row.donor_part), []).append(row)
+    return [own[0] if len(own) == 1 else _together(part, own) for (part, _), own in grouped.items()]
 
 
 def _together(part: str, own: Sequence[Row]) -> Row:
