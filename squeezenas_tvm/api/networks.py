@@ -46,9 +46,8 @@ def search_space(
         table: folder of the target's table; see ``estimate_latency``.
         out: folder of all that is written, ``results/search-TARGET`` when None.
         resume: go on from its last checkpoint, if there is one.
-        changes: of the recipe: epochs, seed, networks; of gumbel also paths, resource_weight; of
-            gas message, resource_weight; init, weights that candidates begin with, or of an encoder that
-            decoders are searched over, and new_head, to take all of them but the classifier.
+        changes: of the recipe: epochs, seed, networks; of gumbel also paths, resource_weight; of gas message,
+            resource_weight; init and new_head, see ``train_architecture``: of candidates, or of an encoder.
 
     Returns:
         ``.architecture`` is the file of the chosen network, ``.result`` has all that were judged.

@@ -68,10 +68,7 @@ def train_architecture(
     Args:
         data: ``camvid:PATH``, ``cityscapes:PATH``, ``synthetic``, ...; says how many classes there are.
         out: folder of all that is written.
-        initial: weights to begin with, of this network or of another one of its family, which are remapped
-            (``search.remapping``): a file, ARCH=FILE, or an architecture file that names them; random ones
-            when None.
-        new_head: take all of them but what tells the classes apart.
+        initial, new_head: weights to begin with, see ``load_initial``; random ones when None.
         teacher: with weights of its own, for the same classes; of any space.
         workers: processes that load data; 0: none.
         resume: go on from the last checkpoint in ``out``, if there is one.
@@ -97,16 +94,15 @@ def train_architecture(
     described = _described(out, fitting, recipe, taught_by)
     try:
         begin = load_initial(None if going_on else initial, fitting, new_head=new_head)
-        remapped = begin.files(out)
         if not going_on:
-            _refuse_others(out, described | remapped)
+            _refuse_others(out, described | begin.files(out))
         begin.tell()
         make = partial(TrainingRun, fitting, recipe, opened, out)
         with termination_stops():
             best = _train(
                 partial(make, initial=begin.tensors, teacher=taught_by, workers=workers, about=about),
                 described,
-                remapped,
+                begin.files(out),
                 going_on=going_on,
                 shown=shown,
             )
