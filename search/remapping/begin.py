@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from cost_models.errors import InvalidGraph
+from cost_models.ir.weights import check_finite
 from search.architecture import Architecture
+from search.errors import InvalidWeights
 from search.remapping.donor import Donor, check_kin, classes_between, find_donor
 from search.remapping.plan import Plan, plan_network, plan_supernet
 from search.remapping.remap import remap
@@ -66,4 +71,10 @@ def begin_supernet(
 
 
 def _begun(plan: Plan, donor: Donor) -> Begun:
-    return Begun(plan, remap(plan, donor.tensors), donor.path)
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is told as that
+        tensors = remap(plan, donor.tensors)
+    try:
+        check_finite(tensors)
+    except InvalidGraph as error:
+        raise InvalidWeights(f"{donor.path}: its values are too large to be remapped: {error}") from None
+    return Begun(plan, tensors, donor.path)

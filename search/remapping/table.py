@@ -141,13 +141,14 @@ def _rest(plan: Plan) -> Iterator[Row]:
     if plan.space.head:
         yield _head(plan, plan.space.head)
     yield _decoder(plan)
+    noun = "class" if plan.donor.task == "segmentation" else "output"
     for index, (name, source) in enumerate(zip(plan.classes.names, plan.classes.sources, strict=True)):
         if source is None:
             changes = "the mean of the donor's" if plan.classes.found else ""
-            yield Row(f"class {index}", name, "", "", NEW, changes)
+            yield Row(f"{noun} {index}", name, "", "", NEW, changes)
         else:
-            given = f"class {source}"
-            yield Row(f"class {index}", name, given, plan.classes.donor[source], TAKEN)
+            given = f"{noun} {source}"
+            yield Row(f"{noun} {index}", name, given, plan.classes.donor[source], TAKEN)
 
 
 def _head(plan: Plan, width: int) -> Row:
@@ -179,14 +180,15 @@ def classes_told(plan: Plan) -> str:
     """Which of the donor's classes are which, one line."""
     match, count = plan.classes, len(plan.classes.sources)
     if not match.found:
-        return "the classifier begins anew"
+        return "what tells classes apart, or what else its outputs are, begins anew"
+    nouns = "classes" if plan.donor.task == "segmentation" else "outputs"
     if match.by_order:
-        return f"{count} classes in their order"
+        return f"{count} {nouns} in their order"
     named = list(zip(match.names, match.sources, strict=True))
     pairs = [(name, match.donor[source]) for name, source in named if source is not None]
     other = [f"{own} from {theirs}" for own, theirs in pairs if own != theirs]
     new = [name for name, source in named if source is None]
-    told = f"{match.found} of {count} classes by name"
+    told = f"{match.found} of {count} {nouns} by name"
     if other:
         told += f" ({', '.join(other)})"
     return told + (f"; new, the mean of the donor's: {', '.join(new)}" if new else "")

@@ -269,7 +269,7 @@ def test_initial_weights_of_other_classes(
     assert main([*given, "--init", str(first)]) == 0
     said = capsys.readouterr().err
     assert f"{first}: weights of smallest: of 20 blocks 5 taken, 15 empty" in said
-    assert f"{first}: the classifier begins anew" in said
+    assert f"{first}: what tells classes apart, or what else its outputs are, begins anew" in said
     assert load_architecture(tmp_path / "out" / "architecture.yaml").known_classes == "cityscapes"
 
 

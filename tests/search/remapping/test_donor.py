@@ -141,6 +141,17 @@ def test_values_that_are_no_numbers(tmp_path: Path) -> None:
     assert re.search(r"w\.pth: .*blocks\.4\.project\.bn\.weight", refusal(tmp_path / "w.pth"))
 
 
+def test_values_that_become_none_on_the_way(tmp_path: Path) -> None:
+    """Of those in the file each is finite; a skip that projects, as a block, needs their squares."""
+    blocks = ["skip" if place == 4 else block for place, block in enumerate(OWN.blocks or ())]
+    given = OWN.model_copy(update={"blocks": blocks, "name": "given"})
+    weights = random_weights(given.network())
+    weights["blocks.0.project.bn.weight"][:] = 1e30
+    save_weights(tmp_path / "w.safetensors", weights)
+    message = refusal(f"{_file(tmp_path, given)}={tmp_path / 'w.safetensors'}")
+    assert "its values are too large to be remapped: " in message
+
+
 @pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 broken"])
 def test_what_is_no_file_of_weights(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pth").write_bytes(content)
