@@ -9,8 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from cost_models.ir.graph import Graph
 from search.data.class_entry import ClassEntry, class_entries
 from search.data.classes import CLASSES, LabelClass, unnamed
+from search.data.frames import Data
 from search.errors import InvalidArchitecture, SearchError
-from search.spaces.camera import HEADS, camera_network
+from search.spaces.camera import HEADS, OUTPUTS, camera_network
 from search.spaces.registry import get_space
 from search.spaces.space import Genotype, Head, SearchSpace
 from targets.support.plain_yaml import dump_yaml
@@ -41,12 +42,12 @@ class Published(Section):
 
 
 class Architecture(Section):
-    """One network: a space, an option for each of its decisions, and the classes that it tells apart.
+    """One network: a space, an option for each of its decisions, a task, and classes that it tells apart.
 
     Attributes:
         blocks: the short form of ``choices`` in spaces that have one: a block a position.
         choices: decision -> option.
-        task: what the network is for.
+        task: what the network is for; only those for segmentation have classes.
         classes: names and colours; in files also the name of a known list (``cityscapes``).
         num_classes: how many, where they have no names.
         weights: file of trained weights, in an architecture's file relative to it; what ``deploy`` and
@@ -94,6 +95,9 @@ class Architecture(Section):
             faults.append(f"blocks, choices: found {found}; allowed: one of them")
         if self.classes is not None and self.num_classes is not None:
             faults.append("classes, num_classes: found both; allowed: one of them")
+        of_classes = [key for key in ("classes", "num_classes") if getattr(self, key) is not None]
+        if of_classes and self.task in OUTPUTS:
+            faults.append(f"{', '.join(of_classes)}: networks for {self.task} have none; leave them out")
         names = [entry.name for entry in self.classes or ()]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             faults.append(f"classes: found {', '.join(twice)} twice; allowed: each name once")
@@ -115,7 +119,10 @@ class Architecture(Section):
 
     @property
     def labels(self) -> tuple[LabelClass, ...]:
-        """The classes in the order of the outputs; where the file names none they are numbered."""
+        """The classes in the order of the outputs; where the file names none they are numbered. None where
+        the task has none."""
+        if self.task in OUTPUTS:
+            return ()
         if self.classes is None:
             return unnamed(self.num_classes or _USUAL_CLASSES)
         if known := self.known_classes:
@@ -131,9 +138,14 @@ class Architecture(Section):
         return _known_list(self.classes) if self.classes is not None else None
 
     @property
+    def tells(self) -> tuple[str, ...]:
+        """What each of its outputs is, in order: names of classes, or those of the task."""
+        return OUTPUTS.get(self.task) or tuple(entry.name for entry in self.labels)
+
+    @property
     def head(self) -> Head:
         """What its task wants at the end."""
-        return HEADS[self.task](len(self.labels))
+        return HEADS[self.task](len(self.tells))
 
     @property
     def weights_path(self) -> Path | None:
@@ -141,7 +153,7 @@ class Architecture(Section):
         return Path(self.weights) if self.weights else None
 
     def network(self) -> Graph:
-        """Layers from the normalised image to logits at its size (see ``SearchSpace.network``)."""
+        """Layers from the normalised image to its last map, at its size (see ``SearchSpace.network``)."""
         return self.search_space.network(self.genotype, self.head)
 
     def camera_network(self) -> Graph:
@@ -149,21 +161,35 @@ class Architecture(Section):
         return camera_network(self.network(), self.head)
 
     def for_classes(self, labels: tuple[LabelClass, ...]) -> "Architecture":
-        """The same network for other classes."""
-        return self.model_copy(update={"classes": class_entries(labels), "num_classes": None})
+        """The same network for other classes; for segmentation, where its task has none."""
+        task = "segmentation" if self.task in OUTPUTS else self.task
+        changed = {"task": task, "classes": class_entries(labels), "num_classes": None}
+        return self.model_copy(update=changed)
+
+    def for_data(self, data: Data) -> "Architecture":
+        """The same network for what a data set's frames are labelled with, whatever it was for."""
+        classes = class_entries(data.classes) if data.classes else None
+        return self.model_copy(update={"task": data.task, "classes": classes, "num_classes": None})
 
 
 def architecture_of(
-    space: SearchSpace, genotype: Genotype, labels: tuple[LabelClass, ...], **more: Any
+    space: SearchSpace, genotype: Genotype, labels: tuple[LabelClass, ...] = (), **more: Any
 ) -> Architecture:
     """An architecture from its parts, in the short form where the space has one.
 
     Args:
+        labels: its classes; none for a task without such.
         more: other fields of ``Architecture``.
     """
     short = space.short_form(space.check(genotype))
     chosen: dict[str, Any] = {"choices": dict(genotype)} if short is None else {"blocks": short}
-    return Architecture(space=space.name, classes=class_entries(labels), **chosen, **more)
+    classes = class_entries(labels) if labels else None
+    return Architecture(space=space.name, classes=classes, **chosen, **more)
+
+
+def architecture_for(space: SearchSpace, genotype: Genotype, data: Data, **more: Any) -> Architecture:
+    """``architecture_of`` a network for a data set."""
+    return architecture_of(space, genotype, **more).for_data(data)
 
 
 def list_architectures() -> list[str]:

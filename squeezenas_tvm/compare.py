@@ -76,11 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _text(networks: "Sequence[Compared]", target: str) -> str:
-    header = ["network", "at", f"ms on {target}", "low to high", "of its time", "mIoU %", "front"]
+    errors = any(own.rmse_m is not None for own in networks)
+    score = "RMSE m" if errors else "mIoU %"
+    header = ["network", "at", f"ms on {target}", "low to high", "of its time", score, "front"]
     header += ["GMACs", "M params", "MiB", "mJ"]
     rows = []
     for own in networks:
-        accuracy = "-" if own.miou_percent is None else f"{own.miou_percent:.2f}"
+        known = own.rmse_m if errors else own.miou_percent
+        accuracy = "-" if known is None else f"{known:.{3 if errors else 2}f}"
         front = {True: "*", False: "", None: "-"}[own.on_front]
         row = [own.name, own.resolution, f"{own.latency_ms:.2f}", f"{own.low_ms:.2f} to {own.high_ms:.2f}"]
         row += [own.latency_source, accuracy, front, f"{own.macs / 1e9:.3f}", f"{own.params / 1e6:.3f}"]

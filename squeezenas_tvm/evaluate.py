@@ -2,9 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
@@ -30,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="(default the architecture's own)")
     parser.add_argument(
-        "--data", required=True, metavar="SPEC", help="camvid:PATH, cityscapes:PATH, synthetic"
+        "--data",
+        required=True,
+        metavar="SPEC",
+        help="camvid:PATH, cityscapes:PATH, nyudv2:PATH, folder:PATH, synthetic",
     )
     parser.add_argument(
         "--split", default="val", choices=("train", "val", "trainval", "test"), help="(default %(default)s)"
@@ -38,17 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resolution",
         metavar="HxW",
-        help="of the network: frames are resized to it, classes back (default: that of the frames; a bundle "
-        "has its own)",
+        help="of the network: frames are resized to it, what it tells back (default: that of the frames; a "
+        "bundle has its own)",
     )
     add_board(parser)
 
 
 def execute(args: argparse.Namespace) -> Result:
-    """Segment every frame of the split at its full size, and count."""
+    """Show every frame of the split at its full size, and score what comes out."""
     evaluation = _bundle(args) if Path(args.network).is_dir() else _architecture(args)
-    document = _document(evaluation)
-    return Result(document=document, text=_text(document))
+    return Result(document=evaluation.document(), text=_text(evaluation))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,12 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _bundle(args: argparse.Namespace) -> "Evaluation":
     from search.data import open_data
-    from squeezenas_tvm.evaluation.bundle import evaluate_bundle
+    from squeezenas_tvm.evaluation.bundle import evaluate_bundle, task_of_folder
 
     for option in ("weights", "resolution"):
         if getattr(args, option) is not None:
             raise UsageError(f"--{option} is for architectures; the bundle {args.network} has its own")
-    data = open_data(args.data)
+    data = open_data(args.data, task_of_folder(Path(args.network)))
     return evaluate_bundle(Path(args.network), data, args.split, tracker=args.tracker, target=args.target)
 
 
@@ -79,38 +80,29 @@ def _architecture(args: argparse.Namespace) -> "Evaluation":
             make = command_line("deploy", args.network, "--target", args.target or "NAME", "--out", "BUNDLE")
             raise UsageError(f"--{option} is for bundles; make one of {args.network}: {make}")
     resolution = Resolution.parse(args.resolution) if args.resolution else None
-    architecture, data = load_architecture(args.network), open_data(args.data)
+    architecture = load_architecture(args.network)
+    data = open_data(args.data, architecture.task)
     return evaluate_architecture(architecture, data, args.split, weights=args.weights, resolution=resolution)
 
 
-def _document(evaluation: "Evaluation") -> dict[str, Any]:
-    """For JSON; nothing of categories where the data has none."""
-    by_category = evaluation.category_iou_percent is not None
-    known = asdict(evaluation).items()
-    return {name: value for name, value in known if by_category or not name.startswith("category_")}
+def _text(evaluation: "Evaluation") -> str:
+    from search.tasks.words import WORDS
 
-
-def _text(document: dict[str, Any]) -> str:
-    lines = [_table("class", document["iou_percent"]), ""]
-    if "category_iou_percent" in document:
-        lines += [_table("category", document["category_iou_percent"]), ""]
+    words = WORDS[evaluation.task]
+    lines = []
+    for name, (what, unit) in words.details.items():
+        if name in evaluation.details:
+            rows = [[own, _number(score)] for own, score in evaluation.details[name].items()]
+            lines += [table([what, unit], rows), ""]
     lines.append(
-        f"{document['network']} ({document['runs']}, {document['resolution']}) on {document['frames']} "
-        f"frames of {document['data']} {document['split']}:"
+        f"{evaluation.network} ({evaluation.runs}, {evaluation.resolution}) on {evaluation.frames} "
+        f"frames of {evaluation.data} {evaluation.split}:"
     )
-    means = [f"mIoU {_number(document['miou_percent'])} %"]
-    if "category_miou_percent" in document:
-        means.append(f"over categories {_number(document['category_miou_percent'])} %")
-    means.append(f"pixels right {_number(document['pixel_accuracy_percent'])} %")
-    return "\n".join([*lines, ", ".join(means)])
+    return "\n".join([*lines, words.said(evaluation.scores)])
 
 
-def _table(what: str, ious: dict[str, float | None]) -> str:
-    return table([what, "IoU %"], [[name, _number(iou)] for name, iou in ious.items()])
-
-
-def _number(percent: float | None) -> str:
-    return "-" if percent is None else f"{percent:.2f}"
+def _number(score: float | None) -> str:
+    return "-" if score is None else f"{score:.2f}"
 
 
 if __name__ == "__main__":

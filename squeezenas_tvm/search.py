@@ -36,12 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--target", required=True, help="device to search for: a name, or a YAML file")
     parser.add_argument("--space", default="small", help="search space (default %(default)s)")
-    parser.add_argument("--task", default="segmentation", help="what it is for (default %(default)s)")
+    parser.add_argument(
+        "--task", default="segmentation", help="what it is for: segmentation, depth (default %(default)s)"
+    )
     parser.add_argument(
         "--data",
         required=True,
         metavar="KIND:PATH",
-        help="camvid:PATH, cityscapes:PATH, cityscapes-coarse:PATH, folder:PATH, or synthetic",
+        help="camvid:PATH, cityscapes:PATH, cityscapes-coarse:PATH, nyudv2:PATH, folder:PATH, or synthetic",
     )
     parser.add_argument(
         "--budget", metavar="30ms", help="what the network may cost: ms, GMACs, Mparams or MiB"
@@ -148,7 +150,7 @@ def execute(args: argparse.Namespace) -> Result:
         changes={name: value for name in _CHANGES if (value := getattr(args, name)) is not None},
     )
     out = found.folder
-    train = train_command(args.data, out, args.strategy)
+    train = train_command(args.data, out, args.strategy, args.task)
     document = {**describe(found.problem, found.result).model_dump(mode="json"), "folder": str(out)}
     text = _text(found.problem, found.result, out, train)
     return Result(document={**document, "train": train}, text=text)
@@ -175,7 +177,7 @@ def _text(problem: "SearchProblem", result: "SearchResult", out: Path, train: st
     lines.append(f"Latencies are {share_text(problem.costs.sources)}.")
     lines.append(f"Front: {out / 'networks.csv'}, {out / 'front.png'}, {out / 'front'}")
     lines.append(f"Train it: {train}")
-    if taught := teacher_command(problem.data_spec, out, problem.strategy):
+    if taught := teacher_command(problem.data_spec, out, problem.strategy, problem.task.name):
         lines.append(f"To learn from its teacher (--teacher {taught[1]}), train that first: {taught[0]}")
     return "\n".join(lines)
 

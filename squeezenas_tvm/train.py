@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="SPEC",
-        help="camvid:PATH, cityscapes:PATH, synthetic, ...; says how many classes there are",
+        help="camvid:PATH, cityscapes:PATH, nyudv2:PATH, synthetic, ...; says what is told apart",
     )
+    parser.add_argument("--task", help="what to train it for (default: what the architecture is for)")
     parser.add_argument("--recipe", required=True, help="name of a shipped recipe, or a YAML file")
     parser.add_argument(
         "--init",
@@ -75,6 +76,7 @@ def execute(args: argparse.Namespace) -> Result:
         args.data,
         recipe,
         args.out,
+        task=args.task,
         initial=args.init,
         new_head=args.new_head,
         teacher=load_architecture(args.teacher) if args.teacher is not None else None,
@@ -95,19 +97,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _text(trained: "Trained") -> str:
     from search.kept import CHECKPOINT, WEIGHTS
+    from search.tasks.words import WORDS
     from search.training.best import REPORT
     from squeezenas_tvm.training.command import commands_after_training
     from squeezenas_tvm.training.train import ARCHITECTURE, RECIPE
 
     out, best = trained.folder, trained.best
     taught = f", learned from {best['teacher']['name']}" if "teacher" in best else ""
-    rows = [[name, "-" if iou is None else f"{iou:.2f}"] for name, iou in best["iou_percent"].items()]
-    lines = [table(["class", "IoU %"], rows), ""]
+    words, lines = WORDS[best["task"]], list[str]()
+    for name, (what, unit) in words.details.items():
+        if name in best:
+            rows = [[own, "-" if score is None else f"{score:.2f}"] for own, score in best[name].items()]
+            lines += [table([what, unit], rows), ""]
     where = f"stage {best['stage']}, epoch {best['epoch']}, chosen by {best['chosen_by']}{taught}"
-    if best["miou_percent"] is None:
-        lines.append(f"{best['architecture']}: {where}")
-    else:
-        lines.append(f"{best['architecture']}: mIoU {best['miou_percent']:.2f} % on {best['split']}; {where}")
+    score = best[words.primary.name]
+    told = "" if score is None else f"{words.primary.text(score)} on {best['split']}; "
+    lines.append(f"{best['architecture']}: {told}{where}")
     files = (WEIGHTS, REPORT, "curves.csv", "tensorboard", CHECKPOINT)
     lines.append(f"{out}: {', '.join(files)}, {ARCHITECTURE}, {RECIPE}")
     evaluate, deploy = commands_after_training(out / ARCHITECTURE, best, out)

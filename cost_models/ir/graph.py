@@ -12,7 +12,15 @@ from math import prod
 from cost_models.errors import InvalidGraph
 from cost_models.ir.ops import BatchNorm2d, Conv2d, Op, Shape
 
-BYTES_PER_ELEMENT = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "uint8": 1}
+BYTES_PER_ELEMENT = {
+    "float64": 8,
+    "float32": 4,
+    "single": 4,  # float32 whatever the type of the network
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "uint8": 1,
+}
 
 
 def element_bytes(kind: str, dtype: str) -> int:

@@ -336,11 +336,29 @@ class ToByte(Op):
     output_dtype: ClassVar[str] = "uint8"
 
 
+@dataclass(frozen=True)
+class Plane(Op):
+    """A map of one channel without it: (N, 1, H, W) -> (N, H, W), float32 whatever the network's type.
+
+    The dtype is numpy's other name of float32, which stays where maps become float16.
+    """
+
+    pattern: ClassVar[Pattern] = "injective"
+    sort: ClassVar[Sort] = "moves"
+    output_dtype: ClassVar[str] = "single"
+
+    def output_shape(self, inputs: Sequence[Shape], size: tuple[int, int] | None) -> Shape:
+        batch, channels, height, width = inputs[0]
+        if channels != 1:
+            raise InvalidGraph(f"a plane is of a map of 1 channel, got {channels}")
+        return batch, height, width
+
+
 # Every operation by its name, as descriptions of kernels have it
 OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
         *(Conv2d, BatchNorm2d, Activation, Add, Mul, Concat, AvgPool2d, GlobalAvgPool, Resize, Expand),
-        *(MaxPool2d, Standardize, ShiftByOne, Pad, Crop, Normalize, ArgMax, ToByte, Foreign),
+        *(MaxPool2d, Standardize, ShiftByOne, Pad, Crop, Normalize, ArgMax, ToByte, Plane, Foreign),
     )
 }

@@ -31,6 +31,7 @@ from cost_models.ir.ops import (
     Normalize,
     Op,
     Pad,
+    Plane,
     Resize,
     Shape,
     ShiftByOne,
@@ -276,6 +277,15 @@ def _normalize(writer: Writer, node: Node) -> None:
         writer.emit("Cast", [scaled], node.name, to=to)
 
 
+def _plane(writer: Writer, node: Node) -> None:
+    as_float32 = writer.dtype == np.float32
+    shape = writer.constant(f"{node.name}.shape", writer.shapes[node.name], np.int64)
+    plane = node.name if as_float32 else f"{node.name}.narrow"
+    writer.emit("Reshape", [node.inputs[0], shape], plane)
+    if not as_float32:
+        writer.emit("Cast", [plane], node.name, to=TensorProto.FLOAT)
+
+
 def _plain(kind: str, **attributes: Any) -> Write:
     def write(writer: Writer, node: Node) -> None:
         writer.emit(kind, node.inputs, node.name, **attributes)
@@ -301,4 +311,5 @@ WRITERS: Mapping[type[Op], Write] = {
     Normalize: _normalize,
     ArgMax: _plain("ArgMax", axis=1, keepdims=0),
     ToByte: _plain("Cast", to=TensorProto.UINT8),
+    Plane: _plane,
 }

@@ -27,6 +27,7 @@ from cost_models.ir.ops import (
     Normalize,
     Op,
     Pad,
+    Plane,
     Resize,
     ShiftByOne,
     Standardize,
@@ -286,6 +287,15 @@ def _cast(found: Steps, node: NodeProto) -> Exact | None:
     return Exact(ToByte(), (node.input[0],)) if ours else None
 
 
+def _reshape(found: Steps, node: NodeProto) -> Exact | None:
+    """A map of one channel that loses it is a plane; else only the shape is another."""
+    before, after = (found.shapes[key] for key in (node.input[0], node.output[0]))
+    floats = found.dtypes[node.input[0]] in _FLOATS
+    if floats and len(before) == 4 and after == (before[0], *before[2:]) and before[1] == 1:
+        return Exact(Plane(), (node.input[0],))
+    return _same(found, node)
+
+
 def _same(found: Steps, node: NodeProto) -> Exact | None:
     return Exact(None, (node.input[0],))
 
@@ -311,5 +321,6 @@ EXACT: Mapping[str, Callable[[Steps, NodeProto], Exact | None]] = {
     "Pad": _pad,
     "ArgMax": _argmax,
     "Cast": _cast,
-    **dict.fromkeys(("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"), _same),
+    **dict.fromkeys(("Reshape", "Squeeze"), _reshape),
+    **dict.fromkeys(("Identity", "Dropout", "Flatten", "Unsqueeze"), _same),
 }

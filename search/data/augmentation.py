@@ -1,4 +1,4 @@
-"""Random changes of labelled images, each a function of the numbers that one generator gives. No PyTorch."""
+"""Random changes of frames and their truth: functions of the numbers that a generator gives. No PyTorch."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from search.data.classes import IGNORE
-from search.data.frames import Size, UInt8
+from search.data.plain_images import Size, UInt8
+from search.data.truth import CLASS_INDICES, Array, Truth
+from search.data.window import Span, Window
 from search.spaces.camera import IMAGENET_MEAN
 
 PADDING: tuple[int, ...] = tuple(round(255 * mean) for mean in IMAGENET_MEAN)  # zero once normalised
@@ -21,7 +22,7 @@ class Augmentation:
     Attributes:
         crop: height and width of what comes out, pixels.
         scale: smallest and largest factor by which a frame is resized before a crop is taken at random.
-            Where it is smaller than the crop, it lies at random in mean colour and ignored labels.
+            Where it is smaller than the crop, it lies at random in mean colour, of which nothing counts.
         flip: mirror every other frame, by chance.
         colour: brightness, contrast and saturation are each multiplied by 1 - colour to 1 + colour.
         scales: factors, one of which is drawn instead of one from ``scale``.
@@ -46,54 +47,25 @@ class Augmentation:
         if not 0 <= self.colour <= 1:
             raise ValueError(f"colour {self.colour}: must be 0 to 1")
 
-    def apply(self, image: UInt8, labels: UInt8, rng: np.random.Generator) -> tuple[UInt8, UInt8]:
-        """Image (H, W, 3) and labels (H, W) to a crop of both. Equal generators give equal crops."""
+    def apply(
+        self, image: UInt8, truth: Array, rng: np.random.Generator, kind: Truth = CLASS_INDICES
+    ) -> tuple[UInt8, Array]:
+        """Image (H, W, 3) and truth of a kind to a crop of both. Equal generators give equal crops."""
         scale = self.scales[rng.integers(len(self.scales))] if self.scales else rng.uniform(*self.scale)
         shares = rng.random(2)
-        flipped = self.flip and rng.random() < 0.5
+        flipped = bool(self.flip and rng.random() < 0.5)
         factors = rng.uniform(1 - self.colour, 1 + self.colour, 3)
-        spans = [
-            _Span.of(length, crop, scale, share)
-            for length, crop, share in zip(labels.shape, self.crop, shares, strict=True)
-        ]
-        picture = _cut(Image.fromarray(image), spans, Image.Resampling.BILINEAR)
-        marks = _cut(Image.fromarray(labels), spans, Image.Resampling.NEAREST)
+        rows, columns = (
+            Span.of(length, crop, scale, share)
+            for length, crop, share in zip(image.shape[:2], self.crop, shares, strict=True)
+        )
+        window = Window(rows, columns, self.crop, float(scale), flipped)
+        picture = window.cut(Image.fromarray(image), Image.Resampling.BILINEAR)
         if self.colour:
             picture = _recoloured(picture, factors)
-        rows, columns = (slice(span.start, span.start + span.length) for span in spans)
         out = np.full((*self.crop, 3), PADDING, np.uint8)
-        marked = np.full(self.crop, IGNORE, np.uint8)
-        out[rows, columns], marked[rows, columns] = np.asarray(picture), np.asarray(marks)
-        if flipped:
-            out, marked = out[:, ::-1], marked[:, ::-1]
-        return out, marked
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Along one axis: ``low`` to ``high`` of the frame become the crop's ``length`` pixels from ``start``."""
-
-    low: float
-    high: float
-    start: int
-    length: int
-
-    @classmethod
-    def of(cls, frame: int, crop: int, scale: float, share: float) -> "_Span":
-        """``share``, 0 to 1, says where among the places that there are."""
-        scaled = max(1, round(frame * scale))
-        room = scaled - crop
-        first = int(share * (abs(room) + 1))
-        if room < 0:
-            return cls(0, frame, first, scaled)
-        return cls(first * frame / scaled, min((first + crop) * frame / scaled, frame), 0, crop)
-
-
-def _cut(picture: Image.Image, spans: list[_Span], resampling: Image.Resampling) -> Image.Image:
-    """Resize and crop in one go: only what is kept is computed."""
-    rows, columns = spans
-    box = (columns.low, rows.low, columns.high, rows.high)
-    return picture.resize((columns.length, rows.length), resampling, box)
+        out[rows.filled, columns.filled] = np.asarray(picture)
+        return out[:, ::-1] if flipped else out, kind.cropped(truth, window)
 
 
 def _recoloured(picture: Image.Image, factors: npt.NDArray[np.float64]) -> Image.Image:

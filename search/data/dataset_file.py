@@ -2,85 +2,28 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from search.data.class_entry import MOST_CHARS, ClassEntry, Value
-from search.data.classes import CLASSES, IGNORE, MOST_CLASSES, Colour, LabelClass
-from search.data.files import LABEL_ENDINGS
+from search.data.class_entry import ClassEntry, Value
+from search.data.classes import IGNORE, MOST_CLASSES, Colour, LabelClass
+from search.data.depth_file import DepthFile
 from search.data.label_code import LabelCode
+from search.data.split_entry import SetName, Splits
+from search.data.truth import CLASS_INDICES, Truth
 from search.errors import InvalidData
 from targets.support.reading import TEXT_BYTES, read_text
-from targets.support.strict_yaml import Section, Text, parse_yaml, spelled_short
+from targets.support.strict_yaml import Section, Text, parse_document, read_mapping, spelled_short
 from targets.support.text import near_miss
 
 NAME = "dataset.yaml"
-PLACE = "{name}"  # in a rule for labels: the image's name without its ending
 _ELSE = "; or list it under ignore in dataset.yaml"
 
 
-def below(path: str) -> str:
-    """A path that stays in the folder it is looked for in. Raises ValueError for others."""
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or not path.isprintable():
-        raise ValueError(f"found {path!r}; allowed: a path below the data set's folder, without ..")
-    return path
-
-
-Below = Annotated[Text, AfterValidator(below)]
-
-
-class Split(Section):
-    """Frames, by folders or by a list.
-
-    Attributes:
-        images: folder of the images, or that in which a list's images are looked for.
-        labels: folder of the labels, which are called as their images are; or a rule such as
-            ``labels/{name}_mask.png``, where ``{name}`` is the image's name without its ending.
-        list: a text file. With ``labels``, it names an image a line, with or without its ending; alone, an
-            image and its labels.
-    """
-
-    images: Below | None = None
-    labels: Below | None = None
-    list: Below | None = None
-
-    @model_validator(mode="after")
-    def _says_which(self) -> "Split":
-        if self.images is None and self.list is None:
-            raise ValueError("allowed: images and labels, or a list")
-        if self.images is not None and self.labels is None:
-            raise ValueError("labels: missing; where the images are named, so are the labels")
-        labels = self.labels or ""
-        if PLACE in labels and not labels.lower().endswith(LABEL_ENDINGS):
-            allowed = ", ".join(LABEL_ENDINGS)
-            raise ValueError(f"labels: found {labels!r}; allowed: a rule that ends in {allowed}")
-        return self
-
-
-class Splits(Section):
-    """The splits that there are, one at least."""
-
-    train: Split | None = None
-    val: Split | None = None
-    test: Split | None = None
-
-    @model_validator(mode="after")
-    def _any(self) -> "Splits":
-        if not self.named():
-            raise ValueError("none is there; allowed: train, val, test, one of them at least")
-        return self
-
-    def named(self) -> dict[str, Split]:
-        """By name, those that there are."""
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: split for name, split in splits.items() if split is not None}
-
-
 class DatasetFile(Section):
-    """The whole file.
+    """The whole file, of frames whose pixels are labelled by class.
 
     Attributes:
         labels: ``index``: the value of a pixel, gray or of a palette, tells its class; ``color``: its colour.
@@ -88,20 +31,16 @@ class DatasetFile(Section):
         ignore: values, or colours, of pixels that do not count.
     """
 
+    truth: ClassVar[Truth] = CLASS_INDICES
+
     schema_version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MOST_CHARS)]
+    name: SetName
+    task: Literal["segmentation"] = "segmentation"
     classes: Annotated[tuple[ClassEntry, ...], Field(strict=False)]
     labels: Literal["index", "color"]
     values: dict[Value, Text] | None = None
     ignore: Annotated[tuple[Any, ...], Field(strict=False)] = ()
     splits: Splits
-
-    @field_validator("name")
-    @classmethod
-    def _is_free(cls, name: str) -> str:
-        if name in (*CLASSES, "synthetic"):
-            raise ValueError(f"found {name!r}, which another data set is called; allowed: a name of its own")
-        return name
 
     @field_validator("classes")
     @classmethod
@@ -177,7 +116,11 @@ class DatasetFile(Section):
                 yield f"ignore[{place}]: {entry} is the class {taken[key]!r}"
 
 
-def load_dataset_file(folder: Path) -> DatasetFile:
+FILES: dict[str, type[DatasetFile] | type[DepthFile]] = {"segmentation": DatasetFile, "depth": DepthFile}
+"""What a file holds, by the task that it says; that of segmentation where it says none."""
+
+
+def load_dataset_file(folder: Path) -> DatasetFile | DepthFile:
     """The ``dataset.yaml`` of a folder. Raises InvalidData: none there, or all its faults at once."""
     path = folder / NAME
     if not path.is_file():
@@ -186,7 +129,12 @@ def load_dataset_file(folder: Path) -> DatasetFile:
             "(docs/data.md has an example), or name the folder that has it"
         )
     text = read_text(path, InvalidData, most_bytes=TEXT_BYTES)
-    return parse_yaml(text, str(path), DatasetFile, InvalidData)
+    raw = read_mapping(text, str(path), DatasetFile, InvalidData)
+    task = raw.get("task", "segmentation")
+    if not isinstance(task, str) or task not in FILES:
+        found = f"found {spelled_short(task)}{near_miss(task, FILES)}"
+        raise InvalidData(f"{path}: task: {found}; allowed: {', '.join(FILES)}")
+    return parse_document(raw, str(path), FILES[task], InvalidData)
 
 
 def _repeated(things: Iterable[str | Colour]) -> list[str | Colour]:

@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
 
 from search.data import image_files
 from search.data.classes import CLASSES
 from search.data.frames import Data, Size, UInt8
 from search.data.image_files import ENDINGS, FORMATS, OpenedImage
-from search.data.label_code import LabelCode
 from search.data.plain_images import ImageError, upright
+from search.data.truth import CLASS_INDICES, Array, Truth
 from search.errors import InvalidData
 from targets.support.files import sha256
 
@@ -78,21 +81,28 @@ def _entries(folder: Path, wanted: Callable[["os.DirEntry[str]"], bool]) -> list
     return sorted(name for name in names if not name.startswith((".", "__MACOSX", "@eaDir")))
 
 
+class Code(Protocol):
+    """What the pixels of label files mean."""
+
+    def decode(self, picture: Image.Image, path: Path) -> Array:
+        """Truth (H, W) as it is stored. Raises InvalidData that names ``path``: pixels that mean nothing."""
+
+
 @dataclass(frozen=True)
 class StoredFrame:
-    """An image file with its label file."""
+    """An image file with its label file: classes or depths, a value a pixel."""
 
     name: str
     image: Path
     labels: Path
-    code: LabelCode
+    code: Code
 
-    def load(self) -> tuple[UInt8, UInt8]:
+    def load(self) -> tuple[UInt8, Array]:
         """See `Frame`. Raises InvalidData: a file missing or damaged, two sizes, labels out of range."""
         with opened(self.image) as opened_image:
             image, turned = opened_image.rgb(), opened_image.orientation > 4
         with _opened_labels(self.labels) as stored:
-            labels: UInt8 = upright(self.code.decode(stored.picture, self.labels), stored.orientation)
+            labels = upright(self.code.decode(stored.picture, self.labels), stored.orientation)
         if labels.shape != image.shape[:2]:
             raise InvalidData(
                 f"{self.labels}: {_of_size(labels.shape)} pixels, its image "
@@ -147,18 +157,21 @@ def _of_size(shape: Sequence[int]) -> str:
     return f"{shape[0]}x{shape[1]}"
 
 
-def stored_data(name: str, folder: Path, splits: Mapping[str, Sequence[StoredFrame]]) -> Data:
-    """A data set of files, by the classes of `CLASSES`; splits without frames are left out.
+def stored_data(
+    name: str, folder: Path, splits: Mapping[str, Sequence[StoredFrame]], truth: Truth = CLASS_INDICES
+) -> Data:
+    """A data set of files, of class indices by the classes of `CLASSES`; splits without frames are left out.
 
     Raises InvalidData: not a single frame, or none whose image can be read.
     """
     filled = {split: tuple(frames) for split, frames in splits.items() if frames}
     if not filled:
         raise InvalidData(f"{folder}: no frames of {name}: its folders are empty")
+    classes = CLASSES[name] if truth is CLASS_INDICES else ()
     error = InvalidData(str(folder))
     for frame in chain.from_iterable(filled.values()):
         try:
-            return Data(name, CLASSES[name], size_of(frame.image), filled)
+            return Data(name, classes, size_of(frame.image), filled, truth)
         except InvalidData as found:
             error = found
     raise InvalidData(f"{folder}: no image of {name} can be read; the last: {error}")

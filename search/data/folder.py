@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
-from search.data.dataset_file import NAME, PLACE, DatasetFile, Split, below, load_dataset_file
-from search.data.files import LABEL_ENDINGS, StoredFrame, names_in, size_of
+from search.data.dataset_file import NAME, load_dataset_file
+from search.data.files import LABEL_ENDINGS, Code, StoredFrame, names_in, size_of
 from search.data.frames import Data, Size, first_faults
 from search.data.image_files import ENDINGS
-from search.data.label_code import LabelCode
+from search.data.split_entry import PLACE, Split, below
 from search.errors import InvalidData
 from targets.support.reading import read_text
 
@@ -35,7 +35,8 @@ def open_folder(folder: Path) -> Data:
         faults += [f"splits.{name}.{fault}" for fault in found.faults]
     if faults:
         raise InvalidData(f"{folder / NAME}: {first_faults(faults)}")
-    return Data(described.name, described.label_classes(), _common_size(folder, described, splits), splits)
+    size = _common_size(folder, described.name, splits)
+    return Data(described.name, described.label_classes(), size, splits, described.truth)
 
 
 class _Listing:
@@ -167,21 +168,19 @@ class _Listing:
             seen[name] = image
 
 
-def _frames(folder: Path, pairs: list[Pair], code: LabelCode) -> Iterator[StoredFrame]:
+def _frames(folder: Path, pairs: list[Pair], code: Code) -> Iterator[StoredFrame]:
     for image, labels in pairs:
         yield StoredFrame(_stem(image), folder / image, folder / labels, code)
 
 
-def _common_size(
-    folder: Path, described: DatasetFile, splits: dict[str, tuple[StoredFrame, ...]]
-) -> Size | None:
+def _common_size(folder: Path, name: str, splits: dict[str, tuple[StoredFrame, ...]]) -> Size | None:
     """Of all images that can be read; None where they differ. What cannot be read, `Data.check` tells."""
     images = dict.fromkeys(frame.image for frame in chain.from_iterable(splits.values()))
     with ThreadPoolExecutor() as threads:
         sizes = set(threads.map(_size_or_none, images)) - {None}
     if not sizes:
         size_of(next(iter(images)))
-        raise InvalidData(f"{folder}: no image of {described.name} can be read")
+        raise InvalidData(f"{folder}: no image of {name} can be read")
     return sizes.pop() if len(sizes) == 1 else None
 
 

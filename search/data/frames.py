@@ -1,4 +1,4 @@
-"""What a data set is to the rest: classes, and splits of labelled frames that are read one at a time."""
+"""What a data set is to the rest: what is told apart, and splits of frames that are read one at a time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,28 +6,25 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from search.data.classes import IGNORE, Colour, LabelClass
+from search.data.classes import Colour, LabelClass
+from search.data.plain_images import Size as Size
+from search.data.plain_images import UInt8 as UInt8
+from search.data.truth import CLASS_INDICES, Array, Truth
 from search.errors import InvalidData
-
-UInt8 = npt.NDArray[np.uint8]
-Size = tuple[int, int]  # height, width
 
 DECODED_BELOW = 2000  # frames; of larger sets only the heads of the files are read: minutes become seconds
 NAMED_FAULTS = 10
 
 
 class Frame(Protocol):
-    """One image with its labels."""
+    """One image with its truth: labels of its pixels, or what else a network is to tell of it."""
 
     @property
     def name(self) -> str:
         """Unique in its data set."""
 
-    def load(self) -> tuple[UInt8, UInt8]:
-        """Image (H, W, 3), RGB, and labels (H, W): class indices, or ``IGNORE``. Raises InvalidData."""
+    def load(self) -> tuple[UInt8, Array]:
+        """Image (H, W, 3), RGB, and truth, see ``search.data.truth``. Raises InvalidData."""
 
     def digest(self) -> bytes:
         """Of what it is made from, without decoding that: another one for other content under its name."""
@@ -48,6 +45,7 @@ class Frames:
     """
 
     frames: tuple[Frame, ...]
+    truth: Truth = CLASS_INDICES
 
     @property
     def names(self) -> list[str]:
@@ -57,12 +55,12 @@ class Frames:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index: int) -> tuple[UInt8, UInt8]:
+    def __getitem__(self, index: int) -> tuple[UInt8, Array]:
         return self.frames[index].load()
 
     def subset(self, indices: Iterable[int]) -> "Frames":
         """Those frames alone, in that order."""
-        return Frames(tuple(self.frames[index] for index in indices))
+        return Frames(tuple(self.frames[index] for index in indices), self.truth)
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,33 @@ class Data:
     """A data set.
 
     Attributes:
-        classes: the place in the tuple is the class index; 255 at most, since ``IGNORE`` is 255.
+        classes: the place in the tuple is the class index; 255 at most, since ``IGNORE`` is 255. None where
+            frames are labelled with something else.
         frame_size: height and width of every frame, pixels; None where frames differ in size.
         splits: the frames of ``train``, ``val``, ``test``, as far as there are any.
+        truth: what frames are labelled with.
     """
 
     name: str
     classes: tuple[LabelClass, ...]
     frame_size: Size | None
     splits: Mapping[str, tuple[Frame, ...]]
+    truth: Truth = CLASS_INDICES
+
+    @property
+    def task(self) -> str:
+        """Which networks learn from it."""
+        return self.truth.task
+
+    @property
+    def tells(self) -> list[str]:
+        """What networks for it tell, one an output: names of classes, or those of the truth."""
+        return list(self.truth.names) or self.class_names
+
+    @property
+    def described(self) -> str:
+        """For people, and for what must be the same to go on: ``camvid, 11 classes``, ``rooms, depth``."""
+        return f"{self.name}, {f'{self.num_classes} classes' if self.classes else self.task}"
 
     @property
     def num_classes(self) -> int:
@@ -106,10 +122,10 @@ class Data:
             raise InvalidData(
                 f"data set {self.name} has no split {missing[0]!r}; there are {', '.join(self.splits)}"
             )
-        return Frames(tuple(chain.from_iterable(self.splits[part] for part in parts)))
+        return Frames(tuple(chain.from_iterable(self.splits[part] for part in parts)), self.truth)
 
     def check(self, *splits: str) -> None:
-        """Read the files of some splits, or of all: there, whole, of their size, with labels in range.
+        """Read the files of some splits, or of all: there, whole, of their size, with truth in range.
 
         Data sets of 2000 frames and more are not decoded, only the heads of their files are read; damage
         further in is then found when a frame is loaded.
@@ -126,14 +142,12 @@ class Data:
             raise InvalidData(_summary(f"data set {self.name}", faults))
 
     def check_labelled(self, *splits: str) -> None:
-        """Read labels until one counts. Raises InvalidData where none of a split does: it teaches nothing."""
+        """Read truth until some counts. Raises InvalidData where none of a split does: it teaches nothing."""
         for split in splits:
             frames = self.frames(split)
-            if not any((frames[index][1] != IGNORE).any() for index in range(len(frames))):
-                raise InvalidData(
-                    f"data set {self.name}: not one pixel of the {len(frames)} {split} frames is labelled, "
-                    "all are to be ignored; look at what the label files hold (docs/data.md)"
-                )
+            if not any(self.truth.counts(frames[index][1]) for index in range(len(frames))):
+                said = self.truth.nothing.format(frames=f"the {len(frames)} {split} frames")
+                raise InvalidData(f"data set {self.name}: {said}")
 
 
 def first_faults(faults: Sequence[str]) -> str:

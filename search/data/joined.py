@@ -7,6 +7,7 @@ import numpy as np
 
 from search.data.classes import CLASSES, IGNORE
 from search.data.frames import Data, Frame, Size, UInt8
+from search.data.truth import Array
 from search.errors import InvalidData
 
 TERRAIN, NAMED = "terrain", 3
@@ -46,7 +47,7 @@ class RelabelledFrame:
         """That of the frame."""
         return self.frame.name
 
-    def load(self) -> tuple[UInt8, UInt8]:
+    def load(self) -> tuple[UInt8, Array]:
         """See `search.data.frames.Frame`."""
         image, labels = self.frame.load()
         return image, np.array(self.indices, np.uint8)[labels]
@@ -64,9 +65,14 @@ def joined(first: Data, other: Data) -> Data:
     """``first`` with the training frames of ``other`` after its own; its other splits stay as they are.
 
     Raises:
-        InvalidData: each has a size for its frames, and those differ; one has no training frames; or there is
-            no way from the other's classes to its own.
+        InvalidData: they are labelled with different things; each has a size for its frames, and those
+            differ; one has no training frames; or there is no way from the other's classes to its own.
     """
+    if first.truth != other.truth:
+        raise InvalidData(
+            f"{other.name} cannot be joined to {first.name}: it is for {other.task}, that for {first.task}; "
+            "allowed: data sets for one task"
+        )
     frame_size = first.frame_size if first.frame_size == other.frame_size else None
     if frame_size is None and first.frame_size and other.frame_size:
         (height, width), own = other.frame_size, "x".join(map(str, first.frame_size))

@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from search.data.augmentation import Augmentation
 from search.data.frames import Frames, Size, UInt8
+from search.data.truth import Array
 from search.data.worker_batches import batch_loader, handed_over, loaded
 from search.errors import InvalidData
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["Augmentation", "Batch", "EvalLoader", "TrainLoader", "eval_loader", "train_loader"]
 
-Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, labels (N, H, W) int64
+Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W) float32, truth (N, ...): int64 where it is of bytes
 _MEAN, _STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
 
@@ -70,7 +71,7 @@ def eval_loader(
     """All frames in order; rank r of W takes the r-th, the (W + r)-th and so on.
 
     Args:
-        size: to which images are resized (height, width); as they are when left out. Labels stay as they are.
+        size: to which images are resized (height, width); as they are when left out. Truth stays as it is.
     """
     mine = range(rank, len(frames), world_size)
     batches = [list(mine[first : first + batch_size]) for first in range(0, len(mine), batch_size)]
@@ -91,7 +92,8 @@ class TrainLoader:
     def epoch(self, number: int, start_batch: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from one of them on.
 
-        Images are (N, 3, H, W) float32, normalised by ImageNet's statistics; labels (N, H, W) int64.
+        Images are (N, 3, H, W) float32, normalised by ImageNet's statistics; truth (N, ...) is
+        int64 where it is of bytes, as class indices are, else as it is.
         One epoch at a time: a new one ends the one before. Raises InvalidData: a frame cannot be used;
         LostWorker: a process that loads is gone.
         """
@@ -159,10 +161,10 @@ class _Augmented(Dataset[Any]):
         except InvalidData as error:
             return error  # raised on the other side: PyTorch would bury its line under a worker's traceback
 
-    def _sample(self, turn: int, index: int) -> tuple[UInt8, UInt8]:
+    def _sample(self, turn: int, index: int) -> tuple[UInt8, Array]:
         # One more than the index: numpy takes [seed, turn, 0] for [seed, turn], which orders the frames.
         rng = np.random.default_rng([self.seed, turn, index + 1])
-        return self.augmentation.apply(*self.frames[index], rng)
+        return self.augmentation.apply(*self.frames[index], rng, self.frames.truth)
 
 
 @dataclass(frozen=True)
@@ -178,23 +180,24 @@ class _Whole(Dataset[Any]):
         except InvalidData as error:
             return error
 
-    def _sample(self, index: int) -> tuple[UInt8, UInt8]:
-        image, labels = self.frames[index]
+    def _sample(self, index: int) -> tuple[UInt8, Array]:
+        image, truth = self.frames[index]
         if self.size is not None:
             width_height = self.size[::-1]
             image = np.asarray(Image.fromarray(image).resize(width_height, Image.Resampling.BILINEAR))
-        return image, labels
+        return image, truth
 
 
-def _batch(samples: Sequence[tuple[UInt8, UInt8]]) -> list[Any]:
+def _batch(samples: Sequence[tuple[UInt8, Array]]) -> list[Any]:
     """Bytes still: they travel from a worker in a fifth of the time. Raises InvalidData for several sizes."""
-    if len({(image.shape, labels.shape) for image, labels in samples}) > 1:
+    if len({(image.shape, truth.shape) for image, truth in samples}) > 1:
         raise InvalidData("frames that differ in size cannot stand in one batch; allowed: batches of one")
     images = torch.from_numpy(np.stack([image for image, _ in samples]))
-    labels = torch.from_numpy(np.stack([labels for _, labels in samples]))
-    return handed_over([images.permute(0, 3, 1, 2).contiguous(), labels])
+    truths = torch.from_numpy(np.stack([truth for _, truth in samples]))
+    return handed_over([images.permute(0, 3, 1, 2).contiguous(), truths])
 
 
 def _finished(loader: DataLoader[Any]) -> Iterator[Batch]:
-    for images, labels in loaded(loader):
-        yield images.to(torch.float32).sub_(_MEAN).div_(_STD), labels.to(torch.int64)
+    for images, truth in loaded(loader):
+        told = truth.to(torch.int64) if truth.dtype == torch.uint8 else truth
+        yield images.to(torch.float32).sub_(_MEAN).div_(_STD), told

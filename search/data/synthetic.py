@@ -1,13 +1,15 @@
 """Street-like scenes as a data set, drawn when they are asked for: for those who have no data yet."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from search.data.classes import CLASSES
+from search.data.classes import CLASSES, LabelClass
 from search.data.frames import Data, Size, UInt8
-from search.data.scenes.scene import draw_scene
+from search.data.scenes.scene import draw_measured_scene, draw_scene
+from search.data.truth import CLASS_INDICES, METRES, Array, Truth
 from search.errors import InvalidData
 from search.resolution import Resolution
 
@@ -29,9 +31,13 @@ class DrawnFrame:
     def name(self) -> str:
         return f"{self.split}_{self.index:05}"
 
-    def load(self) -> tuple[UInt8, UInt8]:
+    @property
+    def _random(self) -> np.random.Generator:
+        return np.random.default_rng([SEED, self.place, self.index])
+
+    def load(self) -> tuple[UInt8, Array]:
         """See `search.data.frames.Frame`."""
-        return draw_scene(*self.size, np.random.default_rng([SEED, self.place, self.index]))
+        return draw_scene(*self.size, self._random)
 
     def digest(self) -> bytes:
         """Of its numbers, which it is drawn by."""
@@ -42,12 +48,33 @@ class DrawnFrame:
         return []
 
 
-def open_synthetic(options: str = "") -> Data:
+class MeasuredFrame(DrawnFrame):
+    """The same scene with the depth of its pixels."""
+
+    def load(self) -> tuple[UInt8, Array]:
+        """See `search.data.frames.Frame`."""
+        return draw_measured_scene(*self.size, self._random)
+
+
+FRAMES: Mapping[str, tuple[type[DrawnFrame], tuple[LabelClass, ...], Truth]] = {
+    "segmentation": (DrawnFrame, CLASSES["cityscapes"], CLASS_INDICES),
+    "depth": (MeasuredFrame, (), METRES),
+}
+"""By task: what is drawn, the classes that it tells apart, and what frames are labelled with."""
+
+
+def open_synthetic(options: str = "", task: str = "segmentation") -> Data:
     """``COUNT:HxW``, both optional: training frames, a fifth of that for each other split, and their size.
 
     Classes are those of Cityscapes. Scenes depend on their split and number alone, so that the first frames
-    of a larger set are those of a smaller one. Raises InvalidData, or InvalidResolution.
+    of a larger set are those of a smaller one.
+
+    Args:
+        task: one of ``FRAMES``.
+
+    Raises InvalidData, or InvalidResolution.
     """
+    kind, classes, truth = FRAMES[task]
     match = re.fullmatch(r"([1-9]\d{0,6})?(?::(.+))?", options)
     if not match:
         raise InvalidData(
@@ -58,7 +85,7 @@ def open_synthetic(options: str = "") -> Data:
     size: Size = Resolution.parse(match[2]) if match[2] else DEFAULT_SIZE
     counts = {"train": count, "val": -(-count // 5), "test": -(-count // 5)}
     splits = {
-        split: tuple(DrawnFrame(split, place, index, size) for index in range(number))
+        split: tuple(kind(split, place, index, size) for index in range(number))
         for place, (split, number) in enumerate(counts.items())
     }
-    return Data("synthetic", CLASSES["cityscapes"], size, splits)
+    return Data("synthetic", classes, size, splits, truth)

@@ -47,5 +47,5 @@ class TrainingNetwork(GraphModule):
         return self._compute(self._deployed, *inputs)
 
     def deployed_state(self) -> dict[str, Tensor]:
-        """Tensors of the network without those heads, as ``SegmentationNetwork`` has them."""
+        """Tensors of the network without those heads, as ``Network`` has them."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith(PREFIX)}

@@ -1,11 +1,11 @@
 """Names of a network's tensors: ours, those of the authors of SqueezeNAS, and both as wrappers leave them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from cost_models.ir.graph import Graph
 from search.architecture import Architecture
-from search.data.classes import unnamed
 from search.spaces.chain import ChainSpace
 from search.spaces.encoders import Encoder
 from search.spaces.inverted_residual import SKIP
@@ -120,10 +120,11 @@ def encoder_names(encoder: Encoder, names: Iterable[str]) -> dict[str, str]:
 
 
 def head_tensors(architecture: Architecture) -> set[str]:
-    """Ours, of what comes after the encoder or depends on how many classes there are."""
-    graph = architecture.network()
+    """Ours, of what comes after the encoder or depends on how many outputs there are."""
+    graph, head = architecture.network(), architecture.head
     shapes = graph.parameters() | graph.buffers()
-    more = architecture.for_classes(unnamed(len(architecture.labels) + 1)).network()
+    wider = replace(head, outputs=head.outputs + 1)
+    more = architecture.search_space.network(architecture.genotype, wider)
     others = more.parameters() | more.buffers()
     return {name for name, shape in shapes.items() if name.startswith(HEAD) or others[name] != shape}
 

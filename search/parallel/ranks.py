@@ -94,6 +94,14 @@ class Ranks:
         """As ``sum``."""
         return self.sum(tensor) / self.world_size
 
+    def largest(self, tensor: Tensor) -> Tensor:
+        """As ``sum``: the largest of every process's, element by element."""
+        most = tensor.detach().clone()
+        if self.world_size > 1:
+            with self.watched():
+                dist.all_reduce(most, dist.ReduceOp.MAX)
+        return most
+
     def gather(self, told: Any) -> list[Any]:
         """What every process says, plain data, in the order of the processes; the same in all of them."""
         if self.world_size == 1:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from search.architecture import Architecture, architecture_of
+from search.architecture import Architecture, architecture_for
 from search.costs.space_costs import SpaceCosts
 from search.data.fingerprint import fingerprint
 from search.data.frames import Data
@@ -52,10 +52,8 @@ class SearchProblem:
         return self.task.head(self.data)
 
     def architecture(self, genotype: Genotype, name: str, **more: Any) -> Architecture:
-        """A network of the space for the data's classes; ``more``: other fields of its file."""
-        return architecture_of(
-            self.space, genotype, self.data.classes, task=self.task.name, name=name, **more
-        )
+        """A network of the space for the data; ``more``: other fields of its file."""
+        return architecture_for(self.space, genotype, self.data, name=name, **more)
 
     def check(self) -> None:
         """Raises InvalidSearch: no network of the space costs the budget; InvalidData: bad frames."""
@@ -81,7 +79,7 @@ class SearchProblem:
         return {
             "space": self.space.name,
             "task": self.task.name,
-            "data": f"{self.data.name}, {self.data.num_classes} classes",
+            "data": self.data.described,
             "frames": fingerprint(self.data, ("train", "val")),
             "target": self.target,
             "resolution": str(self.resolution),

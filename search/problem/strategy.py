@@ -26,6 +26,9 @@ class SearchRecipe(Protocol):
     def out_of_memory(self) -> str:
         """What there was too little memory for if that happens, and what to change."""
 
+    def for_task(self, task: str) -> "SearchRecipe":
+        """With a loss of that task. Raises InvalidRecipe where it names that of another."""
+
     def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
         """All of it."""
 

@@ -51,8 +51,7 @@ def begin_network(architecture: Architecture, init: str | Path, *, new_head: boo
     """
     donor = find_donor(init, architecture)
     space = check_kin(donor.architecture, architecture.search_space, donor.path)
-    names = [entry.name for entry in architecture.labels]
-    classes = classes_between(donor, architecture.task, names, new_head=new_head)
+    classes = classes_between(donor, architecture.task, architecture.tells, new_head=new_head)
     return _begun(plan_network(donor, space, architecture.genotype, classes), donor)
 
 

@@ -109,7 +109,7 @@ def classes_between(donor: Donor, task: str, names: Sequence[str], *, new_head: 
 
     Raises InvalidWeights where both have names and none is the other's.
     """
-    own = [entry.name for entry in donor.architecture.labels]
+    own = donor.architecture.tells
     if new_head or donor.headless or donor.architecture.task != task:
         return none_taken(own, names)
     if _are_numbers(own) or _are_numbers(names):
@@ -158,10 +158,10 @@ def _with_outputs(architecture: Architecture, tensors: Mapping[str, Array]) -> A
     """The same network with as many classes as a file has, without names; None where nothing tells."""
     names = our_names(architecture, tensors)
     counts = [len(tensors[name]) for name, ours in names.items() if ours in _LAST and tensors[name].ndim == 1]
+    if counts and counts[0] == architecture.head.outputs:
+        return architecture
     if not counts or not 2 <= counts[0] <= MOST_CLASSES:
         return None
-    if counts[0] == architecture.head.outputs:
-        return architecture
     return architecture.for_classes(unnamed(counts[0]))
 
 

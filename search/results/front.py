@@ -74,7 +74,7 @@ def _csv(problem: SearchProblem, networks: Sequence[Judged], front: set[Judged],
     header = [problem.task.primary, "latency_ms", "low_ms", "high_ms", "gmacs", "mparams", "memory_mib"]
     writer.writerow([*header, "moved_mib", "front", "chosen", "blocks"])
     for n in sorted(networks, key=lambda n: -n.score):
-        numbers = [100 * n.score, n.latency_s * 1e3, n.low_s * 1e3, n.high_s * 1e3]
+        numbers = [problem.task.score_of(n.score), n.latency_s * 1e3, n.low_s * 1e3, n.high_s * 1e3]
         numbers += [n.macs / 1e9, n.params / 1e6, n.memory / 2**20, n.bytes / 2**20]
         writer.writerow(
             [*(f"{x:.6g}" for x in numbers), int(n in front), int(n == chosen), _spelled(problem, n)]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from cost_models.ir.graph import Graph, GraphBuilder
-from cost_models.ir.ops import ArgMax, Normalize, ToByte
+from cost_models.ir.ops import Activation, ArgMax, Normalize, Plane, ToByte
 from search.spaces.space import Head
 
 # Pixel statistics of ImageNet in 0..1, RGB: what all published weights were trained with.
@@ -28,8 +28,21 @@ def segmentation_head(num_classes: int) -> Head:
     return Head(num_classes, classes_graph())
 
 
-HEADS: Mapping[str, Callable[[int], Head]] = {"segmentation": segmentation_head}
+def metres_graph() -> Graph:
+    """Distances ``x`` of one channel -> metres (N, H, W), float32, 0 where the network says less."""
+    net = GraphBuilder()
+    return net.build(net.add("metres", Plane(), net.add("metres.positive", Activation("relu"), "x")))
+
+
+def depth_head(outputs: int = 1) -> Head:
+    """Metres, one output, deployed as they are."""
+    return Head(outputs, metres_graph(), output="metres", meaning="metres", dtype="float32")
+
+
+HEADS: Mapping[str, Callable[[int], Head]] = {"segmentation": segmentation_head, "depth": depth_head}
 """Task -> its head, by how many outputs there are."""
+OUTPUTS: Mapping[str, tuple[str, ...]] = {"depth": ("metres",)}
+"""What networks tell, one an output, of tasks that have no classes."""
 
 
 def camera_network(network: Graph, head: Head) -> Graph:

@@ -44,10 +44,14 @@ class Head:
     Attributes:
         outputs: channels of the network's last map.
         after: from that map, ``x`` (N, outputs, H, W), to what a deployed network gives back.
+        output, meaning, dtype: name, meaning and type of that, as a bundle says them.
     """
 
     outputs: int
     after: Graph
+    output: str = "classes"
+    meaning: str = "class index"
+    dtype: str = "uint8"
 
 
 @dataclass(frozen=True)

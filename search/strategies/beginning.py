@@ -17,8 +17,8 @@ def begin_with(supernet: Supernet, problem: SearchProblem, init: str, *, new_hea
 
     Raises what ``begin_supernet`` does.
     """
-    names = [entry.name for entry in problem.data.classes]
-    begun = begin_supernet(supernet.space, problem.task.name, names, init, new_head=new_head)
+    names, task = problem.data.tells, problem.task.name
+    begun = begin_supernet(supernet.space, task, names, init, new_head=new_head)
     tensors = {name: torch.from_numpy(values) for name, values in begun.tensors.items()}
     unknown = supernet.load_state_dict(tensors, strict=False).unexpected_keys
     assert not unknown, unknown

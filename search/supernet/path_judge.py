@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search.architecture import architecture_of
+from search.architecture import architecture_for
 from search.data.frames import Data, Frames
 from search.data.loaders import Augmentation, eval_loader, train_loader
-from search.networks.segmentation import SegmentationNetwork
+from search.networks.network import Network
 from search.parallel.ranks import Ranks
 from search.spaces.space import Genotype, SearchSpace
 from search.tasks.evaluation import evaluate_network
@@ -75,9 +75,8 @@ class PathJudge:
     @torch.no_grad()
     def score(self, genotype: Genotype) -> float:
         """The task's reward of a path; the same in every process."""
-        about = {"task": self._task.name, "name": "path"}
-        architecture = architecture_of(self._space, genotype, self._data.classes, **about)
-        network = SegmentationNetwork(architecture).to(self._ranks.device)
+        architecture = architecture_for(self._space, genotype, self._data, name="path")
+        network = Network(architecture).to(self._ranks.device)
         network.load_state_dict(self._extract(genotype))
         self._calibrate(network)
         meter = self._task.meter(self._data)

@@ -163,7 +163,7 @@ class Supernet(nn.Module):
         return self.extract(self.space.short_form(genotype))
 
     def extract(self, blocks: Sequence[str]) -> dict[str, Tensor]:
-        """State dict of the SegmentationNetwork of one architecture; its tensors are the supernet's own.
+        """State dict of the Network of one architecture; its tensors are the supernet's own.
 
         Raises UnknownCandidate for a block that is not left.
         """

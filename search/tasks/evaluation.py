@@ -21,7 +21,7 @@ def evaluate_network(
     """The meter, with what a network in evaluation mode gave.
 
     Args:
-        loader: images (N, 3, H, W), normalised, and truth (N, h, w, ...); the sizes may differ.
+        loader: images (N, 3, H, W), normalised, and the truth of each.
         ranks: processes that have a share of the frames each; all get the sum.
         on_batch: told how many frames were done, after each batch.
     """
@@ -32,7 +32,7 @@ def evaluate_network(
         with torch.inference_mode():
             for images, truth in loader:
                 last = module(images.to(device, memory_format=torch.channels_last))
-                height, width = truth.shape[1:3]
+                height, width = images.shape[-2:]
                 meter.add(task.predict(last, (height, width)).cpu().numpy(), truth.numpy())
                 if on_batch:
                     on_batch(len(images))

@@ -1,6 +1,7 @@
 """The tasks by name."""
 
+from search.tasks.depth import Depth
 from search.tasks.segmentation import Segmentation
 from search.tasks.task import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (Segmentation(),)}
+TASKS: dict[str, Task] = {task.name: task for task in (Segmentation(), Depth())}

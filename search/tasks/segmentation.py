@@ -22,7 +22,10 @@ from search.tasks.segmentation_metrics import (
     mean_iou,
     pixel_accuracy,
 )
-from search.tasks.task import Scores, Task
+from search.tasks.task import Scores, Task, nearest
+from search.tasks.words import WORDS
+
+_WORDS = WORDS["segmentation"]
 
 
 class SegmentationMeter:
@@ -64,8 +67,8 @@ class Segmentation:
     """See ``Task``."""
 
     name = "segmentation"
-    columns: tuple[str, ...] = ("miou_percent", "pixel_accuracy_percent")
-    primary, title = "miou_percent", "mIoU"
+    columns: tuple[str, ...] = tuple(column.name for column in _WORDS.columns)
+    primary, title, unit = _WORDS.primary.name, _WORDS.primary.title, _WORDS.primary.unit
 
     def head(self, data: Data) -> Head:
         """Logits of the data's classes, deployed as the index of the largest."""
@@ -78,6 +81,10 @@ class Segmentation:
     def distance(self, last: Tensor, taught: Tensor, temperature: float) -> Tensor:
         """Kullback-Leibler divergence of the classes' probabilities."""
         return teacher_divergence(last, taught, temperature)
+
+    def truth_at(self, truth: Tensor, size: tuple[int, int]) -> Tensor:
+        """Of each pixel that of the nearest."""
+        return nearest(truth, size)
 
     def predict(self, last: Tensor, size: tuple[int, int]) -> Tensor:
         """Class indices (N, h, w); each pixel takes that of the nearest, as a deployed network does it."""
@@ -98,9 +105,13 @@ class Segmentation:
             raise InvalidData("nothing to score: no pixel of the validation frames is labelled")
         return found / 100
 
+    def score_of(self, reward: float) -> float:
+        """In percent."""
+        return _WORDS.of_reward(reward)
+
     def shown(self, reward: float) -> str:
         """In percent."""
-        return f"{self.title} {100 * reward:.1f} %"
+        return f"{self.title} {self.score_of(reward):.1f} %"
 
     @property
     def rewards(self) -> Mapping[str, Task]:

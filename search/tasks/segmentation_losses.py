@@ -14,7 +14,7 @@ from search.data.frames import Frames
 from search.errors import InvalidData, InvalidRecipe
 from search.parallel.ranks import Ranks
 from search.parallel.selection import kth_largest
-from search.tasks.segmentation_recipe import LossSettings, Ohem
+from search.tasks.segmentation_recipe import CrossEntropy, Ohem
 
 LossKind = Literal["cross_entropy", "ohem"]
 _COUNTED = 500  # frames that class frequencies are taken from, at most
@@ -98,14 +98,16 @@ def teacher_divergence(logits: Tensor, taught: Tensor, temperature: float = 1.0)
     return total * (temperature**2 / student[:, 0].numel())
 
 
-def make_loss(loss: LossSettings, frames: Frames, num_classes: int, ranks: Ranks) -> SegmentationLoss:
+def make_loss(loss: CrossEntropy | Ohem, frames: Frames, num_classes: int, ranks: Ranks) -> SegmentationLoss:
     """The loss that a recipe describes.
 
     Args:
         frames: of training, from which class weights may be counted.
 
-    Raises InvalidRecipe for another number of class weights than there are classes.
+    Raises InvalidRecipe for a loss of another task, or another number of class weights than of classes.
     """
+    if not isinstance(loss, CrossEntropy | Ohem):
+        raise InvalidRecipe(f"loss: found {loss.kind}; allowed for segmentation: cross_entropy, ohem")
     weights = loss.class_weights
     if weights == "inverse-log":
         weights = tuple(inverse_log_weights(frames, num_classes).tolist())

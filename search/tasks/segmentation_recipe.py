@@ -35,6 +35,3 @@ class Ohem(_Loss):
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     min_kept: Share = 0.0625
     over: Literal["batch"] = "batch"
-
-
-LossSettings = Annotated[CrossEntropy | Ohem, Field(discriminator="kind")]

@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 from torch import Tensor
+from torch.nn import functional
 
 from search.data.frames import Data, Frames
 from search.errors import InvalidRecipe
@@ -40,7 +41,7 @@ class Task(Protocol):
     Attributes:
         name: as architectures say it.
         columns: names of scores, in the order of tables.
-        primary, title: the score that tells which network is better, and its name for people.
+        primary, title, unit: the score that tells which network is better, and its name and unit for people.
     """
 
     @property
@@ -54,6 +55,9 @@ class Task(Protocol):
 
     @property
     def title(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
 
     def head(self, data: Data) -> Head:
         """How a network for that data ends."""
@@ -74,17 +78,29 @@ class Task(Protocol):
             temperature: above 1 it is the teacher's ranking of what is unlikely that counts, too.
         """
 
+    def truth_at(self, truth: Tensor, size: tuple[int, int]) -> Tensor:
+        """Truth of a batch for last maps of another size (h, w)."""
+
     def predict(self, last: Tensor, size: tuple[int, int]) -> Tensor:
-        """What a deployed network gives back, of its last map (N, outputs, H, W), at another size (h, w)."""
+        """What a deployed network gives back, of its last map (N, outputs, H, W), for frames of (h, w)."""
 
     def meter(self, data: Data) -> Meter:
         """One that has counted nothing yet."""
 
     def reward(self, scores: Mapping[str, float | None]) -> float:
-        """One number, higher is better: mIoU, 0..1. Raises InvalidData where there is none."""
+        """One number, 0..1, higher is better: mIoU. Raises InvalidData where there is none."""
+
+    def score_of(self, reward: float) -> float:
+        """The primary score, or of a task with another reward that, in its unit."""
 
     def shown(self, reward: float) -> str:
         """A reward for people: ``mIoU 58.3 %``."""
+
+
+def nearest(truth: Tensor, size: tuple[int, int]) -> Tensor:
+    """Truth a pixel, (N, H, W), at another size: of each pixel that of the nearest."""
+    resized = functional.interpolate(truth[:, None].float(), size=size, mode="nearest")
+    return resized[:, 0].to(truth.dtype)
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from search.errors import InvalidRecipe
-from search.tasks.segmentation_recipe import CrossEntropy, LossSettings
+from search.tasks.loss_settings import LossSettings, loss_fault, usual_loss
 from targets.support.plain_yaml import dump_yaml
 from targets.support.strict_yaml import (
     Count,
@@ -114,6 +114,7 @@ class Stage(Section):
     """Training of the network on one data set.
 
     Attributes:
+        kind: the task that it is for.
         data: what ``open_data`` takes; ``{data}`` stands for all of ``--data``, ``{path}`` for its path.
         split: ``trainval`` leaves no frames to choose the best epoch by; the last one counts as the best.
         batch_size: over all processes.
@@ -128,7 +129,7 @@ class Stage(Section):
         distillation: counts where there is a teacher.
     """
 
-    kind: Literal["segmentation"]
+    kind: Literal["segmentation", "depth"]
     name: Text
     data: Text = "{data}"
     split: Literal["train", "trainval"] = "train"
@@ -142,7 +143,7 @@ class Stage(Section):
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0
     optimizer: Sgd
     schedule: Schedule
-    loss: LossSettings = CrossEntropy(kind="cross_entropy")
+    loss: LossSettings = Field(default_factory=lambda known: usual_loss(known.get("kind", "segmentation")))
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     evaluate_every: Count = 1
@@ -168,9 +169,19 @@ class Stage(Section):
             faults.append(
                 f"schedule.warmup_epochs: found {found_epochs}; allowed: less than epochs, {self.epochs}"
             )
+        faults += filter(None, (loss_fault(self.kind, self.loss), self._distillation_fault()))
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _distillation_fault(self) -> str | None:
+        temperature = self.distillation.temperature
+        if self.kind == "segmentation" or temperature == 1:
+            return None
+        return (
+            f"distillation.temperature: found {temperature:g}; allowed for {self.kind}: 1, since its outputs "
+            "are no probabilities"
+        )
 
     def data_spec(self, given: str) -> str:
         """What to open for this stage where ``--data`` is ``given``."""
@@ -199,6 +210,11 @@ class Recipe(Section):
         return tuple(stage for stage in self.stages if isinstance(stage, Stage))
 
     @property
+    def task(self) -> str:
+        """What it trains for."""
+        return self.training[0].kind
+
+    @property
     def epochs(self) -> int:
         """Of all stages that are run."""
         return sum(stage.epochs for stage in self.training)
@@ -215,7 +231,9 @@ class Recipe(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"stages: found the names {', '.join(names)}; allowed: each once")
         if not self.training:
-            raise ValueError("stages: all are of kind given; allowed: one of kind segmentation at least")
+            raise ValueError("stages: all are of kind given; allowed: one of a kind of training at least")
+        if len(kinds := dict.fromkeys(stage.kind for stage in self.training)) > 1:
+            raise ValueError(f"stages: found the kinds {', '.join(kinds)}; allowed: one task")
         if any(isinstance(stage, Given) for stage in dropwhile(_is_given, self.stages)):
             raise ValueError("stages: one of kind given comes after training; allowed: before it only")
         return self

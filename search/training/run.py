@@ -10,13 +10,12 @@ import torch
 
 from search.architecture import Architecture
 from search.data import Augmentation, Data
-from search.data.classes import LabelClass
 from search.data.fingerprint import fingerprint
 from search.data.loaders import TrainLoader, eval_loader, train_loader
 from search.errors import InvalidData
 from search.kept import CHECKPOINT
 from search.networks.auxiliary import TrainingNetwork
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.networks.weights import Array
 from search.parallel.ranks import Ranks
 from search.tasks.evaluation import evaluate_network
@@ -47,7 +46,7 @@ class TrainingRun:
     """Trains one architecture by a recipe; writes a checkpoint, the best weights and curves into ``out``.
 
     Args:
-        architecture: with as many classes as the data, whose files are read for ``fingerprint``.
+        architecture: for the data's task, with as many classes as it has. Files are read for ``fingerprint``.
         data: of each of ``recipe.training``.
         initial: weights to begin with; tensors that are missing keep their fresh values.
         workers: processes of this one that load data.
@@ -275,6 +274,7 @@ class TrainingRun:
             return
         self._best = {
             "architecture": self._architecture.name,
+            "task": self._task.name,
             "recipe": self._recipe.name,
             "seed": self._recipe.seed,
             "data": data.name,
@@ -336,18 +336,21 @@ def _more_epochs(recipe: Recipe, state: Mapping[str, Any], now: Mapping[str, Any
     return keys
 
 
-def same_classes(data: Sequence[Data]) -> tuple[LabelClass, ...]:
-    """The classes that all data sets of a training have. Raises InvalidData where their names differ."""
+def same_outputs(data: Sequence[Data]) -> Data:
+    """The first data set of a training, whose networks tell what those for the others tell.
+
+    Raises InvalidData where their classes' names differ.
+    """
     first, *others = data
     for other in others:
-        if first.class_names != other.class_names:
+        if first.tells != other.tells:
             pairs = zip(first.class_names, other.class_names, strict=False)
             differing = next((f" ({a!r} there is {b!r} here)" for a, b in pairs if a != b), "")
             raise InvalidData(
                 f"the stages need data of the same classes: {first.name} has {first.num_classes}, "
                 f"{other.name} has {other.num_classes}{differing}"
             )
-    return first.classes
+    return first
 
 
 def _batches(stage: Stage, data: Data) -> int:

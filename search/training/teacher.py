@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from search.architecture import Architecture
 from search.errors import InvalidArchitecture, InvalidWeights
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.parallel.ranks import Ranks
 from search.tasks.task import Task
 from search.training.recipe import Distillation

@@ -178,7 +178,8 @@ def evaluate_bundle(
 
     Args:
         folder: of the bundle.
-        data, split: as in ``evaluate_architecture``; the bundle's classes must be the data's.
+        data, split: as in ``evaluate_architecture``; the bundle's classes must be the data's,
+            which is for its task.
         tracker: HOST:PORT, to run it on a board there.
         target: name or YAML file of the board's target; the bundle's when None.
 
@@ -190,5 +191,10 @@ def evaluate_bundle(
     from squeezenas_tvm.evaluation import bundle as work
 
     return work.evaluate_bundle(
-        Path(folder), open_data(data), split, tracker=tracker, target=target, shown=progress
+        Path(folder),
+        open_data(data, work.task_of_folder(Path(folder))),
+        split,
+        tracker=tracker,
+        target=target,
+        shown=progress,
     )

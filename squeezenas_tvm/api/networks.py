@@ -36,7 +36,7 @@ def search_space(
     Args:
         target: as ``load_device`` gives it.
         data: ``folder:PATH``, ``camvid:PATH``, ``synthetic``, ...; says which classes there are.
-        task: what the network is for.
+        task: what the network is for: ``segmentation``, or ``depth``.
         budget: such as ``30ms`` or ``2GMACs``; none when None.
         objective: what is paid for, such as ``latency`` or ``latency:3,memory:1``; when None what the budget
             limits, else latency.
@@ -82,6 +82,7 @@ def train_architecture(
     recipe: str | Path,
     out: str | Path,
     *,
+    task: str | None = None,
     initial: str | Path | None = None,
     new_head: bool = False,
     teacher: Architecture | None = None,
@@ -96,6 +97,7 @@ def train_architecture(
         data: ``camvid:PATH``, ``cityscapes:PATH``, ``synthetic``, ...; says how many classes there are.
         recipe: name of a shipped one, or a YAML file.
         out: folder of weights, curves and checkpoints.
+        task: what to train it for; what the architecture is for when None.
         initial: weights to begin with, of this network or of another one of its family, which are remapped:
             a file, ARCH=FILE, or an architecture file that names them; random ones when None.
         new_head: take all of them but what tells the classes apart.
@@ -121,6 +123,7 @@ def train_architecture(
         data,
         loaded if seed is None else loaded.with_seed(seed),
         Path(out),
+        task=task,
         initial=initial,
         new_head=new_head,
         teacher=teacher,
@@ -145,8 +148,8 @@ def evaluate_architecture(
         data: as in ``train_architecture``.
         split: train, val, trainval or test.
         weights: .safetensors or .pth; the architecture's own when None.
-        resolution: of the network, height and width: frames are resized to it, classes back;
-            that of the frames when None.
+        resolution: of the network, height and width: frames are resized to it, what it
+            tells back; that of the frames when None.
 
     Raises:
         UsageError: there are no weights.
@@ -157,7 +160,7 @@ def evaluate_architecture(
 
     return work.evaluate_architecture(
         architecture,
-        open_data(data),
+        open_data(data, architecture.task),
         split,
         weights=Path(weights) if weights else None,
         resolution=None if resolution is None else Resolution(*resolution).checked(),

@@ -78,7 +78,7 @@ class Manifest:
         mean, std: per RGB channel, of pixel values divided by 255; the module itself applies them. None where
             it takes no frame, or one that the network itself normalises.
         weights_source, weights_sha256: the file the weights are from; None for random ones.
-        trained: False says that the labels mean nothing yet.
+        trained: False says that what comes out means nothing yet.
         tuned_kernels, default_kernels: how many kernels have a tuned, and a default, schedule.
         untuned: True for a GPU's module whose kernels all run on default schedules, made without a GPU.
         checked: of a GPU's module: how many kernels were run on the emulated GPU, or why none was.

@@ -87,7 +87,7 @@ AS_IT_IS = Ends()
 def of_architecture(
     architecture: Architecture, resolution: Resolution, weights: Path | None, dtype: str, scratch: Path
 ) -> Deployable:
-    """A network of the house, from camera frame to class indices.
+    """A network of the house, from camera frame to what its head gives.
 
     Args:
         weights: the architecture's own when None; random ones where it has none.
@@ -99,13 +99,13 @@ def of_architecture(
     tensors = load_weights_apart(architecture, weights, scratch) if weights else None
     graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
     model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
-    classes = Value("classes", "uint8", (1, *resolution))
+    head, shape = architecture.head, graph.shapes(inputs)[graph.outputs[0]]
     return Deployable(
         name=architecture.name,
         model=model,
         kernels=list(dict.fromkeys(split_into_kernels(graph, inputs))),
         inputs=[_entry(Value("frame", "uint8", inputs["frame"]), FRAME)],
-        outputs=[_entry(classes, CLASS_INDEX)],
+        outputs=[_entry(Value(head.output, head.dtype, shape), head.meaning)],
         classes=architecture.labels,
         dataset=architecture.known_classes,
         mean=IMAGENET_MEAN,

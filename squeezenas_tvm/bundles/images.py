@@ -22,6 +22,7 @@ __all__ = [
     "UInt8",
     "check_places",
     "gray_png",
+    "interpolated",
     "is_sealed_png",
     "read_image",
     "resize_bilinear",
@@ -58,16 +59,20 @@ def resize_bilinear(image: UInt8, height: int, width: int) -> UInt8:
     """(h, w, 3) to (height, width, 3), pixel centres aligned; the image itself when the size is right."""
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
-    pixels: Any = image  # real numbers once it is smaller, which saves most of the memory
-    for axis, size in enumerate((height, width)):
-        length = image.shape[axis]
+    resized: UInt8 = np.rint(interpolated(image, height, width)).astype(np.uint8)
+    return resized
+
+
+def interpolated(pixels: Any, height: int, width: int) -> Any:
+    """(h, w, channels) to (height, width, channels), bilinear, pixel centres aligned; real numbers."""
+    for axis, size in enumerate((height, width)):  # real once it is smaller, which saves most of the memory
+        length = pixels.shape[axis]
         position = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
         low = position.astype(int)
         share = (position - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
         high = np.minimum(low + 1, length - 1)
         pixels = pixels.take(low, axis) * (1 - share) + pixels.take(high, axis) * share
-    resized: UInt8 = np.rint(pixels).astype(np.uint8)
-    return resized
+    return pixels
 
 
 def gray_png(pixels: UInt8) -> bytes:

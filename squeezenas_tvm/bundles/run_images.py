@@ -10,23 +10,23 @@ from typing import Any
 from squeezenas_tvm.bundles.images import (
     UInt8,
     check_places,
-    gray_png,
     is_sealed_png,
     read_image,
     squeezed,
 )
 from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.opened import opened_bundle
-from squeezenas_tvm.bundles.overlay import draw_overlay, png
-from squeezenas_tvm.bundles.runner import Bundle, dataset_ids, statistics_ms
+from squeezenas_tvm.bundles.overlay import png
+from squeezenas_tvm.bundles.pictures import PICTURES
+from squeezenas_tvm.bundles.runner import Bundle, statistics_ms
 from squeezenas_tvm.bundles.values import (
     Array,
     is_frame,
     is_sealed_npy,
+    picture_of,
     places,
     read_values,
     said,
-    segments,
     summary,
     write_values,
 )
@@ -35,7 +35,7 @@ from squeezenas_tvm.profiling.energy import FrameEnergy, measure_frame, require_
 from squeezenas_tvm.terminal.progress import progress
 from targets.support.files import put_whole
 
-UNTRAINED = "The weights are not trained: the labels mean nothing yet, the latency does."
+UNTRAINED = "The weights are not trained: what comes out means nothing yet, the latency does."
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class SeenImage:
 
     Attributes:
         image: the file: an image, or arrays.
-        written: what came out, by what it is: ``overlay`` and ``labels`` of a segmentation, else a file for
-            each output of the network.
+        written: what came out, by what it is: ``overlay`` and ``labels`` of a segmentation, ``overlay`` and
+            ``metres`` of depth, else a file for each output of the network.
         summaries: what came out, a line each, where no picture shows it.
         samples_ms: of each timed run.
     """
@@ -59,7 +59,7 @@ class SeenImage:
 
     @property
     def overlay(self) -> Path | None:
-        """The picture of a segmentation."""
+        """The picture of a segmentation or of depth."""
         return self.written.get("overlay")
 
     @property
@@ -164,20 +164,21 @@ class _See:
 
     def __init__(self, manifest: Mapping[str, Any], out: Path, repeats: int, warmup: int) -> None:
         self._manifest, self._out, self._repeats, self._warmup = manifest, out, repeats, warmup
-        self._segments = segments(manifest)
+        self._shows = PICTURES.get(picture_of(manifest) or "")
 
     def check_places(self, files: Sequence[Path]) -> None:
         """Before any work. Raises ImageError where something else would be written over."""
         wanted = [place for path in files for place in self._places(path).values()]
-        check_places(wanted, files, is_sealed_png if self._segments else is_sealed_npy)
+        check_places(wanted, files, _is_sealed)
 
     def __call__(self, bundle: Bundle, path: Path) -> tuple[list[Array], SeenImage]:
         """What went in, and what came out."""
-        return self._picture(bundle, path) if self._segments else self._arrays(bundle, path)
+        return self._picture(bundle, path) if self._shows else self._arrays(bundle, path)
 
     def _places(self, path: Path) -> dict[str, Path]:
-        if self._segments:
-            return {name: self._out / f"{path.stem}-{name}.png" for name in ("overlay", "labels")}
+        if self._shows:
+            files = self._shows.files.items()
+            return {name: self._out / f"{path.stem}-{name}{ending}" for name, ending in files}
         outputs = self._manifest["outputs"]
         names = (value["name"] for value in outputs)
         return dict(zip(names, places(self._out, path.stem, outputs), strict=True))
@@ -200,19 +201,22 @@ class _See:
             log.info("%s: resized from %dx%d to the module's %dx%d", path, width, height, *wanted[::-1])
         if note := squeezed(image, *wanted):
             log.warning("%s: %s", path, note)
-        labels, inputs = bundle.segment(image), bundle.frame(image)
+        assert self._shows is not None
+        given, inputs = bundle.picture(image), bundle.frame(image)
         samples_ms = tuple(bundle.time_ms(inputs, self._repeats, self._warmup))
-        seen = SeenImage(path, self._places(path), samples_ms)
-        self._draw(bundle, image, labels, seen)
+        told = self._shows.summary(bundle, given)
+        seen = SeenImage(path, self._places(path), samples_ms, (told,) if told else ())
+        self._draw(bundle, image, given, seen)
         return inputs, seen
 
-    def _draw(self, bundle: Bundle, image: UInt8, labels: UInt8, seen: SeenImage) -> None:
-        """Write the two pictures. Raises UsageError where they cannot be."""
-        stats, manifest = seen.latency_ms, bundle.manifest
-        overlay = draw_overlay(
+    def _draw(self, bundle: Bundle, image: UInt8, given: Array, seen: SeenImage) -> None:
+        """Write the picture, and what it shows. Raises UsageError where they cannot be."""
+        stats, manifest, shows = seen.latency_ms, bundle.manifest, self._shows
+        assert shows is not None
+        overlay = shows.overlay(
+            bundle,
             image,
-            labels,
-            bundle.classes,
+            given,
             title=manifest["name"],
             notes=(
                 f"{manifest['target']['name']}, {bundle.height} x {bundle.width}",
@@ -222,11 +226,16 @@ class _See:
         )
         try:
             put_whole(seen.written["overlay"], png(overlay))
-            put_whole(seen.written["labels"], gray_png(dataset_ids(labels, bundle.classes)))
+            put_whole(seen.written[shows.name], shows.file(bundle, given))
         except OSError as error:
             raise UsageError(
                 f"{self._out} cannot be written: {error.strerror or error}; name another --out"
             ) from None
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether a file was written here, and left so."""
+    return is_sealed_png(path) or is_sealed_npy(path)
 
 
 def _resolution(manifest: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,12 +56,16 @@ if TYPE_CHECKING or __package__:
     )
     from squeezenas_tvm.bundles.manifest import BundleError, read_labels, read_manifest
     from squeezenas_tvm.bundles.values import (
+        CLASSES,
+        METRES,
         Array,
         Value,
         is_frame,
         is_sealed_npy,
+        picture_of,
         places,
         read_values,
+        resize_metres,
         said,
         segments,
         summary,
@@ -84,12 +88,16 @@ else:  # in a bundle: they lie beside this file
     from manifest import BundleError, read_labels, read_manifest
     from text import one_line
     from values import (
+        CLASSES,
+        METRES,
         Array,
         Value,
         is_frame,
         is_sealed_npy,
+        picture_of,
         places,
         read_values,
+        resize_metres,
         said,
         segments,
         summary,
@@ -170,9 +178,22 @@ class Bundle:
             BundleError: the device cannot run the module, such as a GPU whose driver is too old for it; or it
                 does not segment.
         """
-        self.require_segments()
+        self._require(CLASSES)
         (labels,) = self.run(self.frame(image))
         return resize_nearest(labels[0].astype(np.uint8), image.shape[0], image.shape[1])
+
+    def depth(self, image: UInt8) -> Array:
+        """Metres of every pixel of ``image``, (H, W, 3) uint8 RGB of any size; returns (H, W) float32.
+
+        Raises BundleError as `segment`.
+        """
+        self._require(METRES)
+        (metres,) = self.run(self.frame(image))
+        return resize_metres(metres[0], image.shape[0], image.shape[1])
+
+    def picture(self, image: UInt8) -> Array:
+        """`segment` or `depth`, whichever the network does. Raises BundleError as these."""
+        return self.depth(image) if required_picture(self.manifest) == METRES else self.segment(image)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """What the network makes of ``inputs``. Raises BundleError as `segment`."""
@@ -195,14 +216,10 @@ class Bundle:
                 samples_ms.append((time.perf_counter() - started_s) * 1e3)
         return samples_ms[warmup:]
 
-    def require_segments(self) -> None:
+    def _require(self, meaning: str) -> None:
         """Raises BundleError for networks of other kinds."""
-        if not segments(self.manifest):
-            raise BundleError(
-                f"{self.manifest['name']} takes {', '.join(map(said, self.inputs))} and gives "
-                f"{', '.join(map(said, self.outputs))}; this is for networks that give the class of each "
-                "pixel of a camera's frame: deploy with --frame --end argmax"
-            )
+        if picture_of(self.manifest) != meaning:
+            raise _another_kind(self.manifest, *_WANTED[meaning])
 
     def _side(self, axis: int) -> int:
         if not is_frame(self.inputs[0]):
@@ -226,6 +243,25 @@ class Bundle:
         except Exception as error:
             reason = explain_failure(error, self.manifest["target"])
             raise BundleError(f"the network does not run: {reason}") from error
+
+
+_WANTED = {CLASSES: ("the class", "--end argmax"), METRES: ("the metres", "--end depth")}
+
+
+def required_picture(manifest: Mapping[str, Any]) -> str:
+    """What a network gives of each pixel of a frame, see ``picture_of``. Raises BundleError for others."""
+    found = picture_of(manifest)
+    if found is None:
+        raise _another_kind(manifest, "the class or the metres", "--end argmax or --end depth")
+    return found
+
+
+def _another_kind(manifest: Mapping[str, Any], what: str, how: str) -> BundleError:
+    takes, gives = (", ".join(map(said, manifest[name])) for name in ("inputs", "outputs"))
+    return BundleError(
+        f"{manifest['name']} takes {takes} and gives {gives}; this is for networks that give {what} of each "
+        f"pixel of a camera's frame: deploy with --frame {how}"
+    )
 
 
 def as_list(result: Any) -> list[Any]:
@@ -258,7 +294,7 @@ def _run_files(bundle: Bundle, args: argparse.Namespace) -> None:
     if bundle.manifest["kernels"].get("untuned"):
         sys.stdout.write("the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n")
     if not bundle.manifest["weights"]["trained"]:
-        sys.stdout.write("the weights are not trained: the labels mean nothing yet, the latency does\n")
+        sys.stdout.write("the weights are not trained: what comes out means nothing yet, the latency does\n")
 
 
 def _segment_files(bundle: Bundle, args: argparse.Namespace) -> None:

@@ -19,15 +19,16 @@ import numpy.typing as npt
 
 if TYPE_CHECKING or __package__:
     from search.data.plain_images import NPY_SIGNATURE
-    from squeezenas_tvm.bundles.images import ImageError, read_image, resize_bilinear
+    from squeezenas_tvm.bundles.images import ImageError, interpolated, read_image, resize_bilinear
 else:  # in a bundle: they lie beside this file
-    from images import ImageError, read_image, resize_bilinear
+    from images import ImageError, interpolated, read_image, resize_bilinear
     from plain_images import NPY_SIGNATURE
 
 Array = npt.NDArray[Any]
 Value = Mapping[str, Any]  # an entry of a manifest's inputs or outputs: name, dtype, shape, meaning
 CLASSES, METRES, TENSOR, FRAME = "class index", "metres", "tensor", "frame"
 """Meanings: indices into labels.json, distances, whatever the network has, a camera's RGB frame (NHWC)."""
+_PIXELS = {CLASSES: "uint8", METRES: "float32"}
 _ARRAYS = (".npy", ".npz")
 _SEAL = b"squeezenas-tvm, sha256 %s\n"
 _MOST_NAME = 64
@@ -43,13 +44,29 @@ def is_frame(value: Value) -> bool:
     return bool(value["meaning"] == FRAME)
 
 
+def picture_of(manifest: Mapping[str, Any]) -> str | None:
+    """What a network gives of each pixel of a camera's frame that it takes: ``CLASSES``, as bytes, or
+    ``METRES``, as float32; None where it takes or gives anything else."""
+    inputs, outputs = manifest["inputs"], manifest["outputs"]
+    if len(inputs) > 1 or len(outputs) > 1 or not is_frame(inputs[0]):
+        return None
+    batch, height, width, _ = inputs[0]["shape"]
+    meaning: str = outputs[0]["meaning"]
+    whole = batch == 1 and outputs[0]["shape"] == [1, height, width]
+    return meaning if whole and _PIXELS.get(meaning) == outputs[0]["dtype"] else None
+
+
 def segments(manifest: Mapping[str, Any]) -> bool:
     """Whether a network takes a camera's frame and gives the class of each of its pixels, as a byte."""
-    inputs, outputs = manifest["inputs"], manifest["outputs"]
-    if len(inputs) > 1 or len(outputs) > 1 or not is_frame(inputs[0]) or outputs[0]["meaning"] != CLASSES:
-        return False
-    batch, height, width, _ = inputs[0]["shape"]
-    return bool(batch == 1 and outputs[0]["shape"] == [1, height, width] and outputs[0]["dtype"] == "uint8")
+    return picture_of(manifest) == CLASSES
+
+
+def resize_metres(metres: Array, height: int, width: int) -> Array:
+    """(h, w) to (height, width) float32, bilinear, pixel centres aligned."""
+    if metres.shape == (height, width):
+        return metres.astype(np.float32, copy=False)
+    resized: Array = interpolated(metres[..., None], height, width)[..., 0].astype(np.float32)
+    return resized
 
 
 def said(value: Value) -> str:

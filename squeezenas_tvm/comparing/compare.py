@@ -41,9 +41,9 @@ class Compared:
             here, median, 10th and 90th percentile of its runs.
         latency_source: where that is from: shares of measured and predicted kernels, or ``measured here``.
         energy_mj: None where no power was ever measured there.
-        miou_percent: None where nobody knows.
+        miou_percent, rmse_m: of segmentation, and of depth; None where nobody knows.
         accuracy_source: who says so.
-        on_front: no other network is both faster and more accurate; None without an accuracy.
+        on_front: no other network for its task is both faster and more accurate; None without an accuracy.
     """
 
     name: str
@@ -58,8 +58,14 @@ class Compared:
     memory_bytes: int
     energy_mj: float | None
     miou_percent: float | None = None
+    rmse_m: float | None = None
     accuracy_source: str | None = None
     on_front: bool | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Higher is better: mIoU, or the negative of an error; None where nobody knows."""
+        return self.miou_percent if self.rmse_m is None else -self.rmse_m
 
 
 def compare_networks(
@@ -182,7 +188,8 @@ def _judged(network: Compared, name: str, data: str | None, split: str) -> Compa
         return network
     scores = _evaluated(name, data, split)
     said = f"{scores['data']} {split}, {scores['frames']} frames, {scores['runs']}"
-    return replace(network, miou_percent=scores["miou_percent"], accuracy_source=said)
+    known: dict[str, Any] = {name: scores.get(name) for name in ("miou_percent", "rmse_m")}
+    return replace(network, **known, accuracy_source=said)
 
 
 def _evaluated(name: str, data: str, split: str) -> Mapping[str, Any]:
@@ -201,13 +208,13 @@ def _evaluated(name: str, data: str, split: str) -> Mapping[str, Any]:
 
 def _with_front(networks: Sequence[Compared]) -> list[Compared]:
     """Each with whether it is on the front of those whose accuracy is known."""
-    known = [own for own in networks if own.miou_percent is not None]
+    known = [own for own in networks if own.accuracy is not None]
 
     def is_beaten(network: Compared) -> bool:
         return any(
             _at_least(other, network) and not _at_least(network, other)
             for other in known
-            if other is not network
+            if other is not network and (other.rmse_m is None) == (network.rmse_m is None)
         )
 
     return [replace(own, on_front=not is_beaten(own)) if own in known else own for own in networks]
@@ -215,4 +222,4 @@ def _with_front(networks: Sequence[Compared]) -> list[Compared]:
 
 def _at_least(one: Compared, other: Compared) -> bool:
     """Whether one is as fast and as accurate."""
-    return one.latency_ms <= other.latency_ms and (one.miou_percent or 0) >= (other.miou_percent or 0)
+    return one.latency_ms <= other.latency_ms and (one.accuracy or 0) >= (other.accuracy or 0)

@@ -30,18 +30,25 @@ def write_comparison(folder: Path, networks: Sequence[Compared], target: str) ->
     return [folder / TABLE, folder / PICTURE]
 
 
+def _height(own: Compared) -> float:
+    """Its accuracy, or its MACs where nobody knows that."""
+    accuracy = own.miou_percent if own.rmse_m is None else own.rmse_m
+    return own.macs / 1e9 if accuracy is None else accuracy
+
+
 def _picture(networks: Sequence[Compared], target: str) -> bytes:
     """Accuracy over latency; MACs over latency where no accuracy is known."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    known = [own for own in networks if own.miou_percent is not None]
+    errors = [own for own in networks if own.rmse_m is not None]
+    known = errors or [own for own in networks if own.miou_percent is not None]
     shown = known or list(networks)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for own in shown:
-        height = own.miou_percent if own.miou_percent is not None else own.macs / 1e9
+        height = _height(own)
         colour = _ON if own.on_front else _OFF
         bars = [[max(own.latency_ms - own.low_ms, 0)], [max(own.high_ms - own.latency_ms, 0)]]
         axes.errorbar([own.latency_ms], [height], xerr=bars, fmt="none", ecolor=colour, elinewidth=0.8)
@@ -50,8 +57,9 @@ def _picture(networks: Sequence[Compared], target: str) -> bytes:
             own.name, (own.latency_ms, height), xytext=(4, 4), textcoords="offset points", fontsize=8
         )
     front = sorted((own for own in known if own.on_front), key=lambda own: own.latency_ms)
-    axes.step([o.latency_ms for o in front], [o.miou_percent or 0 for o in front], where="post", c=_ON)
-    axes.set(xlabel=f"latency on {target} (ms)", ylabel="mIoU (%)" if known else "GMACs")
+    axes.step([own.latency_ms for own in front], [_height(own) for own in front], where="post", c=_ON)
+    accuracy = "RMSE (m), lower is better" if errors else "mIoU (%)"
+    axes.set(xlabel=f"latency on {target} (ms)", ylabel=accuracy if known else "GMACs")
     axes.grid(alpha=0.25)
     picture = BytesIO()
     figure.savefig(picture, dpi=150, format="png")

@@ -1,7 +1,9 @@
 """Evaluates the camera's network in PyTorch: what a bundle is compiled from."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import torch
 
 from search.architecture import Architecture
@@ -9,8 +11,9 @@ from search.data import Data
 from search.networks.graph_module import GraphModule
 from search.networks.weights import load_weights
 from search.resolution import Resolution
-from squeezenas_tvm.bundles.images import UInt8, resize_bilinear, resize_nearest
+from squeezenas_tvm.bundles.images import UInt8, resize_bilinear
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.evaluation.counting import COUNTING
 from squeezenas_tvm.evaluation.scores import Evaluation, check_split, evaluate_frames
 
 
@@ -28,15 +31,20 @@ def evaluate_architecture(
     Args:
         split: train, val, trainval or test.
         weights: the architecture's own when None.
-        resolution: of the network: frames are resized to it, classes back; that of the frames when None.
+        resolution: of the network: frames are resized to it, what it tells back; the frames' own when None.
         shown: draw how far it is.
 
     Raises:
-        UsageError: there are no weights.
+        UsageError: there are no weights, or the data is for another task.
         SearchError: weights and data that do not fit each other or are not there.
     """
+    if data.task != architecture.task:
+        raise UsageError(
+            f"{architecture.name} is for {architecture.task}, and {data.name} for {data.task}; name data for "
+            f"{architecture.task}"
+        )
     check_split(data, split)
-    architecture = architecture.for_classes(data.classes)
+    architecture = architecture.for_data(data)
     path = weights or architecture.weights_path
     if path is None:
         raise UsageError("--weights FILE is missing: without weights there is nothing to evaluate")
@@ -47,14 +55,14 @@ def evaluate_architecture(
     module.load_state_dict({name: torch.from_numpy(values) for name, values in tensors.items()}, strict=False)
     module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def segment(image: UInt8) -> UInt8:
+    def predict(image: UInt8) -> npt.NDArray[Any]:
         frame = torch.tensor(resize_bilinear(image, *(size or image.shape[:2])), device=device)[None]
         with torch.inference_mode():
-            classes = module(frame)[0]
-        return resize_nearest(classes.cpu().numpy(), *image.shape[:2])
+            told = module(frame)[0]
+        return COUNTING[data.task].resized(told.cpu().numpy(), *image.shape[:2])
 
     return evaluate_frames(
-        segment,
+        predict,
         data,
         split,
         network=architecture.name,

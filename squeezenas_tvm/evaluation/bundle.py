@@ -1,12 +1,30 @@
 """Evaluates the very module that ships. Neither this nor data sets load PyTorch, which TVM must not meet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from search.data import Data
+from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.opened import opened_bundle
+from squeezenas_tvm.bundles.runner import required_picture
+from squeezenas_tvm.bundles.values import CLASSES, METRES
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.evaluation.scores import Evaluation, check_split, evaluate_frames
+
+TASKS = {CLASSES: "segmentation", METRES: "depth"}
+"""What a network is for, by the meaning of what it gives for each pixel."""
+
+
+def task_of(manifest: Mapping[str, Any]) -> str:
+    """What a bundle is for. Raises BundleError where its network does not take a frame, or gives something
+    else than can be compared with a data set's truth."""
+    return TASKS[required_picture(manifest)]
+
+
+def task_of_folder(folder: Path) -> str:
+    """``task_of`` the bundle there. Raises BundleError also where it is none."""
+    return task_of(own_manifest(folder))
 
 
 def evaluate_bundle(
@@ -32,16 +50,18 @@ def evaluate_bundle(
     timeout_s = 3600 + 60 * check_split(data, split)
     with opened_bundle(folder, tracker=tracker, target=target, timeout_s=timeout_s) as bundle:
         runs = f"bundle {folder}" + (f" on a board at {tracker}" if tracker else "")
-        bundle.require_segments()
+        task = task_of(bundle.manifest)
+        if data.task != task:
+            raise UsageError(f"{runs} is for {task}, and {data.name} for {data.task}; name data for {task}")
         names = [entry["name"] for entry in bundle.classes]
-        if names != data.class_names:
+        if task == "segmentation" and names != data.class_names:
             raise UsageError(
                 f"{runs} tells {len(names)} classes apart ({_first(names)}), and {data.name} has "
                 f"{data.num_classes} ({_first(data.class_names)}){_difference(names, data.class_names)}; "
                 "deploy weights that were trained on that data"
             )
         return evaluate_frames(
-            bundle.segment,
+            bundle.picture,
             data,
             split,
             network=bundle.manifest["name"],

@@ -1,7 +1,7 @@
 """The networks that a search judged, and their Pareto front."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from search.costs.objectives import OBJECTIVES, shown
 from search.results.document import SearchDocument
 from search.results.record import read_record
 from search.strategies.registry import STRATEGIES
+from search.tasks.words import WORDS, Column, TaskWords
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.files import CsvRow, header, read_csv
@@ -36,13 +37,23 @@ class FoundNetworks:
     Attributes:
         judged: lines of networks.csv; none before the search has ended.
         partly: how many are in the record of a search that has not.
-        score: the column that networks are compared by, in percent; ``metric`` is its name for people.
+        column: what networks are compared by.
+        lower_is_better: of that.
     """
 
     judged: Sequence[CsvRow]
     partly: int = 0
-    score: str = "miou_percent"
-    metric: str = "mIoU"
+    column: Column = WORDS["segmentation"].primary
+    lower_is_better: bool = False
+
+    @property
+    def score(self) -> str:
+        """Where networks.csv has it."""
+        return self.column.name
+
+    def said(self, score: float) -> str:
+        """In short, for people: ``mIoU 58.3 %``."""
+        return f"{self.column.title} {score:.3g} {self.column.unit}"
 
     @property
     def finished(self) -> bool:
@@ -62,13 +73,22 @@ def read_networks(folder: Path, told: SearchDocument | None) -> FoundNetworks:
     if not ended:
         return FoundNetworks((), sum(1 for _ in read_record(folder / RECORD)))
     path = folder / NETWORKS
-    known = header(path) if path.exists() else []
-    score = known[0] if known and known[0].endswith("_percent") else FoundNetworks.score
-    columns = dict.fromkeys((score, *_NUMBERS, _cost_column(told)[1]))
+    words = WORDS.get(told.task if told else "segmentation", WORDS["segmentation"])
+    column = _score_column(words, told, header(path) if path.exists() else [])
+    columns = dict.fromkeys((column.name, *_NUMBERS, _cost_column(told)[1]))
     judged = read_csv(path, list(columns), ("blocks",), again=_AGAIN)
     if sum(one.numbers["chosen"] == 1 for one in judged) != 1:
         raise UsageError(f"{path}: one line must be of the chosen network; {_AGAIN}")
-    return FoundNetworks(judged, score=score, metric=told.metric if told else FoundNetworks.metric)
+    return FoundNetworks(judged, column=column, lower_is_better=words.lower_is_better)
+
+
+def _score_column(words: TaskWords, told: SearchDocument | None, header: Sequence[str]) -> Column:
+    """The task's score, or of a task with another reward that, whose column is the first, too."""
+    primary = words.primary
+    other = header[0] if header and header[0].endswith("_percent") else primary.name
+    if primary.unit != "%" or other == primary.name:
+        return primary
+    return replace(primary, name=other, title=told.metric if told else primary.title)
 
 
 def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[PageSection]:
@@ -104,16 +124,20 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
         "Accuracy and cost of the judged networks",
         series,
         x=f"{cost} ({unit})",
-        y=f"{networks.metric} in the search (%)",
+        y=f"{networks.column.title} in the search ({networks.column.unit}{_lower(networks)})",
         limit=limit,
     )
     known = STRATEGIES.get(told.strategy if told else "gumbel")  # of before search.json there was no other
     how = f" {known.judging}" if known else ""
     said = (
         f"{len(networks.judged)} networks{how}; on the front: {len(front)}. As trained for itself a "
-        f"network's {networks.metric} will differ."
+        f"network's {networks.column.title} will differ."
     )
     return [PageSection("Front", join([paragraph(said), row([picture]), _table(networks, front)]))]
+
+
+def _lower(networks: FoundNetworks) -> str:
+    return ", lower is better" if networks.lower_is_better else ""
 
 
 def _cost_column(told: SearchDocument | None) -> tuple[str, str]:
@@ -129,10 +153,18 @@ def _table(networks: FoundNetworks, front: Sequence[CsvRow]) -> str:
         lines.append(
             [
                 f"front/{index:02d}.yaml" + (" (chosen)" if n["chosen"] else ""),
-                *(f"{n[networks.score]:.2f}", f"{n['latency_ms']:.3f}"),
+                *(networks.column.number(n[networks.score]), f"{n['latency_ms']:.3f}"),
                 *(f"{n['low_ms']:.3f} to {n['high_ms']:.3f}", f"{n['gmacs']:.3f}"),
                 *(f"{n['mparams']:.3f}", f"{n['memory_mib']:.1f}", network.texts["blocks"]),
             ]
         )
-    names = ["front", f"{networks.metric} %", "ms", "interval", "GMACs", "M parameters", "MiB of maps"]
+    names = [
+        "front",
+        f"{networks.column.title} {networks.column.unit}",
+        "ms",
+        "interval",
+        "GMACs",
+        "M parameters",
+        "MiB of maps",
+    ]
     return table([*names, "blocks"], lines)

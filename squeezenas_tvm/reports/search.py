@@ -99,7 +99,7 @@ def _state(told: SearchDocument | None, rows: Sequence[CsvRow], networks: FoundN
     if networks.finished:
         (chosen,) = [one.numbers for one in networks.judged if one.numbers["chosen"] == 1]
         return (
-            f"{chosen['latency_ms']:.3g} ms, in the search {networks.metric} {chosen[networks.score]:.1f} %: "
+            f"{chosen['latency_ms']:.3g} ms, in the search {networks.said(chosen[networks.score])}: "
             f"chosen of {len(networks.judged)} networks after {len(rows)} epochs"
         )
     epochs = f"{len(rows)}"
@@ -247,7 +247,7 @@ def _next(folder: Path, told: SearchDocument | None, *, ended: bool) -> Markup:
         return paragraph("The search has not ended: the command that started it goes on with --resume.")
     if told is None:
         return command(train_command("KIND:PATH", folder))
-    given = (told.data_spec, folder, told.strategy)
+    given = (told.data_spec, folder, told.strategy, told.task)
     lines = [command(train_command(*given))]
     if taught := teacher_command(*given):
         first = f"To learn from its teacher (--teacher {taught[1]}), train that first:"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from search.architecture import load_architecture
+from search.tasks.words import WORDS, Column, TaskWords
 from search.training.recipe import load_recipe
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
@@ -25,9 +26,8 @@ from squeezenas_tvm.training.command import commands_after_training
 
 CURVES, BEST, ARCHITECTURE, RECIPE = "curves.csv", "best.json", "architecture.yaml", "recipe.yaml"
 _AGAIN = "the train command with --resume writes it again from the last checkpoint"
-_NUMBERS = ("epoch", "step", "learning_rate", "loss", "miou_percent", "pixel_accuracy_percent", "seconds")
+_NUMBERS = ("epoch", "step", "learning_rate", "loss", "seconds")  # and the task's scores
 _TAUGHT = "distillation"  # there where a teacher was
-_OPTIONAL = ("miou_percent", "pixel_accuracy_percent")
 
 
 def training_report(folder: Path) -> Report:
@@ -36,20 +36,24 @@ def training_report(folder: Path) -> Report:
     Raises:
         UsageError, SearchError: a file is damaged, or of a newer schema.
     """
-    best = _best(folder / BEST) if (folder / BEST).exists() else None
-    rows = []
+    known = header(folder / CURVES) if (folder / CURVES).exists() else []
+    words, rows = _words(folder, known), []
     if (folder / CURVES).exists():
-        numbers = [*_NUMBERS, *{_TAUGHT} & set(header(folder / CURVES))]
-        rows = read_csv(folder / CURVES, numbers, ("stage",), optional=_OPTIONAL, again=_AGAIN)
+        scores = [column.name for column in words.columns]
+        numbers = [*_NUMBERS, *scores, *{_TAUGHT} & set(known)]
+        rows = read_csv(folder / CURVES, numbers, ("stage",), optional=scores, again=_AGAIN)
+    best = _best(folder / BEST, words) if (folder / BEST).exists() else None
     name = load_architecture(folder / ARCHITECTURE).name if (folder / ARCHITECTURE).exists() else "a network"
     planned = load_recipe(folder / RECIPE).epochs if (folder / RECIPE).exists() else None
-    sections = [PageSection("Result", _result(best, rows, planned)), PageSection("Curves", _curves(rows))]
+    sections = [PageSection("Result", _result(best, rows, planned, words))]
+    sections.append(PageSection("Curves", _curves(rows, words)))
     if best:
-        sections += [PageSection("Classes", _classes(best)), PageSection("Next", _next(folder, best))]
+        sections += [PageSection("Classes", _classes(best))] * ("iou_percent" in best)
+        sections.append(PageSection("Next", _next(folder, best)))
     summary = f"no epoch has been evaluated yet, {_done(rows, planned)} are done"
     if best:
-        evaluated = best["miou_percent"] is not None
-        score = f"mIoU {best['miou_percent']:.2f} % on {best['split']} of" if evaluated else "not evaluated,"
+        found = best[words.primary.name]
+        score = "not evaluated," if found is None else f"{words.primary.text(found)} on {best['split']} of"
         summary = f"{score} {best['data']}"
         if planned and len(rows) < planned:
             summary += f"; not finished: {_done(rows, planned)} epochs"
@@ -57,16 +61,26 @@ def training_report(folder: Path) -> Report:
     return Report(f"Training of {name}", summary, sections, document)
 
 
-def _best(path: Path) -> dict[str, Any]:
+def _words(folder: Path, known: Sequence[str]) -> TaskWords:
+    """By the columns of curves.csv, else by what best.json says, which before there were tasks says none."""
+    task = "segmentation"
+    if not known and (folder / BEST).exists():
+        task = str(read_json(folder / BEST, 1, _AGAIN).get("task", task))
+    named = WORDS.get(task, WORDS["segmentation"])
+    return next((own for own in WORDS.values() if own.primary.name in known), named)
+
+
+def _best(path: Path, words: TaskWords) -> dict[str, Any]:
     best = read_json(path, 1, _AGAIN)
     texts = ("architecture", "recipe", "data", "stage", "chosen_by")
     sound = all(isinstance(best.get(key), str) for key in texts) and isinstance(best.get("epoch"), int)
-    numbers = [best.get("miou_percent"), best.get("pixel_accuracy_percent")]
-    ious = best.get("iou_percent")
-    sound = sound and "split" in best and isinstance(ious, dict)
+    scores = [column.name for column in words.columns]
+    numbers = [best.get(name) for name in scores]
+    details = [best.get(name) for name in words.details if name in best or name == "iou_percent"]
+    sound = sound and {"split", *scores} <= best.keys() and all(isinstance(own, dict) for own in details)
     teacher = best.get("teacher", {"name": "", "weights_sha256": ""})
     sound = sound and isinstance(teacher, dict) and {"name", "weights_sha256"} <= teacher.keys()
-    numbers += ious.values() if isinstance(ious, dict) else []
+    numbers += [value for own in details if isinstance(own, dict) for value in own.values()]
     if not sound or not all(number is None or isinstance(number, int | float) for number in numbers):
         raise UsageError(f"{path}: not what train writes of its best weights; {_AGAIN}")
     return best
@@ -76,7 +90,9 @@ def _done(rows: Sequence[CsvRow], planned: int | None) -> str:
     return f"{len(rows)} of {planned}" if planned else str(len(rows))
 
 
-def _result(best: dict[str, Any] | None, rows: Sequence[CsvRow], planned: int | None) -> Markup:
+def _result(
+    best: dict[str, Any] | None, rows: Sequence[CsvRow], planned: int | None, words: TaskWords
+) -> Markup:
     done = f"{_done(rows, planned)} epochs"
     if best is None:
         return paragraph(f"{done} are done, and none was evaluated: there are no best weights yet.")
@@ -88,8 +104,7 @@ def _result(best: dict[str, Any] | None, rows: Sequence[CsvRow], planned: int | 
             "Recipe": f"{best['recipe']}, seed {best.get('seed', NONE)}",
             **({"Teacher": _teacher(best["teacher"])} if "teacher" in best else {}),
             "Best weights": f"stage {best['stage']}, epoch {best['epoch']}, chosen by {best['chosen_by']}",
-            "mIoU": _percent(best["miou_percent"]),
-            "Pixel accuracy": _percent(best["pixel_accuracy_percent"]),
+            **{_name(column): _score(column, best[column.name]) for column in words.columns},
             "Trained": f"{done}, {spent_s / 3600:.2f} h",
             "Weights": f"{best.get('weights')}, SHA-256 {best.get('weights_sha256')}",
         }
@@ -100,18 +115,22 @@ def _teacher(teacher: dict[str, str]) -> str:
     return f"{teacher['name']}, SHA-256 of its weights {teacher['weights_sha256']}"
 
 
-def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2f} %"
+def _name(column: Column) -> str:
+    """As the page begins a line with it."""
+    return column.title[0].upper() + column.title[1:] if column.title != "mIoU" else column.title
 
 
-def _curves(rows: Sequence[CsvRow]) -> Markup:
+def _score(column: Column, value: float | None) -> str:
+    return NONE if value is None else f"{column.number(value)} {column.unit}"
+
+
+def _curves(rows: Sequence[CsvRow], words: TaskWords) -> Markup:
     def points(name: str) -> list[tuple[float, float]]:
         return [(float(index), one.numbers[name]) for index, one in enumerate(rows, 1)]
 
-    scores = [
-        Series("mIoU", points("miou_percent")),
-        Series("pixel accuracy", points("pixel_accuracy_percent"), colour=3),
-    ]
+    unit = words.primary.unit  # what is in another one stands in curves.csv
+    same = [column for column in words.columns if column.unit == unit]
+    scores = [Series(own.title, points(own.name), colour=1 + 2 * place) for place, own in enumerate(same)]
     losses = [Series("loss", points("loss"))]
     if rows and _TAUGHT in rows[0].numbers:
         losses.append(Series("of it by the teacher", points(_TAUGHT), colour=4))
@@ -121,7 +140,7 @@ def _curves(rows: Sequence[CsvRow]) -> Markup:
             row(
                 [
                     chart("Loss by epoch", losses, x="epoch", y="loss"),
-                    chart("Scores by epoch", scores, x="epoch", y="%"),
+                    chart("Scores by epoch", scores, x="epoch", y=unit),
                     chart(
                         "Learning rate by epoch",
                         [Series("learning rate at the end", points("learning_rate"), colour=4)],

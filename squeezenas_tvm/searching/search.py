@@ -64,10 +64,10 @@ def search_space(
     """See ``squeezenas_tvm.search_space``. Under ``torchrun`` every process calls this."""
     _check_known("strategy", strategy, STRATEGIES)
     _check_known("task", task, TASKS)
-    loaded = STRATEGIES[strategy].load_recipe(recipe, changes or {})
+    loaded = STRATEGIES[strategy].load_recipe(recipe, changes or {}).for_task(task)
     limit = Budget.parse(budget) if budget else None
     mix = Mix.parse(objective or (limit.name if limit else "latency"))
-    searched, opened = get_space(space), open_data(data)
+    searched, opened = get_space(space), open_data(data, task)
     solved = rewarded(TASKS[task], STRATEGIES[strategy].reward(loaded))
     problem = SearchProblem(
         space=searched,

@@ -14,33 +14,45 @@ from targets.support.commands import command_line
 from targets.target import list_published, target_argument
 
 _HERE = "local-cpu"
+_RECIPES = {"depth": "depth-small"}
+"""The shipped recipe of a task that has one for all data."""
 
 
-def train_command(data_spec: str, out: Path, strategy: str = "gumbel") -> str:
+def train_command(data_spec: str, out: Path, strategy: str = "gumbel", task: str = "segmentation") -> str:
     """What trains the network that a search chose, by the shipped recipe for such data.
 
     Args:
-        data_spec, out, strategy: of the search.
+        data_spec, out, strategy, task: of the search.
     """
-    return _training(data_spec, out / "chosen.yaml", strategy, out / "trained")
+    return _training(data_spec, out / "chosen.yaml", strategy, out / "trained", task)
 
 
-def teacher_command(data_spec: str, out: Path, strategy: str) -> tuple[str, Path] | None:
+def teacher_command(
+    data_spec: str, out: Path, strategy: str, task: str = "segmentation"
+) -> tuple[str, Path] | None:
     """What trains the teacher that a search found beside it, if it did, and what ``--teacher`` then takes."""
     known = STRATEGIES.get(strategy)
     if known is None or "teacher" not in known.companions:
         return None
     folder = out / "teacher"
-    return _training(data_spec, out / "teacher.yaml", strategy, folder), folder / "architecture.yaml"
+    training = _training(data_spec, out / "teacher.yaml", strategy, folder, task)
+    return training, folder / "architecture.yaml"
 
 
-def _training(data_spec: str, architecture: Path, strategy: str, out: Path) -> str:
+def _training(data_spec: str, architecture: Path, strategy: str, out: Path, task: str) -> str:
+    given = ("--data", data_spec, "--recipe", _recipe(data_spec, strategy, task), "--out", out)
+    return command_line("train", architecture, *given)
+
+
+def _recipe(data_spec: str, strategy: str, task: str) -> str:
+    """The shipped one."""
+    if task != "segmentation":
+        return _RECIPES.get(task, "RECIPE")
     of_cityscapes = data_spec.startswith("cityscapes")
     recipe = "squeezenas-paper" if of_cityscapes else "camvid"
     if strategy == "cosearch":
         recipe = "fasterseg-paper" if of_cityscapes else "fasterseg-camvid"
-    given = ("--data", data_spec, "--recipe", recipe, "--out", out)
-    return command_line("train", architecture, *given)
+    return recipe
 
 
 def about_data(

@@ -61,7 +61,8 @@ def load_initial(initial: str | Path | None, architecture: Architecture, *, new_
     lines = []
     if begin.fresh:
         taken, classes = len(begin.tensors), len(architecture.labels)
-        fresh = f"freshly initialised, for {classes} classes: {_named(begin.fresh)}"
+        what = f"{classes} classes" if classes else architecture.task
+        fresh = f"freshly initialised, for {what}: {_named(begin.fresh)}"
         lines.append(f"{initial}: {taken} tensors are taken; {fresh}")
     if begin.left:
         lines.append(f"{initial}: not used: {_named(begin.left)}")

@@ -11,11 +11,12 @@ from search.architecture import Architecture, dump_architecture
 from search.data import open_data
 from search.kept import WEIGHTS, is_kept
 from search.parallel.ranks import Ranks
+from search.tasks.registry import TASKS
 from search.training import dump_recipe
 from search.training.best import REPORT
-from search.training.recipe import Recipe
+from search.training.recipe import Recipe, list_recipes, load_recipe
 from search.training.records import CURVES
-from search.training.run import TrainingRun, same_classes
+from search.training.run import TrainingRun, same_outputs
 from search.training.teacher import Teacher, load_teacher
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.terminal.progress import progress
@@ -26,6 +27,7 @@ from targets.support.files import FailedWrite, put_whole, refuse_others
 from targets.support.interrupts import termination_stops
 from targets.support.plain_yaml import dump_yaml
 from targets.support.sealed import is_sealed, says, sealed
+from targets.support.text import near_miss
 
 ARCHITECTURE, RECIPE = "architecture.yaml", "recipe.yaml"
 
@@ -38,7 +40,7 @@ class Trained:
 
     Attributes:
         folder: of the weights, ``architecture.yaml``, curves and the last checkpoint.
-        best: what is known of the best weights: architecture, stage, epoch, split, miou_percent, ...
+        best: what is known of the best weights: architecture, stage, epoch, split, scores, ...
     """
 
     folder: Path
@@ -56,6 +58,7 @@ def train_architecture(
     recipe: Recipe,
     out: Path,
     *,
+    task: str | None = None,
     initial: str | Path | None = None,
     new_head: bool = False,
     teacher: Architecture | None = None,
@@ -66,8 +69,9 @@ def train_architecture(
     """Train; write weights, curves and checkpoints.
 
     Args:
-        data: ``camvid:PATH``, ``cityscapes:PATH``, ``synthetic``, ...; says how many classes there are.
+        data: ``camvid:PATH``, ``cityscapes:PATH``, ``synthetic``, ...; says what is told apart.
         out: folder of all that is written.
+        task: what to train it for; what the architecture is for when None.
         initial, new_head: weights to begin with, see ``load_initial``; random ones when None.
         teacher: with weights of its own, for the same classes; of any space.
         workers: processes that load data; 0: none.
@@ -80,7 +84,9 @@ def train_architecture(
         FailedTraining: later; FailedWork: a full disk. Both say what is kept.
         KeyboardInterrupt: Ctrl-C, or SIGTERM; what was trained is in a checkpoint.
     """
-    opened = [open_data(stage.data_spec(data)) for stage in recipe.training]
+    task = task or architecture.task
+    _check_task(architecture, task, recipe)
+    opened = [open_data(stage.data_spec(data), task) for stage in recipe.training]
     going_on = _prepare_folder(out, resume=resume)
     for found, stage in zip(opened, recipe.training, strict=True):
         found.check(*{"train", "val"} & set(found.splits))
@@ -89,7 +95,7 @@ def train_architecture(
         _miss_pretraining(recipe)
     about = about_data(data, opened[-1].splits, opened[-1].frame_size, architecture.searched_for)
     own = {"results": [], "weights": WEIGHTS}
-    fitting = architecture.for_classes(same_classes(opened)).model_copy(update=own)
+    fitting = architecture.for_data(same_outputs(opened)).model_copy(update=own)
     taught_by = load_teacher(teacher, fitting) if teacher else None
     described = _described(out, fitting, recipe, taught_by)
     try:
@@ -109,6 +115,21 @@ def train_architecture(
     except (OSError, FailedWrite) as error:
         raise unwritten(error, out) from error
     return Trained(out, {**about, **best})
+
+
+def _check_task(architecture: Architecture, task: str, recipe: Recipe) -> None:
+    """Raise UsageError where a recipe is for another task, or nobody knows the task."""
+    if task not in TASKS:
+        raise UsageError(f"unknown task {task!r}{near_miss(task, TASKS)}; allowed: {', '.join(TASKS)}")
+    if recipe.task == task:
+        return
+    others = [name for name in list_recipes() if load_recipe(name).task == task]
+    told = f"{architecture.name} is for {task}" if task == architecture.task else f"--task is {task}"
+    again = f"; or train it for {recipe.task}: --task {recipe.task}" if task == architecture.task else ""
+    raise UsageError(
+        f"recipe {recipe.name} is for {recipe.task}, and {told}; allowed: {', '.join(others)}, or a file of "
+        f"your own of that kind{again}"
+    )
 
 
 def _prepare_folder(out: Path, *, resume: bool) -> bool:

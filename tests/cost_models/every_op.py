@@ -24,6 +24,7 @@ from cost_models.ir.ops import (
     Mul,
     Normalize,
     Pad,
+    Plane,
     Resize,
     ShiftByOne,
     Standardize,
@@ -78,6 +79,7 @@ SAMPLES: dict[type[Op], Sample] = {
         Sample(Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3)), ((1, 6, 10, 3),)),
         Sample(ArgMax()),
         Sample(ToByte(), ((1, 6, 10),)),
+        Sample(Plane(), ((1, 1, 6, 10),)),
         Sample(Foreign("Softmax", MAP)),
     )
 }

@@ -26,7 +26,7 @@ from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.tuning.effort import Effort
 from search.architecture import load_architecture
 from search.data.scenes.scene import draw_scene
-from search.networks.segmentation import SegmentationNetwork, build_network
+from search.networks.network import Network, build_network
 from search.networks.weights import save_weights
 from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
@@ -51,7 +51,7 @@ def normalised(frame: Labels) -> torch.Tensor:
     return torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
 
 
-def random_network() -> SegmentationNetwork:
+def random_network() -> Network:
     """LAT-Small with random weights; statistics and biases fit the scenes, so that it sees all classes."""
     torch.manual_seed(11)
     network = build_network(load_architecture(NAME))
@@ -64,7 +64,7 @@ def random_network() -> SegmentationNetwork:
     return network
 
 
-def labels_of(network: SegmentationNetwork, frame: Labels) -> Labels:
+def labels_of(network: Network, frame: Labels) -> Labels:
     """What PyTorch says of (H, W, 3) uint8: class index (H, W)."""
     with torch.inference_mode():
         return network(normalised(frame)).argmax(1)[0].numpy().astype(np.uint8)
@@ -91,12 +91,12 @@ def agreement(one: Labels, other: Labels) -> float:
 
 
 @pytest.fixture(scope="module")
-def network() -> SegmentationNetwork:
+def network() -> Network:
     return random_network()
 
 
 @pytest.fixture(scope="module")
-def weights(network: SegmentationNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     save_weights(path, {name: values.numpy() for name, values in network.state_dict().items()})
     return path
@@ -163,7 +163,7 @@ def test_bundle_is_whole_and_says_what_it_is(
     assert f"{kernels} of {kernels} kernels run on default schedules: nothing better is on record" in said
 
 
-def test_module_says_what_pytorch_says(bundle: Path, network: SegmentationNetwork) -> None:
+def test_module_says_what_pytorch_says(bundle: Path, network: Network) -> None:
     loaded = Bundle.load(bundle)
     seen = set()
     for frame in scenes():
@@ -183,7 +183,7 @@ def test_onnx_of_the_bundle_says_the_same(bundle: Path) -> None:
         assert agreement(loaded.segment(frame), labels[0]) >= 0.9999
 
 
-def test_labels_have_the_size_of_the_image(bundle: Path, network: SegmentationNetwork) -> None:
+def test_labels_have_the_size_of_the_image(bundle: Path, network: Network) -> None:
     frame = scene(100, 90)
     labels = Bundle.load(bundle).segment(frame)
     assert labels.shape == (100, 90)
@@ -252,7 +252,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
 
 
 def test_records_are_used_and_change_no_answer(
-    records: tuple[Path, int], weights: Path, network: SegmentationNetwork, tmp_path: Path
+    records: tuple[Path, int], weights: Path, network: Network, tmp_path: Path
 ) -> None:
     folder, count = records
     given = ["--weights", str(weights), "--measurements", str(folder), "--json"]

@@ -10,7 +10,7 @@ import torch
 
 from search.architecture import load_architecture
 from search.errors import InvalidWeights
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.networks.weights import load_weights_apart, save_weights
 from squeezenas_tvm.deploy import main
 

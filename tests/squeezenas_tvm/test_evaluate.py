@@ -11,7 +11,7 @@ import torch
 from search.architecture import Architecture, load_architecture
 from search.data import open_data
 from search.data.loaders import eval_loader
-from search.networks.segmentation import SegmentationNetwork, build_network
+from search.networks.network import Network, build_network
 from search.networks.weights import save_weights
 from search.tasks.evaluation import evaluate_network
 from search.tasks.segmentation import Segmentation
@@ -33,7 +33,7 @@ raise SystemExit(code)
 check_refused = partial(refused_by, main)
 
 
-def network_of(architecture: Architecture) -> SegmentationNetwork:
+def network_of(architecture: Architecture) -> Network:
     """Random weights, with batch statistics and biases of scenes, so that many classes are given."""
     torch.manual_seed(11)
     network = build_network(architecture)
@@ -47,12 +47,12 @@ def network_of(architecture: Architecture) -> SegmentationNetwork:
 
 
 @pytest.fixture(scope="module")
-def network() -> SegmentationNetwork:
+def network() -> Network:
     return network_of(load_architecture(NAME))
 
 
 @pytest.fixture(scope="module")
-def weights(network: SegmentationNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     save_weights(path, {name: values.numpy() for name, values in network.state_dict().items()})
     return path
@@ -73,7 +73,7 @@ def scores(capfd: pytest.CaptureFixture[str], *argv: str) -> dict[str, object]:
 
 
 def test_scores_are_those_of_the_confusion_matrix(
-    network: SegmentationNetwork, weights: Path, capfd: pytest.CaptureFixture[str]
+    network: Network, weights: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     found = scores(capfd, NAME, "--weights", str(weights), "--data", SCENES)
     data = open_data(SCENES)

@@ -51,7 +51,7 @@ def test_pictures_and_table(
     assert float(row[4]) <= float(row[1])
     assert row[-1] == "4"
     assert f"{out}/NAME-overlay.png" in said.out
-    assert "The weights are not trained: the labels mean nothing yet" in said.out
+    assert "The weights are not trained: what comes out means nothing yet" in said.out
     assert "wide.jpg: resized from 100x50 to the module's 64x64" in said.err
     assert said.err.count("squeezed: ") == 1
     assert (

@@ -16,7 +16,7 @@ import yaml
 
 from search.architecture import Architecture, dump_architecture, load_architecture
 from search.data.classes import CLASSES, unnamed
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.networks.weights import load_beginning, load_weights, save_weights
 from search.training.recipe import load_recipe
 from squeezenas_tvm.reports.write import write_report
@@ -182,7 +182,7 @@ def test_stopped_before_the_first_checkpoint_it_promises_none(
     def stopped(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("squeezenas_tvm.training.train.same_classes", stopped)
+    monkeypatch.setattr("squeezenas_tvm.training.train.same_outputs", stopped)
     assert main(given) == 130
     assert capsys.readouterr().err == "stopped: nothing is kept yet; the same command begins anew\n"
     monkeypatch.undo()

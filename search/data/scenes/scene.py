@@ -15,9 +15,12 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from search.data.scenes import things as draw
+from search.data.scenes.surfaces import Surfaces
 from search.data.scenes.things import FAR_M, Canvas, Color, shade, steps
 
 UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+MEASURED_M = 80.0  # how far a car's laser sees, and how far depth is scored outdoors (KITTI)
 
 PAINTS = (
     (178, 34, 40),
@@ -45,7 +48,24 @@ def draw_scene(height: int, width: int, rng: np.random.Generator) -> tuple[UInt8
     Returns:
         image, (height, width, 3) uint8 RGB, and its labels, (height, width) uint8: train ids 0-18, or 255.
     """
-    canvas = Canvas(height, width, rng)
+    canvas = _drawn(height, width, rng)
+    return _textured(canvas.image, rng), np.array(canvas.labels)
+
+
+def draw_measured_scene(height: int, width: int, rng: np.random.Generator) -> tuple[UInt8, Float32]:
+    """The scene that ``draw_scene`` draws, and how far everything in it is.
+
+    Returns:
+        image, (height, width, 3) uint8 RGB, and depth, (height, width) float32: metres along the optical
+        axis, or 0 for the sky, the bonnet of the camera car and what is beyond the range of sensors.
+    """
+    surfaces = Surfaces(height, width)
+    canvas = _drawn(height, width, rng, surfaces)
+    return _textured(canvas.image, rng), surfaces.depth_m(MEASURED_M)
+
+
+def _drawn(height: int, width: int, rng: np.random.Generator, surfaces: Surfaces | None = None) -> Canvas:
+    canvas = Canvas(height, width, rng, surfaces)
     street = _Street(rng)
     _draw_sky(canvas, rng)
     _draw_ground(canvas, street, rng)
@@ -55,7 +75,7 @@ def draw_scene(height: int, width: int, rng: np.random.Generator) -> tuple[UInt8
         thing.draw(canvas, thing.x, thing.z)
     if rng.random() < 0.3:
         _draw_bonnet(canvas, rng)
-    return _textured(canvas.image, rng), np.array(canvas.labels)
+    return canvas
 
 
 class _Street:
@@ -233,7 +253,7 @@ def _draw_bonnet(canvas: Canvas, rng: np.random.Generator) -> None:
     across = np.linspace(-1, 1, 33)
     arc = [(width * (0.5 + 0.62 * t), height - rise * (1 - t * t)) for t in across]
     color = shade(PAINTS[rng.integers(len(PAINTS))], 0.6)
-    canvas.polygon([*arc, (width * 1.2, height + 1), (-width * 0.2, height + 1)], color, draw.UNKNOWN, 0)
+    canvas.on_lens([*arc, (width * 1.2, height + 1), (-width * 0.2, height + 1)], color)
 
 
 def _textured(picture: Image.Image, rng: np.random.Generator) -> UInt8:

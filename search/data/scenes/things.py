@@ -3,8 +3,11 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
+from search.data.scenes.surfaces import Surfaces
+
 Color = tuple[int, int, int]
 Point = tuple[float, float]
+Corner = tuple[float, float, float]  # x, y, z in metres
 
 ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN, VEGETATION, TERRAIN = range(10)
 SKY, PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = range(10, 19)
@@ -22,11 +25,18 @@ SKIES = (  # overhead and at the horizon: clear, overcast, evening
 
 
 class Canvas:
-    """Picture and labels, drawn by the same strokes, which are given in metres. Label None: colour alone."""
+    """Picture and labels, drawn by the same strokes, which are given in metres. Label None: colour alone.
 
-    def __init__(self, height: int, width: int, rng: np.random.Generator) -> None:
+    Args:
+        surfaces: is told what is drawn where, if anybody wants to know how far it is.
+    """
+
+    def __init__(
+        self, height: int, width: int, rng: np.random.Generator, surfaces: Surfaces | None = None
+    ) -> None:
         self.image = Image.new("RGB", (width, height))
         self.labels = Image.new("L", (width, height), UNKNOWN)
+        self._surfaces = surfaces
         self.focal = width * rng.uniform(0.75, 1.0)
         self.centre = (width * rng.uniform(0.42, 0.58), height * rng.uniform(0.38, 0.48))
         self.sky, self.haze = SKIES[rng.integers(len(SKIES))]
@@ -37,28 +47,36 @@ class Canvas:
         scale = self.focal / z
         return self.centre[0] + x * scale, self.centre[1] + (CAMERA_HEIGHT_M - y) * scale
 
-    def polygon(self, points: list[Point], color: Color, label: int | None, z: float) -> None:
+    def face(self, corners: list[Corner], color: Color, label: int | None, z: float) -> None:
+        """A flat surface; ``z`` says how hazy it is."""
+        points = [self.at(*corner) for corner in corners]
         self._paint.polygon(points, self._hazy(color, z))
         if label is not None:
             self._mark.polygon(points, label)
+            if self._surfaces:
+                self._surfaces.polygon(points, [depth for _, _, depth in corners])
+
+    def on_lens(self, points: list[Point], color: Color) -> None:
+        """What is in the way of the camera, in pixels; nobody labels it."""
+        self._paint.polygon(points, color)
+        self._mark.polygon(points, UNKNOWN)
+        if self._surfaces:
+            self._surfaces.nothing(points)
 
     def front(
         self, x0: float, x1: float, y0: float, y1: float, z: float, color: Color, label: int | None
     ) -> None:
         """A rectangle that faces the camera."""
-        (left, bottom), (right, top) = self.at(x0, y0, z), self.at(x1, y1, z)
-        self.polygon([(left, bottom), (right, bottom), (right, top), (left, top)], color, label, z)
+        self.face([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], color, label, z)
 
     def side(
         self, x: float, y0: float, y1: float, z0: float, z1: float, color: Color, label: int | None
     ) -> None:
         """An upright rectangle along the street."""
-        corners = [self.at(x, y0, z0), self.at(x, y0, z1), self.at(x, y1, z1), self.at(x, y1, z0)]
-        self.polygon(corners, color, label, z0)
+        self.face([(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)], color, label, z0)
 
     def ground(self, x0: float, x1: float, z0: float, z1: float, color: Color, label: int | None) -> None:
-        corners = [self.at(x0, 0, z0), self.at(x1, 0, z0), self.at(x1, 0, z1), self.at(x0, 0, z1)]
-        self.polygon(corners, color, label, z0)
+        self.face([(x0, 0, z0), (x1, 0, z0), (x1, 0, z1), (x0, 0, z1)], color, label, z0)
 
     def disc(
         self, x: float, y: float, rx: float, ry: float, z: float, color: Color, label: int | None
@@ -68,6 +86,8 @@ class Canvas:
         self._paint.ellipse((left, top, right, bottom), self._hazy(color, z))
         if label is not None:
             self._mark.ellipse((left, top, right, bottom), label)
+            if self._surfaces:
+                self._surfaces.ellipse((left, top, right, bottom), z)
 
     def _hazy(self, color: Color, z: float) -> Color:
         share = 0.75 * min(z / FAR_M, 1)
@@ -121,10 +141,10 @@ def sign(kind: int, canvas: Canvas, x: float, z: float) -> None:
         canvas.disc(x, 2.5, 0.38, 0.38, z, (206, 36, 40), TRAFFIC_SIGN)
         canvas.disc(x, 2.5, 0.27, 0.27, z, (240, 240, 238), None)
     elif kind == 1:
-        corners = [canvas.at(x - 0.42, 2.15, z), canvas.at(x + 0.42, 2.15, z), canvas.at(x, 2.9, z)]
-        canvas.polygon(corners, (214, 52, 44), TRAFFIC_SIGN, z)
-        inner = [canvas.at(x - 0.24, 2.26, z), canvas.at(x + 0.24, 2.26, z), canvas.at(x, 2.7, z)]
-        canvas.polygon(inner, (240, 240, 238), None, z)
+        corners = [(x - 0.42, 2.15, z), (x + 0.42, 2.15, z), (x, 2.9, z)]
+        canvas.face(corners, (214, 52, 44), TRAFFIC_SIGN, z)
+        inner = [(x - 0.24, 2.26, z), (x + 0.24, 2.26, z), (x, 2.7, z)]
+        canvas.face(inner, (240, 240, 238), None, z)
     else:
         canvas.front(x - 0.36, x + 0.36, 2.1, 2.85, z, (34, 84, 172), TRAFFIC_SIGN)
         canvas.front(x - 0.08, x + 0.08, 2.2, 2.75, z, (236, 238, 240), None)
@@ -140,11 +160,11 @@ def car(paint: Color, lights: Color, canvas: Canvas, x: float, z: float) -> None
         for wheel in (z + 0.5, z + long - 1.2):
             canvas.side(flank, 0.0, 0.62, wheel, wheel + 0.66, RUBBER, CAR)
         corners = [(flank, 0.9, z + 0.2), (flank, 0.9, z + 3.2), (roof, 1.45, z + 2.4), (roof, 1.45, z + 0.7)]
-        canvas.polygon([canvas.at(*corner) for corner in corners], shade(GLASS, 0.9), CAR, z)
+        canvas.face(corners, shade(GLASS, 0.9), CAR, z)
     for inset, color in ((0.0, paint), (0.09, GLASS)):
         low, high = half - 0.06 - inset, half - 0.22 - inset
         corners = [(-low, 0.9, 0.2), (low, 0.9, 0.2), (high, 1.47 - inset, 0.7), (-high, 1.47 - inset, 0.7)]
-        canvas.polygon([canvas.at(x + dx, y, z + dz) for dx, y, dz in corners], color, CAR, z)
+        canvas.face([(x + dx, y, z + dz) for dx, y, dz in corners], color, CAR, z)
     for tyre in (-half + 0.02, half - 0.24):
         canvas.front(x + tyre, x + tyre + 0.22, 0, 0.4, z, RUBBER, CAR)
     canvas.front(x - half, x + half, 0.3, 0.94, z, paint, CAR)
@@ -215,4 +235,4 @@ def parked_bicycle(paint: Color, canvas: Canvas, x: float, z: float) -> None:
     bars = (((-0.52, 0.34), (-0.2, 0.85)), ((-0.52, 0.34), (0.05, 0.3)), ((0.05, 0.3), (0.42, 0.85)))
     for (ax, ay), (bx, by) in (*bars, ((-0.2, 0.85), (0.42, 0.85)), ((0.52, 0.34), (0.38, 1.0))):
         ends = [(ax, ay - 0.03), (bx, by - 0.03), (bx, by + 0.03), (ax, ay + 0.03)]
-        canvas.polygon([canvas.at(x + dx, y, z) for dx, y in ends], paint, BICYCLE, z)
+        canvas.face([(x + dx, y, z) for dx, y in ends], paint, BICYCLE, z)

@@ -42,7 +42,7 @@ class HeadJudge:
         self._supernet.eval()
         for images, truth in self._frames:
             found = self._predictions(images.to(self._ranks.device), learner, widths)
-            height, width = truth.shape[1:3]
+            height, width = images.shape[-2:]
             for scale, meter in meters.items():
                 meter.add(self._task.predict(found[scale], (height, width)).cpu().numpy(), truth.numpy())
         for meter in meters.values():

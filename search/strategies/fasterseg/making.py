@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from search.architecture import Architecture, architecture_of
+from search.architecture import Architecture, architecture_for
 from search.costs.chain_costs import space_costs
 from search.data.frames import Frames
 from search.data.loaders import Augmentation, TrainLoader, train_loader
@@ -160,6 +160,4 @@ def _teacher(problem: SearchProblem, space: FastersegSpace, found: Handed) -> Ar
         f"the teacher of a search on {problem.data.name} for {problem.target} by {problem.strategy}; "
         f"estimated {found.latency_s * 1e3:.3g} ms, in the search {problem.task.shown(found.reward)}"
     )
-    return architecture_of(
-        space, found.genotype, problem.data.classes, task=problem.task.name, name=TEACHER, origin=origin
-    )
+    return architecture_for(space, found.genotype, problem.data, name=TEACHER, origin=origin)

@@ -21,12 +21,14 @@ class KeptMaps:
 
     Attributes:
         taps: (N, C, h, w) each, the finest first.
-        truth: of each frame, (N, H, W).
+        truth: of each frame, (N, ...).
+        size: height and width of the frames, pixels.
         taught: what a teacher makes of them, (N, outputs, h, w) at the finest tap's size; None without one.
     """
 
     taps: tuple[Tensor, ...]
     truth: Tensor
+    size: tuple[int, int]
     taught: Tensor | None
 
     @classmethod
@@ -38,7 +40,8 @@ class KeptMaps:
         found = encoder(images)
         taps = tuple(found) if isinstance(found, tuple) else (found,)
         told = resized(taught(images), taps[0].shape[-2:]).cpu() if taught else None
-        return cls(tuple(tap.cpu() for tap in taps), truth, told)
+        height, width = images.shape[-2:]
+        return cls(tuple(tap.cpu() for tap in taps), truth, (height, width), told)
 
     @classmethod
     def joined(cls, parts: Iterable["KeptMaps"], count: int) -> "KeptMaps":
@@ -49,6 +52,7 @@ class KeptMaps:
         return cls(
             tuple(torch.cat(tap)[:count] for tap in taps),
             torch.cat([part.truth for part in found])[:count],
+            found[0].size,
             torch.cat(taught)[:count] if taught else None,
         )
 
@@ -65,10 +69,3 @@ def kept_bytes(encoder: Encoder, size: tuple[int, int], frames: int, taught: int
 def resized(last: Tensor, size: Iterable[int]) -> Tensor:
     """A network's last map at another size, bilinear."""
     return functional.interpolate(last, size=tuple(size), mode="bilinear", align_corners=False)
-
-
-def nearest(truth: Tensor, size: Iterable[int]) -> Tensor:
-    """Truth (N, H, W) at another size: of each pixel that of the nearest."""
-    return functional.interpolate(truth[:, None].float(), size=tuple(size), mode="nearest")[:, 0].to(
-        truth.dtype
-    )

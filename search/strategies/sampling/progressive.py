@@ -22,7 +22,7 @@ from search.problem.problem import SearchProblem
 from search.spaces.encoders import Encoder
 from search.spaces.space import Genotype
 from search.strategies.fastdense.stopping import EarlyStop
-from search.strategies.sampling.maps import KeptMaps, Taught, kept_bytes, nearest
+from search.strategies.sampling.maps import KeptMaps, Taught, kept_bytes
 from search.strategies.sampling.recipe import ProgressiveScoring, SampledRecipe
 from search.strategies.sampling.tried import Tried
 from search.supernet.path_judge import spread
@@ -122,7 +122,7 @@ class ProgressiveScorer:
         _, parameters = network.halves()
         optimizer = torch.optim.Adam(parameters, stage.learning_rate, weight_decay=stage.weight_decay)
         average = Polyak(parameters, stage.average)
-        size = maps.taps[0].shape[-2:]
+        task, size = self._problem.task, _size_of(maps.taps[0])
         for epoch in range(stage.epochs):
             network.train()
             generator = torch.Generator().manual_seed((self._recipe.seed << 20) + epoch)
@@ -131,7 +131,7 @@ class ProgressiveScorer:
             for rows in order[: whole * stage.batch_size].view(whole, stage.batch_size):
                 taps = [maps.taps[index][rows].to(device) for index in network.taken]
                 outputs = network.decode(taps, size)
-                loss = self._total(outputs, nearest(maps.truth[rows], size).to(device))
+                loss = self._total(outputs, task.truth_at(maps.truth[rows], size).to(device))
                 if maps.taught is not None:
                     last = outputs[0] if isinstance(outputs, tuple) else outputs
                     squared = (last - maps.taught[rows].to(device)).square().mean()
@@ -159,8 +159,9 @@ class ProgressiveScorer:
         network.get_submodule("encoder").train(not stage.freeze_norms)
         for images, truth in self._frames.epoch(0):
             taps = network.encode(images.to(self._ranks.device))
-            size = taps[0].shape[-2:]
-            loss = self._total(network.decode(taps, size), nearest(truth, size).to(self._ranks.device))
+            size = _size_of(taps[0])
+            told = self._problem.task.truth_at(truth, size).to(self._ranks.device)
+            loss = self._total(network.decode(taps, size), told)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             _descend(loss, [encoder, decoder], stage.gradient_norm, EVERYTHING)
@@ -182,11 +183,10 @@ class ProgressiveScorer:
         task, meter = self._problem.task, self._problem.task.meter(self._problem.data)
         network.eval()
         for maps in self._validation_maps:
-            height, width = maps.truth.shape[1:3]
             taps = [maps.taps[index].to(self._ranks.device) for index in network.taken]
-            last = network.decode(taps, (height, width))
+            last = network.decode(taps, maps.size)
             assert isinstance(last, Tensor)
-            meter.add(task.predict(last, (height, width)).cpu().numpy(), maps.truth.numpy())
+            meter.add(task.predict(last, maps.size).cpu().numpy(), maps.truth.numpy())
         return task.reward(meter.scores())
 
     def _reward(self, network: SplitNetwork) -> float:
@@ -255,6 +255,11 @@ class ProgressiveScorer:
                     f"networks of this search were scored with other weights (scoring.{name}): give those "
                     "that it was begun with, or name another folder to start anew"
                 )
+
+
+def _size_of(tap: Tensor) -> tuple[int, int]:
+    height, width = tap.shape[-2:]
+    return height, width
 
 
 def _descend(loss: Tensor, halves: Sequence[Sequence[nn.Parameter]], norm: float, stage: str) -> None:

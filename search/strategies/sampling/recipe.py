@@ -184,7 +184,7 @@ class SampledRecipe(LearningRecipe):
         Raises InvalidRecipe for other keys, and where they do not fit together.
         """
         own = {"networks": "candidates"}
-        document: dict[str, Any] = self.model_dump()
+        document: dict[str, Any] = self.model_dump(exclude_unset=True)
         document |= {own.get(name, name): value for name, value in changes.items() if name not in _OF_SCORING}
         document["scoring"] = document["scoring"] | {n: changes[n] for n in _OF_SCORING if n in changes}
         where = f"recipe {self.name}, with the options given"

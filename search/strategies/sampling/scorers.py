@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from search.data.loaders import Augmentation, TrainLoader, eval_loader, train_loader
 from search.errors import Diverged, InvalidSearch
-from search.networks.segmentation import SegmentationNetwork
+from search.networks.network import Network
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.spaces.chain import ChainSpace
@@ -251,7 +251,7 @@ class TrainingScorer:
         """After a training of its own."""
         problem, ranks = self._problem, self._ranks
         torch.manual_seed(self._recipe.seed)
-        network = SegmentationNetwork(problem.architecture(genotype, "scored")).to(ranks.device)
+        network = Network(problem.architecture(genotype, "scored")).to(ranks.device)
         steps = len(self._loader)
         trainer = Trainer(network, self._stage, self._loss, ranks, steps_per_epoch=steps)
         for epoch in range(self._stage.epochs):

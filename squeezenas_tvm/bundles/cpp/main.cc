@@ -181,7 +181,7 @@ void PrintNumbers(const Value& value, const ffi::Tensor& tensor) {
   if (value.dtype.code == kDLFloat && value.dtype.bits == 32 && tensor.numel() > 0) {
     const auto* numbers = static_cast<const float*>(tensor.data_ptr());
     const auto [low, high] = std::minmax_element(numbers, numbers + tensor.numel());
-    std::printf(", %g to %g", *low, *high);
+    std::printf(", %g to %g%s", *low, *high, value.meaning == "metres" ? " m" : "");
   }
   std::printf("\n");
 }

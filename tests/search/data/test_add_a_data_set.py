@@ -10,7 +10,8 @@ from search.data import Data, open_data
 from search.data.classes import CLASSES, IGNORE, LabelClass
 from search.data.dataset_file import DatasetFile
 from search.data.datasets import IN_FOLDERS
-from search.data.files import LabelCode, StoredFrame, stored_data
+from search.data.files import StoredFrame, stored_data
+from search.data.label_code import LabelCode
 from search.errors import InvalidData
 from targets.support.strict_yaml import parse_yaml
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from search.architecture import load_architecture
 from search.errors import InvalidArchitecture
 from search.networks.auxiliary import PREFIX, TrainingNetwork
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 
 STUDENT = load_architecture("fasterseg-student")
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from search.data import Augmentation, open_data
 from search.data.loaders import train_loader
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.parallel.ranks import Ranks
 from search.tasks.segmentation_losses import segmentation_loss
 from search.tasks.registry import TASKS

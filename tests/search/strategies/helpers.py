@@ -14,6 +14,7 @@ from search.costs.chain_costs import space_costs
 from search.costs.space_costs import SpaceCosts
 from search.data import open_data
 from search.data.frames import Data, Frame, Size, UInt8
+from search.data.truth import Array
 from search.errors import InvalidRecipe
 from search.parallel.ranks import Ranks
 from search.problem.goal import Budget, Mix
@@ -21,7 +22,7 @@ from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
 from search.problem.strategy import Progress
 from search.resolution import Resolution
-from search.spaces.camera import segmentation_head
+from search.spaces.camera import HEADS
 from search.spaces.gas.chain import CellChain, Pyramid
 from search.spaces.gas.space import GasSpace
 from search.spaces.registry import get_space
@@ -144,7 +145,7 @@ class Drawn:
     def name(self) -> str:
         return self.frame.name
 
-    def load(self) -> tuple[UInt8, UInt8]:
+    def load(self) -> tuple[UInt8, Array]:
         return _loaded(self.frame)
 
     def digest(self) -> bytes:
@@ -155,7 +156,7 @@ class Drawn:
 
 
 @cache
-def _loaded(frame: Frame) -> tuple[UInt8, UInt8]:
+def _loaded(frame: Frame) -> tuple[UInt8, Array]:
     return frame.load()
 
 
@@ -165,17 +166,17 @@ def recipe(strategy: str = "gumbel", **changes: Any) -> Any:
     return parse_document(yaml.safe_load(text) | changes, "tiny.yaml", kind, InvalidRecipe)
 
 
-def drawn_data(frames: int = 6) -> Data:
+def drawn_data(frames: int = 6, task: str = "segmentation") -> Data:
     """Scenes of 64x64."""
-    data = open_data(f"synthetic:{frames}:64x64")
+    data = open_data(f"synthetic:{frames}:64x64", task)
     return replace(data, splits={name: tuple(map(Drawn, split)) for name, split in data.splits.items()})
 
 
-def costs_of(space: SearchSpace, outputs: int = 19) -> SpaceCosts:
+def costs_of(space: SearchSpace, outputs: int = 19, task: str = "segmentation") -> SpaceCosts:
     """By the Xavier's prior at 64x128."""
     target = load_target(TARGET)
     model = CostModel(target.name, prior=find_prior(target))
-    return space_costs(model, space, SIZE, segmentation_head(outputs))
+    return space_costs(model, space, SIZE, HEADS[task](outputs))
 
 
 def problem(
@@ -185,19 +186,21 @@ def problem(
     *,
     strategy: str = "gumbel",
     space: SearchSpace = FIVE,
+    task: str = "segmentation",
     **changes: Any,
 ) -> SearchProblem:
     """A search of the five positions on drawn scenes.
 
     Args:
+        task: of the scenes.
         changes: of the tiny recipe.
     """
-    data, loaded = drawn_data(frames), recipe(strategy, **changes)
+    data, loaded = drawn_data(frames, task), recipe(strategy, **changes).for_task(task)
     return SearchProblem(
         space=space,
-        task=rewarded(TASKS["segmentation"], STRATEGIES[strategy].reward(loaded)),
+        task=rewarded(TASKS[task], STRATEGIES[strategy].reward(loaded)),
         data=data,
-        costs=costs_of(space, data.num_classes),
+        costs=costs_of(space, len(data.tells), task),
         target=TARGET,
         mix=Mix.parse(mix),
         budget=Budget.parse(budget) if budget else None,

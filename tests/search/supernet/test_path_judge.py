@@ -8,7 +8,7 @@ import torch
 
 from search.architecture import architecture_of
 from search.data.loaders import eval_loader
-from search.networks.segmentation import SegmentationNetwork
+from search.networks.network import Network
 from search.supernet import Supernet
 from search.supernet.path_judge import Judgement, PathJudge, spread
 from search.tasks.evaluation import evaluate_network
@@ -32,7 +32,7 @@ def supernet() -> Supernet:
 def test_without_calibration_a_path_is_its_network_on_all_frames() -> None:
     net, data = supernet(), drawn_data()
     found = PathJudge(net.space, net.path, TASK, data, BY, ALONE).score(PATH)
-    network = SegmentationNetwork(architecture_of(FIVE, PATH, data.classes))
+    network = Network(architecture_of(FIVE, PATH, data.classes))
     network.load_state_dict(net.extract(FIVE.short_form(PATH)))
     frames = eval_loader(data.frames("val"), batch_size=1, workers=0)
     meter = evaluate_network(network, frames, TASK, TASK.meter(data))

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from search.architecture import Architecture
 from search.errors import UnknownCandidate
-from search.networks.segmentation import SegmentationNetwork
+from search.networks.network import Network
 from search.spaces.registry import get_space
 from search.supernet import Form, Supernet
 
@@ -58,7 +58,7 @@ def test_a_certain_choice_is_the_extracted_network() -> None:
     net = supernet().eval()
     with torch.no_grad():
         path = net(images(), certain(net, BLOCKS))
-        network = SegmentationNetwork(Architecture(space=SPACE.name, blocks=BLOCKS, num_classes=5)).eval()
+        network = Network(Architecture(space=SPACE.name, blocks=BLOCKS, num_classes=5)).eval()
         network.load_state_dict(net.extract(BLOCKS))
         alone = network(images())
     assert path.shape == (2, 5, 64, 64)

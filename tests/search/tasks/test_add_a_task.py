@@ -17,13 +17,14 @@ from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation
 from search.architecture import parse_architecture
 from search.data.frames import Data, Frames
+from search.data.truth import ClassIndices
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.run import run_search
 from search.spaces.camera import HEADS
 from search.spaces.space import Head
 from search.tasks.registry import TASKS
-from search.tasks.task import Loss
+from search.tasks.task import Loss, nearest
 from search.training.run import TrainingRun
 
 from ..spaces.toy_space import TOY
@@ -61,7 +62,7 @@ class Error:
 class Relief:
     """As if the number of a class were a height."""
 
-    name, columns, primary, title = NAME, ("mean_error",), "mean_error", "closeness"
+    name, columns, primary, title, unit = NAME, ("mean_error",), "mean_error", "closeness", ""
 
     def head(self, data: Data) -> Head:
         return relief_head(data.num_classes)
@@ -73,6 +74,9 @@ class Relief:
     def distance(self, last: Tensor, taught: Tensor, temperature: float) -> Tensor:
         return functional.l1_loss(last, taught)
 
+    def truth_at(self, truth: Tensor, size: tuple[int, int]) -> Tensor:
+        return nearest(truth, size)
+
     def predict(self, last: Tensor, size: tuple[int, int]) -> Tensor:
         return functional.interpolate(last, size=size).relu()[:, 0]
 
@@ -81,6 +85,9 @@ class Relief:
 
     def reward(self, scores: Mapping[str, float | None]) -> float:
         return 1 / (1 + (scores["mean_error"] or 0))
+
+    def score_of(self, reward: float) -> float:
+        return 1 / reward - 1
 
     def shown(self, reward: float) -> str:
         return f"{self.title} {reward:.2f}"
@@ -94,7 +101,8 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def relief_problem() -> SearchProblem:
     found = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=2)
-    return replace(found, task=TASKS[NAME], costs=costs_of(TOY, 1))
+    data = replace(found.data, truth=ClassIndices(task=NAME))
+    return replace(found, task=TASKS[NAME], data=data, costs=costs_of(TOY, 1))
 
 
 def test_a_search_for_it(tmp_path: Path) -> None:

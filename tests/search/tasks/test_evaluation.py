@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from search.data import Data
 from search.data.loaders import eval_loader
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.tasks.evaluation import evaluate_network
 from search.tasks.segmentation import Segmentation, SegmentationMeter
 from search.tasks.segmentation_metrics import confusion_matrix

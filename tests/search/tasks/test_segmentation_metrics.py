@@ -13,7 +13,7 @@ from search.architecture import load_architecture
 from search.data import open_data
 from search.data.classes import IGNORE
 from search.data.loaders import eval_loader
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.tasks.registry import TASKS
 from search.tasks.segmentation_metrics import (
     class_accuracy,

@@ -13,7 +13,7 @@ from search.architecture import Architecture
 from search.data import Augmentation, Data
 from search.data.loaders import train_loader
 from search.errors import InvalidArchitecture, InvalidCheckpoint, InvalidWeights, SearchError
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.networks.weights import save_weights
 from search.spaces.camera import HEADS
 from search.spaces.registry import SPACES

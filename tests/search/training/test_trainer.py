@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from search.errors import FailedTraining, InvalidRecipe
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.parallel.ranks import Ranks
 from search.tasks.segmentation_losses import segmentation_loss
 from search.training.trainer import Trainer

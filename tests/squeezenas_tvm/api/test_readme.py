@@ -82,7 +82,7 @@ def test_training(tmp_path: Path) -> None:
     assert 0 < float(found.split()[0]) <= 1e-3
     assert found.split()[1] == "results/search-local-cpu"
     assert 0 <= float(miou) <= 100
-    assert kind == "SegmentationNetwork"
+    assert kind == "Network"
     assert (tmp_path / "trained/best.safetensors").is_file()
 
 

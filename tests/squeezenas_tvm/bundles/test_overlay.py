@@ -7,7 +7,8 @@ from PIL import Image
 from search.data.classes import CLASSES as KNOWN
 from search.data.classes import unnamed
 from squeezenas_tvm.bundles.assemble import label_entries
-from squeezenas_tvm.bundles.overlay import OPACITY, PANEL, draw_overlay
+from squeezenas_tvm.bundles.overlay import OPACITY, draw_overlay
+from squeezenas_tvm.bundles.panel import PANEL
 
 CLASSES = label_entries(KNOWN["cityscapes"])
 

@@ -40,8 +40,10 @@ def test_the_right_labels_are_all_right() -> None:
     told = evaluate_frames(
         lambda image: labels[image.tobytes()], SCENES, "val", network="", weights=None, resolution="", runs=""
     )
-    assert told.miou_percent == told.pixel_accuracy_percent == told.category_miou_percent == 100
-    assert set(told.iou_percent.values()) == {100, None}
+    assert told.miou_percent == 100
+    assert set(told.scores) == {"miou_percent", "pixel_accuracy_percent", "category_miou_percent"}
+    assert set(told.scores.values()) == {100}
+    assert set(told.details["iou_percent"].values()) == {100, None}
 
 
 def test_classes_of_other_data_are_refused(sealed_bundle: Path) -> None:

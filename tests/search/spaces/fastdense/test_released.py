@@ -6,7 +6,7 @@ from cost_models.ir.graph import Graph, GraphBuilder
 from cost_models.ir.ops import Activation, Add
 from search.architecture import load_architecture
 from search.networks.auxiliary import TrainingNetwork
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 from search.spaces.camera import segmentation_head
 from search.spaces.fastdense.assembly import Assembly
 from search.spaces.fastdense.operations import conv_graph

@@ -9,7 +9,7 @@ import torch
 from cost_models.onnx_io.exporter import to_onnx
 from search.architecture import load_architecture
 from search.networks.graph_module import GraphModule
-from search.networks.segmentation import build_network
+from search.networks.network import build_network
 
 from ....cost_models.two_runtimes import run_onnx
 from ..contract import settled

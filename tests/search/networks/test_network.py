@@ -17,7 +17,7 @@ from PIL import Image
 from search.architecture import load_architecture
 from search.data.classes import IGNORE
 from search.errors import InvalidResolution, InvalidWeights
-from search.networks.segmentation import SegmentationNetwork, build_network
+from search.networks.network import Network, build_network
 from search.networks.weights import save_weights
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from search.tasks.segmentation_metrics import confusion_matrix, iou_per_class, pixel_accuracy
@@ -56,7 +56,7 @@ def read_labels(folder: Path, frame: str) -> npt.NDArray[np.uint8]:
     return labels
 
 
-def load(shared_data: Path, name: str) -> tuple[SegmentationNetwork, dict[str, Any]]:
+def load(shared_data: Path, name: str) -> tuple[Network, dict[str, Any]]:
     folder = shared_data / "squeezenas"
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))[name]
     weights = folder / f"{name.removeprefix('squeezenas_')}.pth"
@@ -115,7 +115,7 @@ def test_weights_of_ours_go_in_and_out(tmp_path: Path) -> None:
 
 
 @cache
-def untrained(name: str) -> SegmentationNetwork:
+def untrained(name: str) -> Network:
     return build_network(load_architecture(name)).eval()
 
 

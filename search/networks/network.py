@@ -11,8 +11,9 @@ from search.networks.weights import load_weights
 from search.resolution import Resolution
 
 
-class SegmentationNetwork(GraphModule):
-    """A segmentation network: image (N, 3, H, W), RGB, ImageNet-normalised -> logits (N, classes, H, W).
+class Network(GraphModule):
+    """A network with a value a pixel: image (N, 3, H, W), RGB, ImageNet-normalised -> (N, outputs, H, W), of
+    segmentation logits, of depth metres.
 
     Any size from 64x64 up works, odd ones too; others raise InvalidResolution naming the nearest that does.
     """
@@ -28,12 +29,12 @@ class SegmentationNetwork(GraphModule):
         return logits
 
 
-def build_network(architecture: Architecture, weights: str | Path | None = None) -> SegmentationNetwork:
+def build_network(architecture: Architecture, weights: str | Path | None = None) -> Network:
     """The network of an architecture, with weights from a file or freshly initialised.
 
     Raises InvalidWeights listing every tensor that does not fit.
     """
-    network = SegmentationNetwork(architecture)
+    network = Network(architecture)
     if weights is not None:
         tensors = {k: torch.from_numpy(v) for k, v in load_weights(architecture, Path(weights)).items()}
         network.load_state_dict(tensors, strict=True)
