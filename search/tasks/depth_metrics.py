@@ -9,6 +9,7 @@ from search.data.truth import NO_DEPTH
 from search.tasks.words import WORDS
 
 _FACTOR = 1.25
+_NEAR_NOTHING = 1e-9  # metres: 0 is within no factor of anything
 _NAMES = tuple(column.name for column in WORDS["depth"].columns)
 
 
@@ -34,7 +35,7 @@ class DepthErrors:
         measured = true > NO_DEPTH
         true, given = true[measured].astype(np.float64), given[measured].astype(np.float64)
         error = np.abs(given - true)
-        near = np.maximum(given, np.finfo(np.float64).tiny)  # 0 m is within no factor of anything
+        near = np.maximum(given, _NEAR_NOTHING)
         factor = np.maximum(near / true, true / near)
         within = [(factor < _FACTOR**power).sum() for power in (1, 2, 3)]
         self.sums += [len(true), np.square(error).sum(), (error / true).sum(), *within]

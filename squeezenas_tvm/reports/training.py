@@ -48,7 +48,8 @@ def training_report(folder: Path) -> Report:
     sections = [PageSection("Result", _result(best, rows, planned, words))]
     sections.append(PageSection("Curves", _curves(rows, words)))
     if best:
-        sections += [PageSection("Classes", _classes(best))] * ("iou_percent" in best)
+        if "iou_percent" in best:
+            sections.append(PageSection("Classes", _classes(best)))
         sections.append(PageSection("Next", _next(folder, best)))
     summary = f"no epoch has been evaluated yet, {_done(rows, planned)} are done"
     if best:

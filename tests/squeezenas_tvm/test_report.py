@@ -336,7 +336,7 @@ def test_damaged_searches(
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (edited("best.json", '"seed": 0,', '"seed": 0'), "best.json, line 6: not JSON ("),
+        (edited("best.json", '"seed": 0,', '"seed": 0'), "best.json, line 7: not JSON ("),
         (edited("best.json", '"schema_version": 1', '"schema_version": 3'), "schema 3, this program reads 1"),
         (edited("best.json", '"data"', '"date"'), "best.json: not what train writes of its best weights"),
         (edited("curves.csv", "only,2,", "only,,"), "curves.csv, line 3: epoch is '', where a number is"),

@@ -287,7 +287,7 @@ class FastersegSpace:
     def peak_bytes(self, resolution: Resolution, head: Head) -> dict[str, float]:
         """Of what is always there, exact; of cells and merges, as if the widest maps waited beside them."""
         genotype = {decision.name: decision.options[-1] for decision in self.decisions}
-        peaks: dict[str, float] = {}
+        peaks = {"classes": 0.0}  # of metres it is within the last kernel of the fusion
         network = camera_network(self.network(genotype, head), head)
         owners = {"normalize": "frame", "pad": "frame"} | {n.name: "classes" for n in head.after.nodes}
         for step in steps(network, {"frame": (1, *resolution, 3)}):

@@ -70,6 +70,7 @@ class CoSearch:
         supernet: on its device.
         networks: that the logits of each learner mean.
         penalty: what the student pays for its latency.
+        loss: of predictions, which are of a smaller size than the truth.
         judge: makes what judges the heads once the steps are done; called when first needed.
         teacher: makes the architecture of the teacher's network.
     """
@@ -199,8 +200,6 @@ class CoSearch:
         """A step down the sum of the passes' losses; returns the mean of their predictions'."""
         images, labels = (tensor.to(self.ranks.device, non_blocking=True) for tensor in batch)
         images = images.contiguous(memory_format=torch.channels_last)
-        first = self.supernet.grid.scales[0]
-        labels = labels[:, ::first, ::first]  # the nearest, at the scale of the predictions
         learning = [p for own in optimizers for group in own.param_groups for p in group["params"]]
         self._learn_alone(learning)
         generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + step) * 2 + part)

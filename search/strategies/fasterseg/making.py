@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from search.architecture import Architecture, architecture_for
 from search.costs.chain_costs import space_costs
@@ -26,6 +27,7 @@ from search.strategies.fasterseg.passes import STUDENT, TEACHER
 from search.strategies.fasterseg.penalty import DecoupledPenalty, own_per_ms, per_ms
 from search.strategies.fasterseg.recipe import CosearchRecipe
 from search.supernet.fasterseg.supernet import GridSupernet
+from search.tasks.task import Loss
 
 
 def make_cosearch(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] | None) -> CoSearch:
@@ -62,7 +64,7 @@ def make_cosearch(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any]
         networks,
         penalty,
         budget,
-        problem.task.loss(recipe.loss, data.frames("train"), outputs, ranks),
+        _small_loss(problem, ranks),
         ranks,
         partial(HeadJudge, supernet, problem.task, data, recipe.frames, ranks),
         partial(_teacher, problem, spaces[TEACHER]),
@@ -70,6 +72,18 @@ def make_cosearch(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any]
     if state:
         search.restore(state)
     return search
+
+
+def _small_loss(problem: SearchProblem, ranks: Ranks) -> Loss:
+    """The task's loss at the size of predictions: they are as small as the first scale of the grid."""
+    recipe, task = cast(CosearchRecipe, problem.recipe), problem.task
+    loss = task.loss(recipe.loss, problem.data.frames("train"), problem.head.outputs, ranks)
+
+    def small(last: Tensor, truth: Tensor) -> Tensor:
+        height, width = last.shape[-2:]
+        return loss(last, task.truth_at(truth, (height, width)))
+
+    return small
 
 
 def check_cosearch(problem: SearchProblem) -> None:

@@ -56,7 +56,7 @@ def test_steps_become_metres(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"task": "dept"}, "task: found 'dept', did you mean depth?; allowed: segmentation, depth"),
-        ({"task": ["depth"]}, "task: found ['depth']; allowed: segmentation, depth"),
+        ({"task": 7}, "task: found 7; allowed: segmentation, depth"),
         ({"metres_per_step": 0}, "metres_per_step: found 0; allowed: greater than 0"),
         ({"metres_per_step": None}, "metres_per_step: found None"),
         (

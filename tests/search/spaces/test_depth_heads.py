@@ -46,7 +46,9 @@ def test_it_ends_in_metres(name: str) -> None:
     assert camera.shapes(FRAME)[camera.outputs[0]] == (1, *SIZE)
     classes = space.network(genotype, segmentation_head(2))
     assert network.num_parameters < classes.num_parameters
-    last = {part.name: part for part in space.parts(SIZE, head)}["classes"]
+    parts = {part.name: part for part in space.parts(SIZE, head)}
+    assert space.peak_bytes(SIZE, head).keys() == parts.keys()
+    last = parts["classes"]
     assert last.graph.shapes(last.inputs)[last.graph.outputs[0]] == (1, *SIZE)
     architecture = architecture_for(space, genotype, DATA)
     assert (architecture.task, architecture.tells, architecture.labels) == ("depth", ("metres",), ())
