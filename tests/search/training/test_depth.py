@@ -35,9 +35,7 @@ def run_of(architecture: Architecture, out: Path, data: Data, **changes: object)
 
 
 def test_errors_fall(architecture: Architecture, rooms: Data, tmp_path: Path) -> None:
-    run_of(
-        architecture, tmp_path, rooms, epochs=8, evaluate_every=7, optimizer={"learning_rate": 0.05}
-    ).run()
+    run_of(architecture, tmp_path, rooms, epochs=8, evaluate_every=7, optimizer={"learning_rate": 0.05}).run()
     rows = rows_of(tmp_path)
     assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
     assert float(rows[-1]["rmse_m"]) > 0
