@@ -1,14 +1,14 @@
 """Trains one architecture through the stages of a recipe; alone, or as one of the processes of a torchrun."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from search.architecture import Architecture, dump_architecture
-from search.data import open_data
+from search.data import Data, open_data
 from search.kept import WEIGHTS, is_kept
 from search.parallel.ranks import Ranks
 from search.tasks.registry import TASKS
@@ -84,13 +84,9 @@ def train_architecture(
         FailedTraining: later; FailedWork: a full disk. Both say what is kept.
         KeyboardInterrupt: Ctrl-C, or SIGTERM; what was trained is in a checkpoint.
     """
-    task = task or architecture.task
-    _check_task(architecture, task, recipe)
-    opened = [open_data(stage.data_spec(data), task) for stage in recipe.training]
+    opened = _opened(architecture, data, recipe, task or architecture.task)
     going_on = _prepare_folder(out, resume=resume)
-    for found, stage in zip(opened, recipe.training, strict=True):
-        found.check(*{"train", "val"} & set(found.splits))
-        found.check_labelled(stage.split, *{"val"} & set(found.splits))
+    _check_frames(opened, recipe)
     if recipe.given and not initial and not going_on:
         _miss_pretraining(recipe)
     about = about_data(data, opened[-1].splits, opened[-1].frame_size, architecture.searched_for)
@@ -117,12 +113,19 @@ def train_architecture(
     return Trained(out, {**about, **best})
 
 
-def _check_task(architecture: Architecture, task: str, recipe: Recipe) -> None:
-    """Raise UsageError where a recipe is for another task, or nobody knows the task."""
+def _check_frames(opened: Sequence[Data], recipe: Recipe) -> None:
+    """Raise InvalidData where files are damaged, or nothing counts in them."""
+    for found, stage in zip(opened, recipe.training, strict=True):
+        found.check(*{"train", "val"} & set(found.splits))
+        found.check_labelled(stage.split, *{"val"} & set(found.splits))
+
+
+def _opened(architecture: Architecture, data: str, recipe: Recipe, task: str) -> list[Data]:
+    """The data of each stage. Raises UsageError where a recipe is for another task, or nobody knows it."""
     if task not in TASKS:
         raise UsageError(f"unknown task {task!r}{near_miss(task, TASKS)}; allowed: {', '.join(TASKS)}")
     if recipe.task == task:
-        return
+        return [open_data(stage.data_spec(data), task) for stage in recipe.training]
     others = [name for name in list_recipes() if load_recipe(name).task == task]
     told = f"{architecture.name} is for {task}" if task == architecture.task else f"--task is {task}"
     again = f"; or train it for {recipe.task}: --task {recipe.task}" if task == architecture.task else ""
