@@ -17,6 +17,8 @@ import onnx
 
 from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.lowering.float16 import sums_in_float32
+from cost_models.lowering.transposed import transposed_convolutions
+from cost_models.lowering.vector_math import vector_functions
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.registers import require_own_registers
 from cost_models.schedules.sblocks import require_threads
@@ -112,7 +114,8 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
         relax.transform.DecomposeOpsForInference(),  # with the next: foreign batch normalisation fuses
         relax.transform.CanonicalizeBindings(),
         tvm.transform.module_pass(_shape_constants, opt_level=0),
-        sums_in_float32(),
+        transposed_convolutions(),
+        _legalised(target),
         relax.get_pipeline("zero"),
         relax.transform.DeadCodeElimination(),
     ]
@@ -120,6 +123,12 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
     _require_known(model)
     with _explained(f"{name}: TVM cannot import it"), target:
         return tvm.transform.Sequential(passes)(frontend.from_onnx(model, keep_params_in_input=False))
+
+
+def _legalised(target: Any) -> Any:
+    """Relax pass: float16 sums in float32; CPUs compute functions of the C library in vectors."""
+    functions = vector_functions() if target.kind.name == "llvm" else {}
+    return relax.transform.LegalizeOps(sums_in_float32(functions))
 
 
 def _require_known(model: onnx.ModelProto) -> None:

@@ -22,6 +22,7 @@ from cost_models.onnx_io.foreign import foreign
 from cost_models.onnx_io.model_file import load, without_weights
 from cost_models.onnx_io.ops import EXACT, Exact
 from cost_models.onnx_io.reader import Steps, first_side, steps
+from cost_models.onnx_io.transposed import Transposed, transposed
 from targets.support.text import brief
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose", "DeformConv")
@@ -123,11 +124,26 @@ class _Importer:
         if exact is not None and self._fits(exact, node):
             self._keep(node, exact)
             return
+        if node.op_type == "ConvTranspose" and (parts := transposed(self.found, node)) is not None:
+            self._take_transposed(node, parts)
+            return
         for index, key in enumerate(node.output):
             if key in self.found.shapes:  # of others nothing is read
                 op = foreign(self.found, node, index, as_map(self.found.shapes[key]))
                 inputs = [self.value[name] for name in node.input if name in self.value]
                 self._add(key, node, op, list(dict.fromkeys(inputs)))
+
+    def _take_transposed(self, node: NodeProto, parts: Transposed) -> None:
+        key, inputs = node.output[0], [self.value[name] for name in node.input if name in self.value]
+        if parts.shuffle is None:
+            self._add(key, node, parts.conv, inputs)
+            return
+        name = self._free_name(node, key)
+        names = (f"{name}.conv", *(f"{name}.conv{count}" for count in range(len(self.shapes))))
+        conv = next(other for other in names if other not in self.shapes)
+        self.net.add(conv, parts.conv, *inputs)
+        self.shapes[conv] = parts.conv_shape
+        self._add(key, node, parts.shuffle, [conv])
 
     def _fits(self, exact: Exact, node: NodeProto) -> bool:
         """Whether our operation makes of our values what ONNX's makes of its own."""

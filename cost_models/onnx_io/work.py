@@ -39,20 +39,21 @@ def _conv(found: Steps, node: NodeProto) -> Work:
         )
     macs = _made(found, node) * group_inputs * math.prod(kernel)
     label = f"{node.op_type}{'x'.join(map(str, kernel))}"
-    return Work(label, macs, _kind(inputs, outputs, groups, kernel))
+    return Work(label, macs, conv_kind(inputs, outputs, groups, kernel))
 
 
 def _conv_transpose(found: Steps, node: NodeProto) -> Work:
-    """TVM puts zeros between pixels and convolves at the size of the result, reading through conditions."""
+    """Of those that ``transposed`` leaves to TVM: it puts zeros between pixels and convolves at the size of
+    the result, reading through conditions."""
     inputs, group_outputs, *kernel = found.shapes[node.input[1]]
     groups = attributes(node).get("group", 1)
     macs = math.prod(found.shapes[node.input[0]]) * group_outputs * math.prod(kernel)
     steps = _made(found, node) * (inputs // groups) * math.prod(kernel)
-    return Work(node.op_type, macs, _kind(inputs, group_outputs * groups, groups, kernel), steps)
+    return Work(node.op_type, macs, conv_kind(inputs, group_outputs * groups, groups, kernel), steps)
 
 
-def _kind(inputs: int, outputs: int, groups: int, kernel: Sequence[int]) -> WorkKind:
-    """As ``Kernel.kind`` says it of a convolution."""
+def conv_kind(inputs: int, outputs: int, groups: int, kernel: Sequence[int]) -> WorkKind:
+    """Class of its work, as ``Kernel.kind`` says it of a convolution."""
     if groups == 1:
         return "pointwise" if set(kernel) == {1} else "dense"
     return "depthwise" if groups == inputs == outputs else "grouped"

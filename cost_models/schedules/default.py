@@ -1,22 +1,27 @@
 """Default schedules: what a kernel runs with when no tuning record is there. Deterministic.
 
-Rules for llvm CPUs, the first that fits: ``conv_schedule`` for fused NCHW convolutions; ``resize_schedule``
-for resizes; ``_by_rows`` for all else (pooling, argmax, concatenation, layout changes ...); the kernel as
-it is. A rule that fails costs speed, never the result. Kernels for NVIDIA's GPUs get the schedules of
-``gpu_rules``, or else TVM's own (DLight): they run, and are slow; a schedule by which threads would read what
-others keep for themselves does not fit. Other targets' kernels are returned as they are.
+Rules for llvm CPUs, the first that fits: templates for fused NCHW convolutions, resizes, products of
+matrices and max pooling with large windows; ``reductions`` (softmax, normalisation), ``shuffles`` (pixel
+shuffle, transpose); ``_by_rows`` for all else (other pooling, argmax, concatenation ...); the kernel as it
+is. A rule that fails costs speed, never the result. Kernels for NVIDIA's GPUs get the schedules of
+``gpu_rules``, or else TVM's own (DLight): they run, and are slow; a schedule by which threads would read
+what others keep for themselves does not fit. Other targets' kernels are returned as they are.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from cost_models.schedules.conv_template import find_conv, schedule_conv
 from cost_models.schedules.gpu_rules import GPU_RULES
+from cost_models.schedules.matmul_template import choose_matmul_tile, find_matmul, schedule_matmul
+from cost_models.schedules.max_pool_template import find_max_pool, schedule_max_pool
+from cost_models.schedules.reductions import schedule_reductions
 from cost_models.schedules.registers import require_own_registers
 from cost_models.schedules.resize_template import schedule_resize, write_resize
 from cost_models.schedules.sblocks import blocks_of, inline, reduces, scheduled_module, spatial_shape
+from cost_models.schedules.shuffles import schedule_shuffle
 from cost_models.schedules.tile_model import Cpu, choose_tile
 from cost_models.tvm_import import tvm
 
@@ -38,11 +43,11 @@ def schedule_default(mod: Any, target: Any) -> Any:
     Returns:
         IRModule with one PrimFunc ``main`` of the same parameters and, up to rounding, the same result.
     """
-    rules: dict[str, Callable[[Any, Any], Any]] = {}
+    rules: Mapping[str, Callable[[Any, Any], Any]] = {}
     if target.kind.name == "cuda":
         rules, machine = _gpu_rules(), target
     elif target.kind.name == "llvm":
-        rules, machine = {"conv": _conv, "resize": _resize, "by rows": _by_rows}, Cpu.of(target)
+        rules, machine = _CPU_RULES, Cpu.of(target)
     result = mod
     for name, rule in rules.items():
         try:
@@ -57,10 +62,17 @@ def schedule_default(mod: Any, target: Any) -> Any:
 
 
 def _gpu_rules() -> dict[str, Callable[[Any, Any], Any]]:
-    """Ours, then DLight's in the order in which TVM's own GPU pipeline applies them."""
+    """Ours, then DLight's in the order in which TVM's own GPU pipeline applies them; first its products."""
     gpu = tvm.s_tir.dlight.gpu
     rules = (gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback())
-    return {**GPU_RULES, **{type(rule).__name__: partial(_dlight, rule) for rule in rules}}
+    dlight = {type(rule).__name__: partial(_dlight, rule) for rule in rules}
+    return {"products": partial(_product, dlight["Matmul"]), **GPU_RULES, **dlight}
+
+
+def _product(rule: Callable[[Any, Any], Any], mod: Any, target: Any) -> Any:
+    """Products of matrices alone: a thread of ours would take one sum from beginning to end."""
+    find_matmul(mod)
+    return rule(mod, target)
 
 
 def _dlight(rule: Any, mod: Any, target: Any) -> Any:
@@ -83,6 +95,19 @@ def _resize(mod: Any, cpu: Cpu) -> Any:
     sch = tvm.s_tir.Schedule(mod)
     inline(sch, blocks_of(sch)[1:])
     return schedule_resize(write_resize(sch, cpu), cpu).mod["main"]
+
+
+def _matmul(mod: Any, cpu: Cpu) -> Any:
+    product = find_matmul(mod)
+    return schedule_matmul(product, choose_matmul_tile(product, cpu))
+
+
+def _max_pool(mod: Any, cpu: Cpu) -> Any:
+    return schedule_max_pool(find_max_pool(mod), cpu)
+
+
+def _shuffle(mod: Any, _cpu: Cpu) -> Any:
+    return schedule_shuffle(mod)
 
 
 def _by_rows(mod: Any, cpu: Cpu) -> Any:
@@ -140,3 +165,14 @@ def _walks_rows(sch: Any, block: Any) -> bool:
     region = stmt.reads[0].region
     steps = tvm.sym.detect_linear_equation(region[-1].min, [stmt.iter_vars[count - 1].var])
     return len(steps) == 2 and int(steps[0]) == 1 and spatial_shape(sch, block)[-1] >= _ROW
+
+
+_CPU_RULES: Mapping[str, Callable[[Any, Cpu], Any]] = {
+    "conv": _conv,
+    "shuffle": _shuffle,  # enlarging to the nearest pixel, by a whole number, among them
+    "resize": _resize,
+    "matmul": _matmul,
+    "max pool": _max_pool,
+    "reductions": schedule_reductions,
+    "by rows": _by_rows,
+}

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from cost_models.errors import LoweringError
-from cost_models.tvm_import import tvm
+from cost_models.tvm_import import tvm, tvm_ffi
 
-_REDUCED = 2  # IterVar.CommReduce
+REDUCED = 2  # IterVar.CommReduce
 
 
 def blocks_of(sch: Any) -> list[Any]:
@@ -16,12 +16,40 @@ def blocks_of(sch: Any) -> list[Any]:
 
 def reduces(sch: Any, block: Any) -> bool:
     """Whether the block sums, or takes a maximum, over some axis."""
-    return any(int(iv.iter_type) == _REDUCED for iv in sch.get(block).iter_vars)
+    return any(int(iv.iter_type) == REDUCED for iv in sch.get(block).iter_vars)
+
+
+def require_one_result(sch: Any) -> None:
+    """Refuse a kernel that gives more than its last parameter. Raises ValueError."""
+    others = sch.mod["main"].params[:-1]
+    written = [write.source for block in blocks_of(sch) for write in sch.get(block).writes]
+    if any(param.same_as(buffer) for param in others for buffer in written):
+        raise ValueError("a kernel of several results")
 
 
 def spatial_shape(sch: Any, block: Any) -> list[int]:
     """Extents of the axes that are not reduced."""
-    return [int(iv.dom.extent) for iv in sch.get(block).iter_vars if int(iv.iter_type) != _REDUCED]
+    return [int(iv.dom.extent) for iv in sch.get(block).iter_vars if int(iv.iter_type) != REDUCED]
+
+
+def reduced_shape(sch: Any, block: Any) -> list[int]:
+    """Extents of the axes that are reduced."""
+    return [int(iv.dom.extent) for iv in sch.get(block).iter_vars if int(iv.iter_type) == REDUCED]
+
+
+def calls_functions(sch: Any, block: Any) -> bool:
+    """Whether it computes more than sums, products and comparisons."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(sch.get(block).body, (tvm.ir.Call, found.append))
+    return bool(found)
+
+
+def vectorize_last(sch: Any, block: Any, lanes: int) -> None:
+    """A block's innermost loop in whole vectors, where it is made of such; else it is left to LLVM."""
+    loop = sch.get_loops(block)[-1]
+    extent = int(sch.get(loop).extent)
+    if extent % lanes == 0:
+        sch.vectorize(sch.split(loop, [None, lanes])[1] if extent > lanes else loop)
 
 
 def inline(sch: Any, blocks: list[Any]) -> None:

@@ -1,6 +1,5 @@
 """Work and weights of operations that ours do not say."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from cost_models.device_models.prior import Prior
 from cost_models.errors import InvalidGraph
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import Graph, Node
-from cost_models.ir.ops import Foreign
+from cost_models.ir.ops import Conv2d, Foreign
 
 from ..onnx_models import CONV, MAP, WEIGHTS, imported, ints, node, operations, random
 
@@ -35,34 +34,45 @@ def work_by_torch(run: Any) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-@pytest.mark.parametrize(
-    ("weight", "options", "kind"),
-    [
-        ((8, 5, 2, 2), {"stride": 2}, "dense"),
-        ((8, 4, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2}, "grouped"),
-        ((8, 1, 4, 4), {"stride": 2, "padding": 1, "groups": 8}, "depthwise"),
-        ((8, 5, 1, 1), {}, "pointwise"),
-    ],
-)
-def test_transposed_convolutions(weight: tuple[int, ...], options: dict[str, int], kind: str) -> None:
+def transposed(weight: tuple[int, ...], **options: Any) -> tuple[Any, Any, list[Any]]:
+    """A transposed convolution of ``MAP``: PyTorch's result, PyTorch's count, and what it becomes here."""
     filters = torch.tensor(random(*weight))
-    made = torch.nn.functional.conv_transpose2d(torch.zeros(1, 8, 16, 32), filters, None, **options)
-    work = work_by_torch(
-        lambda: torch.nn.functional.conv_transpose2d(torch.zeros(1, 8, 16, 32), filters, None, **options)
-    )
-    attributes: dict[str, Any] = {
-        "group": options.get("groups", 1),
-        "strides": [options.get("stride", 1)] * 2,
-    }
-    attributes |= {"pads": [options.get("padding", 0)] * 4}
-    attributes |= {"output_padding": [options.get("output_padding", 0)] * 2}
-    up = node("ConvTranspose", ["x", "w"], ["y"], **attributes)
-    (op,) = operations([up], {"w": random(*weight)})
-    told = Foreign("ConvTranspose", tuple(made.shape), work, filters.numel(), kind)  # type: ignore[arg-type]
-    steps = (
-        made.numel() * 8 // options.get("groups", 1) * math.prod(weight[2:])
-    )  # TVM's: at the result's size
-    assert op == replace(told, steps=steps)
+
+    def run() -> torch.Tensor:
+        return torch.nn.functional.conv_transpose2d(torch.zeros(1, 8, 16, 32), filters, None, **options)
+
+    names = (("strides", "stride", 1), ("pads", "padding", 0), ("output_padding", "output_padding", 0))
+    attributes = {name: [options.get(key, usual)] * 2 for name, key, usual in names}
+    attributes["dilations"] = [options.get("dilation", 1)] * 2
+    attributes["pads"] *= 2
+    up = node("ConvTranspose", ["x", "w"], ["y"], group=options.get("groups", 1), **attributes)
+    return run(), work_by_torch(run), operations([up], {"w": random(*weight)})
+
+
+def test_transposed_convolutions_are_convolutions_and_a_shuffle() -> None:
+    made, work, ops = transposed((8, 5, 2, 2), stride=2)
+    assert ops == [Conv2d(8, 20), Foreign("ConvTranspose", tuple(made.shape), fusion="injective")]
+    assert ops[0].macs((1, 20, 16, 32)) == work
+    made, _, ops = transposed((8, 1, 4, 4), stride=2, padding=1, groups=8)
+    shuffled = Foreign("ConvTranspose", tuple(made.shape), fusion="injective")
+    assert ops == [Conv2d(8, 32, 2, padding=1, groups=8), shuffled]
+    _, work, ops = transposed((8, 5, 1, 1))
+    assert ops == [Conv2d(8, 5)]
+    assert ops[0].macs((1, 5, 16, 32)) == work
+
+
+def test_zeros_among_weights_are_work_and_no_parameters() -> None:
+    options = {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2}
+    made, work, (conv, shuffle) = transposed((8, 4, 3, 3), **options)
+    runs = work * 16 // 9  # two taps in both directions for each of four places, where three would do for all
+    assert conv == Foreign("ConvTranspose", (1, 32, 16, 32), runs, 8 * 4 * 9, "grouped")
+    assert shuffle == Foreign("ConvTranspose", tuple(made.shape), fusion="injective")
+
+
+def test_transposed_convolutions_that_stay_tvms_compute_at_the_results_size() -> None:
+    made, work, (op,) = transposed((8, 5, 3, 3), stride=2, dilation=2)
+    told = Foreign("ConvTranspose", tuple(made.shape), work, 8 * 5 * 9, "dense")
+    assert op == replace(told, steps=made.numel() * 8 * 9)
 
 
 def test_matrix_products() -> None:

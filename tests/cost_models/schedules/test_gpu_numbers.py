@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
+from cost_models.lowering.pipeline import kernels, lower
 from cost_models.runner.emulated_check import KernelRun, check_kernels
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.gpu import Gpu
@@ -22,6 +24,7 @@ from search.spaces.camera import segmentation_head
 from search.spaces.registry import SPACES
 from targets import load_target
 
+from ..operator_cases import CASES, whole_model
 from ..some_kernels import argmax, convolution, depthwise, frame, residual
 
 XAVIER = load_target("jetson-xavier").tvm_target()
@@ -85,6 +88,20 @@ def assert_right(cases: Iterable[tuple[str, Any, Any]]) -> None:
 def test_default_schedules_are_right() -> None:
     mods = {f"{kernel.label} {dtype}": kernel_module(kernel, XAVIER, dtype) for kernel, dtype in FEW}
     assert_right((name, mod, schedule_default(mod, XAVIER)) for name, mod in mods.items())
+
+
+FOREIGN = [
+    *(("ragged", TensorProto.FLOAT), ("softmax", TensorProto.FLOAT), ("tokens", TensorProto.FLOAT)),
+    *(("batches", TensorProto.FLOAT16), ("classes", TensorProto.FLOAT16), ("pixels", TensorProto.FLOAT16)),
+]
+
+
+def test_default_schedules_of_others_operations_are_right() -> None:
+    cases = []
+    for name, dtype in FOREIGN:
+        for key, kernel in kernels(lower(whole_model({name: CASES[name]}, dtype), XAVIER)).items():
+            cases.append((f"{name}: {key}", kernel.mod, schedule_default(kernel.mod, XAVIER)))
+    assert_right(cases)
 
 
 @pytest.mark.slow
