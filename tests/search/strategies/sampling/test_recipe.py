@@ -9,6 +9,7 @@ from search.strategies.registry import STRATEGIES
 from search.strategies.sampling.recipe import (
     KINDS,
     EvolutionRecipe,
+    PathScoring,
     ProgressiveScoring,
     SampledRecipe,
     list_recipes,
@@ -121,12 +122,15 @@ def test_decoders_are_compared_by_equal_scoring() -> None:
     assert same[0] == same[1] == same[2]
 
 
-def test_weights_of_the_encoder_are_given_by_an_option() -> None:
+def test_weights_to_begin_with_are_given_by_an_option() -> None:
     recipe = load_recipe("ppo", "small", {"init": "lat_small.pth", "networks": 3})
     assert isinstance(recipe.scoring, ProgressiveScoring)
     assert (recipe.scoring.init, recipe.candidates) == ("lat_small.pth", 3)
+    paths = load_recipe("random", "small", {"init": "lat_small.pth", "new_head": True}).scoring
+    assert isinstance(paths, PathScoring)
+    assert (paths.init, paths.new_head) == ("lat_small.pth", True)
     with pytest.raises(InvalidRecipe, match="init: unknown key"):
-        load_recipe("random", "small", {"init": "lat_small.pth"})
+        load_recipe("random", "training", {"init": "lat_small.pth"})
 
 
 @pytest.mark.parametrize(
