@@ -162,7 +162,7 @@ def _with_outputs(architecture: Architecture, tensors: Mapping[str, Array]) -> A
         return architecture
     if not counts or not 2 <= counts[0] <= MOST_CLASSES:
         return None
-    return architecture.for_classes(unnamed(counts[0]))
+    return architecture.model_copy(update={"task": "segmentation"}).for_classes(unnamed(counts[0]))
 
 
 def _without_head(architecture: Architecture, tensors: Mapping[str, Array]) -> Architecture | None:

@@ -86,6 +86,14 @@ def test_the_network_itself_with_other_classes_and_without_a_head(tmp_path: Path
     assert not any(name.startswith("decoder.") for name in begun.tensors)
 
 
+def test_the_network_itself_for_another_task(tmp_path: Path) -> None:
+    """Its encoder is taken, and of the decoder all but what tells classes apart."""
+    begun = begin_network(OWN.model_copy(update={"task": "depth"}), saved(tmp_path, OWN))
+    assert begun.plan.classes.names == ("metres",)
+    missing = OWN.network().parameters().keys() - begun.tensors.keys()
+    assert {name.rpartition(".")[0] for name in missing} == {"decoder.classify_high", "decoder.classify_low"}
+
+
 def _file(folder: Path, architecture: Architecture) -> Path:
     path = folder / "own.yaml"
     path.write_text(dump_architecture(architecture), encoding="utf-8")
