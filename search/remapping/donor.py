@@ -53,7 +53,7 @@ def find_donor(init: str | Path, own: Architecture | None = None) -> Donor:
         InvalidWeights: not readable, of no network that is known, or with values that are no finite numbers.
         InvalidArchitecture, UnknownSpace, UnknownCandidate: what is named is none.
     """
-    named, path = _named(str(init))
+    named, path = named_file(init)
     tensors = read_tensors(path)
     if named is not None:
         return Donor(*_taken(_with_outputs(named, tensors) or named, tensors, path), path)
@@ -123,9 +123,9 @@ def classes_between(donor: Donor, task: str, names: Sequence[str], *, new_head: 
     return found
 
 
-def _named(init: str) -> tuple[Architecture | None, Path]:
-    """What names the network, if anything does, and the file."""
-    path = Path(init)
+def named_file(init: str | Path) -> tuple[Architecture | None, Path]:
+    """The network that is named with weights, if one is, and their file. See ``find_donor``."""
+    init, path = str(init), Path(init)
     if path.suffix.lower() in YAML_SUFFIXES and "=" not in init:
         architecture = load_architecture(init)
         if architecture.weights_path is None:

@@ -9,7 +9,7 @@ from search.architecture import Architecture
 from search.networks.names import head_tensors
 from search.networks.weights import Array, load_beginning
 from search.remapping.begin import begin_network
-from search.remapping.donor import has_kin
+from search.remapping.donor import has_kin, named_file
 from search.remapping.table import FILE, csv_text
 
 _NAMED = 12  # tensors that are named in a line
@@ -55,7 +55,8 @@ def load_initial(initial: str | Path | None, architecture: Architecture, *, new_
     if has_kin(architecture.search_space):
         begun = begin_network(architecture, initial, new_head=new_head)
         return Initial(begun.tensors, csv_text(begun.plan), begun.lines())
-    begin = load_beginning(architecture, Path(initial))
+    _, path = named_file(initial)
+    begin = load_beginning(architecture, path)
     if new_head:
         begin = begin.without(head_tensors(architecture))
     lines = []
@@ -63,9 +64,9 @@ def load_initial(initial: str | Path | None, architecture: Architecture, *, new_
         taken, classes = len(begin.tensors), len(architecture.labels)
         what = f"{classes} classes" if classes else architecture.task
         fresh = f"freshly initialised, for {what}: {_named(begin.fresh)}"
-        lines.append(f"{initial}: {taken} tensors are taken; {fresh}")
+        lines.append(f"{path}: {taken} tensors are taken; {fresh}")
     if begin.left:
-        lines.append(f"{initial}: not used: {_named(begin.left)}")
+        lines.append(f"{path}: not used: {_named(begin.left)}")
     return Initial(begin.tensors, lines=lines)
 
 

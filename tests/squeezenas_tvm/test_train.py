@@ -292,7 +292,9 @@ def test_initial_weights_of_a_network_without_kin(
     assert "freshly initialised, for 19 classes: decoder.classify_high.bias" in capsys.readouterr().err
     other = weights(tmp_path / "other.safetensors", load_architecture("squeezenas-lat-small"))
     given[-1] = str(tmp_path / "another")
-    check_refused([*given, "--init", str(other)], "weights of another network", capsys)
+    for init in (str(other), f"squeezenas-lat-small={other}"):
+        said = f"error: {other} does not fit mobilenetv3-small-seg: weights of another network"
+        check_refused([*given, "--init", init], said, capsys)
     check_refused([*given, "--init", str(tmp_path / "no.pth")], "no such file of weights", capsys)
 
 

@@ -8,14 +8,20 @@ import torch
 
 from cost_models.ir.weights import random_weights
 from search.architecture import load_architecture
+from search.data import Augmentation, open_data
+from search.data.classes import IGNORE
+from search.data.loaders import train_loader
 from search.errors import InvalidWeights
 from search.networks.weights import save_weights
 from search.problem.problem import SearchProblem
 from search.remapping.begin import begin_supernet
 from search.run import run_search
+from search.spaces.chain import ChainSpace
+from search.spaces.registry import get_space
 from search.strategies.gumbel.gumbel import GumbelSearch
 from search.strategies.making import make_strategy
 from search.strategies.sampling.sampled import SampledSearch
+from search.supernet import Supernet
 
 from .helpers import ALONE, FIVE, Log, problem
 
@@ -80,6 +86,35 @@ def test_a_new_head_leaves_classifiers_as_they_were_made(donor: Path) -> None:
         assert torch.equal(made.supernet.state_dict()[name], plain.supernet.state_dict()[name])
     high = "decoder.high.conv.weight"
     assert not torch.equal(made.supernet.state_dict()[high], plain.supernet.state_dict()[high])
+
+
+def test_a_supernet_sees_before_it_has_learnt_anything(shared_data: Path) -> None:
+    """Drawn paths of Small with LAT-Small's published weights of Cityscapes, on four frames of CamVid."""
+    data = open_data(f"camvid:{shared_data / 'camvid'}")
+    frames = data.frames("train").subset(range(0, 40, 10))
+    how = Augmentation((192, 256), (0.5, 0.5))
+    loader = train_loader(frames, how, batch_size=4, workers=0, seed=0)
+    images, labels = next(iter(loader.epoch(0, 0)))
+    space = get_space("small")
+    assert isinstance(space, ChainSpace)
+    begun = begin_supernet(space, "segmentation", data.tells, shared_data / "squeezenas" / "lat_small.pth")
+    shares = []
+    for tensors in ({}, begun.tensors):
+        torch.manual_seed(0)
+        supernet = Supernet(space, len(data.tells), form="plain")
+        given = {name: torch.from_numpy(values) for name, values in tensors.items()}
+        supernet.load_state_dict(given, strict=False)
+        right = []
+        for seed in range(4):
+            path = supernet.draw(
+                1, 1.0, per_image=False, generator=torch.Generator().manual_seed(seed), paths=1
+            )
+            with torch.no_grad():
+                found = supernet.train()(images, path).argmax(1)
+            right.append(float((found == labels)[labels != IGNORE].float().mean()))
+        shares.append(sum(right) / len(right))
+    assert shares[0] < 0.2
+    assert shares[1] > 0.3
 
 
 def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
