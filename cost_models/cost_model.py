@@ -7,8 +7,8 @@ launches, overlap), where networks were timed whole on the device.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +44,7 @@ class CostModel:
         processor: what table, predictor and calibration are of, where that is another one than here.
         adjustments: what is asked of kernels beside what was measured.
         published: the rows of others; then operations of theirs are asked for, not kernels of TVM.
+        networks: those that were profiled from files: digest of layers -> what they run.
     """
 
     target: str
@@ -54,6 +55,7 @@ class CostModel:
     processor: OtherProcessor | None = None
     adjustments: tuple[Adjustment, ...] = ()
     published: PublishedTable | None = None
+    networks: Mapping[str, KernelGraph] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if all(source is None for source in (self.table, self.predictor, self.prior, self.published)):

@@ -70,6 +70,10 @@ class MissingEntry(CostModelError):
         """The same of a space that was asked for."""
         return MissingEntry(*self._what, "--space", space, "--resolution", str(resolution))
 
+    def of_file(self, name: str) -> "MissingEntry":
+        """The same of a network in an ONNX file."""
+        return MissingEntry(*self._what, name)
+
 
 class StoreError(CostModelError):
     """The measurement store cannot be opened, read or written."""

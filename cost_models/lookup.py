@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cost_models.cost_model import CostModel
 from cost_models.database.environment import DEFAULT_SCHEDULES, differences, environment
+from cost_models.database.profiled_networks import ProfiledNetworks
 from cost_models.database.published import PublishedTable
 from cost_models.database.table import HEADER, LatencyTable
 from cost_models.device_models import fitted_device, prior
@@ -185,15 +186,16 @@ def with_files(
     told: Prior | FittedDevice | None = None,
     processor: OtherProcessor | None = None,
 ) -> CostModel:
-    """A table with the predictor and the calibration that lie in its folder, as far as there are any.
+    """A table with the predictor, the calibration and the networks that lie in its folder, as far as there.
 
     Raises:
-        IncompatiblePredictor, IncompatibleNetworkModel: one is there and cannot be used.
+        IncompatiblePredictor, IncompatibleNetworkModel, IncompatibleTable: one is there and cannot be used.
     """
     known = table.fingerprint
     predictor = Predictor.load(folder, fingerprint=known) if (folder / MANIFEST).exists() else None
     calibration = NetworkModel.load(folder, fingerprint=known) if (folder / MODEL).exists() else None
-    return CostModel(table.target, table, predictor, told, calibration, processor)
+    networks = ProfiledNetworks.in_folder(folder, known).graphs
+    return CostModel(table.target, table, predictor, told, calibration, processor, networks=networks)
 
 
 def _prior(target: Target, folder: Path) -> Prior | FittedDevice | None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cost_models.tuning.effort import EFFORTS
 from squeezenas_tvm.cli import Result, leave, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_dtype, add_ends, trials_count
@@ -58,9 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="schedules tried for each kernel; 0 tunes nothing and uses stored records (default %(default)s)",
     )
     parser.add_argument(
+        "--effort",
+        choices=list(EFFORTS),
+        help="instead of --trials: search some kernels, and lend their schedules to others as profile does",
+    )
+    parser.add_argument(
         "--measurements", type=Path, metavar="DIR", help="stored records (default results/TARGET)"
     )
-    parser.add_argument("--tracker", metavar="HOST:PORT", help="TVM RPC tracker of a board, for --trials")
+    parser.add_argument(
+        "--tracker", metavar="HOST:PORT", help="TVM RPC tracker of a board, for --trials or --effort"
+    )
     parser.add_argument(
         "--profile",
         action="store_true",
@@ -86,8 +94,11 @@ def execute(args: argparse.Namespace) -> Result:
     from targets import load_target
 
     refuse_other_formats(args.architecture)
+    if args.trials and args.effort:
+        raise UsageError(f"--trials {args.trials}, --effort {args.effort}: two amounts of work; give one")
     wishes = Wishes(
         trials=args.trials,
+        effort=EFFORTS[args.effort] if args.effort else None,
         measurements=args.measurements,
         tracker=args.tracker,
         profile=args.profile,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, leave, run_command, table
-from squeezenas_tvm.options import add_table
+from squeezenas_tvm.options import add_shapes, add_table
 from squeezenas_tvm.terminal.shares import share_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "architecture",
         nargs="+",
-        help="names of shipped architectures, YAML files of others, or ONNX files of any networks",
+        help="names of shipped architectures, YAML files of others, ONNX files of any networks or folders of "
+        "such",
     )
     parser.add_argument("--target", required=True, help="device: a name, or a YAML file")
     add_table(parser)
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HxW",
         help="height and width of the image, pixels (default 1024x2048; of an ONNX file its own)",
     )
+    add_shapes(parser)
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16"),
@@ -63,19 +65,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> Result:
     """Add up what the kernels of each network cost: measured, else predicted, else by the target's prior."""
     from search.resolution import Resolution
+    from squeezenas_tvm.bundles.network_files import with_folders
     from squeezenas_tvm.predicting.models import Models
     from squeezenas_tvm.predicting.predict import predict_network
     from squeezenas_tvm.profiling.energy import usual_power
     from targets import PublishedDevice, load_device
 
     target = load_device(args.target)
+    args.architecture = with_folders(args.architecture)
     if isinstance(target, PublishedDevice):
         return _of_others(args, target)
     target.require_timings("predict")
     if args.dtype:
         target.require_dtype(args.dtype)
     resolution = None if args.resolution is None else Resolution.read(args.resolution)
-    networks = [_network(name, resolution) for name in args.architecture]
+    networks = _networks(args, resolution)
     if args.calibrate:
         from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
 
@@ -85,7 +89,7 @@ def execute(args: argparse.Namespace) -> Result:
     model = models.of(args.dtype)
     power_w = usual_power(model, args.table)
     predicted = [predict_network(network, models.of(network.dtype), power_w) for network in networks]
-    faults = _faults(args.architecture, resolution, target) if args.check else {}
+    faults = _faults(args, resolution, target) if args.check else {}
     described = [_document(network) for network in predicted]
     for name, entry in zip(args.architecture, described, strict=True):
         entry["tvm"] = {"imports": faults[name] is None, "fault": faults[name]} if name in faults else None
@@ -106,7 +110,7 @@ def _of_others(args: argparse.Namespace, device: "PublishedDevice") -> Result:
     from squeezenas_tvm.predicting.predict import network_of, predict_network
 
     given = {"--dtype": args.dtype, "--default-schedules": args.default_schedules}
-    given |= {"--check": args.check, "--calibrate": args.calibrate}
+    given |= {"--check": args.check, "--calibrate": args.calibrate, "--shape": args.shape}
     if wrong := [option for option, value in given.items() if value]:
         raise UsageError(f"{', '.join(wrong)}: {device.name} is a table that others measured; leave it out")
     for name in args.architecture:
@@ -129,23 +133,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _network(name: str, resolution: "Resolution | None") -> "Network":
+def _networks(args: argparse.Namespace, resolution: "Resolution | None") -> "list[Network]":
+    """What is asked about. Raises UsageError for a shape of an input that no file has."""
     from search.architecture import load_architecture
-    from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
+    from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats, shapes_of
     from squeezenas_tvm.predicting.predict import network_of, read_network
 
-    refuse_other_formats(name)
-    if is_onnx(name):
-        return read_network(Path(name), resolution)
-    return network_of(load_architecture(name), resolution and resolution.checked())
+    for name in args.architecture:
+        refuse_other_formats(name)
+    shapes = shapes_of([Path(name) for name in args.architecture if is_onnx(name)], dict(args.shape))
+    return [
+        read_network(Path(name), resolution, shapes[Path(name)])
+        if is_onnx(name)
+        else network_of(load_architecture(name), resolution and resolution.checked())
+        for name in args.architecture
+    ]
 
 
-def _faults(names: Sequence[str], resolution: "Resolution | None", target: "Target") -> dict[str, str | None]:
+def _faults(
+    args: argparse.Namespace, resolution: "Resolution | None", target: "Target"
+) -> dict[str, str | None]:
     """ONNX file -> why TVM cannot import it, or None."""
     from cost_models.lowering.import_check import import_fault
-    from squeezenas_tvm.bundles.network_files import is_onnx
+    from squeezenas_tvm.bundles.network_files import is_onnx, shapes_of
 
-    return {name: import_fault(Path(name), resolution, target) for name in names if is_onnx(name)}
+    files = [name for name in args.architecture if is_onnx(name)]
+    shapes = shapes_of(map(Path, files), dict(args.shape))
+    return {name: import_fault(Path(name), resolution, target, shapes[Path(name)]) for name in files}
 
 
 def _hints(args: argparse.Namespace) -> list[str]:

@@ -1,4 +1,4 @@
-"""``profile``: measures the kernels of a space on a target and composes its table of block latencies."""
+"""``profile``: measures the kernels of a space, or of ONNX networks, on a target into its table."""
 
 import argparse
 import shlex
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cost_models.tuning.effort import EFFORTS, MANY, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
-from squeezenas_tvm.options import add_dtype, add_resolution, seed_number, trials_count
+from squeezenas_tvm.options import add_shapes, seed_number, trials_count
 
 if TYPE_CHECKING:
     from search.resolution import Resolution
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from squeezenas_tvm.profiling.from_networks import FittedTarget
     from targets import Target
 
-EXAMPLE = "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --effort quick"
+EXAMPLE = (
+    "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --effort quick\n"
+    "squeezenas-tvm profile unet.onnx stdc.onnx --target local-cpu --effort quick"
+)
+_SPACE, _SIZE, _CLASSES = "small", "1024x2048", 19  # of a profile of a space
 KEPT = "everything measured so far is stored; the same command goes on from there"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--target", required=True, help="device to measure on: a name, or a YAML file")
-    parser.add_argument("--space", default="small", help="search space (default %(default)s)")
-    add_resolution(parser, "1024x2048")
-    add_dtype(parser)
+    _add_what(parser)
     parser.add_argument(
         "--effort",
         choices=list(EFFORTS),
@@ -39,17 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kernels",
         type=positive_int,
         metavar="N",
-        help="measure the N kernels of the space that tell most of the others, and predict these; a larger N "
-        "later measures the difference, and as many as there are, or more, all (default: see --effort)",
+        help="measure the N kernels of the space that tell most of the others (of networks: with most work), "
+        "and predict these; a larger N later measures the difference, and as many as there are, or more, all "
+        "(default: see --effort)",
     )
     parser.add_argument(
         "--trials",
         type=trials_count,
         metavar="N",
         help="instead of --effort: schedules tried for each kernel; 0 times the default schedules only",
-    )
-    parser.add_argument(
-        "--classes", type=positive_int, default=19, help="classes of the decoder (default 19)"
     )
     parser.add_argument(
         "--tracker",
@@ -74,6 +73,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the schedule search and of those networks (default %(default)s)",
     )
     _add_few_networks(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    """The device, and what is measured there."""
+    parser.add_argument(
+        "network",
+        nargs="*",
+        help="ONNX files of networks, or folders of such, whose kernels are measured instead of a space's",
+    )
+    parser.add_argument("--target", required=True, help="device to measure on: a name, or a YAML file")
+    parser.add_argument("--space", help=f"search space (default {_SPACE})")
+    parser.add_argument(
+        "--resolution",
+        metavar="HxW",
+        help=f"height and width of the image, pixels (default {_SIZE}; of an ONNX file its own)",
+    )
+    add_shapes(parser)
+    parser.add_argument(
+        "--dtype",
+        help="of weights and feature maps: float32, or float16 with sums in float32, where the target lists "
+        "it (default float32; of an ONNX file its own)",
+    )
+    parser.add_argument("--classes", type=positive_int, help=f"classes of the decoder (default {_CLASSES})")
 
 
 def _add_few_networks(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +124,12 @@ def execute(args: argparse.Namespace) -> Result:
     from targets import load_target
 
     target = load_target(args.target)
+    if args.network:
+        return _of_networks(target, args)
+    if args.shape:
+        raise UsageError(f"--shape {args.shape[0][0]}: for ONNX files, and none is given")
+    args.space, args.resolution = args.space or _SPACE, args.resolution or _SIZE
+    args.classes, args.dtype = args.classes or _CLASSES, args.dtype or "float32"
     if args.from_networks or args.choose_networks:
         option = "--from-networks" if args.from_networks else "--choose-networks"
         for name in ("tracker", "kernels"):
@@ -119,7 +147,7 @@ def execute(args: argparse.Namespace) -> Result:
         space,
         target,
         resolution,
-        effort=EFFORTS[args.effort] if args.trials is None else Effort.alone(args.trials),
+        effort=_effort(args),
         kernels=args.kernels,
         out=args.out,
         classes=args.classes,
@@ -131,6 +159,41 @@ def execute(args: argparse.Namespace) -> Result:
     return Result(
         document=profile.document().model_dump(mode="json"),
         text="\n\n".join(filter(None, [profile.text(), target.caution])),
+        exit_code=1 if profile.holes else 0,
+    )
+
+
+def _effort(args: argparse.Namespace) -> Effort:
+    return EFFORTS[args.effort] if args.trials is None else Effort.alone(args.trials)
+
+
+def _of_networks(target: "Target", args: argparse.Namespace) -> Result:
+    """ONNX files: their kernels, and where the time of each network goes."""
+    from search.resolution import Resolution
+    from squeezenas_tvm.bundles.network_files import with_folders
+    from squeezenas_tvm.profiling.networks_summary import networks_document, networks_text
+    from squeezenas_tvm.profiling.profile_networks import profile_networks
+
+    of_spaces = ("space", "classes", "networks", "choose_networks", "from_networks", "dtype")
+    if wrong := [name for name in of_spaces if getattr(args, name)]:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise UsageError(
+            f"{options}: for spaces; {args.network[0]} has layers, classes and a type of its own"
+        )
+    profile = profile_networks(
+        [Path(name) for name in with_folders(args.network)],
+        target,
+        effort=_effort(args),
+        resolution=Resolution.read(args.resolution) if args.resolution else None,
+        shapes=dict(args.shape),
+        kernels=args.kernels,
+        out=args.out,
+        tracker=args.tracker,
+        seed=args.seed,
+    )
+    return Result(
+        document=networks_document(profile),
+        text="\n\n".join(filter(None, [networks_text(profile, args.target), target.caution])),
         exit_code=1 if profile.holes else 0,
     )
 

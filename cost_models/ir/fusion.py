@@ -8,7 +8,7 @@ read and composed without it.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -36,10 +36,15 @@ class Kernel:
     Attributes:
         graph: its operations; sizes are numbers, batch normalisation is folded, names are canonical.
         inputs: shape of each input, in the order of ``graph.inputs``; the first dimension is the batch.
+        module: structural hash of what TVM makes of it, where its operations do not tell that: a piece of
+            somebody else's network, which then ``graph`` describes for estimates alone. Else empty.
+        code: TVM's IRModule of that hash, where whoever has the kernel lowered its network.
     """
 
     graph: Graph
     inputs: tuple[Shape, ...]
+    module: str = ""
+    code: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def input_shapes(self) -> dict[str, Shape]:
@@ -53,7 +58,8 @@ class Kernel:
             {"name": n.name, "op": type(n.op).__name__, **_fields(n.op), "inputs": list(n.inputs)}
             for n in self.graph.nodes
         ]
-        return {"inputs": [list(s) for s in self.inputs], "nodes": nodes, "outputs": list(self.graph.outputs)}
+        ends = {"inputs": [list(s) for s in self.inputs], "outputs": list(self.graph.outputs)}
+        return {**ends, "nodes": nodes, **({"module": self.module} if self.module else {})}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> "Kernel":
@@ -64,7 +70,8 @@ class Kernel:
         nodes = [Node(entry["name"], _op(entry), tuple(entry["inputs"])) for entry in description["nodes"]]
         inputs = tuple(tuple(shape) for shape in description["inputs"])
         names = tuple(f"x{index}" for index in range(len(inputs)))
-        return cls(Graph(names, tuple(nodes), tuple(description["outputs"])), inputs)
+        graph = Graph(names, tuple(nodes), tuple(description["outputs"]))
+        return cls(graph, inputs, description.get("module", ""))
 
     @cached_property
     def key(self) -> str:
@@ -118,7 +125,12 @@ class Kernel:
     @property
     def is_writable(self) -> bool:
         """Whether it can be written and built from its description alone; foreign operations cannot."""
-        return not any(isinstance(node.op, Foreign) for node in self.graph.nodes)
+        return not self.module and not any(isinstance(node.op, Foreign) for node in self.graph.nodes)
+
+    @property
+    def family(self) -> str:
+        """Its operations with window, stride, dilation and groups, without sizes."""
+        return self.label.rpartition(" ")[0]
 
     @cached_property
     def label(self) -> str:

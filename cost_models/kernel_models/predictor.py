@@ -82,6 +82,7 @@ class Predictor:
         errors: ``median`` and ``within_10`` on kernels whose channels and map size were left out of the fit:
             the median of relative errors, and the share of errors up to 10 %.
         known: ``intervals.coordinates`` of those kernels, each once.
+        foreign: families of kernels among them that are of other people's networks alone.
     """
 
     fingerprint: Mapping[str, Any]
@@ -92,6 +93,7 @@ class Predictor:
     counts: Mapping[str, int]
     errors: Mapping[str, float]
     known: Vector
+    foreign: frozenset[str] = frozenset()
 
     @staticmethod
     def fit(
@@ -127,6 +129,7 @@ class Predictor:
             counts=dict(Counter(kernel.kind for kernel in kernels)),
             errors={"median": float(np.median(errors)), "within_10": float(np.mean(errors <= 0.1))},
             known=np.unique(coordinates(table), axis=0),
+            foreign=frozenset(kernel.family for kernel in kernels if kernel.is_foreign),
         )
 
     def predict(self, kernels: Sequence[Kernel]) -> list[Estimate]:
@@ -139,8 +142,11 @@ class Predictor:
 
     def kernels(self, kernels: Sequence[Kernel]) -> list[Estimate | None]:
         """As ``predict``; None for kernels unlike all that trees can know."""
-        known = iter(self.predict([kernel for kernel in kernels if not kernel.is_foreign]))
-        return [None if kernel.is_foreign else next(known) for kernel in kernels]
+        told = [not kernel.is_foreign or kernel.family in self.foreign for kernel in kernels]
+        known = iter(
+            self.predict([kernel for kernel, is_known in zip(kernels, told, strict=True) if is_known])
+        )
+        return [next(known) if is_known else None for is_known in told]
 
     def base_s(self, kernels: Sequence[Kernel]) -> list[float]:
         """Seconds by the physical base alone: for kernels unlike all that trees can know."""
@@ -171,6 +177,7 @@ class Predictor:
             base=self.base,
             intervals=self.intervals,
             known=[[round(value, 6) for value in row] for row in self.known.tolist()],
+            foreign=tuple(sorted(self.foreign)),
             sha256=PredictorDocument.sums(files),
         )
 
@@ -210,6 +217,7 @@ class Predictor:
             counts=told.kernels,
             errors=told.errors,
             known=np.array(told.known, dtype=np.float64),
+            foreign=frozenset(told.foreign),
         )
 
 
@@ -231,11 +239,11 @@ class PhysicalBase:
 
 
 class PredictorDocument(DocumentWithFiles):
-    """``predictor.json``; see ``Predictor``."""
+    """``predictor.json``; see ``Predictor``. Schema 1 knows no kernels of other people's networks."""
 
     WHAT: ClassVar[str] = "a predictor"
     SUMMED: ClassVar[bool] = True
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
     REFUSAL = IncompatiblePredictor
     AGAIN: ClassVar[str] = "profile again into the same folder: it is fitted anew from what was measured"
     FILE: ClassVar[str] = MANIFEST
@@ -248,6 +256,7 @@ class PredictorDocument(DocumentWithFiles):
     base: Base
     intervals: Intervals
     known: list[Place]
+    foreign: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str, where: str) -> "PredictorDocument":

@@ -19,6 +19,7 @@ from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.lowering.float16 import sums_in_float32
 from cost_models.lowering.transposed import transposed_convolutions
 from cost_models.lowering.vector_math import vector_functions
+from cost_models.onnx_io.saving import is_small
 from cost_models.schedules.default import schedule_default
 from cost_models.schedules.registers import require_own_registers
 from cost_models.schedules.sblocks import require_threads
@@ -104,8 +105,9 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
         InvalidGraph: the model is not valid ONNX, has open shapes, or TVM cannot import it.
     """
     name = model.graph.name
-    with _explained(f"{name}: not a valid ONNX model"):
-        onnx.checker.check_model(model)
+    if is_small(model):  # ONNX's checker writes it as one message first, and TVM only warns that it cannot
+        with _explained(f"{name}: not a valid ONNX model"):
+            onnx.checker.check_model(model)
     weights = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         if value.name not in weights and not all(d.dim_value > 0 for d in value.type.tensor_type.shape.dim):
@@ -120,7 +122,7 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
         relax.transform.DeadCodeElimination(),
     ]
     frontend = importlib.import_module("tvm.relax.frontend.onnx")
-    _require_known(model)
+    require_known(model)
     with _explained(f"{name}: TVM cannot import it"), target:
         return tvm.transform.Sequential(passes)(frontend.from_onnx(model, keep_params_in_input=False))
 
@@ -131,7 +133,7 @@ def _legalised(target: Any) -> Any:
     return relax.transform.LegalizeOps(sums_in_float32(functions))
 
 
-def _require_known(model: onnx.ModelProto) -> None:
+def require_known(model: onnx.ModelProto) -> None:
     """Raises InvalidGraph naming operations that TVM does not know, each with a node that is one."""
     known = importlib.import_module("tvm.relax.frontend.onnx.onnx_frontend")._get_convert_map()
     unknown: dict[str, str] = {}

@@ -18,11 +18,13 @@ from cost_models.errors import InvalidGraph
 from cost_models.ir.graph import Graph, GraphBuilder, Node
 from cost_models.ir.op import Op, Shape, as_map
 from cost_models.ir.ops import BatchNorm2d, Conv2d
+from cost_models.onnx_io.digest import digest_of
 from cost_models.onnx_io.foreign import foreign
 from cost_models.onnx_io.model_file import load, without_weights
 from cost_models.onnx_io.ops import EXACT, Exact
 from cost_models.onnx_io.reader import Steps, first_side, steps
 from cost_models.onnx_io.transposed import Transposed, transposed
+from cost_models.onnx_io.whole_model import with_inputs
 from targets.support.text import brief
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose", "DeformConv")
@@ -44,6 +46,7 @@ class Imported:
         frames: those among them whose channels are last, by what is done with them.
         dtype: element type of most of its values: ``float32``, ``float16`` or what the file has.
         notes: what is unusual about the file, a phrase each.
+        digest: equal for networks that compile to the same kernels, see ``digest_of``.
     """
 
     graph: Graph
@@ -51,6 +54,7 @@ class Imported:
     frames: frozenset[str] = frozenset()
     dtype: str = "float32"
     notes: tuple[str, ...] = ()
+    digest: str = ""
 
     @property
     def size(self) -> Shape:
@@ -62,18 +66,21 @@ class Imported:
         return ()
 
 
-def read_onnx(path: Path, size: tuple[int, int] | None = None) -> Imported:
+def read_onnx(
+    path: Path, size: tuple[int, int] | None = None, shapes: Mapping[str, Shape] | None = None
+) -> Imported:
     """The network in a file.
 
     Args:
         size: height and width of its images; needed where the file leaves them open, else those of the file
             or None. An open batch is 1.
+        shapes: of inputs by name, where it leaves more open.
 
     Raises:
         InvalidGraph: not a network that latencies can be told for, with the reason (``model_file.load`` and
             ``reader.steps`` list them).
     """
-    found = steps(load(path), size, str(path))
+    found = steps(with_inputs(load(path), shapes or {}, str(path)), size, str(path))
     if not any(node.op_type in _CONVOLUTIONS for node in found.nodes):
         raise InvalidGraph(f"{path}: has no convolution; latencies are known for networks of convolutions")
     return _Importer(found, str(path)).run()
@@ -108,7 +115,8 @@ class _Importer:
         if not graph.nodes:
             raise InvalidGraph(f"{self.name}: its result does not depend on its input")
         inputs = {key: self.shapes[key] for key in graph.inputs}
-        return Imported(graph, inputs, self.found.frames, self._dtype(), self.found.notes)
+        found = self.found
+        return Imported(graph, inputs, found.frames, self._dtype(), found.notes, digest_of(found))
 
     def _dtype(self) -> str:
         """The floating-point type of most elements that are made."""

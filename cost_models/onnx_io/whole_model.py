@@ -14,6 +14,7 @@ from cost_models.ir.op import Shape
 from cost_models.onnx_io.model_file import Model, load, parsed, with_shapes
 from cost_models.onnx_io.parameters import parameters_among
 from cost_models.onnx_io.reader import Steps, steps
+from cost_models.onnx_io.saving import is_small
 from targets.support.text import brief, near_miss
 
 MOST_VALUES = 64  # that go in, or come out
@@ -70,13 +71,22 @@ def read_whole(
     return _whole(steps(model, size, str(path)), path, order, parameters_among(model.proto.graph))
 
 
+def input_names(path: Path) -> list[str]:
+    """Names of what goes into the network in a file. Raises InvalidGraph as ``load``."""
+    return [*_inputs(load(path))]
+
+
+def _inputs(model: Model) -> dict[str, ValueInfoProto]:
+    initial = {tensor.name for tensor in model.proto.graph.initializer}
+    return {v.name: v for v in model.proto.graph.input if v.name not in model.weights | initial}
+
+
 def with_inputs(model: Model, shapes: Mapping[str, Shape], name: str) -> Model:
     """A model in which some inputs have these shapes. Raises InvalidGraph where they cannot."""
     if not shapes:
         return model
     proto = with_shapes(model.proto)
-    initial = {tensor.name for tensor in proto.graph.initializer}
-    inputs = {v.name: v for v in proto.graph.input if v.name not in model.weights | initial}
+    inputs = _inputs(Model(proto, model.weights))
     for key, shape in shapes.items():
         if key not in inputs:
             raise InvalidGraph(
@@ -144,7 +154,7 @@ def model_of(
     version = helper.find_min_ir_version_for(opsets)
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=max(version, 4))
     try:
-        if proto.ByteSize() < 2**31:
+        if is_small(proto):
             checker.check_model(proto)
     except Exception as error:  # of many types, from ONNX's C++
         raise InvalidGraph(f"{name}: not valid ONNX: {brief(error)}") from None

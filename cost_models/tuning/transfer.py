@@ -29,7 +29,7 @@ def family(kernel: Kernel) -> str:
 
     Design spaces of one family have the same form: the same blocks, loops and decisions.
     """
-    return kernel.label.rpartition(" ")[0]
+    return kernel.family
 
 
 def choose_anchors(kernels: Sequence[Kernel], share: float) -> list[Kernel]:

@@ -21,6 +21,7 @@ from squeezenas_tvm.api.latencies import (
     estimate_latency,
     fit_device,
     predict_network,
+    profile_networks,
     profile_space,
 )
 from squeezenas_tvm.api.networks import evaluate_architecture, search_space, train_architecture
@@ -49,6 +50,7 @@ __all__: list[str] = [
     "load_device",
     "load_target",
     "predict_network",
+    "profile_networks",
     "profile_space",
     "run_bundle",
     "search_space",

@@ -18,8 +18,10 @@ from targets import PublishedDevice, Target
 
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
+    from cost_models.tuning.effort import Effort
     from squeezenas_tvm.comparing.compare import Compared
     from squeezenas_tvm.predicting.predict import PredictedNetwork
+    from squeezenas_tvm.profiling.profile_networks import NetworksProfile
     from squeezenas_tvm.profiling.summary import Profile
 
 
@@ -136,6 +138,7 @@ def predict_network(
     target: Target,
     resolution: tuple[int, int] | None = None,
     *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
     table: "CostModel | LatencyTable | str | Path | None" = None,
     dtype: str | None = None,
     default_schedules: bool = False,
@@ -146,6 +149,7 @@ def predict_network(
     Args:
         network: an architecture, or an ONNX file of any network.
         resolution: height and width, pixels; 1024x2048 when None, or what the ONNX file says.
+        shapes: of inputs by name, where an ONNX file leaves them open.
         table: see ``estimate_latency``.
         calibrate: first measure a few kernels of the shipped table on this machine's processor, in seconds;
             they are kept in ``results/TARGET`` and scale that table from then on.
@@ -165,7 +169,7 @@ def predict_network(
     if isinstance(network, Architecture):
         asked = predict.network_of(network, size and size.checked())
     else:
-        asked = predict.read_network(Path(network), size)
+        asked = predict.read_network(Path(network), size, shapes)
     if calibrate:
         from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
 
@@ -192,6 +196,50 @@ def choose_architectures(
 
     size = Resolution(*resolution).checked()
     return choose_networks.choose_architectures(space, size, count, seed=seed)
+
+
+def profile_networks(
+    networks: Sequence[str | Path],
+    target: Target,
+    resolution: tuple[int, int] | None = None,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    effort: str = "standard",
+    trials: int | None = None,
+    kernels: int | None = None,
+    folder: str | Path | None = None,
+    tracker: str | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> "NetworksProfile":
+    """Tune and time the kernels of networks from ONNX files, and tell where the time of each goes.
+
+    What is stored is not measured again; ``predict_network`` and ``deploy_network`` use it.
+
+    Args:
+        networks: ONNX files; what they have in common is measured once.
+        resolution, shapes: of the images, or of inputs by name, where files leave them open.
+        effort, trials, folder, tracker, seed: as for ``profile_space``.
+        kernels: how many are measured, those with most work first; None: as the effort says.
+
+    Raises:
+        UsageError, InvalidGraph, TargetError, CostModelError: before anything long.
+        FailedWork: not one kernel could be measured.
+    """
+    from squeezenas_tvm.profiling import profile_networks as work
+
+    return work.profile_networks(
+        [Path(network) for network in networks],
+        target,
+        effort=_effort(effort, trials),
+        resolution=Resolution(*resolution) if resolution else None,
+        shapes=shapes,
+        kernels=kernels,
+        out=Path(folder) if folder else None,
+        tracker=tracker,
+        seed=seed,
+        shown=progress,
+    )
 
 
 def profile_space(
@@ -232,16 +280,13 @@ def profile_space(
         TargetError, CostModelError: no board, a tool is missing, or measurements that cannot be used.
         FailedWork: not one kernel could be measured.
     """
-    from cost_models.tuning.effort import EFFORTS, Effort
     from squeezenas_tvm.profiling import profile_space as work
 
-    if effort not in EFFORTS:
-        raise UsageError(f"effort {effort!r}: allowed: {', '.join(EFFORTS)}")
     return work.profile_space(
         space,
         target,
         Resolution(*resolution).checked(),
-        effort=EFFORTS[effort] if trials is None else Effort.alone(trials),
+        effort=_effort(effort, trials),
         kernels=kernels,
         out=Path(folder) if folder else None,
         classes=classes,
@@ -251,6 +296,15 @@ def profile_space(
         seed=seed,
         shown=progress,
     )
+
+
+def _effort(name: str, trials: int | None) -> "Effort":
+    """Raises UsageError."""
+    from cost_models.tuning.effort import EFFORTS, Effort
+
+    if name not in EFFORTS:
+        raise UsageError(f"effort {name!r}: allowed: {', '.join(EFFORTS)}")
+    return EFFORTS[name] if trials is None else Effort.alone(trials)
 
 
 def _cost_model(

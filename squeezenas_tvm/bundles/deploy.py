@@ -2,11 +2,9 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import onnx
 
 from cost_models.database.environment import environment
 from cost_models.database.history import History
@@ -14,9 +12,11 @@ from cost_models.database.store import MeasurementStore
 from cost_models.errors import UnknownEnvironment
 from cost_models.ir.fusion import Kernel
 from cost_models.lookup import results_folder
-from cost_models.lowering.best_schedules import tuned_modules
-from cost_models.lowering.import_check import import_fault
+from cost_models.lowering.best_schedules import known_modules, tuned_modules
+from cost_models.lowering.import_check import model_fault
+from cost_models.lowering.network_cut import cut_as_lowered
 from cost_models.lowering.pipeline import Compiled, compile_lowered, export, lower
+from cost_models.onnx_io.saving import save_model
 from cost_models.tuning.effort import Effort
 from search.architecture import Architecture
 from search.resolution import Resolution
@@ -25,7 +25,7 @@ from squeezenas_tvm.bundles.check_gpu_kernels import KernelCheck, check_gpu_kern
 from squeezenas_tvm.bundles.deployable import AS_IT_IS, Deployable, Ends, of_architecture, of_onnx
 from squeezenas_tvm.bundles.kernel_profile import KernelProfile, profile_kernels
 from squeezenas_tvm.errors import FailedWork, UsageError
-from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
+from squeezenas_tvm.profiling.measure import SAMPLES, Wanted, measure_kernels
 from targets import Target, TargetError
 from targets.rpc.tracker import tracker_address
 from targets.support.files import sha256
@@ -64,19 +64,26 @@ class Wishes:
 
     Attributes:
         trials: schedules tried for each kernel; 0 tunes nothing and uses stored records.
-        measurements: folder of those; ``results/TARGET`` when None.
-        tracker: HOST:PORT of the target's boards, for ``trials``.
+        effort: instead of ``trials``: as ``profile`` tunes the kernels of a space.
+        measurements: folder of the records; ``results/TARGET`` when None.
+        tracker: HOST:PORT of the target's boards, for tuning.
         profile: tell what each kernel asks of the device, in `Deployed.profile`.
         check: for a GPU, run each kernel on the emulated one first.
         shown: draw how far the tuning is.
     """
 
     trials: int = 0
+    effort: Effort | None = None
     measurements: Path | None = None
     tracker: str | None = None
     profile: bool = False
     check: bool = True
     shown: bool = True
+
+    @property
+    def tuning(self) -> Effort | None:
+        """What is spent on faster schedules; None: nothing."""
+        return self.effort or (Effort.alone(self.trials) if self.trials else None)
 
 
 USUAL = Wishes()
@@ -122,10 +129,8 @@ def deploy_onnx(
     dtype = "float16" if deployable.is_float16 and "float16" in target.dtypes else "float32"
 
     def make(scratch: Path) -> Deployable:
-        model = scratch / path.name
-        onnx.save(deployable.model, model)
-        if fault := import_fault(model, None, target):
-            raise UsageError(fault.replace(str(model), str(path)))
+        if fault := model_fault(deployable.model, str(path), target, scratch):
+            raise UsageError(fault)
         return deployable
 
     return _deploy(make, target, out, wishes, dtype)
@@ -138,15 +143,17 @@ def _deploy(
     _check(target, wishes, dtype)
     records = results_folder(target.name, wishes.measurements, dtype)
     fingerprint = environment(target, dtype)
-    if wishes.trials and records.resolve().is_relative_to(out.resolve()):
+    if wishes.tuning and records.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"--out {out} would replace the measurements in {records}; name another folder")
     try:
         with assemble(out) as folder:
             network = make(folder.parent)
-            if wishes.trials:
-                _tune(network, target, records, wishes, dtype)
             with HeldInterrupts():
                 lowered = lower(network.model, target.tvm_target())
+                network = _as_lowered(network, lowered, target, dtype, records, wishes)
+            if effort := wishes.tuning:
+                _tune(network.kernels, target, records, wishes, dtype, effort)
+            with HeldInterrupts():
                 compiled = _compile(network, lowered, target, fingerprint, records, folder)
             checked = check_gpu_kernels(compiled, lowered, target, wanted=wishes.check, shown=wishes.shown)
             profiles = None
@@ -165,24 +172,33 @@ def _deploy(
 def _check(target: Target, wishes: Wishes, dtype: str) -> None:
     """Before anything long. Raises TargetError or UsageError for what is missing."""
     find_tools(target, dtype)
-    if wishes.tracker and not wishes.trials:
+    if wishes.tracker and not wishes.tuning:
         raise UsageError(f"--tracker {wishes.tracker} is for --trials N: without trials no board is asked")
-    if wishes.trials and target.kind == "board" and not wishes.tracker:
+    if wishes.tuning and target.kind == "board" and not wishes.tracker:
         try:
             tracker_address(target)
         except TargetError as error:
-            raise UsageError(f"--trials {wishes.trials} needs the board: {error}") from None
+            asked = f"--effort {wishes.effort.name}" if wishes.effort else f"--trials {wishes.trials}"
+            raise UsageError(f"{asked} needs the board: {error}") from None
 
 
-def _tune(network: Deployable, target: Target, records: Path, wishes: Wishes, dtype: str) -> None:
-    """Kernels with operations that only an ONNX file can say have no name in the records: not these."""
-    kernels = [kernel for kernel in network.kernels if kernel.is_writable]
-    if len(kernels) < len(network.kernels):
-        left = len(network.kernels) - len(kernels)
-        log.info("%d of %d kernels are not tuned: no record knows such", left, len(network.kernels))
-    wanted = Wanted(kernels=kernels, effort=Effort.alone(wishes.trials))
+def _as_lowered(
+    network: Deployable, lowered: Any, target: Target, dtype: str, records: Path, wishes: Wishes
+) -> Deployable:
+    """A network whose kernels are all that it runs, where anybody asks for them by name."""
+    asked = wishes.tuning or wishes.profile or (records / SAMPLES).exists()
+    if network.architecture is not None or not asked:
+        return network
+    known = known_modules(records / SAMPLES)
+    graph = cut_as_lowered(lowered, network.kernels, target.tvm_target(), dtype, known)
+    return replace(network, kernels=list(dict.fromkeys(graph.kernels)))
+
+
+def _tune(
+    kernels: Sequence[Kernel], target: Target, records: Path, wishes: Wishes, dtype: str, effort: Effort
+) -> None:
     measure_kernels(
-        *(target, wanted, records),
+        *(target, Wanted(kernels=kernels, effort=effort), records),
         dtype=dtype,
         tracker=wishes.tracker,
         title="tune",
@@ -203,7 +219,7 @@ def _compile(
     tools.install()
     tuned = tuned_on_record(network.kernels, fingerprint, tvm_target, measurements)
     compiled = compile_lowered(lowered, tvm_target, tuned)
-    onnx.save(network.model, folder / "network.onnx")
+    save_model(network.model, folder / "network.onnx")
     export(compiled.executable, folder / "model.so", tools)
     if _is_untuned(target, compiled):
         log.warning(untuned_text(target, len(compiled.default)))
@@ -235,7 +251,7 @@ def tuned_on_record(
     kernels: Sequence[Kernel], fingerprint: Mapping[str, Any], tvm_target: Any, measurements: Path
 ) -> dict[str, Any]:
     """Kernels whose tuned schedule is on record and beats the default one (see ``profiler``)."""
-    path = measurements / "measurements.sqlite"
+    path = measurements / SAMPLES
     if not path.exists():
         return {}
     with MeasurementStore.open(path, create=False) as store:

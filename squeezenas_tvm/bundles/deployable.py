@@ -32,7 +32,7 @@ class Deployable:
 
     Attributes:
         model: from what goes into the module to what comes out.
-        kernels: its distinct ones.
+        kernels: by its description: distinct ones of an architecture, all of a file in the order they run.
         inputs, outputs: as manifest.json has them.
         classes: that its outputs tell apart; none where they tell none.
         dataset: whose classes these are; None where nobody says.
@@ -138,7 +138,7 @@ def of_onnx(path: Path, ends: Ends) -> Deployable:
     return Deployable(
         name=path.stem,
         model=whole.proto,
-        kernels=list(dict.fromkeys(kernels)),
+        kernels=kernels,
         inputs=[_entry(own, FRAME if _is_frame(own) else TENSOR) for own in whole.inputs],
         outputs=[_entry(own, _meaning(own, ends)) for own in whole.outputs],
         classes=given or unnamed(count),

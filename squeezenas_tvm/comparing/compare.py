@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from cost_models.errors import InvalidGraph
 from search.architecture import load_architecture
 from search.resolution import Resolution
 from squeezenas_tvm.bundles.manifest import own_manifest
@@ -18,7 +17,13 @@ from squeezenas_tvm.bundles.runner import Bundle, statistics_ms
 from squeezenas_tvm.bundles.values import is_frame
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.predicting.models import Models
-from squeezenas_tvm.predicting.predict import Network, network_of, predict_network, read_network
+from squeezenas_tvm.predicting.predict import (
+    Network,
+    network_of,
+    predict_network,
+    read_at_own_size,
+    read_network,
+)
 from squeezenas_tvm.profiling.energy import usual_power
 from squeezenas_tvm.terminal.progress import progress
 from squeezenas_tvm.terminal.shares import share_text
@@ -120,18 +125,8 @@ def _network(name: str, resolution: Resolution | None) -> tuple[str, Network]:
         return "bundle", replace(network, name=manifest["name"])
     refuse_other_formats(name)
     if is_onnx(name):
-        return "onnx", _of_file(Path(name), resolution)
+        return "onnx", read_at_own_size(Path(name), resolution)
     return "architecture", network_of(load_architecture(name), resolution)
-
-
-def _of_file(path: Path, resolution: Resolution | None) -> Network:
-    """At its own size, where it has one."""
-    if resolution is None:
-        return read_network(path)
-    try:
-        return read_network(path)
-    except InvalidGraph:
-        return read_network(path, resolution)
 
 
 def _priced(kind: str, network: Network, models: Models, power_w: float | None) -> Compared:

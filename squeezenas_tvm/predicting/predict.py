@@ -2,12 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cost_models.cost_model import CostModel
-from cost_models.errors import MissingEntry
+from cost_models.errors import InvalidGraph, MissingEntry
 from cost_models.estimate import Estimate
 from cost_models.ir.fusion import Kernel, kernel_calls
 from cost_models.ir.graph import Graph
@@ -37,6 +37,7 @@ class Network:
         dtype: element type of maps and weights; None: whatever was measured.
         notes: what is unusual about its file, a phrase each.
         space: its name; empty for a file.
+        digest: of its layers, by which a profile knows it; empty for a network of a space.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Network:
     dtype: str | None = None
     notes: tuple[str, ...] = ()
     space: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,15 +130,20 @@ def network_of(
     return Network(name, str(size), graph, inputs, kernels, foreign=False, space=space)
 
 
-def read_network(path: Path, resolution: Resolution | None = None) -> Network:
+def read_network(
+    path: Path, resolution: Resolution | None = None, shapes: Mapping[str, Shape] | None = None
+) -> Network:
     """The network in an ONNX file, at this resolution or at its own.
+
+    Args:
+        shapes: of inputs by name, where the file leaves them open.
 
     Raises:
         UsageError: a file of another format.
         InvalidGraph: latencies cannot be told for it; says why.
     """
     refuse_other_formats(path)
-    imported = read_onnx(path, resolution)
+    imported = read_onnx(path, resolution, shapes)
     kernels = KernelGraph.of(imported.graph, imported.inputs)
     size = "x".join(map(str, imported.size))
     return Network(
@@ -144,7 +151,18 @@ def read_network(path: Path, resolution: Resolution | None = None) -> Network:
         foreign=True,
         dtype=imported.dtype,
         notes=imported.notes,
+        digest=imported.digest,
     )
+
+
+def read_at_own_size(path: Path, resolution: Resolution | None) -> Network:
+    """The network in an ONNX file, at its own size if it has one. Raises as ``read_network``."""
+    if resolution is None:
+        return read_network(path)
+    try:
+        return read_network(path)
+    except InvalidGraph:
+        return read_network(path, resolution)
 
 
 def predict_network(network: Network, model: CostModel, power_w: float | None = None) -> PredictedNetwork:
@@ -156,13 +174,18 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
     Raises:
         MissingEntry: a kernel was not measured, and nothing else tells it.
     """
-    kernels, dtype = network.kernels.kernels, network.dtype or "float32"
+    graph = model.networks.get(network.digest, network.kernels)  # as TVM cuts it, where that was profiled
+    kernels, dtype = graph.kernels, network.dtype or "float32"
     try:
-        total = model.network(network.kernels, of_a_space=not network.foreign)
+        total = model.network(graph, of_a_space=not network.foreign)
     except MissingEntry as missing:
-        raise (missing.of(network.space, network.resolution) if network.space else missing) from None
+        size = network.resolution
+        raise (missing.of(network.space, size) if network.space else missing.of_file(network.name)) from None
     calls = Counter(kernel.key for kernel in kernels)
     costs = dict(zip(kernels, model.estimates(kernels), strict=True))
+    outside: Sequence[Outside] = ()
+    if network.foreign and graph is network.kernels:
+        outside = _outside(network, costs, model.predictor.foreign if model.predictor else ())
     counted = count(network.graph, network.inputs, dtype)
     predicted = PredictedNetwork(
         name=network.name,
@@ -179,7 +202,7 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
         planned_memory_bytes=planned_bytes(network.graph, network.inputs, dtype),
         energy_j=None if power_w is None else total.median_s * power_w,
         unsure=tuple(kernel.key for kernel in total.unsure if not kernel.is_foreign),
-        outside=tuple(_outside(network, costs)) if network.foreign else (),
+        outside=tuple(outside),
         kernels=tuple(
             PredictedKernel(key, calls[key], cost.median_s, cost.low_s, cost.high_s, cost.source)
             for key, cost in {kernel.key: cost for kernel, cost in costs.items()}.items()
@@ -191,14 +214,21 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
     return predicted
 
 
-def _outside(network: Network, costs: Mapping[Kernel, Estimate]) -> Sequence[Outside]:
-    """Operations that no table knows, by kind; ``costs``: of every kernel of the network."""
+def _outside(
+    network: Network, costs: Mapping[Kernel, Estimate], known: Collection[str] = ()
+) -> Sequence[Outside]:
+    """Operations that no table knows, by kind.
+
+    Args:
+        costs: of every kernel of the network.
+        known: families of such kernels that were measured in other networks.
+    """
     operations = {node.name: node.op for node in network.graph.nodes}
     calls = kernel_calls(network.graph, network.inputs)
     total_s = sum(costs[call.kernel].median_s for call in calls)
     found: dict[str, list[tuple[str, float]]] = {}
     for call in calls:
-        if not call.kernel.is_foreign:
+        if not call.kernel.is_foreign or call.kernel.family in known:
             continue
         strange = [(name, operations[name]) for name in call.nodes]
         where, op = next((n, o) for n, o in strange if isinstance(o, Foreign) and o.fusion != "elementwise")

@@ -81,7 +81,7 @@ class Profile:
             "blocks": [{name: _entry(e) for name, e in row.items()} for row in self.costs.blocks],
             "fixed": {name: _entry(e) for name, e in self.costs.fixed.items()},
             "missing": self.holes,
-            "kernels": _quality(self._rows()),
+            "kernels": quality(self._rows()),
             "chosen": self._chosen(),
             "estimated": dict(measured.problems),
             "tuning": measured.tuning,
@@ -97,7 +97,7 @@ class Profile:
         """For people."""
         measured = self.measured
         lines = [_costs_text(self.costs, self.holes), ""]
-        lines += [*chosen_text(self._chosen()), *_quality_text(_quality(self._rows()), measured)]
+        lines += [*chosen_text(self._chosen()), *quality_text(quality(self._rows()), measured)]
         lines += ["", *_predictor_text(measured)]
         samples = self.folder / "measurements.sqlite"
         lines += [*_networks_text(measured), "", f"Table: {self.path} (raw samples: {samples})"]
@@ -141,7 +141,7 @@ def summarize(
     return profile
 
 
-def _quality(rows: Sequence[Row]) -> dict[str, Any]:
+def quality(rows: Sequence[Row]) -> dict[str, Any]:
     """How the rows came to be, and how sure they are."""
     widths = [row.statistics.width for row in rows if row.samples_s]
     return {
@@ -164,7 +164,7 @@ def chosen_text(chosen: Chosen | None) -> list[str]:
     return lines
 
 
-def _quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
+def quality_text(quality: dict[str, Any], measured: Measured) -> list[str]:
     how = ", ".join(f"{count} {name}" for name, count in sorted(quality["how"].items()))
     share = quality["share_wider_than_5_percent"]
     lines = [

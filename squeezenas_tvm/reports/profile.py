@@ -22,6 +22,7 @@ from search.data.classes import unnamed
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.document import ProfileDocument
 from squeezenas_tvm.profiling.summary import WIDE, chosen_text
+from squeezenas_tvm.profiling.time_of_kernels import network_document
 from squeezenas_tvm.reports import accuracy as report_accuracy
 from squeezenas_tvm.reports.costs import Covered, costs_section, covered, summaries
 from squeezenas_tvm.reports.page import (
@@ -36,6 +37,7 @@ from squeezenas_tvm.reports.page import (
     paragraph,
     table,
 )
+from squeezenas_tvm.reports.time_of_kernels import network_sections, network_times
 from squeezenas_tvm.terminal.progress import duration
 from targets.sensors.readings import BoardReading
 
@@ -68,11 +70,12 @@ def profile_report(folder: Path) -> Report:
     found, runs = covered(latencies, predictor), [_run(path) for path in sorted(folder.glob("*-*x*.json"))]
     estimates = _estimates(model, found)
     hold_outs = {run.name: run.hold_outs for run in runs if run.hold_outs}
-    notes = _notes(folder, latencies, runs)
+    notes, files = _notes(folder, latencies, runs), network_times(folder, latencies, model)
     sections = [
         PageSection("Where and how", _conditions(latencies)),
         PageSection("Networks", _networks(estimates, found, network_model)),
         *(costs_section(one) for one in found),
+        *network_sections(files),
         PageSection("Schedules", _schedules(latencies)),
         report_accuracy.accuracy_section(folder, predictor, network_model, hold_outs),
         PageSection("Notes", bullets(notes) or paragraph("Nothing was noted.")),
@@ -89,6 +92,7 @@ def profile_report(folder: Path) -> Report:
             "how": dict(Counter(row.how for row in latencies.rows.values())),
             "sizes": summaries(found),
             "networks": [_estimate_document(*estimate) for estimate in estimates],
+            "files": [network_document(network) for network in files],
             "errors": report_accuracy.document(predictor, network_model),
             "notes": notes,
         },

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 import cost_models
+from cost_models.database.profiled_networks import FILE, ProfiledNetworks
 from cost_models.database.table import HEADER, TableDocument
 from cost_models.device_models.prior import Prior
 from cost_models.errors import CostModelError
@@ -47,6 +48,25 @@ ENERGY = {
 
 def sound(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_lists_of_networks(tmp_path: Path) -> None:
+    kernel = convolution(3, 8, 16, 32, 3)
+    network = {"name": "net.onnx", "inputs": {"x": [1, 3, 16, 32]}, "digest": "a"}
+    network |= {"kernels": [kernel.key], "reads": [[]]}
+    told = {"schema_version": 1, "fingerprint": {}, "networks": [network]}
+    told |= {"descriptions": {kernel.key: kernel.description}}
+
+    @fuzz(150)
+    @given(json_like(json.loads(json.dumps(told))))
+    def run(content: bytes) -> None:
+        (tmp_path / FILE).write_bytes(content)
+        try:
+            _ = ProfiledNetworks.in_folder(tmp_path, {}).graphs
+        except CostModelError as error:
+            is_one_line(error, tmp_path)
+
+    run()
 
 
 @pytest.mark.parametrize("name", [HEADER, MODEL, "prior.json", "energy.json"])

@@ -2,6 +2,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from cost_models.errors import CostModelError, IncompatiblePredictor
 from cost_models.ir.fusion import Kernel
+from cost_models.ir.graph import Graph, Node
+from cost_models.ir.ops import Foreign
 from cost_models.kernel_models import predictor
 from cost_models.kernel_models.features import FEATURES, FEATURES_VERSION
 from cost_models.kernel_models.hold_outs import hold_outs
@@ -234,9 +237,35 @@ def test_features_of_another_version_are_refused(folder: Path) -> None:
         Predictor.load(folder)
 
 
+def test_operations_of_others_are_told_once_their_like_was_measured(tmp_path: Path) -> None:
+    def upwards(channels: int, height: int, width: int) -> Kernel:
+        made = Foreign(
+            "ConvTranspose", (1, channels, 2 * height, 2 * width), channels**2 * height * width * 4
+        )
+        graph = Graph(("x0",), (Node("n0", made, ("x0",)),), ("n0",))
+        return Kernel(graph, ((1, channels, height, width),), module="0123456789abcdef")
+
+    measured = [upwards(channels, *size) for channels, size in product((8, 16, 32, 64), SIZES)]
+    other = replace(
+        measured[0], graph=Graph(("x0",), (Node("n0", Foreign("MatMul", (1, 8, 9, 9)), ("x0",)),), ("n0",))
+    )
+    assert fit().kernels([measured[0], other]) == [None, None]
+    kernels = [*KERNELS, *measured]
+    fitted = fit(kernels, [device_s(kernel) for kernel in kernels])
+    fitted.save(tmp_path, made_by="a test")
+    for predictor_ in (fitted, Predictor.load(tmp_path)):
+        wanted = upwards(48, 32, 64)
+        told, unknown = predictor_.kernels([wanted, other])
+        assert unknown is None
+        assert told is not None
+        assert told.median_s == pytest.approx(device_s(wanted), rel=0.5)
+
+
 def test_a_newer_schema_is_refused(folder: Path) -> None:
-    change(folder, schema_version=2)
-    with pytest.raises(IncompatiblePredictor, match="schema 2, this program reads 1; update squeezenas_tvm"):
+    change(folder, schema_version=3)
+    with pytest.raises(
+        IncompatiblePredictor, match="schema 3, this program reads 1 to 2; update squeezenas_tvm"
+    ):
         Predictor.load(folder)
 
 
