@@ -8,12 +8,20 @@ which stay in the first-level cache until all of their lines are used.
 from typing import Any
 
 from cost_models.schedules.conv_template import substitute
-from cost_models.schedules.sblocks import blocks_of, reduces, require_one_result, spatial_shape
+from cost_models.schedules.sblocks import (
+    blocks_of,
+    calls_functions,
+    inline,
+    reduces,
+    require_one_result,
+    spatial_shape,
+)
 from cost_models.tvm_import import tvm, tvm_ffi
 
 te, tirx = tvm.te, tvm.tirx
 
-_TILE = 16  # float32 of a cache line
+_LINE = 16  # float32 of a cache line
+_ROWS = 8  # of the result in a tile: lines that a cache keeps of addresses that differ by a power of two
 _LEAST = 8  # shorter rows of a transposition, as the colours of a frame, are in one line anyway
 
 
@@ -28,7 +36,11 @@ def schedule_shuffle(mod: Any) -> Any:
     for block in blocks_of(sch)[:-1]:
         if reduces(sch, block):
             raise ValueError("it sums")
-        sch.compute_inline(block)
+        if not calls_functions(sch, block):  # others may be evaluated more often where they are read
+            sch.compute_inline(block)
+    inline(sch, blocks_of(sch))
+    if len(blocks_of(sch)) > 1:
+        raise ValueError("it computes what is read several times")
     (block,) = blocks_of(sch)
     if reduces(sch, block) or len(spatial_shape(sch, block)) < 2:
         raise ValueError("it sums, or has one axis")
@@ -42,18 +54,19 @@ def schedule_shuffle(mod: Any) -> Any:
         sch.parallel(sch.fuse(*loops[:-1]))
         return sch.mod["main"]
     axis = _transposed_axis(sch, block)
-    sides = [_divisor(int(sch.get(loop).extent)) for loop in (loops[axis], loops[-1])]
+    extents = [int(sch.get(loop).extent) for loop in (loops[axis], loops[-1])]
+    sides = [_divisor(extent, most) for extent, most in zip(extents, (_ROWS, _LINE), strict=True)]
     outer, inner = sch.split(loops[axis], [None, sides[0]])
     piece, within = sch.split(loops[-1], [None, sides[1]])
     others = [loop for i, loop in enumerate(loops[:-1]) if i != axis]
-    sch.reorder(*others, outer, piece, inner, within)
+    sch.reorder(*others, outer, piece, within, inner)
     sch.parallel(sch.fuse(*others, outer, piece))
     return sch.mod["main"]
 
 
-def _divisor(extent: int) -> int:
+def _divisor(extent: int, most: int) -> int:
     """The largest side of a tile that divides an extent."""
-    return max(side for side in range(1, _TILE + 1) if extent % side == 0)
+    return max(side for side in range(1, most + 1) if extent % side == 0)
 
 
 def _simplified(sch: Any, block: Any) -> Any:
@@ -91,7 +104,7 @@ def _step(sch: Any, block: Any) -> int:
             found.add(int(node.b))
 
     tvm_ffi.structural_walk(stmt.body, [(kind, visit) for kind in (tirx.FloorMod, tirx.FloorDiv, tirx.Div)])
-    return min((step for step in found if step <= _TILE and extent % step == 0), default=0)
+    return min((step for step in found if step <= _LINE and extent % step == 0), default=0)
 
 
 def _transposed_axis(sch: Any, block: Any) -> int:
