@@ -10,6 +10,8 @@ from cost_models.ir.graph import Graph
 from search.data.class_entry import ClassEntry, class_entries
 from search.data.classes import CLASSES, LabelClass, unnamed
 from search.data.frames import Data
+from search.data.key_points import KEY_POINTS, KeyPoints
+from search.data.key_points_entry import NamedKeyPoints, dumped_key_points, key_points_entry
 from search.errors import InvalidArchitecture, SearchError
 from search.spaces.camera import HEADS, OUTPUTS, camera_network
 from search.spaces.registry import get_space
@@ -21,6 +23,7 @@ from targets.support.text import near_miss
 _FILES = resources.files("search") / "architectures"
 WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".tar", ".bin", ".npz")
 """Endings of files of weights, which are taken for architectures now and then."""
+POSE = "pose"
 _USUAL_CLASSES = 19  # of files that say nothing of classes: those of 0.1
 
 
@@ -50,6 +53,7 @@ class Architecture(Section):
         task: what the network is for; only those for segmentation have classes.
         classes: names and colours; in files also the name of a known list (``cityscapes``).
         num_classes: how many, where they have no names.
+        key_points: that a network for pose finds; in files also the name of a known list (``mpii``).
         weights: file of trained weights, in an architecture's file relative to it; what ``deploy`` and
             ``evaluate`` use unless told otherwise.
         searched_for: name of the target whose costs the search went by that found it.
@@ -62,6 +66,7 @@ class Architecture(Section):
     task: str = "segmentation"
     classes: Annotated[list[ClassEntry], Field(min_length=2, max_length=255)] | None = None
     num_classes: int | None = Field(default=None, ge=2, le=255)
+    key_points: NamedKeyPoints | None = None
     name: str = "unnamed"
     origin: str | None = None
     searched_for: str | None = Field(default=None, min_length=1)
@@ -96,8 +101,12 @@ class Architecture(Section):
         if self.classes is not None and self.num_classes is not None:
             faults.append("classes, num_classes: found both; allowed: one of them")
         of_classes = [key for key in ("classes", "num_classes") if getattr(self, key) is not None]
-        if of_classes and self.task in OUTPUTS:
+        if of_classes and not self._has_classes:
             faults.append(f"{', '.join(of_classes)}: networks for {self.task} have none; leave them out")
+        if self.key_points is not None and self.task != POSE:
+            faults.append(f"key_points: networks for {self.task} have none; leave them out")
+        if self.key_points is None and self.task == POSE:
+            faults.append(f"key_points: missing; allowed for {POSE}: {', '.join(KEY_POINTS)}, or their names")
         names = [entry.name for entry in self.classes or ()]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             faults.append(f"classes: found {', '.join(twice)} twice; allowed: each name once")
@@ -118,10 +127,14 @@ class Architecture(Section):
         return self.search_space.from_short_form(self.blocks or [])
 
     @property
+    def _has_classes(self) -> bool:
+        return self.task not in (*OUTPUTS, POSE)
+
+    @property
     def labels(self) -> tuple[LabelClass, ...]:
         """The classes in the order of the outputs; where the file names none they are numbered. None where
         the task has none."""
-        if self.task in OUTPUTS:
+        if not self._has_classes:
             return ()
         if self.classes is None:
             return unnamed(self.num_classes or _USUAL_CLASSES)
@@ -139,7 +152,9 @@ class Architecture(Section):
 
     @property
     def tells(self) -> tuple[str, ...]:
-        """What each of its outputs is, in order: names of classes, or those of the task."""
+        """What each of its outputs is, in order: names of classes or key points, or those of the task."""
+        if self.key_points is not None:
+            return self.key_points.names
         return OUTPUTS.get(self.task) or tuple(entry.name for entry in self.labels)
 
     @property
@@ -169,7 +184,9 @@ class Architecture(Section):
     def for_data(self, data: Data) -> "Architecture":
         """The same network for what a data set's frames are labelled with, whatever it was for."""
         classes = class_entries(data.classes) if data.classes else None
-        return self.model_copy(update={"task": data.task, "classes": classes, "num_classes": None})
+        points = key_points_entry(data.truth) if isinstance(data.truth, KeyPoints) else None
+        told = {"task": data.task, "classes": classes, "num_classes": None, "key_points": points}
+        return self.model_copy(update=told)
 
 
 def architecture_of(
@@ -246,6 +263,8 @@ def dump_architecture(architecture: Architecture) -> str:
         document["classes"] = _known_list(architecture.classes) or [
             {name: value for name, value in entry.items() if value} for entry in document["classes"]
         ]
+    if architecture.key_points is not None:
+        document["key_points"] = dumped_key_points(architecture.key_points)
     return dump_yaml(document)
 
 

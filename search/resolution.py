@@ -40,6 +40,16 @@ class Resolution(NamedTuple):
             )
         return self
 
+    def divided_by(self, stride: int) -> "Resolution":
+        """Itself, or InvalidResolution where sides are no multiples of a network's last stride."""
+        if any(side % stride for side in self):
+            nearest = Resolution(*(max(1, round(side / stride)) * stride for side in self))
+            raise InvalidResolution(
+                f"resolution {self}: the network's maps are {stride} times smaller, so both sides must be "
+                f"multiples of {stride}; the nearest that works is {nearest}"
+            )
+        return self
+
     def nearest(self) -> "Resolution":
         """The nearest size that networks take."""
         return Resolution(*(min(max(side, SMALLEST), LARGEST) for side in self))

@@ -76,14 +76,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _text(networks: "Sequence[Compared]", target: str) -> str:
-    errors = any(own.rmse_m is not None for own in networks)
-    score = "RMSE m" if errors else "mIoU %"
+    from search.tasks.words import WORDS
+    from squeezenas_tvm.comparing.compare import measure_of
+
+    measure = measure_of(networks) or WORDS["segmentation"].primary
+    score = f"{measure.title} {measure.unit}"
     header = ["network", "at", f"ms on {target}", "low to high", "of its time", score, "front"]
     header += ["GMACs", "M params", "MiB", "mJ"]
     rows = []
     for own in networks:
-        known = own.rmse_m if errors else own.miou_percent
-        accuracy = "-" if known is None else f"{known:.{3 if errors else 2}f}"
+        accuracy = measure.number(own.score if own.measure == measure.name else None)
         front = {True: "*", False: "", None: "-"}[own.on_front]
         row = [own.name, own.resolution, f"{own.latency_ms:.2f}", f"{own.low_ms:.2f} to {own.high_ms:.2f}"]
         row += [own.latency_source, accuracy, front, f"{own.macs / 1e9:.3f}", f"{own.params / 1e6:.3f}"]

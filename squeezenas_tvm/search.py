@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, help="device to search for: a name, or a YAML file")
     parser.add_argument("--space", default="small", help="search space (default %(default)s)")
     parser.add_argument(
-        "--task", default="segmentation", help="what it is for: segmentation, depth (default %(default)s)"
+        "--task",
+        default="segmentation",
+        help="what it is for: segmentation, depth, pose (default %(default)s)",
     )
     parser.add_argument(
         "--data",

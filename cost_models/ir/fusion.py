@@ -220,7 +220,8 @@ def _group(graph: Graph, shapes: Mapping[str, Shape]) -> list[list[Node]]:
     """Nodes of each kernel. Greedy form of FuseOps: a value with one reader may join its reader's kernel.
 
     A convolution or a reduction takes in the elementwise operations that follow it, and what is elementwise
-    or repeats elements on their other inputs. What only moves or combines elements joins its like.
+    or repeats elements on their other inputs. What only moves or combines elements joins its like; what is
+    elementwise or repeats elements also joins a reduction behind it that takes in nothing else.
     """
     group_of: dict[str, _Group] = {}
     for node in graph.nodes:
@@ -249,7 +250,7 @@ def _joinable(graph: Graph, node: Node, group_of: Mapping[str, _Group]) -> list[
         if group is None or len(graph.consumers[name]) > 1 or name in graph.outputs or group in joined:
             continue
         if group.moves:
-            joins = node.op.pattern in _MOVES
+            joins = node.op.pattern in _MOVES or (node.op.pattern == "comm_reduce" and group.repeats)
         else:
             joins = not group.reduces and node.op.pattern == "elementwise" and not has_work
             has_work = has_work or joins

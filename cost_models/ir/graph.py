@@ -104,7 +104,7 @@ class Graph:
             if node.name == name:
                 return node.op.output_dtype
         readers = self.consumers.get(name, ())
-        return readers[0].op.input_dtype if readers else "float32"
+        return readers[0].op.reads(readers[0].inputs.index(name)) if readers else "float32"
 
     def pinned(self, inputs: Mapping[str, Shape]) -> "Graph":
         """The graph for one input size: sizes are numbers.

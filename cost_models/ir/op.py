@@ -41,7 +41,7 @@ class Op:
 
         ``elementwise``: joins the kernel that makes its input. ``broadcast`` repeats elements, ``injective``
         moves them: both join what only moves elements. ``out_elementwise_fusable``: takes in what is
-        elementwise after it. ``comm_reduce``: fuses with nothing.
+        elementwise after it. ``comm_reduce``: takes in what is elementwise or repeats elements before it.
         """
         raise _undescribed(self, "pattern", get_args(Pattern))
 
@@ -59,6 +59,10 @@ class Op:
     def label(self) -> str:
         """What it is called in the labels of kernels."""
         return type(self).__name__.lower()
+
+    def reads(self, place: int) -> str:
+        """Type of the values of an input, counted from 0."""
+        return self.input_dtype
 
     def pinned(self, size: tuple[int, int]) -> "Op":
         """The same where its result is always of that height and width; itself unless it takes a size."""

@@ -15,6 +15,11 @@ from cost_models.ir.foreign import Foreign as Foreign
 from cost_models.ir.op import Op as Op
 from cost_models.ir.op import Pattern, Sort, WorkKind
 from cost_models.ir.op import Shape as Shape
+from cost_models.ir.peaks import AroundPeak as AroundPeak
+from cost_models.ir.peaks import PeakPoints as PeakPoints
+from cost_models.ir.peaks import PlaceOfMax as PlaceOfMax
+from cost_models.ir.peaks import RowMax as RowMax
+from cost_models.ir.peaks import TakeRow as TakeRow
 from cost_models.ir.pooling import AvgPool2d as AvgPool2d
 from cost_models.ir.pooling import GlobalAvgPool as GlobalAvgPool
 from cost_models.ir.pooling import MaxPool2d as MaxPool2d
@@ -360,5 +365,6 @@ OPS: dict[str, type[Op]] = {
     for op in (
         *(Conv2d, BatchNorm2d, Activation, Add, Mul, Concat, AvgPool2d, GlobalAvgPool, Resize, Expand),
         *(MaxPool2d, Standardize, ShiftByOne, Pad, Crop, Normalize, ArgMax, ToByte, Plane, Foreign),
+        *(RowMax, PlaceOfMax, TakeRow, AroundPeak, PeakPoints),
     )
 }

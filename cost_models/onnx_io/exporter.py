@@ -4,14 +4,12 @@ ONNX is the way into TVM and onnxruntime and travels in every bundle, so that an
 module against another runtime.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from cost_models.errors import InvalidGraph
 from cost_models.ir.graph import Graph, Node, fold_batch_norm
@@ -19,6 +17,7 @@ from cost_models.ir.ops import (
     Activation,
     Add,
     ArgMax,
+    AroundPeak,
     AvgPool2d,
     Concat,
     Conv2d,
@@ -31,14 +30,21 @@ from cost_models.ir.ops import (
     Normalize,
     Op,
     Pad,
+    PeakPoints,
+    PlaceOfMax,
     Plane,
     Resize,
+    RowMax,
     Shape,
     ShiftByOne,
     Standardize,
+    TakeRow,
     ToByte,
 )
 from cost_models.ir.weights import Weights, fold_weights, random_weights
+from cost_models.onnx_io import peaks
+from cost_models.onnx_io.writer import Write as Write
+from cost_models.onnx_io.writer import Writer as Writer
 
 DTYPES = ("float32", "float16")
 OPSET = 18
@@ -101,52 +107,6 @@ def _writer_of(node: Node) -> "Write":
             "WRITERS of cost_models/onnx_io/exporter.py (CONTRIBUTING.md, Add an operation)"
         )
     return WRITERS[type(node.op)]
-
-
-@dataclass
-class Writer:
-    """An ONNX model in the making.
-
-    Attributes:
-        shapes: of every value of the graph.
-        arrays: weights of the graph, batch normalisation folded, by ``node.tensor``.
-        dtype: of what the graph calls float32.
-    """
-
-    shapes: Mapping[str, Shape]
-    arrays: Weights
-    dtype: np.dtype[Any]
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    initializers: list[onnx.TensorProto] = field(default_factory=list)
-
-    def emit(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add a node; returns the name of its output."""
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
-        """Add values; returns ``name``."""
-        self.initializers.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
-        return name
-
-    def weight(self, name: str) -> str:
-        """Add a tensor of the graph in the model's type; returns ``name``."""
-        values = self.arrays[name]
-        largest, limit = float(np.abs(values).max()), float(np.finfo(self.dtype).max)
-        if largest > limit:
-            raise InvalidGraph(
-                f"{name}: reaches {largest:.3g} with batch normalisation folded in, {self.dtype} ends at "
-                f"{limit:g}; use float32 for this network"
-            )
-        return self.constant(name, values, self.dtype)
-
-    def value_info(self, graph: Graph, name: str) -> onnx.ValueInfoProto:
-        own = graph.dtype(name)
-        dtype = helper.np_dtype_to_tensor_dtype(self.dtype if own == "float32" else np.dtype(own))
-        return helper.make_tensor_value_info(name, dtype, self.shapes[name])
-
-
-Write = Callable[[Writer, Node], None]  # adds what one node of a graph is in ONNX
 
 
 def _conv(writer: Writer, node: Node) -> None:
@@ -312,4 +272,9 @@ WRITERS: Mapping[type[Op], Write] = {
     ArgMax: _plain("ArgMax", axis=1, keepdims=0),
     ToByte: _plain("Cast", to=TensorProto.UINT8),
     Plane: _plane,
+    RowMax: peaks.write_row_max,
+    PlaceOfMax: _plain("ArgMax", axis=2),
+    TakeRow: peaks.write_take_row,
+    AroundPeak: peaks.write_around_peak,
+    PeakPoints: peaks.write_peak_points,
 }

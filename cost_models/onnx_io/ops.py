@@ -36,6 +36,7 @@ from cost_models.ir.ops import (
 from cost_models.onnx_io.folding import Array
 from cost_models.onnx_io.foreign import activation
 from cost_models.onnx_io.model_file import attributes
+from cost_models.onnx_io.peaks import Found, peak_points, picked, place_of_max, row_max
 from cost_models.onnx_io.reader import Steps
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -172,7 +173,9 @@ def _of_channels(values: Array | None) -> Array | None:
 
 def _concat(found: Steps, node: NodeProto) -> Exact | None:
     ours = attributes(node)["axis"] in (1, 1 - len(found.shapes[node.output[0]]))
-    return Exact(Concat(), tuple(node.input)) if ours and not _has_constant(found, node) else None
+    if ours and not _has_constant(found, node):
+        return Exact(Concat(), tuple(node.input))
+    return _exact(peak_points(found, node))
 
 
 # The pooling of LR-ASPP, whose window is cut to smaller maps: tables know those by the whole window.
@@ -276,7 +279,13 @@ def _leaves_first_out(found: Steps, node: NodeProto) -> bool:
 def _argmax(found: Steps, node: NodeProto) -> Exact | None:
     given, rank = attributes(node), len(found.shapes[node.input[0]])
     ours = given.get("axis", 0) % rank == 1 and not given.get("select_last_index")
-    return Exact(ArgMax(), (node.input[0],)) if ours and not given.get("keepdims", 1) else None
+    if ours and not given.get("keepdims", 1):
+        return Exact(ArgMax(), (node.input[0],))
+    return _exact(place_of_max(found, node))
+
+
+def _exact(read: Found) -> Exact | None:
+    return Exact(*read) if read is not None else None
 
 
 def _cast(found: Steps, node: NodeProto) -> Exact | None:
@@ -321,6 +330,8 @@ EXACT: Mapping[str, Callable[[Steps, NodeProto], Exact | None]] = {
     "Pad": _pad,
     "ArgMax": _argmax,
     "Cast": _cast,
+    "ReduceMax": lambda found, node: _exact(row_max(found, node)),
+    "ReduceSum": lambda found, node: _exact(picked(found, node)),
     **dict.fromkeys(("Reshape", "Squeeze"), _reshape),
     **dict.fromkeys(("Identity", "Dropout", "Flatten", "Unsqueeze"), _same),
 }

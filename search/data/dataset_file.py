@@ -11,6 +11,7 @@ from search.data.class_entry import ClassEntry, Value
 from search.data.classes import IGNORE, MOST_CLASSES, Colour, LabelClass
 from search.data.depth_file import DepthFile
 from search.data.label_code import LabelCode
+from search.data.people_file import PeopleFile
 from search.data.split_entry import SetName, Splits
 from search.data.truth import CLASS_INDICES, Truth
 from search.errors import InvalidData
@@ -116,11 +117,16 @@ class DatasetFile(Section):
                 yield f"ignore[{place}]: {entry} is the class {taken[key]!r}"
 
 
-FILES: dict[str, type[DatasetFile] | type[DepthFile]] = {"segmentation": DatasetFile, "depth": DepthFile}
+AnyFile = DatasetFile | DepthFile | PeopleFile
+FILES: dict[str, type[DatasetFile] | type[DepthFile] | type[PeopleFile]] = {
+    "segmentation": DatasetFile,
+    "depth": DepthFile,
+    "pose": PeopleFile,
+}
 """What a file holds, by the task that it says; that of segmentation where it says none."""
 
 
-def load_dataset_file(folder: Path) -> DatasetFile | DepthFile:
+def load_dataset_file(folder: Path) -> AnyFile:
     """The ``dataset.yaml`` of a folder. Raises InvalidData: none there, or all its faults at once."""
     path = folder / NAME
     if not path.is_file():

@@ -11,6 +11,7 @@ from search.data.dataset_file import FILES
 from search.data.folder import open_folder
 from search.data.frames import Data
 from search.data.joined import joined
+from search.data.mpii import open_mpii
 from search.data.nyudv2 import open_nyudv2
 from search.data.synthetic import FRAMES, open_synthetic
 from search.errors import InvalidData
@@ -21,10 +22,12 @@ IN_FOLDERS: dict[str, Callable[[Path], Data]] = {
     "cityscapes": open_cityscapes,
     "cityscapes-coarse": partial(open_cityscapes, coarse=True),
     "nyudv2": open_nyudv2,
+    "mpii": open_mpii,
     "folder": open_folder,
 }
 SERVES: Mapping[str, tuple[str, ...]] = {
     "nyudv2": ("depth",),
+    "mpii": ("pose",),
     "folder": tuple(FILES),
     "synthetic": tuple(FRAMES),
 }
@@ -36,8 +39,9 @@ _PLUS = re.compile(rf"\+(?=(?:{'|'.join([*IN_FOLDERS, 'synthetic'])})(?:[:+]|$))
 
 def open_data(spec: str, task: str | None = None) -> Data:
     """The data set that ``camvid:FOLDER``, ``cityscapes:FOLDER``, ``cityscapes-coarse:FOLDER``,
-    ``nyudv2:FOLDER``, ``folder:FOLDER``, ``synthetic``, ``synthetic:COUNT`` or ``synthetic:COUNT:HxW`` names.
-    Its files are listed, not read; ``folder`` is a set of the user's own, as its ``dataset.yaml`` says.
+    ``nyudv2:FOLDER``, ``mpii:FOLDER``, ``folder:FOLDER``, ``synthetic``, ``synthetic:COUNT`` or
+    ``synthetic:COUNT:HxW`` names. Its images are listed, not read; ``folder`` is a set of the user's own, as
+    its ``dataset.yaml`` says.
 
     ``camvid:FOLDER+synthetic:COUNT:360x480`` is CamVid with drawn scenes among its training frames.
 

@@ -9,6 +9,7 @@ from search.data.dataset_file import NAME, load_dataset_file
 from search.data.files import LABEL_ENDINGS, Code, StoredFrame, names_in, size_of
 from search.data.frames import Data, Size, first_faults
 from search.data.image_files import ENDINGS
+from search.data.people_file import PeopleFile, open_people
 from search.data.split_entry import PLACE, Split, below
 from search.errors import InvalidData
 from targets.support.reading import read_text
@@ -27,6 +28,8 @@ def open_folder(folder: Path) -> Data:
         InvalidData: no such file, all that is wrong with it, or with the splits that it names.
     """
     described = load_dataset_file(folder)
+    if isinstance(described, PeopleFile):
+        return open_people(folder, described)
     code = described.code()
     splits, faults = {}, []
     for name, split in described.splits.named().items():

@@ -69,10 +69,10 @@ def joined(first: Data, other: Data) -> Data:
             differ; one has no training frames; or there is no way from the other's classes to its own.
     """
     if first.truth != other.truth:
-        raise InvalidData(
-            f"{other.name} cannot be joined to {first.name}: it is for {other.task}, that for {first.task}; "
-            "allowed: data sets for one task"
-        )
+        what = f"it is for {other.task}, that for {first.task}; allowed: data sets for one task"
+        if first.task == other.task:
+            what = "it has other key points; allowed: data sets with the same, in the same order"
+        raise InvalidData(f"{other.name} cannot be joined to {first.name}: {what}")
     frame_size = first.frame_size if first.frame_size == other.frame_size else None
     if frame_size is None and first.frame_size and other.frame_size:
         (height, width), own = other.frame_size, "x".join(map(str, first.frame_size))

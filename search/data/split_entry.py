@@ -22,7 +22,7 @@ def below(path: str) -> str:
 
 
 def _is_free(name: str) -> str:
-    if name in (*CLASSES, "synthetic", "nyudv2"):
+    if name in (*CLASSES, "synthetic", "nyudv2", "mpii"):
         raise ValueError(f"found {name!r}, which another data set is called; allowed: a name of its own")
     return name
 

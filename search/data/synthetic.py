@@ -8,7 +8,8 @@ import numpy as np
 
 from search.data.classes import CLASSES, LabelClass
 from search.data.frames import Data, Size, UInt8
-from search.data.scenes.scene import draw_measured_scene, draw_scene
+from search.data.key_points import KEY_POINTS, truth_array
+from search.data.scenes.scene import draw_measured_scene, draw_person, draw_scene
 from search.data.truth import CLASS_INDICES, METRES, Array, Truth
 from search.errors import InvalidData
 from search.resolution import Resolution
@@ -16,6 +17,7 @@ from search.resolution import Resolution
 SEED = 1709  # of all scenes; another one is another data set
 DEFAULT_COUNT = 200
 DEFAULT_SIZE = (256, 512)
+PERSON_SIZE = (256, 256)  # the same where frames are of a person
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,20 @@ class MeasuredFrame(DrawnFrame):
         return draw_measured_scene(*self.size, self._random)
 
 
+class PersonFrame(DrawnFrame):
+    """A person in such a scene, with MPII's key points."""
+
+    def load(self) -> tuple[UInt8, Array]:
+        """See `search.data.frames.Frame`."""
+        image, places, head_px = draw_person(*self.size, self._random)
+        points = np.array([(*places[name], 1) for name in KEY_POINTS["mpii"].names])
+        return image, truth_array(points, head_px, self.size)
+
+
 FRAMES: Mapping[str, tuple[type[DrawnFrame], tuple[LabelClass, ...], Truth]] = {
     "segmentation": (DrawnFrame, CLASSES["cityscapes"], CLASS_INDICES),
     "depth": (MeasuredFrame, (), METRES),
+    "pose": (PersonFrame, (), KEY_POINTS["mpii"]),
 }
 """By task: what is drawn, the classes that it tells apart, and what frames are labelled with."""
 
@@ -82,7 +95,8 @@ def open_synthetic(options: str = "", task: str = "segmentation") -> Data:
             "for example synthetic:200:256x512"
         )
     count = int(match[1] or DEFAULT_COUNT)
-    size: Size = Resolution.parse(match[2]) if match[2] else DEFAULT_SIZE
+    usual = PERSON_SIZE if kind is PersonFrame else DEFAULT_SIZE
+    size: Size = Resolution.parse(match[2]) if match[2] else usual
     counts = {"train": count, "val": -(-count // 5), "test": -(-count // 5)}
     splits = {
         split: tuple(kind(split, place, index, size) for index in range(number))

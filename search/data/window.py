@@ -1,7 +1,10 @@
 """What a crop takes of a frame. No PyTorch."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from search.data.plain_images import Size
@@ -31,6 +34,10 @@ class Span:
         """Of the crop."""
         return slice(self.start, self.start + self.length)
 
+    def place(self, at: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Places along the frame as places along the crop; the middle of the first pixel of each is 0."""
+        return (at + 0.5 - self.low) * (self.length / (self.high - self.low)) + self.start - 0.5
+
 
 @dataclass(frozen=True)
 class Window:
@@ -52,3 +59,8 @@ class Window:
         """What it takes of a picture: resized and cropped in one go, so only what is kept is computed."""
         box = (self.columns.low, self.rows.low, self.columns.high, self.rows.high)
         return picture.resize((self.columns.length, self.rows.length), resampling, box)
+
+    def points(self, points: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Points (N, 2) of the frame, x and y in pixels, as points of the crop, inside of it or not."""
+        across, down = self.columns.place(points[:, 0]), self.rows.place(points[:, 1])
+        return np.stack([self.size[1] - 1 - across if self.flipped else across, down], 1)

@@ -7,6 +7,7 @@ from torch import Tensor
 from cost_models.ir.graph import Graph
 from search.architecture import Architecture
 from search.errors import InvalidArchitecture
+from search.networks.beginning import begin_quietly
 from search.networks.graph_module import GraphModule
 from search.spaces.space import Genotype, Head
 
@@ -40,6 +41,7 @@ class TrainingNetwork(GraphModule):
         super().__init__(space.training_network(architecture.genotype, architecture.head))
         self.architecture = architecture
         self._deployed = architecture.network()
+        begin_quietly(self, architecture.head)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.training:

@@ -13,6 +13,7 @@ from cost_models.ir.ops import (
     Activation,
     Add,
     ArgMax,
+    AroundPeak,
     AvgPool2d,
     BatchNorm2d,
     Concat,
@@ -25,12 +26,17 @@ from cost_models.ir.ops import (
     Normalize,
     Op,
     Pad,
+    PeakPoints,
+    PlaceOfMax,
     Plane,
     Resize,
+    RowMax,
     ShiftByOne,
     Standardize,
+    TakeRow,
     ToByte,
 )
+from cost_models.ir.peaks import AROUND, FLATTEST
 from search.networks.dilated_conv import DilatedDepthwise
 
 _Size = tuple[int, int] | None
@@ -175,6 +181,30 @@ def _normalize(op: Normalize, inputs: list[Tensor], size: _Size) -> Tensor:
     return (image - mean) / std
 
 
+def _take_row(op: TakeRow, inputs: list[Tensor], size: _Size) -> Tensor:
+    maps, rows = inputs
+    return maps.gather(2, rows[..., None].expand(-1, -1, 1, maps.shape[3]))[:, :, 0]
+
+
+def _around_peak(op: AroundPeak, inputs: list[Tensor], size: _Size) -> Tensor:
+    maps, rows, columns = inputs
+    lasts, flat = [side - 1 for side in maps.shape[2:]], maps.flatten(2)
+    shifts = torch.tensor(AROUND, device=maps.device)
+    down, across = (  # beyond an edge the one on the other side
+        last - (last - (place + shift).abs()).abs()
+        for place, shift, last in zip((rows, columns), shifts.T, lasts, strict=True)
+    )
+    return flat.gather(2, down * maps.shape[3] + across)
+
+
+def _peak_points(op: PeakPoints, inputs: list[Tensor], size: _Size) -> Tensor:
+    values, rows, columns = inputs
+    peak, before, after = (values[..., some].float() for some in (slice(1), slice(1, 4, 2), slice(2, 5, 2)))
+    move = (after - before) / ((peak - before) + (peak - after) + FLATTEST)
+    middles = torch.cat([columns, rows], 2).float() * op.stride + (op.stride - 1) / 2
+    return torch.cat([middles + move * (op.stride / 2), peak], 2)
+
+
 # Operations with weights of their own, named as in ``Op.parameters`` and ``Op.buffers``
 MODULES: dict[type[Op], Callable[[Any], nn.Module]] = {
     Conv2d: _conv,
@@ -198,4 +228,9 @@ FUNCTIONS: dict[type[Op], Callable[[Any, list[Tensor], _Size], Tensor]] = {
     Pad: _pad,
     Crop: _crop,
     Normalize: _normalize,
+    RowMax: lambda op, inputs, size: inputs[0].amax(3),
+    PlaceOfMax: lambda op, inputs, size: inputs[0].argmax(2, keepdim=True),
+    TakeRow: _take_row,
+    AroundPeak: _around_peak,
+    PeakPoints: _peak_points,
 }

@@ -9,6 +9,7 @@ from cost_models.ir.graph import Graph
 from search.architecture import Architecture
 from search.errors import InvalidArchitecture
 from search.networks.auxiliary import HasTrainingHeads
+from search.networks.beginning import begin_quietly
 from search.networks.graph_module import GraphModule
 from search.networks.names import ENCODER, HasEncoder
 
@@ -33,6 +34,7 @@ class SplitNetwork(GraphModule):
             learning = space.training_network(architecture.genotype, architecture.head)
         super().__init__(learning)
         self.architecture = architecture
+        begin_quietly(self, architecture.head)
         maps = [f"{ENCODER}{piece.outputs[0]}" for piece in space.encoder.pieces]
         read = {name for node in learning.nodes if not _is_encoders(node.name) for name in node.inputs}
         self.taken = [index for index, name in enumerate(maps) if name in read]

@@ -3,7 +3,18 @@
 from collections.abc import Callable, Mapping
 
 from cost_models.ir.graph import Graph, GraphBuilder
-from cost_models.ir.ops import Activation, ArgMax, Normalize, Plane, ToByte
+from cost_models.ir.ops import (
+    Activation,
+    ArgMax,
+    AroundPeak,
+    Normalize,
+    PeakPoints,
+    PlaceOfMax,
+    Plane,
+    RowMax,
+    TakeRow,
+    ToByte,
+)
 from search.spaces.space import Head
 
 # Pixel statistics of ImageNet in 0..1, RGB: what all published weights were trained with.
@@ -39,7 +50,32 @@ def depth_head(outputs: int = 1) -> Head:
     return Head(outputs, metres_graph(), output="metres", meaning="metres", dtype="float32")
 
 
-HEADS: Mapping[str, Callable[[int], Head]] = {"segmentation": segmentation_head, "depth": depth_head}
+HEAT_MAP_STRIDE = 4  # as of the maps of arXiv:1804.06208: 64x64 of an image of 256x256
+
+
+def peaks_graph(stride: int) -> Graph:
+    """Heat maps ``x`` (N, C, H, W) -> float32 (N, C, 3): x and y in pixels of the frame, and the map's value.
+
+    The largest value of each map, and between pixels the top of the parabola through its neighbours.
+    """
+    net = GraphBuilder()
+    rows = net.add("peak.row", PlaceOfMax(), net.add("peak.rows", RowMax(), "x"))
+    columns = net.add("peak.column", PlaceOfMax(), net.add("peak.line", TakeRow(), "x", rows))
+    values = net.add("peak.around", AroundPeak(), "x", rows, columns)
+    return net.build(net.add("key_points", PeakPoints(stride), values, rows, columns))
+
+
+def pose_head(joints: int) -> Head:
+    """Heat maps of joints, deployed as the points where they are largest."""
+    peaks = peaks_graph(HEAT_MAP_STRIDE)
+    return Head(joints, peaks, "key_points", "key points", "float32", stride=HEAT_MAP_STRIDE, quiet=True)
+
+
+HEADS: Mapping[str, Callable[[int], Head]] = {
+    "segmentation": segmentation_head,
+    "depth": depth_head,
+    "pose": pose_head,
+}
 """Task -> its head, by how many outputs there are."""
 OUTPUTS: Mapping[str, tuple[str, ...]] = {"depth": ("metres",)}
 """What networks tell, one an output, of tasks that have no classes."""

@@ -142,7 +142,7 @@ class ChainSpace:
             low = value if index == self.tap else low
         (high,) = net.embed("", self.head_graph(), value)
         (logits,) = net.embed("decoder", self.decoder_graph(head.outputs), high, low, "x")
-        return net.build(logits)
+        return head.ending(net.build(logits))
 
     def borders(self, genotype: Genotype) -> tuple[str, ...]:
         """The stem's output and every block's: TVM would also fuse the ReLU that a projecting skip begins
@@ -178,8 +178,8 @@ class ChainSpace:
         if self.head:
             yield Part("head", self.head_graph(), {"x": maps[-1]})
         inputs = {"high": high, "low": maps[self.tap + 1], "image": image}
-        yield Part("decoder", self.decoder_graph(head.outputs), inputs)
-        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)})
+        yield Part("decoder", head.ending(self.decoder_graph(head.outputs)), inputs)
+        yield Part("classes", head.after, {"x": head.last_shape(resolution)})
 
     def blocks(self, resolution: Resolution) -> Iterator[tuple[int, str, Part]]:
         """Every candidate at every position, with the shape it works on."""

@@ -5,14 +5,14 @@ networks is their inner product. So costs, penalties and strategies need no word
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from cost_models.ir.fusion import Kernel
 from cost_models.ir.graph import Graph
-from cost_models.ir.ops import Shape
+from cost_models.ir.ops import Crop, Resize, Shape
 from search.errors import InvalidArchitecture, UnknownCandidate
 from search.resolution import Resolution
 from targets.support.text import near_miss
@@ -45,6 +45,8 @@ class Head:
         outputs: channels of the network's last map.
         after: from that map, ``x`` (N, outputs, H, W), to what a deployed network gives back.
         output, meaning, dtype: name, meaning and type of that, as a bundle says them.
+        stride: pixels of the image that a pixel of the last map stands for.
+        quiet: networks that nobody trained yet begin with outputs near 0.
     """
 
     outputs: int
@@ -52,6 +54,30 @@ class Head:
     output: str = "classes"
     meaning: str = "class index"
     dtype: str = "uint8"
+    stride: int = 1
+    quiet: bool = False
+
+    def last_shape(self, resolution: Resolution) -> Shape:
+        """Of a network's last map. Raises InvalidResolution where the image's sides are no multiples."""
+        height, width = resolution.divided_by(self.stride)
+        return 1, self.outputs, height // self.stride, width // self.stride
+
+    def ending(self, graph: Graph) -> Graph:
+        """``at_stride`` of the head."""
+        return at_stride(graph, self.stride)
+
+
+def at_stride(graph: Graph, stride: int) -> Graph:
+    """A graph whose outputs are resized to an image's size, with outputs that many times smaller."""
+    if stride == 1:
+        return graph
+    ends, nodes = set(graph.outputs), []
+    for node in reversed(graph.nodes):
+        if node.name in ends and isinstance(node.op, Resize | Crop):
+            ends.update(node.inputs)
+            node = replace(node, size_over=stride)
+        nodes.append(node)
+    return replace(graph, nodes=tuple(reversed(nodes)))
 
 
 @dataclass(frozen=True)
@@ -104,7 +130,8 @@ class SearchSpace(Protocol):
         """A genotype, every one of the space possible."""
 
     def network(self, genotype: Genotype, head: Head) -> Graph:
-        """The whole network: float image ``x`` (N, 3, H, W), normalised -> (N, outputs, H, W)."""
+        """The whole network: float image ``x`` (N, 3, H, W), normalised -> (N, outputs, H, W), divided by the
+        head's stride."""
 
     def borders(self, genotype: Genotype) -> tuple[str, ...]:
         """Values of that network at which one part ends and another begins: kernels do not reach across."""

@@ -10,7 +10,7 @@ from search.errors import UnknownCandidate
 from search.networks.graph_module import GraphModule
 from search.resolution import Resolution
 from search.spaces.chain import ChainSpace
-from search.spaces.space import Genotype
+from search.spaces.space import Genotype, at_stride
 from search.supernet.choice import Choice, Form
 from search.supernet.draws import gumbel_softmax
 from search.supernet.pruning import forget, likely, shrink
@@ -44,6 +44,7 @@ class Supernet(nn.Module):
         space: ChainSpace,
         outputs: int,
         *,
+        stride: int = 1,
         form: Form = "fused",
         checkpointing: bool = False,
         compiled: bool = False,
@@ -60,7 +61,7 @@ class Supernet(nn.Module):
             for index, left in enumerate(names)
         )
         self.head = GraphModule(space.head_graph())
-        self.decoder = GraphModule(space.decoder_graph(outputs))
+        self.decoder = GraphModule(at_stride(space.decoder_graph(outputs), stride))
         self.logits = nn.ParameterList(nn.Parameter(torch.zeros(len(left))) for left in names)
 
     @property

@@ -6,17 +6,19 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from search.tasks.depth_recipe import L1, BerHu
+from search.tasks.pose_recipe import HeatMaps
 from search.tasks.segmentation_recipe import CrossEntropy, Ohem
 
-LossSettings = Annotated[CrossEntropy | Ohem | BerHu | L1, Field(discriminator="kind")]
-LOSSES: Mapping[str, tuple[CrossEntropy | Ohem | BerHu | L1, ...]] = {
+LossSettings = Annotated[CrossEntropy | Ohem | BerHu | L1 | HeatMaps, Field(discriminator="kind")]
+LOSSES: Mapping[str, tuple[CrossEntropy | Ohem | BerHu | L1 | HeatMaps, ...]] = {
     "segmentation": (CrossEntropy(kind="cross_entropy"), Ohem(kind="ohem")),
     "depth": (BerHu(kind="berhu"), L1(kind="l1")),
+    "pose": (HeatMaps(kind="heat_maps"),),
 }
 """Those of each task; the first is the usual one."""
 
 
-def usual_loss(task: str) -> CrossEntropy | Ohem | BerHu | L1:
+def usual_loss(task: str) -> CrossEntropy | Ohem | BerHu | L1 | HeatMaps:
     """What a recipe means that says none."""
     return LOSSES[task][0]
 

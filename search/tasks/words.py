@@ -94,5 +94,13 @@ WORDS: Mapping[str, TaskWords] = {
         ),
         _error,
     ),
+    "pose": TaskWords(
+        (Column("pckh_percent", "PCKh@0.5"), Column("error_px", "error", "px")),
+        _in_percent,
+        details={
+            "pckh_percent_by_point": ("key point", "PCKh@0.5 %"),
+            "error_px_by_point": ("key point", "error px"),
+        },
+    ),
 }
 """By task."""

@@ -5,7 +5,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from search.errors import InvalidRecipe
 from search.tasks.loss_settings import LossSettings, loss_fault, usual_loss
@@ -35,6 +35,7 @@ class Sgd(Section):
         head_factor: the learning rate of the decoder, as a multiple of that of the encoder.
     """
 
+    kind: Literal["sgd"] = "sgd"
     learning_rate: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
@@ -47,6 +48,24 @@ class Sgd(Section):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         return self
+
+
+class Adam(Section):
+    """Adam (arXiv:1412.6980), with its usual numbers; other attributes as of ``Sgd``."""
+
+    kind: Literal["adam"]
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    decay_norms: bool = True
+    head_factor: Positive = 1.0
+
+
+def _usual_kind(found: Any) -> Any:
+    return {"kind": "sgd", **found} if isinstance(found, dict) else found
+
+
+Optimizer = Annotated[Sgd | Adam, Field(discriminator="kind"), BeforeValidator(_usual_kind)]
+"""Descent where a recipe says no kind, as those of 0.1 do."""
 
 
 class _Schedule(Section):
@@ -129,7 +148,7 @@ class Stage(Section):
         distillation: counts where there is a teacher.
     """
 
-    kind: Literal["segmentation", "depth"]
+    kind: Literal["segmentation", "depth", "pose"]
     name: Text
     data: Text = "{data}"
     split: Literal["train", "trainval"] = "train"
@@ -141,7 +160,7 @@ class Stage(Section):
     scales: Annotated[tuple[_Factor, ...], Field(strict=False, max_length=64)] = ()
     flip: bool = True
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0
-    optimizer: Sgd
+    optimizer: Optimizer
     schedule: Schedule
     loss: LossSettings = Field(default_factory=lambda known: usual_loss(known.get("kind", "segmentation")))
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -374,6 +374,8 @@ def _described(recipe: Recipe, *, taught: bool) -> dict[str, Any]:
         for name in ("auxiliary", "scales", "steps_per_epoch"):
             if not stage.get(name):
                 stage.pop(name, None)
+        if stage.get("optimizer", {}).get("kind") == "sgd":
+            del stage["optimizer"]["kind"]
         if not taught:
             stage.pop("distillation", None)
     return found

@@ -49,9 +49,11 @@ def load_teacher(architecture: Architecture, student: Architecture) -> Teacher:
         raise InvalidArchitecture(
             f"the teacher {name} is for {architecture.task}; allowed: networks for {student.task}"
         )
-    known, wanted = ([entry.name for entry in one.labels] for one in (architecture, student))
+    known, wanted = architecture.tells, student.tells
     if known != wanted:
-        raise InvalidArchitecture(f"the teacher {name} tells other classes apart: {_parting(known, wanted)}")
+        one, what = ("class", "classes") if architecture.labels else ("key point", "key points")
+        apart, parting = " apart" * (one == "class"), _parting(known, wanted, one, what)
+        raise InvalidArchitecture(f"the teacher {name} tells other {what}{apart}: {parting}")
     if architecture.weights_path is None:
         raise InvalidWeights(
             f"the teacher {name} has no weights; allowed: an architecture whose file names its own "
@@ -84,12 +86,12 @@ class TeacherLoss:
         return self._how.coefficient * self._distance(last, taught, self._how.temperature)
 
 
-def _parting(known: Sequence[str], wanted: Sequence[str]) -> str:
-    """Where two lists of classes part that are not equal."""
+def _parting(known: Sequence[str], wanted: Sequence[str], one: str, what: str) -> str:
+    """Where two lists part that are not equal; ``one``, ``what``: of what they are."""
     pairs = enumerate(zip_longest(known, wanted, fillvalue="none"))
     index, (its, data) = next((index, pair) for index, pair in pairs if pair[0] != pair[1])
     order = ", in another order" if sorted(known) == sorted(wanted) else ""
     return (
-        f"{len(known)}, and the data {len(wanted)}{order}; class {index} is {its} there and {data} in the "
-        "data; allowed: one that was trained for the same classes in the same order"
+        f"{len(known)}, and the data {len(wanted)}{order}; {one} {index} is {its} there and {data} in the "
+        f"data; allowed: one that was trained for the same {what} in the same order"
     )

@@ -14,7 +14,7 @@ from search.networks.names import HEAD
 from search.parallel.ranks import Ranks
 from search.tasks.task import Loss
 from search.training.ema import Ema
-from search.training.recipe import Sgd, Stage
+from search.training.recipe import Adam, Sgd, Stage
 from search.training.schedules import learning_rate_factor
 from search.training.teacher import TeacherLoss
 
@@ -62,12 +62,7 @@ class Trainer:
         _set_frozen(network, stage.freeze_norms)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module = ranks.wrap(network)
-        self.optimizer = torch.optim.SGD(
-            _parameter_groups(network, stage.optimizer),
-            lr=stage.optimizer.learning_rate,
-            momentum=stage.optimizer.momentum,
-            nesterov=stage.optimizer.nesterov,
-        )
+        self.optimizer = _optimizer(network, stage.optimizer)
         self.ema = Ema(network, stage.ema_decay) if stage.ema_decay else None
         self._scaler = torch.amp.GradScaler(enabled=stage.precision == "float16")
         self._loss, self._teacher = loss, teacher
@@ -193,13 +188,20 @@ def _set_frozen(network: nn.Module, freeze_norms: bool) -> None:
             norm.requires_grad_(False)
 
 
-def _parameter_groups(network: nn.Module, sgd: Sgd) -> list[dict[str, Any]]:
+def _optimizer(network: nn.Module, how: Sgd | Adam) -> torch.optim.Optimizer:
+    groups = _parameter_groups(network, how)
+    if isinstance(how, Adam):
+        return torch.optim.Adam(groups, lr=how.learning_rate)
+    return torch.optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, nesterov=how.nesterov)
+
+
+def _parameter_groups(network: nn.Module, how: Sgd | Adam) -> list[dict[str, Any]]:
     """Parameters by learning rate and weight decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            factor = sgd.head_factor if name.startswith((HEAD, PREFIX)) else 1.0
-            decay = sgd.weight_decay if sgd.decay_norms or parameter.ndim > 1 else 0.0
+            factor = how.head_factor if name.startswith((HEAD, PREFIX)) else 1.0
+            decay = how.weight_decay if how.decay_norms or parameter.ndim > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
     return [
         {"params": parameters, "factor": factor, "weight_decay": decay}

@@ -36,7 +36,7 @@ def search_space(
     Args:
         target: as ``load_device`` gives it.
         data: ``folder:PATH``, ``camvid:PATH``, ``synthetic``, ...; says which classes there are.
-        task: what the network is for: ``segmentation``, or ``depth``.
+        task: what the network is for: ``segmentation``, ``depth`` or ``pose``.
         budget: such as ``30ms`` or ``2GMACs``; none when None.
         objective: what is paid for, such as ``latency`` or ``latency:3,memory:1``; when None what the budget
             limits, else latency.

@@ -20,6 +20,7 @@ from typing import Any
 
 import search.data
 from search.data.classes import LabelClass
+from search.data.key_points import KeyPoints
 from squeezenas_tvm.about import __version__
 from squeezenas_tvm.bundles.machine import processor
 from squeezenas_tvm.bundles.manifest import (
@@ -43,6 +44,7 @@ SHIPPED = {
     "run.py": _HERE / "runner.py",
     "images.py": _HERE / "images.py",
     "values.py": _HERE / "values.py",
+    "key_points.py": _HERE / "key_points.py",
     "machine.py": _HERE / "machine.py",
     "image_files.py": _DATA / "image_files.py",
     "plain_images.py": _DATA / "plain_images.py",
@@ -186,7 +188,12 @@ def assemble(out: Path) -> Iterator[Path]:
 
 
 def seal(
-    folder: Path, manifest: Manifest, *, classes: Sequence[LabelClass], dataset: str | None = None
+    folder: Path,
+    manifest: Manifest,
+    *,
+    classes: Sequence[LabelClass],
+    dataset: str | None = None,
+    key_points: KeyPoints | None = None,
 ) -> None:
     """Finish the bundle in ``folder``, where model.so and network.onnx lie already.
 
@@ -196,8 +203,16 @@ def seal(
     Args:
         classes: that the network tells apart; names, ids and colours travel in labels.json.
         dataset: whose classes these are; None where nobody says.
+        key_points: that the network finds; None where it finds none.
     """
-    labels = {"schema_version": SCHEMA_VERSION, "dataset": dataset, "classes": label_entries(classes)}
+    labels: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "dataset": dataset,
+        "classes": label_entries(classes),
+    }
+    if key_points is not None:
+        pairs = {key: list(map(list, getattr(key_points, key))) for key in ("skeleton", "mirrored")}
+        labels["key_points"] = {"names": list(key_points.names), **pairs}
     (folder / "labels.json").write_text(strict_json.json_text(labels, indent=2) + "\n", encoding="utf-8")
     for name, source in SHIPPED.items():
         (folder / name).parent.mkdir(exist_ok=True)

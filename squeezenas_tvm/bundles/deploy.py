@@ -290,5 +290,11 @@ def _write(
         untuned=_is_untuned(target, compiled),
         checked=checked.document() if checked else None,
     )
-    seal(folder, manifest, classes=network.classes, dataset=network.dataset)
+    seal(
+        folder,
+        manifest,
+        classes=network.classes,
+        dataset=network.dataset,
+        key_points=network.key_points,
+    )
     return manifest

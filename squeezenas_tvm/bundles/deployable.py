@@ -15,6 +15,7 @@ from cost_models.onnx_io.importer import from_onnx
 from cost_models.onnx_io.whole_model import Value, WholeModel, read_whole
 from search.architecture import Architecture
 from search.data.classes import CLASSES, MOST_CLASSES, LabelClass, unnamed
+from search.data.key_points import KeyPoints
 from search.networks.weights import load_weights_apart
 from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
@@ -36,6 +37,7 @@ class Deployable:
         inputs, outputs: as manifest.json has them.
         classes: that its outputs tell apart; none where they tell none.
         dataset: whose classes these are; None where nobody says.
+        key_points: that it finds; None where it finds none.
         mean, std: of a frame, where the module normalises it.
         weights: the file that they are from; None for random ones.
         architecture: of the house's networks.
@@ -49,6 +51,7 @@ class Deployable:
     outputs: Sequence[Mapping[str, Any]]
     classes: Sequence[LabelClass] = ()
     dataset: str | None = None
+    key_points: KeyPoints | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     weights: Path | None = None
@@ -97,6 +100,7 @@ def of_architecture(
     """
     weights = weights or architecture.weights_path
     tensors = load_weights_apart(architecture, weights, scratch) if weights else None
+    architecture.head.last_shape(resolution)
     graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
     model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
     head, shape = architecture.head, graph.shapes(inputs)[graph.outputs[0]]
@@ -108,6 +112,7 @@ def of_architecture(
         outputs=[_entry(Value(head.output, head.dtype, shape), head.meaning)],
         classes=architecture.labels,
         dataset=architecture.known_classes,
+        key_points=architecture.key_points.key_points() if architecture.key_points else None,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         weights=weights,

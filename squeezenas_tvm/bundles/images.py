@@ -28,7 +28,7 @@ __all__ = [
     "resize_bilinear",
     "resize_nearest",
     "squeezed",
-    "write_gray_png",
+    "write_whole",
 ]
 LEAST_SQUEEZE = 1.2  # that is told: less hardly shows
 _MOST_BYTES = 1 << 30  # of a picture of ours
@@ -85,11 +85,11 @@ def gray_png(pixels: UInt8) -> bytes:
     )
 
 
-def write_gray_png(path: Path, pixels: UInt8) -> None:
-    """Write (H, W) uint8 as a sealed 8-bit gray PNG, whole or not at all. Raises OSError."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, all of it or nothing. Raises OSError."""
     partial = path.with_name(f".{path.name}.squeezenas-tvm")
     try:
-        partial.write_bytes(gray_png(pixels))
+        partial.write_bytes(content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

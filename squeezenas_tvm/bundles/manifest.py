@@ -25,7 +25,7 @@ MOST_BYTES = 1 << 24  # of manifest.json and labels.json
 MOST_SIDE = 1 << 15
 MOST_CLASSES = 1 << 16
 MOST_VALUES = 64  # that go in, or come out
-MEANINGS = ("frame", "tensor", "class index", "metres")
+MEANINGS = ("frame", "tensor", "class index", "metres", "key points")
 DTYPES = (
     "bool",
     "float16",
@@ -128,6 +128,25 @@ def read_labels(folder: Path) -> list[dict[str, Any]]:
     _refuse(path, _label_faults(labels))
     classes: list[dict[str, Any]] = labels["classes"]
     return classes
+
+
+def read_key_points(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``key_points`` of labels.json: ``names``, and by their places the pairs ``skeleton`` and
+    ``mirrored``; empty where a network finds none.
+
+    In a folder that `read_labels` has read. Raises BundleError, also where there are others than it finds.
+    """
+    path = folder / "labels.json"
+    points: dict[str, Any] = _object(_bounded(path)).get("key_points", {})
+    _refuse(path, [*_faults(points, _KEY_POINTS, "key_points.")] if points else [])
+    count = len(points.get("names", ()))
+    for key in ("skeleton", "mirrored"):
+        if any(place >= count for pair in points.get(key, ()) for place in pair):
+            _refuse(path, [f"key_points.{key}: a place beyond the {count} names"])
+    for output in manifest["outputs"]:
+        if output["meaning"] == "key points" and output["shape"][1:2] != [count]:
+            _refuse(path, [f"key_points: {count} names, and the network finds others: {output['shape']}"])
+    return points
 
 
 def _bounded(path: Path) -> bytes:
@@ -283,6 +302,16 @@ def _is_fingerprint(value: Any) -> bool:
     return type(cores) is int and 0 <= cores <= 1 << 16 and _is_text(value.get("tvm_version", ""))
 
 
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= MOST_CLASSES and all(map(_is_text, value))
+
+
+def _is_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_index, pair)) for pair in value
+    )
+
+
 def _is_sums(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
@@ -306,6 +335,11 @@ _TARGET = {
     "device": (lambda value: value in DEVICES, f"one of {', '.join(DEVICES)}"),
     "runs_on?": (_is_runs_on, "machine, cpu_flags, cuda_arch and cuda as text"),
     "fingerprint": (_is_fingerprint, "cores and versions"),
+}
+_KEY_POINTS = {
+    "names": (_is_names, "a list of text"),
+    "skeleton?": (_is_pairs, "pairs of places"),
+    "mirrored?": (_is_pairs, "pairs of places"),
 }
 _CLASS = {
     "index": (_is_index, f"0 to {MOST_CLASSES - 1}"),

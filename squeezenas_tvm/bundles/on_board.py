@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezenas_tvm.bundles.machine import check_device, check_flags, explain_failure
-from squeezenas_tvm.bundles.manifest import read_labels, read_manifest
+from squeezenas_tvm.bundles.manifest import read_key_points, read_labels, read_manifest
 from squeezenas_tvm.bundles.runner import Bundle, as_list
 from squeezenas_tvm.bundles.values import Array
 from squeezenas_tvm.errors import FailedWork
@@ -50,7 +50,7 @@ def open_bundle(
         FailedWork: the module does not load there.
     """
     manifest = read_manifest(folder)
-    classes = read_labels(folder)
+    classes, key_points = read_labels(folder), read_key_points(folder, manifest)
     about = manifest["target"]
     with open_session(load_target(target or about["name"]), tracker, timeout_s=timeout_s) as session:
         check_flags(folder, about, session.cpu_flags, f"board {session.board}")
@@ -65,4 +65,4 @@ def open_bundle(
                 f"{folder / 'model.so'} does not load on board {session.board}: {reason}; "
                 "deploy for what that board is"
             ) from error
-        yield BoardBundle(manifest, classes, vm, session.device)
+        yield BoardBundle(manifest, classes, vm, session.device, key_points)

@@ -14,6 +14,7 @@ from squeezenas_tvm.bundles.images import (
     read_image,
     squeezed,
 )
+from squeezenas_tvm.bundles.key_points import is_sealed_json
 from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.opened import opened_bundle
 from squeezenas_tvm.bundles.overlay import png
@@ -47,7 +48,7 @@ class SeenImage:
     Attributes:
         image: the file: an image, or arrays.
         written: what came out, by what it is: ``overlay`` and ``labels`` of a segmentation, ``overlay`` and
-            ``metres`` of depth, else a file for each output of the network.
+            ``metres`` of depth, ``overlay`` and ``key_points`` of a pose, else a file for each output.
         summaries: what came out, a line each, where no picture shows it.
         samples_ms: of each timed run.
     """
@@ -59,7 +60,7 @@ class SeenImage:
 
     @property
     def overlay(self) -> Path | None:
-        """The picture of a segmentation or of depth."""
+        """The picture of a segmentation, of depth or of a pose."""
         return self.written.get("overlay")
 
     @property
@@ -226,7 +227,7 @@ class _See:
         )
         try:
             put_whole(seen.written["overlay"], png(overlay))
-            put_whole(seen.written[shows.name], shows.file(bundle, given))
+            put_whole(seen.written[shows.name], shows.file(bundle, seen.image, image, given))
         except OSError as error:
             raise UsageError(
                 f"{self._out} cannot be written: {error.strerror or error}; name another --out"
@@ -235,7 +236,7 @@ class _See:
 
 def _is_sealed(path: Path) -> bool:
     """Whether a file was written here, and left so."""
-    return is_sealed_png(path) or is_sealed_npy(path)
+    return is_sealed_png(path) or is_sealed_npy(path) or is_sealed_json(path)
 
 
 def _resolution(manifest: Mapping[str, Any]) -> tuple[int, int] | None:

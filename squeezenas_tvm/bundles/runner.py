@@ -3,7 +3,8 @@
 
     python run.py FILE [FILE ...] [--out FOLDER] [--repeats 20] [--warmup 3]
 
-A network that segments takes images, and gives NAME-labels.png of each (8-bit gray, ids of the data set).
+A network that segments takes images, and gives NAME-labels.png of each (8-bit gray, ids of the data set);
+one that finds key points gives NAME-key_points.json (x and y in pixels of the image, and scores).
 Any other takes what manifest.json lists, images or .npy and .npz arrays, and gives NAME-OUTPUT.npy. Both say
 how long the network takes. Reads PNG, PPM/PGM and .npy by itself; JPEG, BMP, TIFF and WebP where Pillow is
 installed. Exit codes: 0 done, 2 wrong input.
@@ -37,15 +38,18 @@ except ImportError as missing:
     sys.exit(2)
 
 if TYPE_CHECKING or __package__:
+    from squeezenas_tvm.bundles import key_points as found_points
     from squeezenas_tvm.bundles.images import (
         ImageError,
         UInt8,
         check_places,
+        gray_png,
+        is_sealed_png,
         read_image,
         resize_bilinear,
         resize_nearest,
         squeezed,
-        write_gray_png,
+        write_whole,
     )
     from squeezenas_tvm.bundles.machine import (
         check_device,
@@ -54,9 +58,10 @@ if TYPE_CHECKING or __package__:
         import_tvm,
         plug_in_emulated,
     )
-    from squeezenas_tvm.bundles.manifest import BundleError, read_labels, read_manifest
+    from squeezenas_tvm.bundles.manifest import BundleError, read_key_points, read_labels, read_manifest
     from squeezenas_tvm.bundles.values import (
         CLASSES,
+        KEY_POINTS,
         METRES,
         Array,
         Value,
@@ -65,30 +70,35 @@ if TYPE_CHECKING or __package__:
         picture_of,
         places,
         read_values,
+        require_picture,
+        required_picture,
         resize_metres,
         said,
-        segments,
         summary,
         write_values,
     )
     from targets.support.text import one_line
 else:  # in a bundle: they lie beside this file
     sys.path.insert(0, str(Path(__file__).resolve().parent))
+    import key_points as found_points
     from images import (
         ImageError,
         UInt8,
         check_places,
+        gray_png,
+        is_sealed_png,
         read_image,
         resize_bilinear,
         resize_nearest,
         squeezed,
-        write_gray_png,
+        write_whole,
     )
     from machine import check_device, check_machine, explain_failure, import_tvm, plug_in_emulated
-    from manifest import BundleError, read_labels, read_manifest
+    from manifest import BundleError, read_key_points, read_labels, read_manifest
     from text import one_line
     from values import (
         CLASSES,
+        KEY_POINTS,
         METRES,
         Array,
         Value,
@@ -97,9 +107,10 @@ else:  # in a bundle: they lie beside this file
         picture_of,
         places,
         read_values,
+        require_picture,
+        required_picture,
         resize_metres,
         said,
-        segments,
         summary,
         write_values,
     )
@@ -113,11 +124,19 @@ class Bundle:
     Attributes:
         manifest: manifest.json as it stands.
         classes: the entries of labels.json, class index order; none where nothing has classes.
+        key_points: ``names``, ``skeleton`` and ``mirrored`` there; empty of networks that find none.
     """
 
-    def __init__(self, manifest: dict[str, Any], classes: list[dict[str, Any]], vm: Any, device: Any) -> None:
+    def __init__(
+        self,
+        manifest: dict[str, Any],
+        classes: list[dict[str, Any]],
+        vm: Any,
+        device: Any,
+        key_points: Mapping[str, Any] | None = None,
+    ) -> None:
         self.manifest = manifest
-        self.classes = classes
+        self.classes, self.key_points = classes, key_points or {}
         self._vm, self._device = vm, device
 
     @classmethod
@@ -131,7 +150,7 @@ class Bundle:
         manifest = read_manifest(folder)
         target = manifest["target"]
         check_machine(folder, target)
-        classes = read_labels(folder)
+        classes, key_points = read_labels(folder), read_key_points(folder, manifest)
         plug_in_emulated(folder, target)
         tvm = import_tvm(target)  # takes a second: only once the bundle is known to be sound
         device = tvm.device(target["device"], 0)
@@ -145,7 +164,7 @@ class Bundle:
                 f"{folder / 'model.so'} does not load on this machine ({explain_failure(error, target)}); "
                 f"it was made for {target['name']}"
             ) from error
-        return cls(manifest, classes, vm, device)
+        return cls(manifest, classes, vm, device, key_points)
 
     @property
     def inputs(self) -> Sequence[Value]:
@@ -178,7 +197,7 @@ class Bundle:
             BundleError: the device cannot run the module, such as a GPU whose driver is too old for it; or it
                 does not segment.
         """
-        self._require(CLASSES)
+        require_picture(self.manifest, CLASSES)
         (labels,) = self.run(self.frame(image))
         return resize_nearest(labels[0].astype(np.uint8), image.shape[0], image.shape[1])
 
@@ -187,13 +206,24 @@ class Bundle:
 
         Raises BundleError as `segment`.
         """
-        self._require(METRES)
+        require_picture(self.manifest, METRES)
         (metres,) = self.run(self.frame(image))
         return resize_metres(metres[0], image.shape[0], image.shape[1])
 
+    def pose(self, image: UInt8) -> Array:
+        """Key points on ``image``, (H, W, 3) uint8 RGB of any size; returns (points, 3) float32: x and y in
+        its pixels, the middle of the first being 0, and a score. Their names are ``key_points["names"]``.
+
+        Raises BundleError as `segment`.
+        """
+        require_picture(self.manifest, KEY_POINTS)
+        (points,) = self.run(self.frame(image))
+        return found_points.to_size(points[0], (self.height, self.width), image.shape[:2])
+
     def picture(self, image: UInt8) -> Array:
-        """`segment` or `depth`, whichever the network does. Raises BundleError as these."""
-        return self.depth(image) if required_picture(self.manifest) == METRES else self.segment(image)
+        """`segment`, `depth` or `pose`, whichever the network does. Raises BundleError as these."""
+        does = {CLASSES: self.segment, METRES: self.depth, KEY_POINTS: self.pose}
+        return does[required_picture(self.manifest)](image)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """What the network makes of ``inputs``. Raises BundleError as `segment`."""
@@ -215,11 +245,6 @@ class Bundle:
                 self._run(tensors)
                 samples_ms.append((time.perf_counter() - started_s) * 1e3)
         return samples_ms[warmup:]
-
-    def _require(self, meaning: str) -> None:
-        """Raises BundleError for networks of other kinds."""
-        if picture_of(self.manifest) != meaning:
-            raise _another_kind(self.manifest, *_WANTED[meaning])
 
     def _side(self, axis: int) -> int:
         if not is_frame(self.inputs[0]):
@@ -245,25 +270,6 @@ class Bundle:
             raise BundleError(f"the network does not run: {reason}") from error
 
 
-_WANTED = {CLASSES: ("the class", "--end argmax"), METRES: ("the metres", "--end depth")}
-
-
-def required_picture(manifest: Mapping[str, Any]) -> str:
-    """What a network gives of each pixel of a frame, see ``picture_of``. Raises BundleError for others."""
-    found = picture_of(manifest)
-    if found is None:
-        raise _another_kind(manifest, "the class or the metres", "--end argmax or --end depth")
-    return found
-
-
-def _another_kind(manifest: Mapping[str, Any], what: str, how: str) -> BundleError:
-    takes, gives = (", ".join(map(said, manifest[name])) for name in ("inputs", "outputs"))
-    return BundleError(
-        f"{manifest['name']} takes {takes} and gives {gives}; this is for networks that give {what} of each "
-        f"pixel of a camera's frame: deploy with --frame {how}"
-    )
-
-
 def as_list(result: Any) -> list[Any]:
     """Tensors that a network gave; one alone may come as a tuple of one."""
     return [result] if hasattr(result, "numpy") else list(result)
@@ -287,18 +293,23 @@ def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
 
 
 def _run_files(bundle: Bundle, args: argparse.Namespace) -> None:
-    if not segments(bundle.manifest):
-        _run_values(bundle, args)
+    shown = picture_of(bundle.manifest)
+    if shown in (CLASSES, KEY_POINTS):
+        _see_files(bundle, args, found=shown == KEY_POINTS)
     else:
-        _segment_files(bundle, args)
+        _run_values(bundle, args)
     if bundle.manifest["kernels"].get("untuned"):
         sys.stdout.write("the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n")
     if not bundle.manifest["weights"]["trained"]:
         sys.stdout.write("the weights are not trained: what comes out means nothing yet, the latency does\n")
 
 
-def _segment_files(bundle: Bundle, args: argparse.Namespace) -> None:
-    check_places((args.out / f"{path.stem}-labels.png" for path in args.image), args.image)
+def _see_files(bundle: Bundle, args: argparse.Namespace, *, found: bool) -> None:
+    """Classes of images, or where key points are ``found`` these."""
+    end, is_ours = "labels.png", is_sealed_png
+    if found:
+        end, is_ours = "key_points.json", found_points.is_sealed_json
+    check_places((args.out / f"{path.stem}-{end}" for path in args.image), args.image, is_ours)
     for path in args.image:
         image = read_image(path)
         if image.shape[:2] != (bundle.height, bundle.width):
@@ -306,11 +317,16 @@ def _segment_files(bundle: Bundle, args: argparse.Namespace) -> None:
             sys.stdout.write(f"{path}: resized {width}x{height} to {bundle.width}x{bundle.height}\n")
         if note := squeezed(image, bundle.height, bundle.width):
             sys.stderr.write(f"{path}: {note}\n")
-        out = args.out / f"{path.stem}-labels.png"
-        labels = dataset_ids(bundle.segment(image), bundle.classes)
+        out, given = args.out / f"{path.stem}-{end}", bundle.picture(image)
+        if found:
+            names = bundle.key_points["names"]
+            content = found_points.points_json(path.name, image.shape[:2], given, names)
+            sys.stdout.write(f"{path}: {found_points.points_summary(given, names)}\n")
+        else:
+            content = gray_png(dataset_ids(given, bundle.classes))
         try:
             args.out.mkdir(parents=True, exist_ok=True)
-            write_gray_png(out, labels)
+            write_whole(out, content)
         except OSError as error:
             raise ImageError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
         sys.stdout.write(f"{path}: {out}; {_timed(bundle, bundle.frame(image), args)}\n")

@@ -20,15 +20,19 @@ import numpy.typing as npt
 if TYPE_CHECKING or __package__:
     from search.data.plain_images import NPY_SIGNATURE
     from squeezenas_tvm.bundles.images import ImageError, interpolated, read_image, resize_bilinear
+    from squeezenas_tvm.bundles.manifest import BundleError
 else:  # in a bundle: they lie beside this file
     from images import ImageError, interpolated, read_image, resize_bilinear
+    from manifest import BundleError
     from plain_images import NPY_SIGNATURE
 
 Array = npt.NDArray[Any]
 Value = Mapping[str, Any]  # an entry of a manifest's inputs or outputs: name, dtype, shape, meaning
 CLASSES, METRES, TENSOR, FRAME = "class index", "metres", "tensor", "frame"
-"""Meanings: indices into labels.json, distances, whatever the network has, a camera's RGB frame (NHWC)."""
-_PIXELS = {CLASSES: "uint8", METRES: "float32"}
+KEY_POINTS = "key points"
+"""Meanings: indices into labels.json, distances, whatever the network has, a camera's RGB frame (NHWC); and x
+and y in pixels of the frame, and a score, of each point that labels.json names."""
+_DTYPES = {CLASSES: "uint8", METRES: "float32", KEY_POINTS: "float32"}
 _ARRAYS = (".npy", ".npz")
 _SEAL = b"squeezenas-tvm, sha256 %s\n"
 _MOST_NAME = 64
@@ -45,15 +49,48 @@ def is_frame(value: Value) -> bool:
 
 
 def picture_of(manifest: Mapping[str, Any]) -> str | None:
-    """What a network gives of each pixel of a camera's frame that it takes: ``CLASSES``, as bytes, or
-    ``METRES``, as float32; None where it takes or gives anything else."""
+    """What a network gives for a camera's frame that it takes, and people are shown on it: of each pixel
+    ``CLASSES``, as bytes, or ``METRES``, as float32; or ``KEY_POINTS`` (1, points, 3), float32. None where it
+    takes or gives anything else."""
     inputs, outputs = manifest["inputs"], manifest["outputs"]
     if len(inputs) > 1 or len(outputs) > 1 or not is_frame(inputs[0]):
         return None
     batch, height, width, _ = inputs[0]["shape"]
     meaning: str = outputs[0]["meaning"]
-    whole = batch == 1 and outputs[0]["shape"] == [1, height, width]
-    return meaning if whole and _PIXELS.get(meaning) == outputs[0]["dtype"] else None
+    shape = outputs[0]["shape"]
+    whole = shape == [1, height, width]
+    if meaning == KEY_POINTS:
+        whole = len(shape) == 3 and shape[::2] == [1, 3]
+    return meaning if batch == 1 and whole and _DTYPES.get(meaning) == outputs[0]["dtype"] else None
+
+
+_OF_PIXELS = "of each pixel of a camera's frame: deploy with --frame"
+_WANTED = {
+    CLASSES: f"the class {_OF_PIXELS} --end argmax",
+    METRES: f"the metres {_OF_PIXELS} --end depth",
+    KEY_POINTS: "the key points of a person in a camera's frame: deploy an architecture for pose",
+}
+
+
+def required_picture(manifest: Mapping[str, Any]) -> str:
+    """What a network gives for a frame, see ``picture_of``. Raises BundleError for others."""
+    found = picture_of(manifest)
+    if found is None:
+        raise _another_kind(manifest, f"the class or the metres {_OF_PIXELS} --end argmax or --end depth")
+    return found
+
+
+def require_picture(manifest: Mapping[str, Any], meaning: str) -> None:
+    """Raises BundleError for networks of other kinds than of that meaning."""
+    if picture_of(manifest) != meaning:
+        raise _another_kind(manifest, _WANTED[meaning])
+
+
+def _another_kind(manifest: Mapping[str, Any], what: str) -> BundleError:
+    takes, gives = (", ".join(map(said, manifest[name])) for name in ("inputs", "outputs"))
+    return BundleError(
+        f"{manifest['name']} takes {takes} and gives {gives}; this is for networks that give {what}"
+    )
 
 
 def segments(manifest: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from search.architecture import load_architecture
 from search.resolution import Resolution
+from search.tasks.words import WORDS, Column
 from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
 from squeezenas_tvm.bundles.runner import Bundle, statistics_ms
@@ -32,6 +33,9 @@ from targets.support.child_python import child_python
 
 _REPEATS, _WARM_UP = 30, 5
 _GRAY = 128
+MEASURES = {words.primary.name: words.primary for words in WORDS.values()}
+"""The first score of each task, by its name."""
+ERROR = WORDS["depth"].primary.name
 _TIMEOUT_S = 6 * 3600.0  # of an evaluation
 
 
@@ -46,7 +50,7 @@ class Compared:
             here, median, 10th and 90th percentile of its runs.
         latency_source: where that is from: shares of measured and predicted kernels, or ``measured here``.
         energy_mj: None where no power was ever measured there.
-        miou_percent, rmse_m: of segmentation, and of depth; None where nobody knows.
+        miou_percent, rmse_m, pckh_percent: of segmentation, depth and pose; None where nobody knows.
         accuracy_source: who says so.
         on_front: no other network for its task is both faster and more accurate; None without an accuracy.
     """
@@ -64,13 +68,30 @@ class Compared:
     energy_mj: float | None
     miou_percent: float | None = None
     rmse_m: float | None = None
+    pckh_percent: float | None = None
     accuracy_source: str | None = None
     on_front: bool | None = None
 
     @property
     def accuracy(self) -> float | None:
-        """Higher is better: mIoU, or the negative of an error; None where nobody knows."""
-        return self.miou_percent if self.rmse_m is None else -self.rmse_m
+        """Higher is better: mIoU, PCKh, or the negative of an error; None where nobody knows."""
+        score = self.score
+        return None if score is None else -score if self.measure == ERROR else score
+
+    @property
+    def measure(self) -> str | None:
+        """By what its accuracy is known, one of ``MEASURES``; None where nobody knows it."""
+        return next((name for name in MEASURES if getattr(self, name) is not None), None)
+
+    @property
+    def score(self) -> float | None:
+        """That number."""
+        return None if self.measure is None else float(getattr(self, self.measure))
+
+
+def measure_of(networks: Sequence[Compared]) -> Column | None:
+    """By what the accuracy of the first is known that has one: the others' are told if it is by the same."""
+    return next((MEASURES[own.measure] for own in networks if own.measure is not None), None)
 
 
 def compare_networks(
@@ -183,7 +204,7 @@ def _judged(network: Compared, name: str, data: str | None, split: str) -> Compa
         return network
     scores = _evaluated(name, data, split)
     said = f"{scores['data']} {split}, {scores['frames']} frames, {scores['runs']}"
-    known: dict[str, Any] = {name: scores.get(name) for name in ("miou_percent", "rmse_m")}
+    known: dict[str, Any] = {name: scores.get(name) for name in MEASURES}
     return replace(network, **known, accuracy_source=said)
 
 
@@ -209,7 +230,7 @@ def _with_front(networks: Sequence[Compared]) -> list[Compared]:
         return any(
             _at_least(other, network) and not _at_least(network, other)
             for other in known
-            if other is not network and (other.rmse_m is None) == (network.rmse_m is None)
+            if other is not network and other.measure == network.measure
         )
 
     return [replace(own, on_front=not is_beaten(own)) if own in known else own for own in networks]

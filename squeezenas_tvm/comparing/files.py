@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from io import BytesIO, StringIO
 from pathlib import Path
 
-from squeezenas_tvm.comparing.compare import Compared
+from squeezenas_tvm.comparing.compare import ERROR, Compared, measure_of
 from targets.support.files import refuse_others, write_whole
 
 TABLE, PICTURE = "compare.csv", "compare.png"
@@ -32,8 +32,7 @@ def write_comparison(folder: Path, networks: Sequence[Compared], target: str) ->
 
 def _height(own: Compared) -> float:
     """Its accuracy, or its MACs where nobody knows that."""
-    accuracy = own.miou_percent if own.rmse_m is None else own.rmse_m
-    return own.macs / 1e9 if accuracy is None else accuracy
+    return own.macs / 1e9 if own.score is None else own.score
 
 
 def _picture(networks: Sequence[Compared], target: str) -> bytes:
@@ -41,8 +40,8 @@ def _picture(networks: Sequence[Compared], target: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    errors = [own for own in networks if own.rmse_m is not None]
-    known = errors or [own for own in networks if own.miou_percent is not None]
+    measure = measure_of(networks)
+    known = [own for own in networks if measure is not None and own.measure == measure.name]
     shown = known or list(networks)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -58,8 +57,10 @@ def _picture(networks: Sequence[Compared], target: str) -> bytes:
         )
     front = sorted((own for own in known if own.on_front), key=lambda own: own.latency_ms)
     axes.step([own.latency_ms for own in front], [_height(own) for own in front], where="post", c=_ON)
-    accuracy = "RMSE (m), lower is better" if errors else "mIoU (%)"
-    axes.set(xlabel=f"latency on {target} (ms)", ylabel=accuracy if known else "GMACs")
+    accuracy = f"{measure.title} ({measure.unit})" if measure else "GMACs"
+    if measure is not None and measure.name == ERROR:
+        accuracy += ", lower is better"
+    axes.set(xlabel=f"latency on {target} (ms)", ylabel=accuracy)
     axes.grid(alpha=0.25)
     picture = BytesIO()
     figure.savefig(picture, dpi=150, format="png")

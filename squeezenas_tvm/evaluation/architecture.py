@@ -59,7 +59,8 @@ def evaluate_architecture(
         frame = torch.tensor(resize_bilinear(image, *(size or image.shape[:2])), device=device)[None]
         with torch.inference_mode():
             told = module(frame)[0]
-        return COUNTING[data.task].resized(told.cpu().numpy(), *image.shape[:2])
+        after = image.shape[0], image.shape[1]
+        return COUNTING[data.task].resized(told.cpu().numpy(), tuple(size or after), after)
 
     return evaluate_frames(
         predict,

@@ -7,13 +7,12 @@ from typing import Any
 from search.data import Data
 from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.opened import opened_bundle
-from squeezenas_tvm.bundles.runner import required_picture
-from squeezenas_tvm.bundles.values import CLASSES, METRES
+from squeezenas_tvm.bundles.values import CLASSES, KEY_POINTS, METRES, required_picture
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.evaluation.scores import Evaluation, check_split, evaluate_frames
 
-TASKS = {CLASSES: "segmentation", METRES: "depth"}
-"""What a network is for, by the meaning of what it gives for each pixel."""
+TASKS = {CLASSES: "segmentation", METRES: "depth", KEY_POINTS: "pose"}
+"""What a network is for, by the meaning of what it gives for a frame."""
 
 
 def task_of(manifest: Mapping[str, Any]) -> str:
@@ -59,6 +58,13 @@ def evaluate_bundle(
                 f"{runs} tells {len(names)} classes apart ({_first(names)}), and {data.name} has "
                 f"{data.num_classes} ({_first(data.class_names)}){_difference(names, data.class_names)}; "
                 "deploy weights that were trained on that data"
+            )
+        found = list(bundle.key_points.get("names", ()))
+        if task == "pose" and found != list(data.tells):
+            raise UsageError(
+                f"{runs} finds {len(found)} key points ({_first(found)}), and {data.name} has "
+                f"{len(data.tells)} ({_first(data.tells)}){_difference(found, data.tells)}; deploy weights "
+                "that were trained on that data"
             )
         return evaluate_frames(
             bundle.picture,

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from search.data import Data
+from search.data.frames import Size
 from search.tasks.depth_metrics import DepthErrors
+from search.tasks.pose_metrics import PointCounts
 from search.tasks.segmentation_metrics import (
     Counts,
     confusion_matrix,
@@ -18,6 +20,7 @@ from search.tasks.segmentation_metrics import (
     pixel_accuracy,
 )
 from squeezenas_tvm.bundles.images import resize_nearest
+from squeezenas_tvm.bundles.key_points import to_size
 from squeezenas_tvm.bundles.values import resize_metres
 
 Array = npt.NDArray[Any]
@@ -87,22 +90,39 @@ class _Depths:
         return {}
 
 
+class _Points:
+    """Right key points."""
+
+    def __init__(self, data: Data) -> None:
+        self._counts = PointCounts(data.tells, getattr(data.truth, "unscored", ()))
+
+    def add(self, truth: Array, given: Array) -> None:
+        self._counts.add(truth[None], given[None])
+
+    def scores(self) -> Scores:
+        return self._counts.scores()
+
+    def details(self) -> Mapping[str, Scores]:
+        return self._counts.details()
+
+
 @dataclass(frozen=True)
 class Counting:
     """Of a task.
 
     Attributes:
         counter: one that has seen nothing, for a data set.
-        resized: what a network gives for a frame, at another height and width.
+        resized: what a network gives for a frame of one size, for it at another.
     """
 
     counter: Callable[[Data], Counter]
-    resized: Callable[[Array, int, int], Array]
+    resized: Callable[[Array, Size, Size], Array]
 
 
 COUNTING: Mapping[str, Counting] = {
-    "segmentation": Counting(_Classes, resize_nearest),
-    "depth": Counting(_Depths, resize_metres),
+    "segmentation": Counting(_Classes, lambda given, before, after: resize_nearest(given, *after)),
+    "depth": Counting(_Depths, lambda given, before, after: resize_metres(given, *after)),
+    "pose": Counting(_Points, to_size),
 }
 
 

@@ -54,6 +54,11 @@ class Evaluation:
         """Of depth; None of other tasks."""
         return self.scores.get("rmse_m")
 
+    @property
+    def pckh_percent(self) -> float | None:
+        """Of pose; None of other tasks."""
+        return self.scores.get("pckh_percent")
+
     def document(self) -> dict[str, Any]:
         """For JSON."""
         about = ("network", "weights", "resolution", "runs", "task", "data", "split", "frames")

@@ -48,8 +48,7 @@ def training_report(folder: Path) -> Report:
     sections = [PageSection("Result", _result(best, rows, planned, words))]
     sections.append(PageSection("Curves", _curves(rows, words)))
     if best:
-        if "iou_percent" in best:
-            sections.append(PageSection("Classes", _classes(best)))
+        sections += [_details(best, *named) for named in words.details.items() if named[0] in best]
         sections.append(PageSection("Next", _next(folder, best)))
     summary = f"no epoch has been evaluated yet, {_done(rows, planned)} are done"
     if best:
@@ -155,10 +154,16 @@ def _curves(rows: Sequence[CsvRow], words: TaskWords) -> Markup:
     )
 
 
-def _classes(best: dict[str, Any]) -> Markup:
-    ious = sorted(best["iou_percent"].items(), key=lambda item: -(item[1] if item[1] is not None else -1))
-    rows = [[name, NONE if iou is None else bar(iou / 100, f"{iou:.2f}")] for name, iou in ious]
-    return table(["class", "IoU %"], rows)
+def _details(best: dict[str, Any], key: str, named: tuple[str, str]) -> PageSection:
+    """What a score is made of: shares as bars, the largest first, other numbers as they are."""
+    one, score = named
+    values = sorted(best[key].items(), key=lambda item: -(item[1] if item[1] is not None else -1))
+    if score.endswith("%"):
+        rows = [[name, NONE if n is None else bar(n / 100, f"{n:.2f}")] for name, n in values]
+    else:
+        rows = [[name, NONE if n is None else f"{n:.2f}"] for name, n in values]
+    title = {"class": "Classes", "category": "Categories"}.get(one, f"{score.split()[0]} of each {one}")
+    return PageSection(title, table([one, score], rows))
 
 
 def _next(folder: Path, best: dict[str, Any]) -> Markup:

@@ -14,7 +14,7 @@ from targets.support.commands import command_line
 from targets.target import list_published, target_argument
 
 _HERE = "local-cpu"
-_RECIPES = {"depth": "depth-small"}
+_RECIPES = {"depth": "depth-small", "pose": "pose-small"}
 """The shipped recipe of a task that has one for all data."""
 
 

@@ -12,6 +12,7 @@ from cost_models.ir.ops import (
     Activation,
     Add,
     ArgMax,
+    AroundPeak,
     AvgPool2d,
     BatchNorm2d,
     Concat,
@@ -24,10 +25,14 @@ from cost_models.ir.ops import (
     Mul,
     Normalize,
     Pad,
+    PeakPoints,
+    PlaceOfMax,
     Plane,
     Resize,
+    RowMax,
     ShiftByOne,
     Standardize,
+    TakeRow,
     ToByte,
 )
 from cost_models.onnx_io.exporter import WRITERS, to_onnx
@@ -35,6 +40,7 @@ from cost_models.onnx_io.importer import from_onnx
 from search.networks.graph_module import FUNCTIONS, MODULES
 
 MAP = (1, 8, 6, 10)
+LARGE = (1, 3, 256, 260)  # which any random index is in
 
 
 class Sample(NamedTuple):
@@ -80,6 +86,11 @@ SAMPLES: dict[type[Op], Sample] = {
         Sample(ArgMax()),
         Sample(ToByte(), ((1, 6, 10),)),
         Sample(Plane(), ((1, 1, 6, 10),)),
+        Sample(RowMax()),
+        Sample(PlaceOfMax(), ((1, 8, 10),)),
+        Sample(TakeRow(), (LARGE, (1, 3, 1))),
+        Sample(AroundPeak(), (LARGE, (1, 3, 1), (1, 3, 1))),
+        Sample(PeakPoints(4), ((1, 3, 5), (1, 3, 1), (1, 3, 1))),
         Sample(Foreign("Softmax", MAP)),
     )
 }

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from search.data.scenes import things as draw
+from search.data.scenes.figure import Figure
 from search.data.scenes.surfaces import Surfaces
 from search.data.scenes.things import FAR_M, Canvas, Color, shade, steps
 
@@ -64,18 +65,47 @@ def draw_measured_scene(height: int, width: int, rng: np.random.Generator) -> tu
     return _textured(canvas.image, rng), surfaces.depth_m(MEASURED_M)
 
 
+def draw_person(
+    height: int, width: int, rng: np.random.Generator
+) -> tuple[UInt8, dict[str, draw.Point], float]:
+    """A person in the middle of a scene, nothing in front of them.
+
+    Returns:
+        image, (height, width, 3) uint8 RGB; x and y of each key point, pixels, where the middle of the first
+        pixel is 0, also of those outside of the picture; and the head's size as MPII has it, pixels.
+    """
+    canvas, street = Canvas(height, width, rng), _Street(rng)
+    figure = Figure.drawn(rng.uniform(street.left, street.right), rng.uniform(*_PERSON_M), rng)
+    x, y, z = figure.middle.tolist()
+    focal = rng.uniform(*_PERSON_HIGH) * height * z / figure.tall
+    canvas.look_at((x, y, z), focal, (width * rng.uniform(0.42, 0.58), height * rng.uniform(0.45, 0.55)))
+    _draw_street(canvas, street, rng, beyond_m=z + 1)
+    figure.draw(canvas)
+    points = {name: canvas.at(*at) for name, at in figure.points.items()}
+    middles = {name: (across - 0.5, down - 0.5) for name, (across, down) in points.items()}
+    return _textured(canvas.image, rng), middles, figure.head_m * focal / z
+
+
+_PERSON_M, _PERSON_HIGH = (5.0, 14.0), (0.55, 0.85)  # how far, and which part of the picture, standing
+
+
 def _drawn(height: int, width: int, rng: np.random.Generator, surfaces: Surfaces | None = None) -> Canvas:
     canvas = Canvas(height, width, rng, surfaces)
-    street = _Street(rng)
+    _draw_street(canvas, _Street(rng), rng)
+    if rng.random() < 0.3:
+        _draw_bonnet(canvas, rng)
+    return canvas
+
+
+def _draw_street(canvas: Canvas, street: "_Street", rng: np.random.Generator, beyond_m: float = 0.0) -> None:
+    """All of it, but for what stands or moves nearer than ``beyond_m``."""
     _draw_sky(canvas, rng)
     _draw_ground(canvas, street, rng)
     _draw_buildings(canvas, street, rng)
     things = [*_furniture(street, rng), *_traffic(street, rng), *_people(street, rng)]
     for thing in sorted(things, key=lambda thing: -thing.z):
-        thing.draw(canvas, thing.x, thing.z)
-    if rng.random() < 0.3:
-        _draw_bonnet(canvas, rng)
-    return canvas
+        if thing.z > beyond_m:
+            thing.draw(canvas, thing.x, thing.z)
 
 
 class _Street:

@@ -47,6 +47,11 @@ class Canvas:
         scale = self.focal / z
         return self.centre[0] + x * scale, self.centre[1] + (CAMERA_HEIGHT_M - y) * scale
 
+    def look_at(self, what: Corner, focal: float, at: Point) -> None:
+        """Another lens, by which something in metres is seen at a place in pixels."""
+        (x, y, z), self.focal = what, focal
+        self.centre = (at[0] - x * focal / z, at[1] - (CAMERA_HEIGHT_M - y) * focal / z)
+
     def face(self, corners: list[Corner], color: Color, label: int | None, z: float) -> None:
         """A flat surface; ``z`` says how hazy it is."""
         points = [self.at(*corner) for corner in corners]

@@ -45,7 +45,7 @@ def _alive(network: Assembly, resolution: Resolution, head: Head) -> dict[str, f
     """Part -> the most bytes alive while it runs in this network."""
     net = GraphBuilder(("frame",))
     (image,) = net.embed("", frame_graph(), "frame")
-    (last,) = net.embed("", network.net.build(network.borders[-1]), image)
+    (last,) = net.embed("", head.ending(network.net.build(network.borders[-1])), image)
     deployed = net.build(*net.embed("", head.after, last))
     own = {node.name: "classes" for node in head.after.nodes} | {n.name: "frame" for n in frame_graph().nodes}
     found: dict[str, float] = {}

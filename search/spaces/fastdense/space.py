@@ -162,7 +162,7 @@ class FastdenseSpace:
     def network(self, genotype: Genotype, head: Head) -> Graph:
         """The whole network: float image ``x`` (N, 3, H, W), normalised -> (N, outputs, H, W)."""
         assembly, last, _ = self.assemble(genotype, head.outputs)
-        return assembly.net.build(last)
+        return head.ending(assembly.net.build(last))
 
     def training_network(self, genotype: Genotype, head: Head) -> Graph:
         """The network with one more output of the same shape for each block, for training alone.
@@ -176,7 +176,7 @@ class FastdenseSpace:
             value = cell.place(assembly, f"auxiliary.{block}", at, value, self._operation)
             name = f"auxiliary.{block}.classify"
             outputs.append(add_classifier(assembly.net, name, self.form.channels, head.outputs, value, "x"))
-        return assembly.net.build(*outputs)
+        return head.ending(assembly.net.build(*outputs))
 
     def borders(self, genotype: Genotype) -> tuple[str, ...]:
         """What each part makes but the last."""
@@ -262,8 +262,9 @@ class FastdenseSpace:
                 yield Part(f"{slot}.{self._joined(levels)}", _join(levels), inputs, slot)
         for ends in sorted(odds.heads):
             inputs = {f"x{index}": sizes[level] for index, level in enumerate(ends)} | {"image": image}
-            yield Part(f"{HEAD}.{self._joined(ends)}", self._head(ends, head.outputs), inputs, HEAD)
-        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)})
+            graph = head.ending(self._head(ends, head.outputs))
+            yield Part(f"{HEAD}.{self._joined(ends)}", graph, inputs, HEAD)
+        yield Part("classes", head.after, {"x": head.last_shape(resolution)})
 
     def _tap_shapes(self, resolution: Resolution) -> list[Shape]:
         graph = self.encoder.graph()

@@ -131,7 +131,7 @@ class TemplatesSpace:
     def network(self, genotype: Genotype, head: Head) -> Graph:
         """The whole network: float image ``x`` (N, 3, H, W), normalised -> (N, outputs, H, W)."""
         assembly, last = self.assemble(genotype, head.outputs)
-        return assembly.net.build(last)
+        return head.ending(assembly.net.build(last))
 
     def borders(self, genotype: Genotype) -> tuple[str, ...]:
         """What each part makes but the last."""
@@ -216,11 +216,12 @@ class TemplatesSpace:
         for step in self._steps():
             inputs = {name: shape(size) for name, size in step.sizes}
             yield Part(f"{step.slot}.{step.option}", step.graph, inputs, step.slot)
-        graph, slot = classify_graph(self.form.channels, head.outputs), "decoder.head.out"
+        graph = head.ending(classify_graph(self.form.channels, head.outputs))
+        slot = "decoder.head.out"
         for level in sorted({size.level for sizes in self._reach.outputs for size in sizes}):
             size = Size(self.form.channels, level)
             yield Part(f"{slot}.{size.scale}", graph, {"x": shape(size), "image": image}, slot)
-        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)})
+        yield Part("classes", head.after, {"x": head.last_shape(resolution)})
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ class FastersegSpace:
         """The whole network: float image ``x`` (N, 3, H, W), normalised -> (N, outputs, H, W)."""
         net = GraphBuilder()
         last, _ = self._build(net, genotype, head)
-        return net.build(last)
+        return head.ending(net.build(last))
 
     def training_network(self, genotype: Genotype, head: Head) -> Graph:
         """The network with two more outputs of the same shape, for training alone.
@@ -152,11 +152,11 @@ class FastersegSpace:
         channels = grid.channels(1, width_before(grid, self.branch(genotype, "deep"), 1))
         channels += grid.channels(1, grid.ratio) * (len(seconds) - 1)
         third = grid.channels(2, grid.ratio)
-        return net.build(
-            last,
+        auxiliary = (
             auxiliary_head(net, "auxiliary.third", third, head.outputs, deep[2]),
             auxiliary_head(net, "auxiliary.second", channels, head.outputs, *seconds),
         )
+        return head.ending(net.build(last, *auxiliary))
 
     def _build(self, net: GraphBuilder, genotype: Genotype, head: Head) -> tuple[str, list[dict[int, str]]]:
         """All nodes; the name of the last, and of each branch's last map at each scale."""
@@ -244,8 +244,8 @@ class FastersegSpace:
         yield Part("frame", frame, {"frame": (1, *resolution, 3)}, published=())
         yield self.stem_part(resolution)
         ends = {"deep": result, "fine": result, "padded": padded, "image": image}
-        yield Part(FUSION, self._fusion(head.outputs), ends, published=fusion)
-        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)}, published=())
+        yield Part(FUSION, head.ending(self._fusion(head.outputs)), ends, published=fusion)
+        yield Part("classes", head.after, {"x": head.last_shape(resolution)}, published=())
 
     def stem_part(self, resolution: Resolution) -> Part:
         """The stem; in every network."""

@@ -120,7 +120,7 @@ class GasSpace:
             borders += wiring.borders
         decoder = self.decoder_graph(head.outputs, cells[-1].given)
         (last,) = net.embed(DECODER, decoder, given[cells[-1].index][0], image, "x")
-        return net.build(last), tuple(dict.fromkeys(borders))
+        return head.ending(net.build(last)), tuple(dict.fromkeys(borders))
 
     def parts(self, resolution: Resolution, head: Head) -> Iterator[Part]:
         """Inputs, edges, sums and outputs of every cell, decoders, and what is always there."""
@@ -137,8 +137,9 @@ class GasSpace:
                 "padded": (1, 3, *padded),
                 "image": (1, 3, *resolution),
             }
-            yield Part(decoder_name(nodes), self.decoder_graph(head.outputs, nodes), inputs, DECODER)
-        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)})
+            graph = head.ending(self.decoder_graph(head.outputs, nodes))
+            yield Part(decoder_name(nodes), graph, inputs, DECODER)
+        yield Part("classes", head.after, {"x": head.last_shape(resolution)})
 
     def _size(self, resolution: Resolution, divisor: int) -> Size:
         """Height and width of a map whose sides are so many times smaller than those of the filled image."""

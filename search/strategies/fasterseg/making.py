@@ -13,6 +13,8 @@ from search.costs.chain_costs import space_costs
 from search.data.frames import Frames
 from search.data.loaders import Augmentation, TrainLoader, train_loader
 from search.errors import InvalidRecipe, InvalidSearch
+from search.networks.beginning import begin_quietly
+from search.networks.graph_module import GraphModule
 from search.parallel.ranks import Ranks
 from search.problem.goal import Budget
 from search.problem.problem import SearchProblem
@@ -46,6 +48,10 @@ def make_cosearch(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any]
     _check_budget(problem, budget, networks[STUDENT])
     outputs, data = problem.head.outputs, problem.data
     supernet = GridSupernet(spaces, outputs)
+    for name in spaces:
+        for own in supernet.learner(name).heads:
+            assert isinstance(own, GraphModule)
+            begin_quietly(own, problem.head)
     supernet.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     prices = own_per_ms(networks[STUDENT].latency)
     if recipe.shares is not None:

@@ -8,6 +8,7 @@ import torch
 
 from search.data.loaders import Augmentation, train_loader
 from search.errors import InvalidRecipe, InvalidResolution, InvalidSearch
+from search.networks.beginning import begin_quietly
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.resolution import Resolution
@@ -31,7 +32,8 @@ def make_gas(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] | No
     recipe, space, budget = cast(GasRecipe, problem.recipe), check_gas(problem), problem.budget
     _check_crop(recipe, space)
     data, head = problem.data, problem.head
-    supernet = CellSupernet(space, head.outputs, form=recipe.form)
+    supernet = CellSupernet(space, head.outputs, stride=head.stride, form=recipe.form)
+    begin_quietly(supernet.decoder, head)
     supernet.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     shape = cast(tuple[int, int, int], tuple(supernet.logits.shape))
     about: dict[str, Any] = {"sends": recipe.sends, "gamma": recipe.gamma, "hidden": recipe.hidden}

@@ -8,6 +8,7 @@ import torch
 
 from search.data.loaders import Augmentation, TrainLoader, train_loader
 from search.errors import InvalidSearch
+from search.networks.beginning import begin_quietly
 from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
 from search.problem.problem import SearchProblem
@@ -30,11 +31,14 @@ def make_gumbel(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] |
     supernet = Supernet(
         chain_of(problem),
         outputs,
+        stride=problem.head.stride,
         form=recipe.form,
         checkpointing=recipe.checkpointing,
         compiled=recipe.compile,
         candidates=state["candidates"] if state else None,
-    ).to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    )
+    begin_quietly(supernet.decoder, problem.head)
+    supernet.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     table = None
     if recipe.init is not None and not state:
         table = begin_with(supernet, problem, recipe.init, new_head=recipe.new_head)

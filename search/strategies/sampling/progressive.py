@@ -130,7 +130,7 @@ class ProgressiveScorer:
             whole = stage.frames // stage.batch_size
             for rows in order[: whole * stage.batch_size].view(whole, stage.batch_size):
                 taps = [maps.taps[index][rows].to(device) for index in network.taken]
-                outputs = network.decode(taps, size)
+                outputs = network.decode(taps, self._image_of(size))
                 loss = self._total(outputs, task.truth_at(maps.truth[rows], size).to(device))
                 if maps.taught is not None:
                     last = outputs[0] if isinstance(outputs, tuple) else outputs
@@ -161,7 +161,7 @@ class ProgressiveScorer:
             taps = network.encode(images.to(self._ranks.device))
             size = _size_of(taps[0])
             told = self._problem.task.truth_at(truth, size).to(self._ranks.device)
-            loss = self._total(network.decode(taps, size), told)
+            loss = self._total(network.decode(taps, self._image_of(size)), told)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             _descend(loss, [encoder, decoder], stage.gradient_norm, EVERYTHING)
@@ -169,6 +169,11 @@ class ProgressiveScorer:
                 optimizer.step()
             average.update()
         average.put()
+
+    def _image_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size of an image whose last map is of that size, the finest tap's, at which losses are taken."""
+        stride = self._problem.head.stride
+        return size[0] * stride, size[1] * stride
 
     def _total(self, outputs: Tensor | tuple[Tensor, ...], truth: Tensor) -> Tensor:
         last, *heads = outputs if isinstance(outputs, tuple) else (outputs,)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from search.data.loaders import Augmentation, TrainLoader, eval_loader, train_loader
 from search.errors import Diverged, InvalidSearch
+from search.networks.beginning import begin_quietly
 from search.networks.network import Network
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
@@ -132,7 +133,10 @@ class PathScorer:
                 "allowed there: kind training, such as --recipe training"
             )
         self._seed, self._scoring, self._ranks = recipe.seed, scoring, ranks
-        self._supernet = Supernet(problem.space, problem.head.outputs, form="plain")
+        self._supernet = Supernet(
+            problem.space, problem.head.outputs, stride=problem.head.stride, form="plain"
+        )
+        begin_quietly(self._supernet.decoder, problem.head)
         self.remapped: str | None = None
         if scoring.init is not None and not goes_on:
             self.remapped = begin_with(self._supernet, problem, scoring.init, new_head=scoring.new_head)

@@ -9,7 +9,7 @@ from search.resolution import Resolution
 from search.spaces.gas.chain import EDGES, INPUTS, NODES
 from search.spaces.gas.space import GasSpace
 from search.spaces.gas.walk import LiveCell, live_cells
-from search.spaces.space import Genotype, Head
+from search.spaces.space import Genotype, Head, at_stride
 from search.supernet.gas.cell import Form, MixedCell
 
 _INITIAL = 1e-3  # spread of the logits
@@ -27,13 +27,13 @@ class CellSupernet(nn.Module):
         form: ``plain`` or ``fused``.
     """
 
-    def __init__(self, space: GasSpace, outputs: int, *, form: Form = "fused") -> None:
+    def __init__(self, space: GasSpace, outputs: int, *, stride: int = 1, form: Form = "fused") -> None:
         super().__init__()
         self.space, self._form = space, form
         chain = space.chain
         self.stem = GraphModule(space.stem_graph())
         self.cells = nn.ModuleList(MixedCell(chain, index, form) for index in range(chain.cells))
-        self.decoder = GraphModule(space.decoder_graph(outputs))
+        self.decoder = GraphModule(at_stride(space.decoder_graph(outputs), stride))
         shape = (chain.cells, len(EDGES), len(chain.operations))
         self.logits = nn.Parameter(_INITIAL * torch.randn(shape))
 

@@ -5,7 +5,8 @@
 // A frame is a binary PPM (P6) of the module's size; without one it is gray, and inputs that are no frames are
 // zero. What the module takes and gives, and where it runs, is in the bundle's manifest.json. A network that
 // segments takes uint8 RGB, 1 x height x width x 3, and gives uint8, 1 x height x width: the index of each
-// pixel's class in labels.json.
+// pixel's class in labels.json. One that finds key points gives float32, 1 x points x 3: x, y and score of each
+// name in labels.json.
 // Exit codes: 0 done, 1 failed work, 2 wrong input.
 #include <dlfcn.h>
 #include <tvm/ffi/container/shape.h>
@@ -175,6 +176,19 @@ void PrintClasses(const std::string& bundle, const ffi::Tensor& labels) {
   }
 }
 
+// x and y in pixels of the frame, and how sure the network is.
+void PrintPoints(const std::string& bundle, const ffi::Tensor& points) {
+  const auto* numbers = static_cast<const float*>(points.data_ptr());
+  const json::Value told = Get(ReadJson(bundle + "/labels.json"), "key_points");
+  int64_t i = 0;
+  for (const json::Value& entry : Get(told, "names").cast<json::Array>()) {
+    if (3 * i >= points.numel()) break;
+    const auto name = entry.cast<ffi::String>();
+    std::printf("%s: %.1f %.1f, score %.2f\n", name.c_str(), numbers[3 * i], numbers[3 * i + 1], numbers[3 * i + 2]);
+    ++i;
+  }
+}
+
 void PrintNumbers(const Value& value, const ffi::Tensor& tensor) {
   std::printf("%s:", value.name.c_str());
   for (const int64_t side : value.shape) std::printf(" %lld", static_cast<long long>(side));
@@ -213,7 +227,13 @@ void Run(const std::string& bundle, const std::string& image, int repeats) {
     Copy(results.at(i), here);
     Synchronize(device);
     const bool is_labels = outputs[i].meaning == "class index" && outputs[i].dtype.bits == 8;
-    is_labels ? PrintClasses(bundle, here) : PrintNumbers(outputs[i], here);
+    if (is_labels) {
+      PrintClasses(bundle, here);
+    } else if (outputs[i].meaning == "key points") {
+      PrintPoints(bundle, here);
+    } else {
+      PrintNumbers(outputs[i], here);
+    }
   }
 }
 

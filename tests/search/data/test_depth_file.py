@@ -74,7 +74,9 @@ def test_all_that_is_wrong_is_said(changes: dict[str, object], said: str, tmp_pa
 
 def test_the_example_of_the_documentation_is_one() -> None:
     document = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
-    (example,) = [text for text in re.findall(r"```text\n(.*?)```", document, re.DOTALL) if "task:" in text]
+    (example,) = [
+        text for text in re.findall(r"```text\n(.*?)```", document, re.DOTALL) if "task: depth" in text
+    ]
     described = parse_yaml(example, "example", DepthFile, InvalidData)
     assert described.metres_per_step == 0.001
     assert set(described.splits.named()) == {"train", "val"}
@@ -93,8 +95,8 @@ def test_a_set_serves_what_it_is_labelled_with(tmp_path: Path) -> None:
         InvalidData, match=r"cityscapes:\S+ is for segmentation, not for depth; allowed: nyudv2:"
     ):
         open_data(f"cityscapes:{tmp_path}", "depth")
-    with pytest.raises(InvalidData, match="is for segmentation and depth, not for pose"):
-        open_data("synthetic:2:64x64", "pose")
+    with pytest.raises(InvalidData, match="is for segmentation and depth and pose, not for flow"):
+        open_data("synthetic:2:64x64", "flow")
 
 
 def test_sets_for_one_task_are_joined(tmp_path: Path) -> None:

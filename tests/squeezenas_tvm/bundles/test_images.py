@@ -9,11 +9,12 @@ from PIL import Image
 from squeezenas_tvm.bundles.images import (
     ImageError,
     check_places,
+    gray_png,
     is_sealed_png,
     resize_bilinear,
     resize_nearest,
     squeezed,
-    write_gray_png,
+    write_whole,
 )
 
 
@@ -46,7 +47,7 @@ def test_a_shape_that_distorts_is_told(size: tuple[int, int], said: str) -> None
 
 def test_gray_png_is_what_pillow_reads(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 256, (37, 53), dtype=np.uint8)
-    write_gray_png(tmp_path / "labels.png", labels)
+    write_whole(tmp_path / "labels.png", gray_png(labels))
     with Image.open(tmp_path / "labels.png") as picture:
         assert picture.mode == "L"
         assert np.array_equal(np.asarray(picture), labels)
@@ -54,7 +55,7 @@ def test_gray_png_is_what_pillow_reads(tmp_path: Path) -> None:
 
 def test_a_changed_byte_breaks_the_seal_of_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "labels.png"
-    write_gray_png(path, np.zeros((2, 3), np.uint8))
+    write_whole(path, gray_png(np.zeros((2, 3), np.uint8)))
     assert is_sealed_png(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["labels.png"]
     good = path.read_bytes()
@@ -66,7 +67,7 @@ def test_a_changed_byte_breaks_the_seal_of_a_picture(tmp_path: Path) -> None:
 def test_pictures_go_where_nothing_else_is(tmp_path: Path) -> None:
     place, image = tmp_path / "x-labels.png", tmp_path / "x.png"
     check_places([place], [image])
-    write_gray_png(place, np.zeros((2, 3), np.uint8))
+    write_whole(place, gray_png(np.zeros((2, 3), np.uint8)))
     check_places([place], [image])
     with pytest.raises(
         ImageError, match=r"x-labels\.png would be written for two files; run them one by one"
