@@ -9,6 +9,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 LARGEST_MESSAGE = 2**31 - 1  # bytes
 _REST = 2**24  # what nodes, names and shapes may take; weights are counted
+_NAME = 2**10  # what a tensor's name and shape may take
 _WEIGHTS_FROM = 1024  # bytes; what is smaller stays in the file
 _ELEMENT_BYTES = 8  # at most
 
@@ -16,6 +17,11 @@ _ELEMENT_BYTES = 8  # at most
 def is_small(model: ModelProto) -> bool:
     """Whether a model fits one message; nothing is written, which could fail or take as much memory again."""
     return sum(map(_bytes, model.graph.initializer)) + _REST <= LARGEST_MESSAGE
+
+
+def fits_message(tensor: TensorProto) -> bool:
+    """Whether a tensor can be copied at all, which protobuf does by writing it."""
+    return _bytes(tensor) + _NAME <= LARGEST_MESSAGE
 
 
 def _bytes(tensor: TensorProto) -> int:

@@ -14,7 +14,7 @@ from cost_models.ir.op import Shape
 from cost_models.onnx_io.model_file import Model, load, parsed, with_shapes
 from cost_models.onnx_io.parameters import parameters_among
 from cost_models.onnx_io.reader import Steps, steps
-from cost_models.onnx_io.saving import is_small
+from cost_models.onnx_io.saving import fits_message, is_small
 from targets.support.text import brief, near_miss
 
 MOST_VALUES = 64  # that go in, or come out
@@ -150,9 +150,15 @@ def model_of(
 ) -> ModelProto:
     """A checked model. Raises InvalidGraph."""
     opsets = [helper.make_opsetid("", opset)]
-    graph = helper.make_graph(nodes, name, [v.info for v in inputs], [v.info for v in outputs], [*tensors])
+    graph = helper.make_graph(nodes, name, [v.info for v in inputs], [v.info for v in outputs])
     version = helper.find_min_ir_version_for(opsets)
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=max(version, 4))
+    for tensor in tensors:  # one by one: protobuf copies a message by writing it, which ends at 2 GiB
+        if not fits_message(tensor):
+            raise InvalidGraph(
+                f"{name}: weights {tensor.name} take more than 2 GiB alone, which ONNX cannot hold; split it"
+            )
+        proto.graph.initializer.append(tensor)
     try:
         if is_small(proto):
             checker.check_model(proto)

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from cost_models.errors import InvalidGraph
 from cost_models.lowering.import_check import model_fault
 from cost_models.lowering.pipeline import kernels, lower
 from cost_models.onnx_io import saving
@@ -57,6 +58,15 @@ def test_larger_ones_have_their_weights_beside_them(large: onnx.ModelProto, tmp_
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in read.graph.initializer}
     assert np.array_equal(arrays["w"], WEIGHTS["w"])
     assert np.array_equal(arrays["bias"], FEW)
+
+
+def test_weights_that_no_message_holds_are_refused(
+    made: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(made, tmp_path / "net.onnx")
+    monkeypatch.setattr(saving, "LARGEST_MESSAGE", saving._NAME + 2000)
+    with pytest.raises(InvalidGraph, match=r"^net.onnx: weights w take more than 2 GiB alone"):
+        read_whole(tmp_path / "net.onnx")
 
 
 def test_they_are_read_and_lowered_unwritten(
