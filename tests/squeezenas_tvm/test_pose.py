@@ -1,6 +1,8 @@
 """Pose by the commands, from the search to key points of an image, and what does not fit it."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +186,23 @@ def test_architectures_for_pose_name_their_key_points(
     ):
         path.write_text(begin + more)
         refused_by(deploy.main, argv, said, capsys)
+
+
+@pytest.mark.slow  # it builds the example
+def test_the_cpp_example_prints_the_same(work: Path, tmp_path: Path) -> None:
+    if shutil.which("cmake") is None or shutil.which("g++") is None:
+        pytest.skip("building the C++ example needs cmake and g++")
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    build = str(tmp_path / "build")
+    for command in (["cmake", "-S", f"{work}/bundle/cpp", "-B", build], ["cmake", "--build", build]):
+        subprocess.run(command, env=environ, check=True, capture_output=True)
+    Image.open(work / "frame.png").save(tmp_path / "frame.ppm")
+    line = [f"{build}/run_bundle", str(work / "bundle"), f"{tmp_path}/frame.ppm", "1"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+    bundle = Bundle.load(work / "bundle")
+    found = bundle.pose(np.asarray(Image.open(work / "frame.png"))).tolist()
+    wanted = [
+        f"{name}: {x:.1f} {y:.1f}, score {score:.2f}"
+        for name, (x, y, score) in zip(bundle.key_points["names"], found, strict=True)
+    ]
+    assert done.stdout.splitlines()[1:] == wanted
