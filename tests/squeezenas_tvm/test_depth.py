@@ -128,6 +128,10 @@ def test_task_recipe_architecture_and_data_that_do_not_fit(
     refused_by(train.main, [segmenting, "--data", SCENES, *recipe, *out], said, capsys)
     said = "recipe camvid is for segmentation, and chosen is for depth; allowed: depth-small, or a file"
     refused_by(train.main, [chosen, "--data", SCENES, "--recipe", "camvid", *out], said, capsys)
+    said = f"nyudv2:{tmp_path} is for depth, not for segmentation; allowed: camvid:FOLDER,"
+    refused_by(
+        train.main, [segmenting, "--data", f"nyudv2:{tmp_path}", "--recipe", "camvid", *out], said, capsys
+    )
     said = "unknown task 'dept', did you mean depth?; allowed: segmentation, depth"
     refused_by(train.main, [chosen, "--data", SCENES, *recipe, *out, "--task", "dept"], said, capsys)
     given = ["--target", "jetson-xavier", *SIZE, "--strategy", "random", *out]

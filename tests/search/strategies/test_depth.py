@@ -29,7 +29,10 @@ def problem_of(strategy: str, folder: Path) -> SearchProblem:
     return problem(strategy=strategy, space=FIVE, task="depth")
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+LONG = {"cosearch": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("strategy", [pytest.param(name, marks=LONG.get(name, ())) for name in STRATEGIES])
 def test_it_finds_a_network_that_tells_metres(strategy: str, tmp_path: Path) -> None:
     wanted = problem_of(strategy, tmp_path)
     assert wanted.recipe.model_dump()["loss"]["kind"] == "berhu"
