@@ -27,6 +27,7 @@ _ENDS = (1, 99)  # percentiles of what is shown: a few pixels shall not take all
 _LEAST_SPAN = 1.5  # from nearest to farthest: of a wall the colours shall not show noise alone
 _TICKS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # times powers of ten
 _SAME_TEXT = 1.25  # lines between two numbers of the scale
+_TEXT = 14  # lines that the rest of the panel may take
 
 
 def draw_depth(
@@ -42,7 +43,7 @@ def draw_depth(
     both = np.concatenate([image, coloured(depth_m, low, high)])
     picture = Image.fromarray(both.repeat(factor, axis=0).repeat(factor, axis=1))
     size = letters(picture)
-    return beside(picture, Panel(size, title, notes, _Scale(size, low, high, picture.height // 2), warning))
+    return beside(picture, Panel(size, title, notes, _Scale(size, low, high, picture.height), warning))
 
 
 def span_m(depth_m: Metres) -> tuple[float, float]:
@@ -72,7 +73,7 @@ class _Scale:
     def __init__(self, size: int, low: float, high: float, height: int) -> None:
         self._font: Font = ImageFont.load_default(size)
         self._size, self._low, self._high = size, low, high
-        self._bar = max(height - 6 * size, 10 * size)
+        self._bar = max(height - _TEXT * size, 10 * size)
         self._marks = self._numbers()
 
     @property
