@@ -169,9 +169,7 @@ def test_a_file_that_has_changed_is_not_the_network_that_was_profiled(
         (folder / name).unlink()
     changed = write(tmp_path / "up.onnx", STEM, ["m"])
     argv = [str(changed), "--target", str(quick), *into(folder)]
-    refused(
-        argv, f"{changed}: its layers are not those that were profiled into {folder} as up.onnx at", capfd
-    )
+    refused(argv, f"{changed}: its layers are not those that were profiled into ", capfd)
 
 
 @pytest.mark.slow

@@ -171,7 +171,8 @@ def test_networks_names_the_profile_that_is_missing(tmp_path: Path) -> None:
     class Nothing:
         target, basis, published = "quick-cpu", "sums", None
 
-    row: dict[str, Any] = {"name": "n", "space": "squeezenas-small", "gmacs": 1.0, "params": 1}
+    row: dict[str, Any] = {"name": "n", "space": "squeezenas-small", "resolution": "64x128"}
+    row |= {"gmacs": 1.0, "params": 1}
     text = networks._text([row | {"published": None}], Resolution(64, 128), Nothing(), AWKWARD)  # type: ignore[arg-type]
     (line,) = suggested(text)
     given = parsed(line)
