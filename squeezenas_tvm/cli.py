@@ -239,7 +239,11 @@ def leave(code: int) -> NoReturn:
 
     A thread that still waits for a device inside TVM would be torn down there with the interpreter, and C++
     answers that with an abort.
+
+    CPython ends by SIGINT, whatever the code, if Ctrl-C went through an ``exec`` of text (each ``dataclass``
+    that is imported is one), be it handled or not; the next ``exec`` makes it forget that.
     """
+    exec("")
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # its reader has left, or it is closed
             stream.flush()

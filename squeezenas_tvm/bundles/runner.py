@@ -377,6 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped: what was written so far is kept\n")
+        exec("")  # else CPython ends by the signal where it came within an exec, as of an imported dataclass
         return 130
     return 0
 

@@ -347,3 +347,16 @@ def test_seeds_that_do_not_fit_are_refused(number: str) -> None:
     ):
         seed_number(number)
     assert seed_number("4294967295") == (1 << 32) - 1
+
+
+def test_ctrl_c_within_an_import_ends_by_the_exit_code(tmp_path: Path) -> None:
+    """CPython would end by the signal: text that was executed, as of a dataclass, was left by Ctrl-C."""
+    (tmp_path / "stopped.py").write_text(
+        "from squeezenas_tvm.cli import leave\n"
+        "try:\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "except KeyboardInterrupt:\n"
+        "    code = 130\n"
+        "leave(code)\n"
+    )
+    assert python("-m", "stopped", cwd=tmp_path).returncode == 130
