@@ -12,7 +12,6 @@ says why, and the run goes on. ``--out`` keeps finished rows; a run that was sto
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import numpy as np
 from networks.registry import NETWORKS
 from records import Records, say
 from refusals import run_benchmark
-from served import Served, failure
+from served import Served, checked, failure, spread
 
 from cost_models.errors import CostModelError
 from search.architecture import list_architectures, load_architecture
@@ -228,30 +227,19 @@ def _measured(path: Path, folder: Path, setting: Setting) -> dict[str, Any]:
             given = ["--serve", runtime, "--of", str(of), "--outputs", str(outputs[runtime])]
             given += ["--runs", str(setting.runs), "--threads", str(setting.threads)]
             served[runtime] = Served([sys.executable, __file__, *given], os.environ)
-            told |= _answer(runtime, served[runtime].answer(setting.limit_s))
+            told |= checked(runtime, served[runtime].answer(setting.limit_s))
         samples: dict[str, list[float]] = {runtime: [] for runtime in RUNTIMES}
         for _ in range(setting.rounds):
             for runtime, process in served.items():
-                samples[runtime] += _answer(runtime, process.ask(setting.limit_s))["samples_ms"]
+                samples[runtime] += checked(runtime, process.ask(setting.limit_s))["samples_ms"]
     finally:
         for process in served.values():
             process.end()
-    found = {f"{runtime}_ms": _spread(values) for runtime, values in samples.items()}
+    found = {f"{runtime}_ms": spread(values) for runtime, values in samples.items()}
     ratio = found["tvm_ms"]["median"] / found["onnxruntime_ms"]["median"]
     apart, share = _apart(outputs["tvm"], outputs["onnxruntime"])
     differences = {"difference": apart, "differing": share}
     return {**found, "tvm_to_onnxruntime": ratio, **differences, "slowest": told["slowest"]}
-
-
-def _answer(runtime: str, answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" in answer:
-        raise FailedWork(f"{runtime}: {answer['error']}")
-    return answer
-
-
-def _spread(samples_ms: Sequence[float]) -> dict[str, float]:
-    low, high = (float(value) for value in np.percentile(samples_ms, [10, 90]))
-    return {"median": statistics.median(samples_ms), "p10": low, "p90": high, "runs": len(samples_ms)}
 
 
 def _apart(ours: Path, theirs: Path) -> tuple[float, float]:

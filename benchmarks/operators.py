@@ -14,7 +14,6 @@ time that it took. ``--out`` keeps finished rows; a run that was stopped goes on
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ import numpy as np
 from operator_models import MODELS
 from records import Records, say
 from refusals import run_benchmark
-from served import Served, failure
+from served import Served, checked, failure, spread
 
 from squeezenas_tvm.errors import FailedWork, UsageError
 from targets import load_target
@@ -109,11 +108,11 @@ def row_of(name: str, before: Path | None, setting: argparse.Namespace, folder: 
     try:
         for runtime, root in roots.items():
             served[runtime] = _process(runtime, root, path, setting)
-            _answer(runtime, served[runtime].answer(setting.limit_s))
+            checked(runtime, served[runtime].answer(setting.limit_s))
         samples: dict[str, list[float]] = {runtime: [] for runtime in served}
         for _ in range(setting.rounds):
             for runtime, process in served.items():
-                samples[runtime] += _answer(runtime, process.ask(setting.limit_s))["samples_ms"]
+                samples[runtime] += checked(runtime, process.ask(setting.limit_s))["samples_ms"]
     except FailedWork as error:
         return row | {"error": str(error)}
     finally:
@@ -121,7 +120,7 @@ def row_of(name: str, before: Path | None, setting: argparse.Namespace, folder: 
             process.end()
     made = {runtime: np.load(path.with_suffix(f".{runtime}.npy")) for runtime in served}
     wanted = made.pop("onnxruntime")
-    row |= {f"{runtime}_ms": _spread(values) for runtime, values in samples.items()}
+    row |= {f"{runtime}_ms": spread(values) for runtime, values in samples.items()}
     return row | {"difference": max(_apart(values, wanted) for values in made.values())}
 
 
@@ -130,17 +129,6 @@ def _process(runtime: str, root: Path | None, path: Path, setting: argparse.Name
     command += ["--runs", str(setting.runs), "--threads", str(setting.threads), "--clock", setting.clock]
     where = {} if root is None else {"PYTHONPATH": str(root.resolve())}
     return Served(command, {**os.environ, **where})
-
-
-def _answer(runtime: str, answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" in answer:
-        raise FailedWork(f"{runtime}: {answer['error']}")
-    return answer
-
-
-def _spread(samples_ms: Sequence[float]) -> dict[str, float]:
-    low, high = (float(value) for value in np.percentile(samples_ms, [10, 90]))
-    return {"median": statistics.median(samples_ms), "p10": low, "p90": high, "runs": len(samples_ms)}
 
 
 def _apart(ours: Any, theirs: Any) -> float:

@@ -3,9 +3,14 @@
 import contextlib
 import json
 import select
+import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+
+from squeezenas_tvm.errors import FailedWork
 
 
 class Served:
@@ -43,3 +48,16 @@ class Served:
 def failure(error: Exception) -> dict[str, str]:
     """What such a program says in place of an answer."""
     return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+
+
+def checked(name: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer. Raises FailedWork where it is an error, with whose it is."""
+    if "error" in answer:
+        raise FailedWork(f"{name}: {answer['error']}")
+    return answer
+
+
+def spread(samples_ms: Sequence[float]) -> dict[str, float]:
+    """Median, ends of what eight in ten took, and how many there are."""
+    low, high = (float(value) for value in np.percentile(samples_ms, [10, 90]))
+    return {"median": statistics.median(samples_ms), "p10": low, "p90": high, "runs": len(samples_ms)}
