@@ -15,7 +15,7 @@ from typing import Any
 from cost_models.errors import InvalidGraph
 from cost_models.ir.graph import Graph, Node, fold_batch_norm
 from cost_models.ir.op import Op, Pattern, Shape
-from cost_models.ir.ops import OPS, Foreign
+from cost_models.ir.ops import OPS, ArgMax, Crop, Foreign, Resize, ToByte
 
 _MOVES: tuple[Pattern, ...] = ("elementwise", "broadcast", "injective")
 _REPEATS: tuple[Pattern, ...] = ("elementwise", "broadcast")
@@ -221,10 +221,13 @@ def _group(graph: Graph, shapes: Mapping[str, Shape]) -> list[list[Node]]:
 
     A convolution or a reduction takes in the elementwise operations that follow it, and what is elementwise
     or repeats elements on their other inputs. What only moves or combines elements joins its like; what is
-    elementwise or repeats elements also joins a reduction behind it that takes in nothing else.
+    elementwise or repeats elements also joins a reduction behind it that takes in nothing else. An argmax
+    of a resized map is one kernel with the resize (``lowering.labels``).
     """
-    group_of: dict[str, _Group] = {}
+    group_of = _labelled(graph)
     for node in graph.nodes:
+        if node.name in group_of:
+            continue
         pattern = node.op.pattern
         own = _Group([node], pattern in _MOVES, pattern == "comm_reduce", _repeats(node, shapes))
         parts = [own, *_joinable(graph, node, group_of)]
@@ -239,6 +242,34 @@ def _group(graph: Graph, shapes: Mapping[str, Shape]) -> list[list[Node]]:
     for nodes in groups:
         nodes.sort(key=lambda n: order[n.name])
     return sorted(groups, key=lambda nodes: order[nodes[-1].name])
+
+
+def _labelled(graph: Graph) -> dict[str, _Group]:
+    """Groups of a resize, what crops it, the largest channel of that, and its index as a byte."""
+    group_of: dict[str, _Group] = {}
+    makers = {node.name: node for node in graph.nodes}
+    readers = {name: node for node in graph.nodes for name in node.inputs}
+
+    def alone(node: Node) -> bool:
+        return len(graph.consumers.get(node.name, ())) == 1 and node.name not in graph.outputs
+
+    for node in graph.nodes:
+        if not isinstance(node.op, ArgMax):
+            continue
+        nodes = [node]
+        while (before := makers.get(nodes[0].inputs[0])) is not None and alone(before):
+            if not isinstance(before.op, Resize if isinstance(nodes[0].op, Crop) else Resize | Crop):
+                break
+            nodes.insert(0, before)
+            if isinstance(before.op, Resize):
+                break
+        if not isinstance(nodes[0].op, Resize):
+            continue
+        if alone(node) and isinstance(readers[node.name].op, ToByte):
+            nodes.append(readers[node.name])
+        group = _Group(nodes, moves=False, reduces=True, repeats=False)
+        group_of.update((member.name, group) for member in nodes)
+    return group_of
 
 
 def _joinable(graph: Graph, node: Node, group_of: Mapping[str, _Group]) -> list[_Group]:

@@ -17,6 +17,7 @@ import onnx
 
 from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.lowering.float16 import sums_in_float32
+from cost_models.lowering.labels import joins_labels
 from cost_models.lowering.transposed import transposed_convolutions
 from cost_models.lowering.vector_math import vector_functions
 from cost_models.onnx_io.saving import is_small
@@ -117,6 +118,7 @@ def lower(model: onnx.ModelProto, target: Any) -> Any:
         relax.transform.CanonicalizeBindings(),
         tvm.transform.module_pass(_shape_constants, opt_level=0),
         transposed_convolutions(),
+        joins_labels(),
         _legalised(target),
         relax.get_pipeline("zero"),
         relax.transform.DeadCodeElimination(),

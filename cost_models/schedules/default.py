@@ -1,11 +1,12 @@
 """Default schedules: what a kernel runs with when no tuning record is there. Deterministic.
 
-Rules for llvm CPUs, the first that fits: templates for fused NCHW convolutions, resizes, products of
-matrices and max pooling with large windows; ``reductions`` (softmax, normalisation), ``shuffles`` (pixel
-shuffle, transpose); ``_by_rows`` for all else (other pooling, argmax, concatenation ...); the kernel as it
-is. A rule that fails costs speed, never the result. Kernels for NVIDIA's GPUs get the schedules of
-``gpu_rules``, or else TVM's own (DLight): they run, and are slow; a schedule by which threads would read
-what others keep for themselves does not fit. Other targets' kernels are returned as they are.
+Rules for llvm CPUs, the first that fits: templates for fused NCHW convolutions, the largest channel of
+resized maps, resizes, products of matrices and max pooling with large windows; ``reductions`` (softmax,
+normalisation), ``shuffles`` (pixel shuffle, transpose); ``_by_rows`` for all else (other pooling, argmax,
+concatenation ...); the kernel as it is. A rule that fails costs speed, never the result. Kernels for NVIDIA's
+GPUs get the schedules of ``gpu_rules``, or else TVM's own (DLight): they run, and are slow; a schedule by
+which threads would read what others keep for themselves does not fit. Other targets' kernels are returned as
+they are.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import Any
 
 from cost_models.schedules.conv_template import find_conv, schedule_conv
 from cost_models.schedules.gpu_rules import GPU_RULES
+from cost_models.schedules.labels_template import find_labels, schedule_labels, write_labels
 from cost_models.schedules.matmul_template import choose_matmul_tile, find_matmul, schedule_matmul
 from cost_models.schedules.max_pool_template import find_max_pool, schedule_max_pool
 from cost_models.schedules.reductions import schedule_reductions
@@ -89,6 +91,11 @@ def _dlight(rule: Any, mod: Any, target: Any) -> Any:
 def _conv(mod: Any, cpu: Cpu) -> Any:
     conv = find_conv(mod)
     return schedule_conv(conv, choose_tile(conv, cpu))
+
+
+def _labels(mod: Any, cpu: Cpu) -> Any:
+    labels = find_labels(tvm.s_tir.Schedule(mod))
+    return schedule_labels(write_labels(labels, cpu), cpu).mod["main"]
 
 
 def _resize(mod: Any, cpu: Cpu) -> Any:
@@ -169,6 +176,7 @@ def _walks_rows(sch: Any, block: Any) -> bool:
 
 _CPU_RULES: Mapping[str, Callable[[Any, Cpu], Any]] = {
     "conv": _conv,
+    "labels": _labels,
     "shuffle": _shuffle,  # enlarging to the nearest pixel, by a whole number, among them
     "resize": _resize,
     "matmul": _matmul,

@@ -14,7 +14,6 @@ from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.kernel_graph import KernelGraph
 from search.architecture import Architecture
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
 from search.spaces.space import Head, Part, SearchSpace, one_hot
 
 _WIDEST = 300  # characters in the head of a table that people read
@@ -186,13 +185,11 @@ def known_kernels(
 def network_graph(architecture: Architecture, resolution: Resolution) -> KernelGraph:
     """The kernels of the deployed network, from camera frame to what it gives, with what they wait for.
 
-    They are those of its parts, as their costs are added up: none reaches across ``SearchSpace.borders``, or
-    from the network into its head.
+    They are those of its parts, as their costs are added up: none reaches across ``SearchSpace.borders``.
     """
-    space, bare = architecture.search_space, architecture.network()
-    network = camera_network(bare, architecture.head)
+    space, network = architecture.search_space, architecture.camera_network()
     borders = space.borders(architecture.genotype)
-    apart = replace(network, outputs=(*network.outputs, *borders, *bare.outputs))
+    apart = replace(network, outputs=(*network.outputs, *borders))
     return KernelGraph.of(apart, {"frame": (1, *space.check_resolution(resolution), 3)})
 
 

@@ -15,6 +15,7 @@ from cost_models.ir.ops import (
     TakeRow,
     ToByte,
 )
+from search.resolution import Resolution
 from search.spaces.space import Head
 
 # Pixel statistics of ImageNet in 0..1, RGB: what all published weights were trained with.
@@ -79,6 +80,19 @@ HEADS: Mapping[str, Callable[[int], Head]] = {
 """Task -> its head, by how many outputs there are."""
 OUTPUTS: Mapping[str, tuple[str, ...]] = {"depth": ("metres",)}
 """What networks tell, one an output, of tasks that have no classes."""
+
+
+def with_head(network: Graph, head: Head, resolution: Resolution) -> Graph:
+    """A graph that makes a network's last map, at the image's size, with what is deployed of it in its place.
+
+    They are one part, because a last resize is one kernel with what reads it.
+
+    Raises InvalidResolution where the head has no map of that image.
+    """
+    head.last_shape(resolution)
+    net = GraphBuilder(network.inputs)
+    (last,) = net.embed("", head.ending(network), *network.inputs)
+    return net.build(*net.embed("", head.after, last))
 
 
 def camera_network(network: Graph, head: Head) -> Graph:

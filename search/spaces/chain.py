@@ -15,7 +15,7 @@ from cost_models.ir.memory import steps
 from cost_models.ir.ops import Activation, ActivationKind, Conv2d, Shape
 from search.errors import InvalidArchitecture, UnknownCandidate
 from search.resolution import Resolution
-from search.spaces.camera import camera_network, frame_graph
+from search.spaces.camera import camera_network, frame_graph, with_head
 from search.spaces.decoders import DECODERS
 from search.spaces.inverted_residual import candidate_graph
 from search.spaces.space import A, Decision, Genotype, Head, Part, any_option, require_decisions
@@ -178,8 +178,7 @@ class ChainSpace:
         if self.head:
             yield Part("head", self.head_graph(), {"x": maps[-1]})
         inputs = {"high": high, "low": maps[self.tap + 1], "image": image}
-        yield Part("decoder", head.ending(self.decoder_graph(head.outputs)), inputs)
-        yield Part("classes", head.after, {"x": head.last_shape(resolution)})
+        yield Part("decoder", with_head(self.decoder_graph(head.outputs), head, resolution), inputs)
 
     def blocks(self, resolution: Resolution) -> Iterator[tuple[int, str, Part]]:
         """Every candidate at every position, with the shape it works on."""

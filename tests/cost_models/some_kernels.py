@@ -2,7 +2,7 @@
 
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder
-from cost_models.ir.ops import Activation, Add, ArgMax, Conv2d, Foreign, Normalize, Op
+from cost_models.ir.ops import Activation, Add, ArgMax, Conv2d, Foreign, Normalize, Op, Resize, ToByte
 
 
 def convolution(
@@ -30,6 +30,14 @@ def depthwise(channels: int, height: int, width: int, window: int = 3, stride: i
 def argmax(height: int, width: int) -> Kernel:
     builder = GraphBuilder()
     return only(builder.build(builder.add("classes", ArgMax(), "x")), 19, height, width)
+
+
+def labels(channels: int, height: int, width: int, size: tuple[int, int], *, corners: bool = False) -> Kernel:
+    """The largest channel of a resized map, as a byte."""
+    builder = GraphBuilder()
+    resized = builder.add("resized", Resize(corners, size), "x")
+    graph = builder.build(builder.add("byte", ToByte(), builder.add("largest", ArgMax(), resized)))
+    return only(graph, channels, height, width)
 
 
 def relu(channels: int, height: int, width: int) -> Kernel:

@@ -72,7 +72,7 @@ def test_table_has_every_position_and_candidate_with_median_spread_and_samples(p
     space = get_space("small")
     assert document["missing"] == []
     assert [list(row) for row in document["blocks"]] == [list(p.candidates) for p in space.positions]
-    assert list(document["fixed"]) == ["frame", "stem", "head", "decoder", "classes"]
+    assert list(document["fixed"]) == ["frame", "stem", "head", "decoder"]
     numbers = ("median_ms", "low_ms", "high_ms", "interval_ms")
     counts = ("samples", "kernels", "tuned_kernels", "estimated_kernels", "predicted_kernels")
     identity = dict.fromkeys([*numbers, *counts], 0)

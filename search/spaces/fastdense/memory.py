@@ -47,7 +47,8 @@ def _alive(network: Assembly, resolution: Resolution, head: Head) -> dict[str, f
     (image,) = net.embed("", frame_graph(), "frame")
     (last,) = net.embed("", head.ending(network.net.build(network.borders[-1])), image)
     deployed = net.build(*net.embed("", head.after, last))
-    own = {node.name: "classes" for node in head.after.nodes} | {n.name: "frame" for n in frame_graph().nodes}
+    end = network.owners[network.borders[-1]]
+    own = {n.name: end for n in head.after.nodes} | {n.name: "frame" for n in frame_graph().nodes}
     found: dict[str, float] = {}
     for step in steps(deployed, {"frame": (1, *resolution, 3)}):
         node = step.call.nodes[0]

@@ -11,7 +11,7 @@ from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from search.errors import InvalidArchitecture
 from search.resolution import Resolution
-from search.spaces.camera import frame_graph
+from search.spaces.camera import frame_graph, with_head
 from search.spaces.encoders import Encoder
 from search.spaces.fastdense.assembly import Assembly
 from search.spaces.fastdense.cell import Cell, Layer, left_of, position_name
@@ -262,9 +262,8 @@ class FastdenseSpace:
                 yield Part(f"{slot}.{self._joined(levels)}", _join(levels), inputs, slot)
         for ends in sorted(odds.heads):
             inputs = {f"x{index}": sizes[level] for index, level in enumerate(ends)} | {"image": image}
-            graph = head.ending(self._head(ends, head.outputs))
+            graph = with_head(self._head(ends, head.outputs), head, resolution)
             yield Part(f"{HEAD}.{self._joined(ends)}", graph, inputs, HEAD)
-        yield Part("classes", head.after, {"x": head.last_shape(resolution)})
 
     def _tap_shapes(self, resolution: Resolution) -> list[Shape]:
         graph = self.encoder.graph()

@@ -9,7 +9,7 @@ import numpy as np
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from search.resolution import Resolution
-from search.spaces.camera import frame_graph
+from search.spaces.camera import frame_graph, with_head
 from search.spaces.encoders import Encoder
 from search.spaces.fastdense.assembly import Assembly
 from search.spaces.fastdense.counted import counted
@@ -216,12 +216,11 @@ class TemplatesSpace:
         for step in self._steps():
             inputs = {name: shape(size) for name, size in step.sizes}
             yield Part(f"{step.slot}.{step.option}", step.graph, inputs, step.slot)
-        graph = head.ending(classify_graph(self.form.channels, head.outputs))
+        graph = with_head(classify_graph(self.form.channels, head.outputs), head, resolution)
         slot = "decoder.head.out"
         for level in sorted({size.level for sizes in self._reach.outputs for size in sizes}):
             size = Size(self.form.channels, level)
             yield Part(f"{slot}.{size.scale}", graph, {"x": shape(size), "image": image}, slot)
-        yield Part("classes", head.after, {"x": head.last_shape(resolution)})
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from cost_models.ir.memory import peak_bytes, steps
 from cost_models.ir.ops import Pad, Shape
 from search.errors import InvalidArchitecture
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
+from search.spaces.camera import camera_network, with_head
 from search.spaces.drawing import Box, Drawing
 from search.spaces.fasterseg import marginals
 from search.spaces.fasterseg.branches import (
@@ -244,8 +244,7 @@ class FastersegSpace:
         yield Part("frame", frame, {"frame": (1, *resolution, 3)}, published=())
         yield self.stem_part(resolution)
         ends = {"deep": result, "fine": result, "padded": padded, "image": image}
-        yield Part(FUSION, head.ending(self._fusion(head.outputs)), ends, published=fusion)
-        yield Part("classes", head.after, {"x": head.last_shape(resolution)}, published=())
+        yield Part(FUSION, with_head(self._fusion(head.outputs), head, resolution), ends, published=fusion)
 
     def stem_part(self, resolution: Resolution) -> Part:
         """The stem; in every network."""
@@ -287,9 +286,9 @@ class FastersegSpace:
     def peak_bytes(self, resolution: Resolution, head: Head) -> dict[str, float]:
         """Of what is always there, exact; of cells and merges, as if the widest maps waited beside them."""
         genotype = {decision.name: decision.options[-1] for decision in self.decisions}
-        peaks = {"classes": 0.0}  # of metres it is within the last kernel of the fusion
+        peaks: dict[str, float] = {}
         network = camera_network(self.network(genotype, head), head)
-        owners = {"normalize": "frame", "pad": "frame"} | {n.name: "classes" for n in head.after.nodes}
+        owners = {"normalize": "frame", "pad": "frame"} | {n.name: FUSION for n in head.after.nodes}
         for step in steps(network, {"frame": (1, *resolution, 3)}):
             node = step.call.nodes[0]
             name = owners.get(node) or next((o for o in ("stem", FUSION) if node.startswith(f"{o}.")), None)

@@ -11,7 +11,7 @@ from cost_models.ir.memory import steps
 from cost_models.ir.ops import Pad, Shape
 from search.errors import InvalidArchitecture, InvalidResolution
 from search.resolution import Resolution
-from search.spaces.camera import camera_network
+from search.spaces.camera import camera_network, with_head
 from search.spaces.drawing import Graphs, Point, SmallGraph, Wire
 from search.spaces.gas import marginals
 from search.spaces.gas.chain import EDGES, INPUTS, NODES, ZERO, CellChain
@@ -137,9 +137,8 @@ class GasSpace:
                 "padded": (1, 3, *padded),
                 "image": (1, 3, *resolution),
             }
-            graph = head.ending(self.decoder_graph(head.outputs, nodes))
+            graph = with_head(self.decoder_graph(head.outputs, nodes), head, resolution)
             yield Part(decoder_name(nodes), graph, inputs, DECODER)
-        yield Part("classes", head.after, {"x": head.last_shape(resolution)})
 
     def _size(self, resolution: Resolution, divisor: int) -> Size:
         """Height and width of a map whose sides are so many times smaller than those of the filled image."""
@@ -161,7 +160,8 @@ class GasSpace:
         for genotype in self._plain_genotypes():
             runs = self.marginals(one_hot(self, [genotype]))
             owners = {name.rpartition(".")[0]: name for name, times in runs.items() if times[0]}
-            owners |= {"normalize": "frame", "pad": "frame"} | {n.name: "classes" for n in head.after.nodes}
+            owners |= {"normalize": "frame", "pad": "frame"}
+            owners |= {node.name: owners[DECODER] for node in head.after.nodes}
             network = camera_network(self.network(genotype, head), head)
             own: dict[str, float] = {}
             for step in steps(network, {"frame": (1, *resolution, 3)}):

@@ -57,7 +57,7 @@ class EdgeLatency:
             [edge_name(cell, edge.name, operation) for edge in EDGES for operation in chain.operations]
             for cell in range(chain.cells)
         ]
-        fixed = {"frame", "stem", decoder_name(NODES), "classes"}
+        fixed = {"frame", "stem", decoder_name(NODES)}
         for cell in range(chain.cells):
             fixed.add(output_name(cell, NODES))
             fixed |= {input_name(cell, source, NODES, raw=False, relu=True) for source in range(INPUTS)}

@@ -9,7 +9,7 @@ import pytest
 
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph, GraphBuilder
-from cost_models.ir.ops import Activation, Add, Conv2d, Foreign, Resize, Shape
+from cost_models.ir.ops import Activation, Add, ArgMax, Conv2d, Crop, Foreign, Op, Resize, Shape, ToByte
 from cost_models.lowering import pipeline as lowering
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.tvm_import import tvm
@@ -214,3 +214,48 @@ def test_a_resize_to_a_single_pixel_is_one_kernel() -> None:
     shapes = {"x": (1, 8, 2, 6)}
     assert differences([Part("half", graph, shapes)]) == []
     assert difference(graph, shapes) < 1e-6
+
+
+ENDS: dict[str, tuple[tuple[Op, ...], tuple[int, ...], list[str]]] = {
+    "as deployed": ((Resize(True, (16, 16)), ArgMax(), ToByte()), (3,), ["resize.corners+argmax+tobyte"]),
+    "cut to the image": (
+        (Resize(False, (16, 16)), Crop((15, 13)), ArgMax(), ToByte()),
+        (4,),
+        ["resize+crop+argmax+tobyte"],
+    ),
+    "indices as they are": ((Resize(False, (16, 16)), ArgMax()), (2,), ["resize+argmax"]),
+    "of one row": ((Resize(True, (1, 7)), ArgMax(), ToByte()), (3,), ["resize.corners+argmax+tobyte"]),
+    "the map leaves, too": (
+        (Resize(False, (16, 16)), ArgMax(), ToByte()),
+        (1, 3),
+        ["resize", "argmax+tobyte"],
+    ),
+    "indices leave, too": (
+        (Resize(False, (16, 16)), ArgMax(), ToByte()),
+        (2, 3),
+        ["resize+argmax", "tobyte"],
+    ),
+    "not of the resized map itself": (
+        (Resize(False, (16, 16)), Activation("relu"), ArgMax(), ToByte()),
+        (4,),
+        ["resize+relu", "argmax+tobyte"],
+    ),
+    "after what the resize would join": (
+        (Activation("sigmoid"), Resize(False, (16, 16)), ArgMax(), ToByte()),
+        (4,),
+        ["sigmoid", "resize+argmax+tobyte"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("ops", "outputs", "expected"), ENDS.values(), ids=ENDS)
+def test_the_largest_channel_of_a_resized_map_is_one_kernel(
+    ops: tuple[Op, ...], outputs: tuple[int, ...], expected: list[str]
+) -> None:
+    builder, values = GraphBuilder(), ["x"]
+    for index, op in enumerate(ops):
+        values.append(builder.add(f"step{index}", op, values[-1]))
+    graph, inputs = builder.build(*(values[index] for index in outputs)), {"x": (1, 4, 5, 7)}
+    kernels = split_into_kernels(graph, inputs)
+    assert [kernel.label.partition(" ")[0] for kernel in kernels] == expected
+    assert sum(map(lowered_alone, kernels), Counter()) == fused_by_tvm(graph, inputs)

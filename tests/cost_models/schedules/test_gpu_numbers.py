@@ -25,7 +25,7 @@ from search.spaces.registry import SPACES
 from targets import load_target
 
 from ..operator_cases import CASES, whole_model
-from ..some_kernels import argmax, convolution, depthwise, frame, residual
+from ..some_kernels import argmax, convolution, depthwise, frame, labels, residual
 
 XAVIER = load_target("jetson-xavier").tvm_target()
 HOST = tvm.target.Target({"kind": "llvm", "num-cores": 1})
@@ -38,6 +38,8 @@ FEW = [
     (residual(20, 3, 3, 9, 12)[-1], "float16"),
     (convolution(3, 10, 17, 23, 3, stride=2), "float32"),
     (depthwise(6, 13, 17, 5, stride=2), "float32"),
+    (labels(19, 5, 7, (9, 13)), "float32"),
+    (labels(7, 5, 7, (11, 13), corners=True), "float16"),
 ]
 TILED = [
     GROUPED,
@@ -112,7 +114,7 @@ def test_default_schedules_of_every_class_are_right(dtype: str) -> None:
         for space in SPACES.values()
         for kernel in space_kernels(space, Resolution(67, 101), segmentation_head(19))
     }
-    kernels = [*classes.values(), argmax(9, 13), frame(9, 13)]
+    kernels = [*classes.values(), argmax(9, 13), labels(19, 5, 7, (9, 13)), frame(9, 13)]
     mods = [(kernel.label, kernel_module(kernel, XAVIER, dtype)) for kernel in kernels]
     assert_right((name, mod, schedule_default(mod, XAVIER)) for name, mod in mods)
 

@@ -66,7 +66,7 @@ def costs(table: LatencyTable) -> CostTable:
 
 def test_table_has_every_position_and_every_candidate(costs: CostTable) -> None:
     assert [list(row) for row in costs.blocks] == [list(position.candidates) for position in SMALL.positions]
-    assert list(costs.fixed) == ["frame", "stem", "head", "decoder", "classes"]
+    assert list(costs.fixed) == ["frame", "stem", "head", "decoder"]
     entries = [entry for row in (*costs.blocks, costs.fixed) for entry in row.values()]
     assert all(entry is not None and entry.p10_s <= entry.median_s <= entry.p90_s for entry in entries)
 
@@ -146,7 +146,7 @@ def test_kernels_of_a_space_are_named_once_and_know_their_users(name: str) -> No
     users = space_kernels(CHAINS[name], SIZE, segmentation_head(19))
     assert len({kernel.key for kernel in users}) == len(users)
     parts: set[str] = set().union(*users.values())
-    assert {"frame", "stem", "decoder", "classes"} <= parts
+    assert {"frame", "stem", "decoder"} <= parts
     identity_skips = {
         part.name
         for _, _, part in CHAINS[name].blocks(SIZE)
@@ -158,7 +158,7 @@ def test_kernels_of_a_space_are_named_once_and_know_their_users(name: str) -> No
 def test_number_of_classes_changes_the_decoder_alone() -> None:
     nineteen, eleven = (set(space_kernels(SMALL, SIZE, segmentation_head(classes))) for classes in (19, 11))
     users = space_kernels(SMALL, SIZE, segmentation_head(11))
-    assert {part for kernel in eleven - nineteen for part in users[kernel]} == {"decoder", "classes"}
+    assert {part for kernel in eleven - nineteen for part in users[kernel]} == {"decoder"}
 
 
 def test_hole_is_none_and_never_a_guess() -> None:

@@ -68,10 +68,8 @@ class SearchSpaceContract:
             parts = _running(space, genotype)
             slots = [part.slot for part in parts if part.slot]
             assert len(slots) == len(set(slots))
-            network = space.network(genotype, HEAD)
-            camera = camera_network(network, HEAD)
-            borders = (*space.borders(genotype), *network.outputs)
-            apart = replace(camera, outputs=(*camera.outputs, *borders))
+            camera = camera_network(space.network(genotype, HEAD), HEAD)
+            apart = replace(camera, outputs=(*camera.outputs, *space.borders(genotype)))
             kernels = KernelGraph.of(apart, FRAME).kernels
             assert Counter(_kernels(parts)) == Counter(kernels)
 

@@ -129,9 +129,9 @@ def test_fixed_parts_in_order() -> None:
         for name in SEARCHED
     }
     assert names == {
-        "small": ["frame", "stem", "head", "decoder", "classes"],
-        "large": ["frame", "stem", "decoder", "classes"],
-        "xlarge": ["frame", "stem", "decoder", "classes"],
+        "small": ["frame", "stem", "head", "decoder"],
+        "large": ["frame", "stem", "decoder"],
+        "xlarge": ["frame", "stem", "decoder"],
     }
 
 

@@ -2,10 +2,10 @@ import pytest
 
 from cost_models.ir.ops import AvgPool2d, Conv2d, Resize, Shape
 from search.resolution import Resolution
-from search.spaces.camera import segmentation_head
 from search.spaces.decoders import DECODERS, aspp, lraspp
 
 from .chains import CHAINS
+from .heads import bare_head
 
 HIGH, LOW, IMAGE = (1, 256, 64, 128), (1, 24, 128, 256), (1, 3, 1024, 2048)
 
@@ -61,8 +61,6 @@ def test_aspp_at_full_resolution() -> None:
 def test_logits_are_as_large_as_the_image(space: str, size: str) -> None:
     resolution = Resolution.parse(size)
     part = next(
-        part
-        for part in CHAINS[space].fixed_parts(resolution, segmentation_head(11))
-        if part.name == "decoder"
+        part for part in CHAINS[space].fixed_parts(resolution, bare_head(11)) if part.name == "decoder"
     )
     assert part.graph.shapes(part.inputs)[part.graph.outputs[0]] == (1, 11, *resolution)

@@ -10,7 +10,7 @@ from cost_models.ir.memory import steps
 from cost_models.ir.ops import Activation, Conv2d, Resize
 from search.errors import InvalidArchitecture
 from search.resolution import Resolution
-from search.spaces.camera import camera_network, frame_graph
+from search.spaces.camera import camera_network, frame_graph, with_head
 from search.spaces.space import A, Decision, Genotype, Head, Part, any_option, checked
 
 STEM, MIDDLE = 8, 12  # channels
@@ -60,8 +60,7 @@ class ToySpace:
             yield Part(f"branch.{name}", graph, {"x": (1, STEM, *half)}, "branch")
         for width in self.decisions[2].options:
             inputs = {"x": (1, MIDDLE, *half), "image": image}
-            yield Part(f"tail.{width}", _tail(width, head), inputs, "tail")
-        yield Part("classes", head.after, {"x": (1, head.outputs, *resolution)})
+            yield Part(f"tail.{width}", with_head(_tail(width, head), head, resolution), inputs, "tail")
 
     def marginals(self, probabilities: Mapping[str, A]) -> dict[str, A]:
         branch, kernel, tail = (probabilities[decision.name] for decision in self.decisions)

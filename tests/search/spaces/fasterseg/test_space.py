@@ -220,13 +220,13 @@ def test_no_cell_takes_more_memory_than_is_said() -> None:
         genotype = STUDENT.sample(np.random.default_rng(seed))
         runs = [name for name, times in STUDENT.marginals(one_hot(STUDENT, [genotype])).items() if times[0]]
         slots = {name.split(" ")[0].rpartition(".")[0]: peaks[name] for name in runs}
-        network = camera_network(STUDENT.network(genotype, HEAD), HEAD)
+        network, fusion = camera_network(STUDENT.network(genotype, HEAD), HEAD), 0
         for step in steps(network, {"frame": (1, *SIZE, 3)}):
             node = step.call.nodes[0]
             slot = next((s for s in slots if node.startswith(f"{s}.")), None)
             assert slot is None or step.alive <= slots[slot]
-            if node == "class.index":
-                assert step.alive == peaks["classes"]
+            fusion = max(fusion, step.alive) if node.startswith(FUSION) else fusion
+        assert fusion == peaks[FUSION]
 
 
 def test_what_the_grid_does_not_have_is_refused() -> None:

@@ -223,7 +223,7 @@ def test_cells_share_few_kernels() -> None:
     for space in GAS:
         resolution = Resolution(720, 960)
         parts = list(space.parts(resolution, HEAD))
-        assert (len(parts), len(space_kernels(space, resolution, HEAD))) == (1406, 134)
+        assert (len(parts), len(space_kernels(space, resolution, HEAD))) == (1405, 133)
 
 
 def test_the_short_form_is_a_line_a_cell() -> None:
