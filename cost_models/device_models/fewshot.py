@@ -49,7 +49,7 @@ def work_of(kernels: Iterable[Kernel]) -> Vector:
     for kernel in kernels:
         weights = 4.0 * kernel.graph.num_parameters
         maps = kernel.bytes_moved - weights
-        depthwise, done = kernel.work_class == "depthwise", kernel.steps or kernel.macs
+        depthwise, done = kernel.work_class == "depthwise", kernel.work
         macs = (0.0, done) if depthwise else (done, 0.0)
         traffic = (0.0, maps) if depthwise else (maps, 0.0)
         total += (0.0, 1.0, kernel.kind == "grouped", *macs, *traffic, weights)

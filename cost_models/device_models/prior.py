@@ -277,7 +277,7 @@ def rounded_macs(kernel: Kernel, steps: tuple[int, int]) -> float:
                 return kernel.macs * _excess(conv.in_channels, max(steps))
             inputs, outputs = conv.in_channels // conv.groups, conv.out_channels // conv.groups
             return kernel.macs * _excess(inputs, steps[0]) * _excess(outputs, steps[1])
-    return float(kernel.steps or kernel.macs)
+    return float(kernel.work)
 
 
 def _excess(count: int, step: int) -> float:

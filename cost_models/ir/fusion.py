@@ -7,6 +7,7 @@ read and composed without it.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -95,9 +96,21 @@ class Kernel:
         return sum(node.op.comparisons(shapes[node.name]) for node in self.graph.nodes)
 
     @property
+    def compared(self) -> int:
+        """Values among which the largest channel is told; those of a resized map are never stored."""
+        shapes = self.graph.shapes(self.input_shapes)
+        told = (node for node in self.graph.nodes if isinstance(node.op, ArgMax))
+        return sum(math.prod(shapes[node.inputs[0]]) for node in told)
+
+    @property
+    def work(self) -> int:
+        """All that it computes, one by one."""
+        return self.steps or self.compared or self.macs
+
+    @property
     def work_class(self) -> str:
-        """Class of work by which its latency is told: ``kind``, or that of ``steps``."""
-        return "depthwise" if self.steps else self.kind
+        """Class of ``work`` by which its latency is told: ``kind``, or that of what is no convolution."""
+        return "depthwise" if self.steps or self.compared else self.kind
 
     @property
     def is_counted(self) -> bool:

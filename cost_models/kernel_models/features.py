@@ -23,7 +23,7 @@ from cost_models.ir.op import Shape, Sort
 from cost_models.ir.ops import Conv2d
 from targets.target import multiprocessors
 
-FEATURES_VERSION = 2  # raise it whenever a number or its meaning changes: stored models ask for theirs
+FEATURES_VERSION = 3  # raise it whenever a number or its meaning changes: stored models ask for theirs
 
 Vector = npt.NDArray[np.float64]
 
@@ -52,6 +52,7 @@ FEATURES: Mapping[str, Feature] = {
     "rows": Feature("pixels", "grows", "output height: parallel work"),
     "columns": Feature("pixels", "grows", "output width: length of the innermost loop"),
     "macs": Feature("multiply-accumulates", "grows", "the arithmetic of the convolution"),
+    "compared": Feature("values", "grows", "each is made and compared, whether or not it is ever stored"),
     "bytes_in": Feature("bytes", "grows", "maps read; what fits a cache is cheaper"),
     "bytes_out": Feature("bytes", "grows", "map written"),
     "bytes_weights": Feature("bytes", "grows", "weights and biases, read again for every tile"),
@@ -125,6 +126,7 @@ def features(kernel: Kernel, machine: Machine) -> dict[str, float]:
         "columns": columns,
         "bytes_in": sum(_bytes(graph, name, shapes) for name in graph.inputs),
         "bytes_out": _bytes(graph, graph.outputs[0], shapes),
+        "compared": kernel.compared,
         "bytes_weights": graph.num_parameters * BYTES_PER_ELEMENT["float32"],
         "vectors": vectors,
         "waves": math.ceil(vectors / _VECTORS_A_TASK / machine.processors),
@@ -193,7 +195,7 @@ def _other_work(kernel: Kernel, machine: Machine) -> dict[str, float]:
     """
     steps = kernel.steps * (machine.lanes if machine.lanes < _WARP else 1) or kernel.macs
     if not steps:
-        return {}
+        return {"filled_macs": kernel.compared}
     window, groups = _LIKE[kernel.work_class]
     work = {"macs": steps, "filled_macs": steps, "intensity": steps / kernel.bytes_moved}
     return {**work, "window": window, "groups": groups, "stride": 1, "dilation": 1}

@@ -22,7 +22,7 @@ _STEPS = (0.5, 1.0, 2.0, FAR, math.inf)  # ends of the groups by distance
 _Width = Annotated[float, Field(ge=0, le=20)]  # up to a factor of 500 million
 _LEAST_IN_GROUP = 20  # smaller ones join the next
 
-_SIZES = ("group_channels", "out_channels", "pixels")
+_SIZES = ("group_channels", "out_channels", "pixels", "compared")
 _PROGRAM = ("window", "stride", "dilation", "groups", "resizes", "reductions", "moves")
 _RAGGED = ("ragged",)
 _END = ("inputs", "elementwise")
@@ -43,6 +43,7 @@ def coordinates(table: Vector) -> Vector:
     column = dict(zip(FEATURES, table.T, strict=True))
     column["pixels"] = column["rows"] * column["columns"]
     column["ragged"] = np.asarray(column["tiled_macs"] > column["macs"], dtype=np.float64)
+    column["compared"] = np.maximum(column["compared"], 1)  # most kernels compare nothing
     sizes = [np.log2(column[name]) for name in _SIZES]
     return np.column_stack([*sizes, *(column[name] for name in _PROGRAM + _RAGGED + _END)])
 

@@ -259,15 +259,14 @@ class PredictorDocument(DocumentWithFiles):
     foreign: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str, where: str) -> "PredictorDocument":
-        """Also refuses features of another version: its numbers would be of other columns."""
-        told = super().parse(text, where)
-        if told.features_version != FEATURES_VERSION:
+    def check_raw(cls, raw: Mapping[str, Any], where: str) -> None:
+        """Refuses features of another version: its numbers would be of other columns."""
+        version = raw.get("features_version")
+        if isinstance(version, int) and version != FEATURES_VERSION:
             raise IncompatiblePredictor(
-                f"{where}: features of version {told.features_version}, this program has version "
-                f"{FEATURES_VERSION}; {cls.AGAIN}"
+                f"{where}: features of version {version}, this program has version {FEATURES_VERSION}; "
+                f"{cls.AGAIN}"
             )
-        return told
 
 
 def _check(kernels: Sequence[Kernel], seconds: Sequence[float]) -> None:

@@ -35,7 +35,8 @@ class PhysicalModel:
         costs_s: seconds a unit of each term, none below 0: of ``overhead`` a kernel, of ``macs.KIND`` a
             multiply-accumulate, of ``bytes.CLASS`` a byte. Only terms that occurred. Bytes are counted as in
             float32, whatever type was measured: a model holds for the type that it was fitted to.
-        rates: highest multiply-accumulates a second that a kernel of each kind reached.
+        rates: highest multiply-accumulates a second that a kernel of each kind reached, or values compared
+            (``compared``).
         bandwidth: highest bytes a second that any kernel reached.
         overhead_s: what a kernel costs however small it is; never more than the fastest measured one.
     """
@@ -73,8 +74,8 @@ class PhysicalModel:
         costs_s = dict(zip(terms, costs.tolist(), strict=True))
         rates: dict[str, float] = {}
         for kernel, s in zip(kernels, seconds, strict=True):
-            if kernel.macs:
-                rates[kernel.kind] = max(rates.get(kernel.kind, 0.0), kernel.macs / s)
+            if amount := kernel.macs or kernel.compared:
+                rates[_kind(kernel)] = max(rates.get(_kind(kernel), 0.0), amount / s)
         return PhysicalModel(
             costs_s=costs_s,
             rates=rates,
@@ -94,8 +95,10 @@ class PhysicalModel:
 
     def bound_s(self, kernel: Kernel) -> float:
         """The least latency that the best measured rates of its kind allow."""
-        fastest = self.rates.get(kernel.kind, max(self.rates.values(), default=math.inf))
-        return max(self.overhead_s, kernel.macs / fastest, kernel.bytes_moved / self.bandwidth)
+        fastest = self.rates.get(_kind(kernel), max(self.rates.values(), default=math.inf))
+        return max(
+            self.overhead_s, (kernel.macs or kernel.compared) / fastest, kernel.bytes_moved / self.bandwidth
+        )
 
     def expected_s(self, kernel: Kernel, donor: Kernel, donor_s: float) -> float:
         """Latency of a kernel that is as efficient as its donor, measured at ``donor_s``."""
@@ -117,10 +120,15 @@ def lost_s(kernel: Kernel, seconds: float, donor: Kernel, donor_s: float, model:
 
 def _terms(kernel: Kernel) -> dict[str, float]:
     """Amounts of work that add up to a kernel's latency."""
-    kind = kernel.kind
-    traffic = kind if kind in ("depthwise", "memory") else "convolution"
+    kind, amount = _kind(kernel), kernel.macs or kernel.compared
+    traffic = kernel.kind if kernel.kind in ("depthwise", "memory") else "convolution"
     terms = {"overhead": 1.0, f"bytes.{traffic}": float(kernel.bytes_moved)}
-    return terms | ({f"macs.{kind}": float(kernel.macs)} if kernel.macs else {})
+    return terms | ({f"macs.{kind}": float(amount)} if amount else {})
+
+
+def _kind(kernel: Kernel) -> str:
+    """Of its arithmetic: comparisons are one of their own."""
+    return "compared" if kernel.compared and not kernel.macs else kernel.kind
 
 
 def solve_non_negative(matrix: Vector, wanted: Vector, start: Vector | None = None) -> Vector:

@@ -1,8 +1,8 @@
 """Latency as a sum of work that grows with a kernel's size: what the learned correction starts from.
 
-Seconds are an overhead, multiply-accumulates and bytes by class of kernel, and bytes beyond the sizes that
-caches have, each at a cost that is fitted and never below 0. Work never shrinks when channels or pixels are
-added, so neither does the estimate, and it extrapolates, which trees cannot.
+Seconds are an overhead, multiply-accumulates and bytes by class of kernel, values compared, and bytes beyond
+the sizes that caches have, each at a cost that is fitted and never below 0. Work never shrinks when channels
+or pixels are added, so neither does the estimate, and it extrapolates, which trees cannot.
 
 Unlike ``roofline.PhysicalModel``, which judges schedules and has few terms on purpose, this one tells strided
 convolutions and the operations that only move data apart, and pays for what falls out of a cache.
@@ -76,7 +76,7 @@ def _work(table: Vector) -> dict[str, Vector]:
     """
     column = dict(zip(FEATURES, table.T, strict=True))
     bytes_moved = column["bytes_in"] + column["bytes_out"] + column["bytes_weights"]
-    work = {"overhead": np.ones(len(table))}
+    work = {"overhead": np.ones(len(table)), "macs.compared": column["compared"]}
     for name, members in _classes(column).items():
         if "moving" not in name:
             work[f"macs.{name}"] = column["tiled_macs"] * members

@@ -101,7 +101,6 @@ def _chosen(table: LatencyTable, profiled: Profiled) -> list[Kernel]:
         for space in spaces_of_table(profiled.space)
         for kernel in space_kernels(space, size, head)
         if kernel.key in table.rows and table.rows[kernel.key].how == How.DEFAULT
-        if not kernel.label.startswith("resize")  # their schedules changed since the table was measured
     }
     chosen = []
     for kind in sorted({kernel.kind for kernel in kernels}):

@@ -50,6 +50,10 @@ class Document(BaseModel):
         return raw
 
     @classmethod
+    def check_raw(cls, raw: Mapping[str, Any], where: str) -> None:
+        """Raises ``REFUSAL`` for what is whole, and yet of no use to this program."""
+
+    @classmethod
     def load(cls: type[Kept], path: Path) -> Kept:
         """Read and check. Raises ``REFUSAL``: none there, damaged (all faults), or of a newer schema."""
         text = read_text(path, cls._refused, what=cls.WHAT)
@@ -75,6 +79,7 @@ class Document(BaseModel):
         own = cls._own_sum(raw, Path(where).name)
         if own is not None and own != _sum(raw):
             raise cls._refused(f"{where}: damaged, its content differs from its own checksum")
+        cls.check_raw(raw, where)
         return parse_document(cls.upgraded(raw), where, cls, cls._refused)
 
     @classmethod

@@ -18,6 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
 
 YAML_SUFFIXES = (".yaml", ".yml")
+MOST_FAULTS = 10  # that are told of a file
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
@@ -90,8 +91,10 @@ def parse_document(raw: Any, where: str, model: type[Model], refusal: Refusal) -
 
 
 def faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """pydantic's faults of a model in this project's words, one each."""
-    return [_fault(detail, model) for detail in error.errors(include_url=False)]
+    """pydantic's faults of a model in this project's words, one each; the first ones, where there are many."""
+    details = error.errors(include_url=False)
+    more = [f"{len(details) - MOST_FAULTS} more"] if len(details) > MOST_FAULTS else []
+    return [*(_fault(detail, model) for detail in details[:MOST_FAULTS]), *more]
 
 
 def spelled_short(value: object) -> str:

@@ -25,7 +25,7 @@ def test_twelve_kernels_are_of_every_class() -> None:
     assert [kernel.key for kernel in choose_kernels(FULL, 12)] == [kernel.key for kernel in chosen]
 
 
-@pytest.mark.parametrize(("count", "found"), [(1, 1), (5, 5), (10_000, 161)])
+@pytest.mark.parametrize(("count", "found"), [(1, 1), (5, 5), (10_000, 160)])
 def test_any_number_of_kernels(count: int, found: int) -> None:
     assert len({kernel.key for kernel in choose_kernels(FULL, count)}) == found
 

@@ -134,5 +134,6 @@ def test_counts_follow_from_the_layers(table: Path, capfd: pytest.CaptureFixture
     assert network["params"] == graph.num_parameters
     assert network["bytes_moved"] == sum(kernel.bytes_moved for kernel in kernels)
     logits = 19 * SIZE.height * SIZE.width * 4
-    assert logits < network["peak_memory_bytes"] < network["planned_memory_bytes"] < 2 * logits
+    # scores of the image's size never exist
+    assert logits / 4 < network["peak_memory_bytes"] < network["planned_memory_bytes"] < logits
     assert network["energy_mj"] is None

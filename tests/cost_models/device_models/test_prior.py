@@ -10,7 +10,7 @@ from cost_models.errors import CostModelError, IncompatiblePrior
 from cost_models.estimate import OUTSIDE
 from targets import load_target
 
-from ..some_kernels import convolution, depthwise, relu, residual, transposed
+from ..some_kernels import convolution, depthwise, labels, relu, residual, transposed
 
 PRIOR = Prior(
     target="a board",
@@ -160,6 +160,12 @@ def test_other_files_and_schemas_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
     with pytest.raises(IncompatiblePrior, match="schema 2, this program reads 1"):
         Prior.load(path)
+
+
+def test_values_compared_have_the_rate_of_depthwise_products() -> None:
+    kernel = labels(19, 64, 128, (512, 1024))
+    arithmetic_s = kernel.compared / PRIOR.macs_per_s["depthwise"]
+    assert PRIOR.predict_s(kernel) == pytest.approx(arithmetic_s + PRIOR.overhead_s)
 
 
 def test_somebody_elses_work_has_the_rate_of_its_class() -> None:

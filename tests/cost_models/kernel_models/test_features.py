@@ -14,7 +14,18 @@ from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Foreign, Normalize, Resize
 from cost_models.kernel_models.features import FEATURES, Machine, features, matrix
 
-from ..some_kernels import argmax, convolution, depthwise, foreign, only, relu, residual, space, transposed
+from ..some_kernels import (
+    argmax,
+    convolution,
+    depthwise,
+    foreign,
+    labels,
+    only,
+    relu,
+    residual,
+    space,
+    transposed,
+)
 
 MACHINE = Machine(lanes=16, processors=2, macs_per_s=100e9, bytes_per_s=20e9)
 FIXED = [name for name, feature in FEATURES.items() if feature.trend == "fixed"]
@@ -98,7 +109,8 @@ def test_kernels_without_a_convolution() -> None:
     found = features(argmax(32, 64), MACHINE)
     assert (found["reductions"], found["elementwise"], found["macs"]) == (1, 0, 0)
     assert (found["in_channels"], found["out_channels"], found["rows"]) == (19, 1, 32)
-    assert found["compute_s"] == 0
+    assert found["compared"] == 19 * 32 * 64
+    assert found["compute_s"] == pytest.approx(19 * 32 * 64 / 100e9)
     builder = GraphBuilder()
     kernel = only(builder.build(builder.add("up", Resize(align_corners=True, size=(8, 16)), "x")), 5, 4, 8)
     assert (
@@ -106,6 +118,18 @@ def test_kernels_without_a_convolution() -> None:
         >= {"resizes": 1, "rows": 8, "columns": 16, "in_channels": 5}.items()
     )
     assert features(relu(5, 4, 8), MACHINE)["elementwise"] == 1
+
+
+def test_values_compared_count_though_none_of_them_is_stored() -> None:
+    kernel = labels(19, 8, 16, (64, 128))
+    found = features(kernel, MACHINE)
+    assert (found["compared"], found["bytes_in"], found["bytes_out"]) == (
+        19 * 64 * 128,
+        4 * 19 * 8 * 16,
+        64 * 128,
+    )
+    assert found["roofline_s"] == found["compute_s"] == pytest.approx(19 * 64 * 128 / 100e9)
+    assert (kernel.macs, kernel.work, kernel.work_class) == (0, 19 * 64 * 128, "depthwise")
 
 
 def test_a_frame_has_its_channels_last() -> None:

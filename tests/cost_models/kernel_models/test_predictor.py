@@ -235,6 +235,9 @@ def test_features_of_another_version_are_refused(folder: Path) -> None:
     )
     with pytest.raises(IncompatiblePredictor, match=message):
         Predictor.load(folder)
+    change(folder, features_version=1, known=[[0.0]], base="other")  # nor is anything else read of them
+    with pytest.raises(IncompatiblePredictor, match="json: features of version 1, this program has version"):
+        Predictor.load(folder)
 
 
 def test_operations_of_others_are_told_once_their_like_was_measured(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from cost_models.errors import CostModelError
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.roofline import PhysicalModel, lost_s, solve_non_negative
 
-from ..some_kernels import convolution, depthwise, relu, space
+from ..some_kernels import convolution, depthwise, labels, relu, space
 
 SPACE = space()
 OVERHEAD_S, SECONDS_A_BYTE = 5e-6, 1 / 20e9
@@ -70,6 +70,16 @@ def test_the_bound_is_the_higher_of_arithmetic_and_memory() -> None:
     assert MODEL.bound_s(heavy) == heavy.macs / MODEL.rates["pointwise"]
     assert MODEL.bound_s(wide) == wide.bytes_moved / MODEL.bandwidth
     assert MODEL.bound_s(relu(1, 1, 1)) == MODEL.overhead_s
+
+
+def test_values_compared_have_a_rate_of_their_own() -> None:
+    others = [kernel for kernel in SPACE if not kernel.compared]
+    known = [labels(classes, 32, 64, (256, 512)) for classes in (11, 19, 40)]
+    model = PhysicalModel.fit([*others, *known], [*map(device_s, others), *(k.compared / 2e9 for k in known)])
+    assert model.rates["compared"] == pytest.approx(2e9)
+    asked = labels(27, 64, 128, (512, 1024))
+    assert model.bound_s(asked) == pytest.approx(asked.compared / 2e9)
+    assert model.predict_s(asked) == pytest.approx(asked.compared / 2e9, rel=0.1)
 
 
 def test_time_is_lost_when_a_kernel_needs_a_quarter_more_than_its_donor_lets_expect() -> None:

@@ -5,7 +5,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.features import Machine, features, matrix
 from cost_models.kernel_models.work_model import Base
 
-from ..some_kernels import argmax, convolution, depthwise, space
+from ..some_kernels import argmax, convolution, depthwise, labels, space
 
 MACHINE = Machine(lanes=16, processors=2, macs_per_s=100e9, bytes_per_s=20e9)
 SPACE = space()
@@ -63,6 +63,15 @@ def test_maps_that_tiles_do_not_fit_cost_what_filled_ones_do() -> None:
     assert ragged / (45 * 60) > 1.1 * whole / (32 * 64)
 
 
+def test_values_compared_cost_what_they_did_and_where_none_were_known_what_products_do() -> None:
+    known = [labels(classes, 32, 64, (256, 512)) for classes in (11, 19, 40)]
+    seconds = np.concatenate([SECONDS, [2e-6 + kernel.compared / 2e9 for kernel in known]])
+    asked = labels(27, 64, 128, (512, 1024))
+    found = Base.fit(matrix([*SPACE, *known], MACHINE), seconds).predict_s(matrix([asked], MACHINE))
+    assert found == pytest.approx(asked.compared / 2e9, rel=0.1)
+    assert Base.fit(TABLE, SECONDS).predict_s(matrix([asked], MACHINE)) > asked.compared / 100e9
+
+
 def test_work_that_was_never_measured_costs_what_is_usual_of_its_sort() -> None:
     known = [i for i, kernel in enumerate(SPACE) if kernel.kind == "pointwise"]
     base = Base.fit(TABLE[known], SECONDS[known])
@@ -72,7 +81,7 @@ def test_work_that_was_never_measured_costs_what_is_usual_of_its_sort() -> None:
         found = features(kernel, MACHINE)
         assert found["tiled_macs"] == kernel.macs  # a map of whole tiles
         read, written = found["bytes_in"] + found["bytes_weights"], found["bytes_out"]
-        work = kernel.macs * costs["macs.pointwise"]
+        work = kernel.work * costs["macs.pointwise"]
         work += read * costs["read.pointwise"] + written * costs["written.pointwise"]
         expected.append(costs["overhead"] + work)
     beyond = {name: cost for name, cost in costs.items() if name.startswith("beyond")}

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from search.errors import InvalidRecipe
-from targets.support.strict_yaml import parse_yaml
+from targets.support.strict_yaml import MOST_FAULTS, parse_yaml
 
 
 class Part(BaseModel):
@@ -34,6 +34,14 @@ def refused(text: str) -> str:
     with pytest.raises(InvalidRecipe) as caught:
         parse_yaml(text, "box.yaml", Box, InvalidRecipe)
     return str(caught.value)
+
+
+def test_many_faults_are_the_first_ones_and_how_many_more() -> None:
+    things = ", ".join("{kind: round, radius: -1}" for _ in range(400))
+    said = refused(f"{{name: a, size: [1, 2], things: [{things}]}}")
+    assert said.count("greater than 0") + said.count("> 0") == MOST_FAULTS
+    assert said.endswith(f"; {400 - MOST_FAULTS} more")
+    assert len(said) < 1000
 
 
 def test_a_right_file() -> None:
