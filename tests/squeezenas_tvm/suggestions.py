@@ -4,6 +4,7 @@ import argparse
 import importlib
 import re
 import shlex
+from collections.abc import Sequence
 
 from squeezenas_tvm.cli import COMMANDS, build_parser
 from targets.support.commands import PROGRAM
@@ -21,5 +22,10 @@ def parsed(line: str) -> argparse.Namespace:
     """What its command reads; raises UsageError where the command would refuse the words."""
     words = shlex.split(line.replace("-m squeezenas_tvm.", f"{PROGRAM} "))
     assert words[0] == PROGRAM, line
-    module = importlib.import_module(f"squeezenas_tvm.{words[1]}")
-    return build_parser(words[1], module.add_arguments, example="").parse_args(words[2:])
+    return parsed_words(words[1:])
+
+
+def parsed_words(words: Sequence[str]) -> argparse.Namespace:
+    """The same of COMMAND ARGUMENTS."""
+    module = importlib.import_module(f"squeezenas_tvm.{words[0]}")
+    return build_parser(words[0], module.add_arguments, example="").parse_args(words[1:])

@@ -84,15 +84,6 @@ def test_examples_of_a_command_are_taken_by_it(name: str) -> None:
         parsed(line)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/data.md", "docs/jetson.md"])
-def test_command_lines_of_the_manual_are_taken(page: str) -> None:
-    blocks = (ROOT / page).read_text(encoding="utf-8").split("```")[1::2]
-    lines = [line.partition("  #")[0] for block in blocks for line in suggested(block)]
-    assert lines
-    for line in lines:
-        parsed(line.rstrip(" &"))
-
-
 def test_commands_after_a_training_have_its_data_and_its_size(tmp_path: Path) -> None:
     folder, spec = tmp_path / AWKWARD, f"camvid:{tmp_path / AWKWARD}"
     best = about_data(spec, {"train", "val", "test"}, (360, 480))

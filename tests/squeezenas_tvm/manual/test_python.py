@@ -1,4 +1,4 @@
-"""What the README shows of Python runs: its own lines, with tiny sizes and a fast target in their place."""
+"""What the manual shows of Python runs: its own lines, with tiny sizes and a fast target in their place."""
 
 import re
 import shutil
@@ -10,13 +10,13 @@ from PIL import Image
 
 import squeezenas_tvm as st
 
-from ..helpers import ROOT, command, finish
+from ..helpers import command, finish
 from ..test_add_a_space import SEARCH as EVOLUTION
 from ..test_train import SCENES, recipe
+from .pages import blocks
 
-SECTION = re.search(r"^## In Python\n(.*?)^## ", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
-assert SECTION is not None
-MEASURING, TRAINING, FITTING = re.findall(r"^```python\n(.*?)^```", SECTION[1], re.M | re.S)
+MEASURING, TRAINING, FITTING = blocks("docs/python.md", "python")
+(ASKING,) = blocks("README.md", "python")
 
 
 def run(block: str, cwd: Path, instead: dict[str, str], before: str = "", after: str = "") -> str:
@@ -92,6 +92,11 @@ def test_fitting_a_device(tmp_path: Path) -> None:
     assert re.fullmatch(r"NetworkEstimate\(median_s=0\.00.*shares=\{'prior': 1\.0.*\)\n", said)
 
 
-@pytest.mark.parametrize("block", [MEASURING, TRAINING, FITTING])
+def test_asking(tmp_path: Path) -> None:
+    said = run(ASKING, tmp_path, {'"local-cpu"': '"jetson-xavier"'}, after="assert size == (256, 512)")
+    assert 0 < float(said) < 0.1
+
+
+@pytest.mark.parametrize("block", [MEASURING, TRAINING, FITTING, ASKING])
 def test_blocks_are_whole(block: str) -> None:
     assert block.startswith("import squeezenas_tvm as st\n")
