@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 JOBS ?= 3
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo board test test-slow test-gpu lint clean compiler
+.PHONY: help demo board test test-slow test-gpu lint docs clean compiler
 
 help:
 	@echo "make demo       install, then deploy a published network on this machine and run it on an image"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-gpu   the tests of GPU kernels: on this machine's NVIDIA GPU, or on one that its CPU emulates"
 	@echo "make board      make the emulated arm64 board (Debian with qemu-user-static)"
 	@echo "make lint       format, style and types"
+	@echo "make docs       the manual as a site, in site/; every link in it is checked"
 	@echo "make clean      remove build outputs and caches; .venv and results/ stay"
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.10 or newer)"
 
@@ -38,8 +39,11 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
