@@ -68,6 +68,8 @@ def shortened(words: list[str], values: Mapping[str, Value]) -> list[str]:
 
     Nothing is tuned, and no process loads data.
     """
+    if words[0] == "search" and "--recipe" in values and "--recipe" not in words:
+        words = [*words, "--recipe", "small"]  # the usual one
     found = []
     for before, word in zip(["", *words], words, strict=False):
         value = values.get(before if before.startswith("--") and before in values else word)
