@@ -91,7 +91,7 @@ def parse_document(raw: Any, where: str, model: type[Model], refusal: Refusal) -
 
 
 def faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """pydantic's faults of a model in this project's words, one each; the first ones, where there are many."""
+    """pydantic's faults of a model in this project's words, one each; of many the first ones."""
     details = error.errors(include_url=False)
     more = [f"{len(details) - MOST_FAULTS} more"] if len(details) > MOST_FAULTS else []
     return [*(_fault(detail, model) for detail in details[:MOST_FAULTS]), *more]

@@ -139,7 +139,7 @@ def test_a_controller_searches_goes_on_and_is_reported(
 def test_a_budget_that_no_decoder_meets_is_refused_with_the_range(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = "the cheapest network of the space takes 4.324 ms; the smallest budget that can be met is 4.325 ms"
+    said = "the cheapest network of the space takes 4.194 ms; the smallest budget that can be met is 4.194 ms"
     refused_by(search.main, [*words, "--budget", "0.1ms"], said, capsys)
 
 
