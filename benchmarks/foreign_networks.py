@@ -12,7 +12,6 @@ says why, and the run goes on. ``--out`` keeps finished rows; a run that was sto
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ import numpy as np
 from networks.registry import NETWORKS
 from records import Records, say
 from refusals import run_benchmark
-from served import Served, checked, failure, spread
+from served import Served, checked, failure, output_of, spread
 
 from cost_models.errors import CostModelError
 from search.architecture import list_architectures, load_architecture
@@ -170,7 +169,7 @@ def _write(name: str, size: Resolution, path: Path, limit_s: float) -> Path:
     if name in NETWORKS:
         script = str(HERE / "export_network.py")
         given = [name, "--resolution", str(size), "--out", str(path)]
-        _output([sys.executable, script, *given], limit_s, "export")
+        output_of([sys.executable, script, *given], limit_s, "export")
         return path
     import onnx
 
@@ -201,20 +200,8 @@ def _command(command: str, path: Path, setting: Setting, *options: str) -> dict[
     """The document of a command of ours."""
     given = ["squeezenas_tvm", command, str(path), "--target", setting.target, *options, "--json"]
     limit_s = setting.limit_s * (1 + setting.trials)
-    document: dict[str, Any] = json.loads(_output(child_python(*given), limit_s, command))
+    document: dict[str, Any] = json.loads(output_of(child_python(*given), limit_s, command))
     return document
-
-
-def _output(command: Sequence[str], limit_s: float, what: str) -> str:
-    """What a program prints. Raises FailedWork with its last line where it fails or takes too long."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        raise FailedWork(f"{what}: not done within {limit_s:.0f} s") from None
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}, without a word"]
-        raise FailedWork(f"{what}: {lines[-1][:300]}")
-    return done.stdout
 
 
 def _measured(path: Path, folder: Path, setting: Setting) -> dict[str, Any]:

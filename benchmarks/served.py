@@ -45,6 +45,18 @@ class Served:
         self._process.wait()
 
 
+def output_of(command: Sequence[str], limit_s: float, what: str) -> str:
+    """What a program prints. Raises FailedWork with its last line where it fails or takes too long."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise FailedWork(f"{what}: not done within {limit_s:.0f} s") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}, without a word"]
+        raise FailedWork(f"{what}: {lines[-1][:300]}")
+    return done.stdout
+
+
 def failure(error: Exception) -> dict[str, str]:
     """What such a program says in place of an answer."""
     return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
