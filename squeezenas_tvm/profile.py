@@ -11,6 +11,7 @@ from cost_models.tuning.effort import EFFORTS, MANY, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_shapes, seed_number, trials_count
+from targets.support.text import near_miss
 
 if TYPE_CHECKING:
     from search.resolution import Resolution
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "squeezenas-tvm profile --target local-cpu --space small --resolution 256x512 --effort quick\n"
+    "squeezenas-tvm profile --target local-cpu --space gas --task depth --resolution 256x512 --effort quick\n"
     "squeezenas-tvm profile unet.onnx stdc.onnx --target local-cpu --effort quick"
 )
-_SPACE, _SIZE, _CLASSES = "small", "1024x2048", 19  # of a profile of a space
+_SPACE, _SIZE, _TASK = "small", "1024x2048", "segmentation"  # of a profile of a space
+_OUTPUTS = {_TASK: 19, "depth": 1, "pose": 16}  # as many key points as MPII has
 KEPT = "everything measured so far is stored; the same command goes on from there"
 
 
@@ -95,7 +98,13 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="of weights and feature maps: float32, or float16 with sums in float32, where the target lists "
         "it (default float32; of an ONNX file its own)",
     )
-    parser.add_argument("--classes", type=positive_int, help=f"classes of the decoder (default {_CLASSES})")
+    parser.add_argument("--task", help=f"what its networks are for: {', '.join(_OUTPUTS)} (default {_TASK})")
+    parser.add_argument(
+        "--classes",
+        type=positive_int,
+        help=f"classes of the decoder (default {_OUTPUTS[_TASK]}); of pose its key points (default "
+        f"{_OUTPUTS['pose']})",
+    )
 
 
 def _add_few_networks(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +138,7 @@ def execute(args: argparse.Namespace) -> Result:
     if args.shape:
         raise UsageError(f"--shape {args.shape[0][0]}: for ONNX files, and none is given")
     args.space, args.resolution = args.space or _SPACE, args.resolution or _SIZE
-    args.classes, args.dtype = args.classes or _CLASSES, args.dtype or "float32"
+    args.classes, args.dtype = _outputs(args), args.dtype or "float32"
     if args.from_networks or args.choose_networks:
         option = "--from-networks" if args.from_networks else "--choose-networks"
         for name in ("tracker", "kernels"):
@@ -150,6 +159,7 @@ def execute(args: argparse.Namespace) -> Result:
         effort=_effort(args),
         kernels=args.kernels,
         out=args.out,
+        task=args.task,
         classes=args.classes,
         dtype=args.dtype,
         tracker=args.tracker,
@@ -163,6 +173,26 @@ def execute(args: argparse.Namespace) -> Result:
     )
 
 
+def _outputs(args: argparse.Namespace) -> int:
+    """How many outputs the head of the task has; names the task where that was left out.
+
+    Raises UsageError for an unknown task, and for what only segmentation has.
+    """
+    args.task = args.task or _TASK
+    if args.task not in _OUTPUTS:
+        near = near_miss(args.task, _OUTPUTS)
+        raise UsageError(f"--task: no task is {args.task}{near}; allowed: {', '.join(_OUTPUTS)}")
+    if args.task == "depth" and args.classes:
+        raise UsageError(f"--classes {args.classes}: depth tells metres, one output; leave it out")
+    whole = ("networks", "choose_networks", "from_networks")
+    if args.task != _TASK and (wrong := next((name for name in whole if getattr(args, name)), None)):
+        raise UsageError(
+            f"--{wrong.replace('_', '-')}: whole networks are of segmentation, and calibrate estimates for "
+            f"every task; profile them without --task {args.task}"
+        )
+    return args.classes or _OUTPUTS[args.task]
+
+
 def _effort(args: argparse.Namespace) -> Effort:
     return EFFORTS[args.effort] if args.trials is None else Effort.alone(args.trials)
 
@@ -174,11 +204,11 @@ def _of_networks(target: "Target", args: argparse.Namespace) -> Result:
     from squeezenas_tvm.profiling.networks_summary import networks_document, networks_text
     from squeezenas_tvm.profiling.profile_networks import profile_networks
 
-    of_spaces = ("space", "classes", "networks", "choose_networks", "from_networks", "dtype")
+    of_spaces = ("space", "task", "classes", "networks", "choose_networks", "from_networks", "dtype")
     if wrong := [name for name in of_spaces if getattr(args, name)]:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise UsageError(
-            f"{options}: for spaces; {args.network[0]} has layers, classes and a type of its own"
+            f"{options}: for spaces; {args.network[0]} has layers, ends and a type of its own"
         )
     profile = profile_networks(
         [Path(name) for name in with_folders(args.network)],

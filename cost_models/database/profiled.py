@@ -27,6 +27,7 @@ class Profiled(BaseModel):
         resolution: of the camera's frame, HxW.
         outputs: of the head: classes of a segmentation; None where only the kernels tell and do not say.
         kernels: keys of all that its networks are made of.
+        task: what its heads are for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -35,11 +36,12 @@ class Profiled(BaseModel):
     resolution: str
     outputs: int | None
     kernels: list[str]
+    task: str = "segmentation"
 
     @property
-    def what(self) -> tuple[str | None, str, int | None]:
+    def what(self) -> tuple[str | None, str, int | None, str]:
         """Equal where a second profile is of the same."""
-        return self.space, self.resolution, self.outputs
+        return self.space, self.resolution, self.outputs, self.task
 
 
 def merged(earlier: Iterable[Profiled], now: Iterable[Profiled]) -> tuple[Profiled, ...]:

@@ -251,6 +251,7 @@ def profile_space(
     trials: int | None = None,
     kernels: int | None = None,
     folder: str | Path | None = None,
+    task: str = "segmentation",
     classes: int = 19,
     dtype: str = "float32",
     tracker: str | None = None,
@@ -267,16 +268,17 @@ def profile_space(
         kernels: how many are measured, the others being predicted; all when None, but of spaces with hundreds
             quick and standard measure some.
         folder: of the measurements; ``results/TARGET`` when None.
-        classes: of the decoder.
+        task: what its networks are for: segmentation, depth or pose.
+        classes: of the decoder; key points of ``pose``; 1 of ``depth``.
         tracker: HOST:PORT of the target's boards.
-        networks: random networks that are also timed whole, to calibrate the estimates of all others.
+        networks: random networks of segmentation that are also timed whole, to calibrate the estimates of all others.
         seed: of the schedule search and of those networks.
 
     Returns:
         Its ``table`` is what ``estimate_latency`` takes; ``holes`` names what could not be measured.
 
     Raises:
-        UsageError: no such effort, or too few kernels.
+        UsageError: no such effort or task, or too few kernels.
         TargetError, CostModelError: no board, a tool is missing, or measurements that cannot be used.
         FailedWork: not one kernel could be measured.
     """
@@ -289,6 +291,7 @@ def profile_space(
         effort=_effort(effort, trials),
         kernels=kernels,
         out=Path(folder) if folder else None,
+        task=_known_task(task),
         classes=classes,
         dtype=dtype,
         tracker=tracker,
@@ -296,6 +299,15 @@ def profile_space(
         seed=seed,
         shown=progress,
     )
+
+
+def _known_task(name: str) -> str:
+    """Raises UsageError."""
+    from search.spaces.camera import HEADS
+
+    if name not in HEADS:
+        raise UsageError(f"task {name!r}: allowed: {', '.join(HEADS)}")
+    return name
 
 
 def _effort(name: str, trials: int | None) -> "Effort":

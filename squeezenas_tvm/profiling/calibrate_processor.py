@@ -18,7 +18,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.lookup import results_folder, shipped_table
 from search.costs.kernel_table import space_kernels
 from search.resolution import Resolution
-from search.spaces.camera import segmentation_head
+from search.spaces.camera import HEADS
 from search.spaces.registry import spaces_of_table
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.profiling.measure import time_default_schedules
@@ -95,7 +95,9 @@ def chosen_kernels(table: LatencyTable) -> list[Kernel]:
 
 
 def _chosen(table: LatencyTable, profiled: Profiled) -> list[Kernel]:
-    size, head = Resolution.parse(profiled.resolution), segmentation_head(profiled.outputs or _USUAL_CLASSES)
+    if profiled.task not in HEADS:
+        return []
+    size, head = Resolution.parse(profiled.resolution), HEADS[profiled.task](profiled.outputs or _USUAL_CLASSES)
     kernels = {
         kernel
         for space in spaces_of_table(profiled.space)

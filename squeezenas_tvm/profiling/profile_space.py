@@ -15,7 +15,7 @@ from cost_models.lookup import results_folder
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import sample_blocks, space_kernels
 from search.resolution import Resolution
-from search.spaces.camera import segmentation_head
+from search.spaces.camera import HEADS
 from search.spaces.space import Part, SearchSpace
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.calibrate_networks import draw_networks
@@ -35,6 +35,7 @@ def profile_space(
     effort: Effort,
     kernels: int | None = None,
     out: Path | None = None,
+    task: str = "segmentation",
     classes: int = 19,
     dtype: str = "float32",
     tracker: str | None = None,
@@ -48,9 +49,11 @@ def profile_space(
         kernels: how many are measured, the others being predicted; all when the space has no more. None: as
             the effort says.
         out: folder of the measurements; ``results/TARGET`` when None.
-        classes: of the decoder.
+        task: what the heads of its networks are for, one of ``search.spaces.camera.HEADS``.
+        classes: of the decoder; key points of ``pose``; 1 of ``depth``.
         tracker: HOST:PORT of the target's boards.
-        networks: random networks that are also timed whole, to calibrate the estimates of all others.
+        networks: random networks of segmentation that are also timed whole, to calibrate the estimates of
+            all others.
         seed: of the schedule search and of those networks.
         shown: draw how far it is.
 
@@ -63,8 +66,8 @@ def profile_space(
     """
     find_tools(target, dtype)  # before anything long
     folder = results_folder(target.name, out, dtype)
-    refuse_others_results(folder, file_of(space, resolution))
-    head = segmentation_head(classes)
+    refuse_others_results(folder, file_of(space, resolution, task))
+    head = HEADS[task](classes)
     users = space_kernels(space, resolution, head)
     whole = draw_networks(space, resolution, networks, num_classes=classes, seed=seed)
     chosen: Collection[Kernel] = users
@@ -82,11 +85,13 @@ def profile_space(
         seed=seed,
     )
     keys = [kernel.key for kernel in users]
-    profiled = Profiled(space=space.name, resolution=str(resolution), outputs=classes, kernels=keys)
+    profiled = Profiled(
+        space=space.name, resolution=str(resolution), outputs=classes, kernels=keys, task=task
+    )
     measured = measure_kernels(
         target, wanted, folder, dtype=dtype, tracker=tracker, hold_outs=True, shown=shown, profiled=profiled
     )
-    return summarize(measured, list(users), space, resolution, classes, folder)
+    return summarize(measured, list(users), space, resolution, classes, folder, task)
 
 
 def _choose(

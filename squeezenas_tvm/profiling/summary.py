@@ -15,7 +15,7 @@ from cost_models.kernel_models.predictor import LEAST_KERNELS
 from cost_models.runner.module_runner import CACHES
 from search.costs.kernel_table import CostTable, Extremes, cost_table
 from search.resolution import Resolution
-from search.spaces.camera import segmentation_head
+from search.spaces.camera import HEADS
 from search.spaces.space import SearchSpace
 from squeezenas_tvm.profiling.document import Chosen, ProfileDocument
 from squeezenas_tvm.profiling.fit_predictor import SEED
@@ -45,6 +45,7 @@ class Profile:
         kernels: of the space.
         costs: latency of every candidate at every position, C(position, candidate), and of the rest.
         folder: of the table, the raw samples and this document.
+        task: what the heads of its networks are for.
     """
 
     measured: Measured
@@ -53,6 +54,7 @@ class Profile:
     resolution: Resolution
     costs: CostTable
     folder: Path
+    task: str = "segmentation"
 
     @property
     def table(self) -> LatencyTable:
@@ -62,7 +64,7 @@ class Profile:
     @property
     def path(self) -> Path:
         """Of the document."""
-        return self.folder / file_of(self.space, self.resolution)
+        return self.folder / file_of(self.space, self.resolution, self.task)
 
     @property
     def holes(self) -> list[str]:
@@ -120,9 +122,9 @@ class Profile:
         return Chosen(total=total, measured=measured, predicted=told, left_out=self.measured.left_out)
 
 
-def file_of(space: SearchSpace, resolution: Resolution) -> str:
+def file_of(space: SearchSpace, resolution: Resolution, task: str) -> str:
     """Name of the document of a profile."""
-    return f"{space.name}-{resolution}.json"
+    return f"{space.name}-{resolution}{'' if task == 'segmentation' else f'-{task}'}.json"
 
 
 def summarize(
@@ -132,11 +134,12 @@ def summarize(
     resolution: Resolution,
     classes: int,
     folder: Path,
+    task: str = "segmentation",
 ) -> Profile:
     """Compose the latencies of blocks, and write the document of the profile beside its table."""
-    head, predictor = segmentation_head(classes), measured.predictor if measured.predicted else None
+    head, predictor = HEADS[task](classes), measured.predictor if measured.predicted else None
     costs = cost_table(measured.table, space, resolution, head, predictor)
-    profile = Profile(measured, kernels, space, resolution, costs, folder)
+    profile = Profile(measured, kernels, space, resolution, costs, folder, task)
     profile.document().save(profile.path)
     return profile
 

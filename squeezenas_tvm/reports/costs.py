@@ -12,9 +12,9 @@ from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.roofline import PhysicalModel
 from search.costs.kernel_table import CostTable, cost_table, known_kernels, part_kernels
 from search.resolution import Resolution
-from search.spaces.camera import segmentation_head
+from search.spaces.camera import HEADS
 from search.spaces.registry import spaces_of_table
-from search.spaces.space import SearchSpace, uniform
+from search.spaces.space import Head, SearchSpace, uniform
 from squeezenas_tvm.profiling.summary import EXTREMES, extremes_cells
 from squeezenas_tvm.reports.page import (
     NONE,
@@ -46,11 +46,13 @@ class Covered:
     space: SearchSpace
     resolution: Resolution
     classes: int
+    task: str
     calls: Mapping[Kernel, float]
     predictor: LatencySource | None = None
 
     def __str__(self) -> str:
-        return f"{self.space.name} at {self.resolution}, {self.classes} classes"
+        outputs = {"segmentation": f"{self.classes} classes", "pose": f"{self.classes} key points"}
+        return f"{self.space.name} at {self.resolution}, {outputs.get(self.task, self.task)}"
 
     @property
     def measured(self) -> list[Kernel]:
@@ -66,7 +68,7 @@ class Covered:
 
     @cached_property
     def costs(self) -> CostTable:
-        head = segmentation_head(self.classes)
+        head = HEADS[self.task](self.classes)
         return cost_table(self.table, self.space, self.resolution, head, self.predictor)
 
     def mean_s(self) -> float | None:
@@ -86,17 +88,17 @@ def covered(table: LatencyTable, predictor: LatencySource | None = None) -> list
     Args:
         predictor: of the table; with it, a space that the table names needs no more rows than were asked for.
     """
-    found: dict[tuple[str, str, int], Covered] = {}
+    found: dict[tuple[str, str, int, str], Covered] = {}
     for one in table.profiled:
-        if one.outputs is None:
+        if one.outputs is None or one.task not in HEADS:
             continue
         resolution = Resolution.parse(one.resolution)
         for space in spaces_of_table(one.space):
-            calls = _calls(space, resolution, one.outputs)
+            calls = _calls(space, resolution, HEADS[one.task](one.outputs))
             told = predictor if one.space else None
             if told or 2 * sum(kernel.key in table.rows for kernel in calls) >= len(calls):
-                what = space.name, one.resolution, one.outputs
-                found.setdefault(what, Covered(table, space, resolution, one.outputs, calls, told))
+                what = space.name, one.resolution, one.outputs, one.task
+                found.setdefault(what, Covered(table, space, resolution, one.outputs, one.task, calls, told))
     some = [one for one in found.values() if 2 * _known(one.costs) >= sum(map(len, one.costs.blocks))]
     return sorted(some, key=_size)
 
@@ -110,10 +112,10 @@ def _known(costs: CostTable) -> int:
     return sum(entry is not None for row in costs.blocks for entry in row.values())
 
 
-def _calls(space: SearchSpace, resolution: Resolution, classes: int) -> dict[Kernel, float]:
+def _calls(space: SearchSpace, resolution: Resolution, head: Head) -> dict[Kernel, float]:
     calls: dict[Kernel, float] = {}
     chances = space.marginals(uniform(space))
-    parts = list(space.parts(resolution, segmentation_head(classes)))
+    parts = list(space.parts(resolution, head))
     for part, kernels in zip(parts, part_kernels(parts), strict=True):
         for kernel in kernels:
             calls[kernel] = calls.get(kernel, 0.0) + float(chances.get(part.name, 1.0))
