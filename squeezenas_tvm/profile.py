@@ -207,9 +207,7 @@ def _of_networks(target: "Target", args: argparse.Namespace) -> Result:
     of_spaces = ("space", "task", "classes", "networks", "choose_networks", "from_networks", "dtype")
     if wrong := [name for name in of_spaces if getattr(args, name)]:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
-        raise UsageError(
-            f"{options}: for spaces; {args.network[0]} has layers, ends and a type of its own"
-        )
+        raise UsageError(f"{options}: for spaces; {args.network[0]} has layers, ends and a type of its own")
     profile = profile_networks(
         [Path(name) for name in with_folders(args.network)],
         target,

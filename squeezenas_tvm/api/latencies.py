@@ -271,7 +271,8 @@ def profile_space(
         task: what its networks are for: segmentation, depth or pose.
         classes: of the decoder; key points of ``pose``; 1 of ``depth``.
         tracker: HOST:PORT of the target's boards.
-        networks: random networks of segmentation that are also timed whole, to calibrate the estimates of all others.
+        networks: random networks of segmentation that are also timed whole, to calibrate the estimates of
+            all others.
         seed: of the schedule search and of those networks.
 
     Returns:

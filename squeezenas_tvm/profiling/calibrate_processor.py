@@ -97,7 +97,10 @@ def chosen_kernels(table: LatencyTable) -> list[Kernel]:
 def _chosen(table: LatencyTable, profiled: Profiled) -> list[Kernel]:
     if profiled.task not in HEADS:
         return []
-    size, head = Resolution.parse(profiled.resolution), HEADS[profiled.task](profiled.outputs or _USUAL_CLASSES)
+    size, head = (
+        Resolution.parse(profiled.resolution),
+        HEADS[profiled.task](profiled.outputs or _USUAL_CLASSES),
+    )
     kernels = {
         kernel
         for space in spaces_of_table(profiled.space)

@@ -46,14 +46,12 @@ def profile_space(
     """Measure what is missing, then write the table of the space.
 
     Args:
-        kernels: how many are measured, the others being predicted; all when the space has no more. None: as
-            the effort says.
+        kernels: how many are measured, the others being predicted. None: as the effort says.
         out: folder of the measurements; ``results/TARGET`` when None.
         task: what the heads of its networks are for, one of ``search.spaces.camera.HEADS``.
         classes: of the decoder; key points of ``pose``; 1 of ``depth``.
         tracker: HOST:PORT of the target's boards.
-        networks: random networks of segmentation that are also timed whole, to calibrate the estimates of
-            all others.
+        networks: random ones of segmentation that are also timed whole, to calibrate all estimates.
         seed: of the schedule search and of those networks.
         shown: draw how far it is.
 
@@ -67,8 +65,7 @@ def profile_space(
     find_tools(target, dtype)  # before anything long
     folder = results_folder(target.name, out, dtype)
     refuse_others_results(folder, file_of(space, resolution, task))
-    head = HEADS[task](classes)
-    users = space_kernels(space, resolution, head)
+    users = space_kernels(space, resolution, head := HEADS[task](classes))
     whole = draw_networks(space, resolution, networks, num_classes=classes, seed=seed)
     chosen: Collection[Kernel] = users
     if (count := effort.measured(len(users)) if kernels is None else kernels) < len(users):
@@ -84,10 +81,8 @@ def profile_space(
         networks=whole,
         seed=seed,
     )
-    keys = [kernel.key for kernel in users]
-    profiled = Profiled(
-        space=space.name, resolution=str(resolution), outputs=classes, kernels=keys, task=task
-    )
+    keys, size = [kernel.key for kernel in users], str(resolution)
+    profiled = Profiled(space=space.name, resolution=size, outputs=classes, kernels=keys, task=task)
     measured = measure_kernels(
         target, wanted, folder, dtype=dtype, tracker=tracker, hold_outs=True, shown=shown, profiled=profiled
     )

@@ -1,4 +1,4 @@
-"""Profiles of networks that tell metres or key points: their last kernels are others than those of classes."""
+"""Profiles of networks that tell metres or key points: other last kernels than those of classes."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,9 @@ def test_each_task_has_the_kernels_of_its_head(
     for task, users in kernels.items():
         assert {*told[task].kernels} == {kernel.key for kernel in users}
     stem = f"{SPACE.name}-{SIZE}"
-    assert all((tmp_path / name).exists() for name in (f"{stem}.json", f"{stem}-depth.json", f"{stem}-pose.json"))
+    assert all(
+        (tmp_path / name).exists() for name in (f"{stem}.json", f"{stem}-depth.json", f"{stem}-pose.json")
+    )
     assert report([str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for outputs in ("5 classes", "depth", "14 key points"):
@@ -63,10 +65,16 @@ def test_each_task_has_the_kernels_of_its_head(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--task", "deptth"], "--task: no task is deptth, did you mean depth?; allowed: segmentation, depth, pose"),
+        (
+            ["--task", "deptth"],
+            "--task: no task is deptth, did you mean depth?; allowed: segmentation, depth, pose",
+        ),
         (["--task", "depth", "--classes", "5"], "--classes 5: depth tells metres, one output; leave it out"),
         (["--task", "pose", "--networks", "3"], "--networks: whole networks are of segmentation"),
-        (["--task", "pose", "--choose-networks", "12"], "--choose-networks: whole networks are of segmentation"),
+        (
+            ["--task", "pose", "--choose-networks", "12"],
+            "--choose-networks: whole networks are of segmentation",
+        ),
     ],
 )
 def test_what_does_not_fit_a_task_is_refused(
