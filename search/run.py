@@ -18,9 +18,9 @@ from search.parallel.ranks import Ranks
 from search.problem.goal import SEARCHED
 from search.problem.judged import Judged, choose, pareto_front
 from search.problem.problem import NEW_IN_FINGERPRINT, SearchProblem, SearchResult, Watch
-from search.problem.strategy import Progress, Remapped, SearchStrategy
+from search.problem.strategy import Distributed, Progress, Remapped, SearchStrategy
 from search.remapping.table import FILE as REMAPPED
-from search.results import document
+from search.results import distribution, document
 from search.results.described import describe
 from search.results.front import CHOSEN, companion_file, genotype_of, numbered, write_front
 from search.results.judging import judge
@@ -44,9 +44,10 @@ def run_search(
     problem: SearchProblem, out: Path, ranks: Ranks, *, resume: bool, watch: Watch
 ) -> SearchResult:
     """Search, judge, write: ``last.ckpt``, ``curves.csv``, TensorBoard events, ``judged.jsonl``,
-    ``tried.jsonl`` where networks are tried out, ``remapped.csv`` where weights begin as a donor's,
-    ``networks.csv``, ``front.png``, ``front/*.yaml``, ``chosen.yaml``, ``search.json``, and architectures
-    that a strategy finds beside the chosen one. Warns where a search ended nearly undecided.
+    ``choices.jsonl`` where it is learned how probable options are, ``tried.jsonl`` where networks are tried
+    out, ``remapped.csv`` where weights begin as a donor's, ``networks.csv``, ``front.png``, ``front/*.yaml``,
+    ``chosen.yaml``, ``search.json``, and architectures that a strategy finds beside the chosen one. Warns
+    where a search ended nearly undecided.
 
     Args:
         resume: go on from ``last.ckpt``, if there is one.
@@ -119,7 +120,7 @@ def _refuse_others(problem: SearchProblem, out: Path) -> None:
     names = ["networks.csv", "front.png", CHOSEN, RECORD]
     names += map(companion_file, STRATEGIES[problem.strategy].companions)
     if not document.is_unfinished(out):  # killed before its first checkpoint, a search leaves these
-        names += [document.FILE, CURVES, TRIED, REMAPPED]
+        names += [document.FILE, distribution.FILE, CURVES, TRIED, REMAPPED]
     paths = [*(out / name for name in names), *numbered(out)]
     refuse_others(paths, "move them away, or name another --out")
 
@@ -140,6 +141,7 @@ class _Curves:
         self._rows: list[dict[str, float | None]] = list(state["rows"]) if state else []
         self._losses: list[float] = list(state["losses"]) if state else []
         self._tried: list[str] = list(state.get("tried", ())) if state else []
+        self._choices: list[str] = list(state.get("choices", ())) if state else []
         self._saved_s = time.monotonic()
         self._records = None
         if ranks.first:
@@ -162,6 +164,8 @@ class _Curves:
             self._rows.append(_row(now, self._losses))
             self._records.rows(self._rows)
             self._losses = []
+            if isinstance(self._strategy, Distributed):
+                self._choices.append(distribution.distribution_line(now.epoch, self._strategy.choices()))
         if now.ends_epoch or time.monotonic() - self._saved_s > SAVE_EVERY_S:
             self.save()
 
@@ -172,6 +176,9 @@ class _Curves:
             if self._tried:
                 own["tried"] = self._tried
                 write_whole(self._out / TRIED, "".join(self._tried), "the log of networks")
+            if self._choices:
+                own["choices"] = self._choices
+                write_whole(self._out / distribution.FILE, "".join(self._choices), "the log of choices")
             save_checkpoint(self._out / CHECKPOINT, {**own, "search": self._strategy.state()})
             self._saved_s = time.monotonic()
 

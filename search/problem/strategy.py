@@ -111,3 +111,11 @@ class Remapped(Protocol):
     @property
     def remapped(self) -> str | None:
         """What is from where, as a CSV file; None where they began at random, and in one that goes on."""
+
+
+@runtime_checkable
+class Distributed(Protocol):
+    """A strategy that learns how probable options are."""
+
+    def choices(self) -> list[dict[str, float]]:
+        """Of each decision, in the space's order: the probability of every option that is left."""

@@ -222,14 +222,19 @@ class GasSearch:
         """None."""
         return {}
 
+    def choices(self) -> list[dict[str, float]]:
+        """Of each edge, the probability of every operation."""
+        space = self._costs.space
+        rows = zip(space.decisions, by_decision(space, self._shares()).values(), strict=True)
+        return [dict(zip(own.options, row.tolist(), strict=True)) for own, row in rows]
+
     def summary(self) -> dict[str, Any]:
         """The final distribution, what it costs, and how sure it is."""
-        space, shares = self._costs.space, self._shares()
+        shares = self._shares()
         sure = {"cells": {"operation": mean_sureness(shares)}}
-        rows = zip(space.decisions, by_decision(space, shares).values(), strict=True)
         return {
             "expected": self._expected(shares),
-            "choices": [dict(zip(own.options, row.tolist(), strict=True)) for own, row in rows],
+            "choices": self.choices(),
             "sureness": {"cells": {"operation": asdict(sure["cells"]["operation"])}},
             "undecided": undecided(sure),
         }

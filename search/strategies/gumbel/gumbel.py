@@ -282,14 +282,19 @@ class GumbelSearch:
         return {}
 
     @torch.no_grad()
+    def choices(self) -> list[dict[str, float]]:
+        """Of each position, the probability of every candidate that is left."""
+        rows = zip(self.supernet.candidates, self.supernet.probabilities(), strict=True)
+        return [dict(zip(names, p.cpu().tolist(), strict=True)) for names, p in rows]
+
+    @torch.no_grad()
     def summary(self) -> dict[str, Any]:
         """The final distribution, what it costs, and the candidates that were removed on the way."""
-        supernet, probabilities = self.supernet, self.supernet.probabilities()
-        costs = self._costs.all(supernet.by_decision(probabilities))
-        rows = zip(supernet.candidates, probabilities, strict=True)
+        supernet = self.supernet
+        costs = self._costs.all(supernet.by_decision(supernet.probabilities()))
         return {
             "expected": {name: float(value) for name, value in costs.items()},
-            "choices": [dict(zip(names, p.cpu().tolist(), strict=True)) for names, p in rows],
+            "choices": self.choices(),
             "removed": [
                 {"epoch": epoch, "position": position, "candidate": name}
                 for epoch, position, name in self.removed

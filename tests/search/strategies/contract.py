@@ -15,6 +15,7 @@ import torch
 from search.architecture import load_architecture
 from search.errors import InvalidCheckpoint
 from search.problem.problem import SearchProblem, SearchResult
+from search.results.distribution import read_distribution
 from search.results.document import load
 from search.results.front import genotype_of
 from search.run import run_search
@@ -24,6 +25,7 @@ from .helpers import ALONE, Log, same, with_budget
 
 Make = Callable[..., SearchProblem]
 FILES = ("networks.csv", "chosen.yaml", "judged.jsonl", "curves.csv")
+LEARNED = "choices.jsonl"  # of strategies that learn how probable options are
 
 
 class StrategyContract:
@@ -53,7 +55,7 @@ class StrategyContract:
         assert last.steps == []
         assert same([_plain(now) for now in told], [_plain(now) for now in first.steps])
         assert found == expected
-        for name in FILES:
+        for name in (*FILES, *([LEARNED] if (whole / LEARNED).exists() else ())):
             assert (parts / name).read_text() == (whole / name).read_text(), name
 
     def test_ctrl_c_within_a_step_loses_nothing_of_it(
@@ -145,6 +147,13 @@ class StrategyContract:
         assert (told.strategy, told.space) == (wanted.strategy, wanted.space.name)
         assert (told.chosen, told.front) == (found.chosen, found.front)
         assert set(found.summary) <= set(type(told).model_fields)
+        learned = read_distribution(tmp_path / LEARNED)
+        if told.choices:  # of a distribution the way is told, too, and its end is that of the search
+            assert [own.epoch for own in learned] == list(range(log.steps[-1].epoch + 1))
+            for own, last in zip(learned[-1].choices, told.choices, strict=True):
+                assert own == pytest.approx(last, abs=1e-5)
+        else:
+            assert learned == []
         plain = told.model_dump(mode="json")
         assert same({name: plain[name] for name in found.summary}, dict(found.summary))
         chosen = load_architecture(tmp_path / "chosen.yaml")
