@@ -43,13 +43,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the network: frames are resized to it, what it tells back (default: that of the frames; a "
         "bundle has its own)",
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="of a segmentation, keep there which classes were taken for which, and the best, the median and "
+        "the worst frame beside the truth; `report` shows them, those in the folder of a training "
+        "(trained/val) with it",
+    )
     add_board(parser)
 
 
 def execute(args: argparse.Namespace) -> Result:
     """Show every frame of the split at its full size, and score what comes out."""
+    from targets.support.commands import command_line
+
     evaluation = _bundle(args) if Path(args.network).is_dir() else _architecture(args)
-    return Result(document=evaluation.document(), text=_text(evaluation))
+    text = _text(evaluation)
+    if args.out is not None:
+        text += f"\nKept in {args.out}: {command_line('report', args.out)}"
+    return Result(document=evaluation.document(), text=text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +78,8 @@ def _bundle(args: argparse.Namespace) -> "Evaluation":
         if getattr(args, option) is not None:
             raise UsageError(f"--{option} is for architectures; the bundle {args.network} has its own")
     data = open_data(args.data, task_of_folder(Path(args.network)))
-    return evaluate_bundle(Path(args.network), data, args.split, tracker=args.tracker, target=args.target)
+    board = {"tracker": args.tracker, "target": args.target}
+    return evaluate_bundle(Path(args.network), data, args.split, **board, out=args.out)
 
 
 def _architecture(args: argparse.Namespace) -> "Evaluation":
@@ -82,7 +96,8 @@ def _architecture(args: argparse.Namespace) -> "Evaluation":
     resolution = Resolution.parse(args.resolution) if args.resolution else None
     architecture = load_architecture(args.network)
     data = open_data(args.data, architecture.task)
-    return evaluate_architecture(architecture, data, args.split, weights=args.weights, resolution=resolution)
+    own = {"weights": args.weights, "resolution": resolution, "out": args.out}
+    return evaluate_architecture(architecture, data, args.split, **own)
 
 
 def _text(evaluation: "Evaluation") -> str:

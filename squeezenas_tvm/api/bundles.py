@@ -172,6 +172,7 @@ def evaluate_bundle(
     *,
     tracker: str | None = None,
     target: str | None = None,
+    out: str | Path | None = None,
     progress: bool = False,
 ) -> "Evaluation":
     """How right the very module that ships is on labelled frames.
@@ -182,10 +183,12 @@ def evaluate_bundle(
             which is for its task.
         tracker: HOST:PORT, to run it on a board there.
         target: name or YAML file of the board's target; the bundle's when None.
+        out: folder for confusions and pictures of frames, of segmentation alone.
 
     Raises:
         UsageError, SearchError, BundleError: bundle and data that do not fit each other, or are not there.
         TargetError, FailedWork: no board, or one that does not run the bundle.
+        InTheWay, FailedWrite: files of others in ``out``, or no room there.
     """
     from search.data import open_data
     from squeezenas_tvm.evaluation import bundle as work
@@ -196,5 +199,6 @@ def evaluate_bundle(
         split,
         tracker=tracker,
         target=target,
+        out=Path(out) if out else None,
         shown=progress,
     )

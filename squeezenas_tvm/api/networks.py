@@ -140,6 +140,7 @@ def evaluate_architecture(
     *,
     weights: str | Path | None = None,
     resolution: tuple[int, int] | None = None,
+    out: str | Path | None = None,
     progress: bool = False,
 ) -> "Evaluation":
     """How right trained weights are on labelled frames, at the frames' full size; loads PyTorch.
@@ -150,10 +151,12 @@ def evaluate_architecture(
         weights: .safetensors or .pth; the architecture's own when None.
         resolution: of the network, height and width: frames are resized to it, what it
             tells back; that of the frames when None.
+        out: folder for confusions and pictures of frames, of segmentation alone.
 
     Raises:
         UsageError: there are no weights.
         SearchError: weights and data that do not fit each other, or are not there.
+        InTheWay, FailedWrite: files of others in ``out``, or no room there.
     """
     from search.data import open_data
     from squeezenas_tvm.evaluation import architecture as work
@@ -164,5 +167,6 @@ def evaluate_architecture(
         split,
         weights=Path(weights) if weights else None,
         resolution=None if resolution is None else Resolution(*resolution).checked(),
+        out=Path(out) if out else None,
         shown=progress,
     )

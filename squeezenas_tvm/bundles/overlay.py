@@ -35,7 +35,7 @@ def draw_overlay(
         title, notes, warning: lines above the classes and, for the warning, below them.
     """
     factor = -(-MIN_PICTURE_SIDE // max(labels.shape))  # a whole one: pixels stay pixels
-    picture = Image.fromarray(_tinted(_enlarged(image, factor), _enlarged(labels, factor), classes))
+    picture = tinted(_enlarged(image, factor), _enlarged(labels, factor), classes)
     size = letters(picture)
     legend = Legend(size, _legend(labels, classes))
     return beside(picture, Panel(size, title, notes, legend, warning))
@@ -48,7 +48,12 @@ def png(picture: Image.Image) -> bytes:
     return sealed_png(content.getvalue())
 
 
-def _tinted(image: UInt8, labels: UInt8, classes: Sequence[Mapping[str, Any]]) -> UInt8:
+def tinted(image: UInt8, labels: UInt8, classes: Sequence[Mapping[str, Any]]) -> Image.Image:
+    """``image`` (H, W, 3) in the colours of its class indices ``labels`` (H, W), with lines between classes.
+
+    Args:
+        classes: entries with ``index`` and ``color``. Other indices are left untinted.
+    """
     colors = np.zeros((LABELS, 3), np.float32)
     opacity = np.zeros(LABELS, np.float32)
     for entry in classes[:LABELS]:
@@ -58,14 +63,14 @@ def _tinted(image: UInt8, labels: UInt8, classes: Sequence[Mapping[str, Any]]) -
     border = np.zeros(labels.shape, bool)
     border[1:] |= labels[1:] != labels[:-1]
     border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    tinted = np.empty_like(image)
+    mixed = np.empty_like(image)
     for top in range(0, len(image), ROWS):
         rows = slice(top, top + ROWS)
         share = opacity[labels[rows]][..., None]
         blended = image[rows] * (1 - share) + colors[labels[rows]] * share
         blended[border[rows]] = 0.6 * blended[border[rows]] + 0.4 * 255
-        tinted[rows] = np.rint(blended)
-    return tinted
+        mixed[rows] = np.rint(blended)
+    return Image.fromarray(mixed)
 
 
 def _enlarged(pixels: UInt8, factor: int) -> UInt8:

@@ -14,6 +14,7 @@ from search.resolution import Resolution
 from squeezenas_tvm.bundles.images import UInt8, resize_bilinear
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.evaluation.counting import COUNTING
+from squeezenas_tvm.evaluation.kept import KeptFrames
 from squeezenas_tvm.evaluation.scores import Evaluation, check_split, evaluate_frames
 
 
@@ -24,6 +25,7 @@ def evaluate_architecture(
     *,
     weights: Path | None = None,
     resolution: Resolution | None = None,
+    out: Path | None = None,
     shown: bool = True,
 ) -> Evaluation:
     """How right weights are on a split, on the GPU if there is one.
@@ -32,11 +34,13 @@ def evaluate_architecture(
         split: train, val, trainval or test.
         weights: the architecture's own when None.
         resolution: of the network: frames are resized to it, what it tells back; the frames' own when None.
+        out: folder for confusions and pictures of frames, of segmentation alone.
         shown: draw how far it is.
 
     Raises:
         UsageError: there are no weights, or the data is for another task.
         SearchError: weights and data that do not fit each other or are not there.
+        InTheWay, FailedWrite: files of others in ``out``, or no room there.
     """
     if data.task != architecture.task:
         raise UsageError(
@@ -70,6 +74,7 @@ def evaluate_architecture(
         weights=str(path),
         resolution=str(size) if size else "each frame's own size",
         runs=f"PyTorch on {device}",
+        kept=KeptFrames(out, data) if out else None,
         size=size,
         shown=shown,
     )

@@ -9,6 +9,7 @@ from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.opened import opened_bundle
 from squeezenas_tvm.bundles.values import CLASSES, KEY_POINTS, METRES, required_picture
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.evaluation.kept import KeptFrames
 from squeezenas_tvm.evaluation.scores import Evaluation, check_split, evaluate_frames
 
 TASKS = {CLASSES: "segmentation", METRES: "depth", KEY_POINTS: "pose"}
@@ -33,6 +34,7 @@ def evaluate_bundle(
     *,
     tracker: str | None = None,
     target: str | None = None,
+    out: Path | None = None,
     shown: bool = True,
 ) -> Evaluation:
     """How right a bundle is on a split, here or on its board.
@@ -40,11 +42,13 @@ def evaluate_bundle(
     Args:
         split: train, val, trainval or test.
         tracker, target: of a board that runs it, see ``opened_bundle``.
+        out: folder for confusions and pictures of frames, of segmentation alone.
         shown: draw how far it is.
 
     Raises:
         UsageError, SearchError, BundleError: bundle and data that do not fit each other or are not there.
         TargetError, FailedWork: no board, or one that does not run the bundle.
+        InTheWay, FailedWrite: files of others in ``out``, or no room there.
     """
     timeout_s = 3600 + 60 * check_split(data, split)
     with opened_bundle(folder, tracker=tracker, target=target, timeout_s=timeout_s) as bundle:
@@ -74,6 +78,7 @@ def evaluate_bundle(
             weights=bundle.manifest["weights"]["source"],
             resolution=f"{bundle.height}x{bundle.width}",
             runs=runs,
+            kept=KeptFrames(out, data) if out else None,
             size=(bundle.height, bundle.width),
             shown=shown,
         )

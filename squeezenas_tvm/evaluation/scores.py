@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from search.data import Data
 from squeezenas_tvm.bundles.images import UInt8, squeezed
 from squeezenas_tvm.evaluation.counting import COUNTING
+from squeezenas_tvm.evaluation.kept import KeptFrames
 from squeezenas_tvm.terminal.progress import progress
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def evaluate_frames(
     resolution: str,
     runs: str,
     size: tuple[int, int] | None = None,
+    kept: KeptFrames | None = None,
     shown: bool = True,
 ) -> Evaluation:
     """Show the frames one after the other, and say how right that was.
@@ -90,7 +92,10 @@ def evaluate_frames(
     Args:
         network, weights, resolution, runs: see `Evaluation`.
         size: height and width to which every frame is resized; a note tells where that distorts them.
+        kept: writes what is to be kept for people.
         shown: draw how far it is.
+
+    Raises FailedWrite where that cannot be written.
     """
     frames, counter = data.frames(split), COUNTING[data.task].counter(data)
     notes: list[str] = []
@@ -99,11 +104,14 @@ def evaluate_frames(
             image, truth = frames[index]
             if size and (note := squeezed(image, *size)):
                 notes.append(note)
-            counter.add(truth, predict(image))
+            given = predict(image)
+            counter.add(truth, given)
+            if kept is not None:
+                kept.add(truth, given)
             step(name)
     if notes:
         log.warning("%d of %d frames are %s", len(notes), len(frames), notes[0])
-    return Evaluation(
+    evaluation = Evaluation(
         network=network,
         weights=weights,
         resolution=resolution,
@@ -115,3 +123,8 @@ def evaluate_frames(
         scores=counter.scores(),
         details=counter.details(),
     )
+    if kept is not None:
+        read = {rank: frames[index] for rank, index in kept.ranked().items()}
+        drawn = {rank: kept.drawn(image, truth, predict(image)) for rank, (image, truth) in read.items()}
+        kept.write(asdict(evaluation), drawn)
+    return evaluation
