@@ -33,6 +33,8 @@ class KernelTime:
         how: where the fastest schedule is from, or who estimates it.
         roofline_s: least time of a call at the best rates that kernels of its kind reached; None where none
             was measured.
+        kind: class of its work, as ``Kernel.kind``.
+        macs, bytes_moved: of a call.
     """
 
     kernel: str
@@ -41,6 +43,9 @@ class KernelTime:
     share: float
     how: str
     roofline_s: float | None
+    kind: str
+    macs: int
+    bytes_moved: int
 
     @property
     def times_roofline(self) -> float | None:
@@ -61,12 +66,14 @@ class NetworkTime:
         sizes: of its inputs, for people.
         total: its latency.
         kernels: distinct ones, those that take most first.
+        roofline: the best rates, None where nothing was measured.
     """
 
     name: str
     sizes: str
     total: NetworkEstimate
     kernels: tuple[KernelTime, ...]
+    roofline: PhysicalModel | None = None
 
     @property
     def far(self) -> list[KernelTime]:
@@ -96,11 +103,15 @@ def network_time(
             share=calls[kernel] * estimate.median_s / total_s,
             how=str(rows[kernel.key].how if kernel.key in rows else estimate.source),
             roofline_s=roofline.bound_s(kernel) if roofline else None,
+            kind=kernel.kind,
+            macs=kernel.macs,
+            bytes_moved=kernel.bytes_moved,
         )
         for kernel, estimate in told.items()
     ]
     total = model.network(graph, of_a_space=False)
-    return NetworkTime(name, sizes, total, tuple(sorted(kernels, key=lambda kernel: -kernel.share)))
+    longest_first = tuple(sorted(kernels, key=lambda kernel: -kernel.share))
+    return NetworkTime(name, sizes, total, longest_first, roofline)
 
 
 def measured_roofline(latencies: LatencyTable, kernels: Iterable[Kernel]) -> PhysicalModel | None:

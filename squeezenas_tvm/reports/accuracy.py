@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cost_models.database.network_records import WholeNetwork
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel, load_networks
 from squeezenas_tvm.profiling.summary import ERRORS, LEFT_OUT, error_cells
 from squeezenas_tvm.reports.charts import Series, chart, row
+from squeezenas_tvm.reports.marks import GREY
 from squeezenas_tvm.reports.page import Markup, PageSection, element, join, paragraph, table
 
 
@@ -48,19 +50,7 @@ def _errors(rows: Sequence[Sequence[str]]) -> Markup:
 def _networks(folder: Path, model: NetworkModel) -> Sequence[Markup]:
     if model.errors is None or model.plain_errors is None:
         return [paragraph("No network was timed whole: estimates are plain sums of kernels.")]
-    measured_ms = [network.median_s * 1e3 for network in load_networks(folder)]
-    sums_ms = [network.sum_s * 1e3 for network in load_networks(folder)]
-    told_ms = [ms * math.exp(off) for ms, off in zip(measured_ms, model.left_out, strict=False)]
-    points = chart(
-        "Estimated against measured latency of networks timed whole",
-        [
-            Series("plain sum of kernels", list(zip(measured_ms, sums_ms, strict=True)), "dots", 4),
-            Series("estimate, by the others", list(zip(measured_ms, told_ms, strict=False)), "dots", 1),
-        ],
-        x="measured (ms)",
-        y="estimated (ms)",
-        diagonal=True,
-    )
+    measured = load_networks(folder)
     rows = [
         error_cells("estimates, each left out", model.errors),
         error_cells("plain sums of kernels", model.plain_errors),
@@ -69,13 +59,47 @@ def _networks(folder: Path, model: NetworkModel) -> Sequence[Markup]:
     return [
         paragraph(f"Calibrated on {model.origin}."),
         _errors(rows),
-        row([points]),
+        _points(measured, model),
+        paragraph("Bars are the intervals that are meant to hold nine of ten."),
         paragraph(
             f"A network takes {model.overhead_s * 1e3:.3g} ms, each kernel's own time by a factor of its "
             f"kind ({scale}), and {model.cold_s_per_byte * 1e12:.3g} ps for each byte that others moved out "
             "of the cache."
         ),
     ]
+
+
+def _points(measured: Sequence[WholeNetwork], model: NetworkModel) -> Markup:
+    """What each network was told to take over what it took."""
+    pairs = list(zip(measured, model.left_out, strict=False))
+    times_ms = [(own.median_s * 1e3, own.median_s * 1e3 * math.exp(off)) for own, off in pairs]
+    wide = math.exp(model.width)
+    told = [
+        f"{own.about.space} at {own.about.resolution[0]}x{own.about.resolution[1]}\n"
+        f"{' '.join(own.about.blocks)}\n"
+        f"measured {ms:.3g} ms, estimated {told_ms:.3g} ms ({told_ms / wide:.3g} to {told_ms * wide:.3g})"
+        for (own, _), (ms, told_ms) in zip(pairs, times_ms, strict=True)
+    ]
+    sums_ms = [(own.median_s * 1e3, own.sum_s * 1e3) for own in measured]
+    picture = chart(
+        "Estimated against measured latency of networks timed whole",
+        [
+            Series("plain sum of kernels", sums_ms, "dots", GREY),
+            Series(
+                "estimate, by the others",
+                times_ms,
+                "dots",
+                uprights=[(told_ms / wide, told_ms * wide) for _, told_ms in times_ms],
+                told=told,
+            ),
+        ],
+        x="measured (ms)",
+        y="estimated (ms)",
+        diagonal=True,
+        logarithmic="xy",
+        wide=True,
+    )
+    return row([picture])
 
 
 def document(predictor: Predictor | None, model: NetworkModel) -> dict[str, object]:

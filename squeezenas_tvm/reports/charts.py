@@ -1,60 +1,88 @@
-"""Charts of reports as inline SVG: lines, steps, and dots with intervals, over two linear axes."""
+"""Charts of reports as inline SVG: lines, steps, and marks with intervals, over two axes.
+
+Each is whole without a script. With the page's own, marks say what they are and pictures can be zoomed:
+``data-frame`` and ``data-x``, ``data-y`` tell it where the axes lie, ``data-t`` what a mark says.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
+from squeezenas_tvm.reports.axes import Axis, axis_range, is_drawable, number_text
+from squeezenas_tvm.reports.marks import dash, key, shape
 from squeezenas_tvm.reports.page import Markup, element, join
 
-_WIDTH, _HEIGHT = 460, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 8, 40
-_TICKS = 5  # about so many on an axis
+WIDTH = 400
+_HEIGHT = 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 14, 10, 42
+_LETTER = 6.2  # width of one in a label, pixels
 
 Point = tuple[float, float]
+Kind = Literal["line", "steps", "dots"]
+_Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn in one colour. Points with a coordinate that is no number are left out.
+    """What is drawn in one style. Points with a coordinate that is no number are left out, and on a
+    logarithmic axis those that are not above 0.
 
     Attributes:
         name: in the legend; without one it is not there.
-        colour: 1 (blue), 2 (red), 3 (green) or 4 (grey).
-        radius: of dots, in pixels.
-        intervals: of each point, where its x may lie as well; of dots alone, and cut off at the frame.
+        colour: 1 (blue), 2 (red), 3 (green), 4 (grey), 5 (orange), 6 (purple), 7 (sky) or 8 (ink); with it
+            go the shape of marks and the dash of lines.
+        radius: of marks, in pixels; ``radii`` of each.
+        intervals: of each point, where its x may lie as well; of marks alone, and cut off at the frame.
+        uprights: the same of its y.
+        told: what each point says when it is pointed at; its coordinates where there is nothing.
+        labels: what stands beside each mark.
+        stretches: whether the axes reach so far that all of it is seen.
     """
 
     name: str
     points: Sequence[Point]
-    kind: Literal["line", "steps", "dots"] = "line"
+    kind: Kind = "line"
     colour: int = 1
     radius: float = 3.0
     intervals: Sequence[Point] = ()
+    uprights: Sequence[Point] = ()
+    radii: Sequence[float] = ()
+    told: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    stretches: bool = True
+
+    def kept(self, indices: Sequence[int]) -> "Series":
+        """The same with these points alone."""
+
+        def some(own: Sequence[Any]) -> list[Any]:
+            return [own[index] for index in indices] if own else []
+
+        return replace(
+            self,
+            points=some(self.points),
+            intervals=some(self.intervals),
+            uprights=some(self.uprights),
+            radii=some(self.radii),
+            told=some(self.told),
+            labels=some(self.labels),
+        )
 
 
 @dataclass(frozen=True)
-class _Axis:
-    """Values ``low`` to ``high`` lie at pixels ``start`` to ``end``."""
+class _Axes:
+    """Of one chart, with the words beside them."""
 
-    low: float
-    high: float
-    start: float
-    end: float
+    across: Axis
+    up: Axis
+    x: str
+    y: str
 
-    def at(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def inside(self, value: float) -> float:
-        """Its place, or the end of the axis that it lies beyond."""
-        return self.at(min(max(value, self.low), self.high))
-
-    def ticks(self) -> list[float]:
-        """Round values, in steps of 1, 2 or 5 times a power of ten."""
-        step = _round_step((self.high - self.low) / _TICKS)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [number * step for number in range(first, last + 1)]
+    def holds(self, place: Point) -> bool:
+        """Whether a pixel is inside the frame."""
+        across, up = self.across, self.up
+        return across.start <= place[0] <= across.end and up.end <= place[1] <= up.start
 
 
 def chart(
@@ -65,6 +93,8 @@ def chart(
     y: str,
     limit: tuple[Literal["x", "y"], float, str] | None = None,
     diagonal: bool = False,
+    logarithmic: str = "",
+    wide: bool = False,
 ) -> Markup:
     """A figure with a legend.
 
@@ -73,106 +103,207 @@ def chart(
         x, y: labels of the axes, with units.
         limit: axis, value and name of a dashed line across it.
         diagonal: draw where x and y are equal.
+        logarithmic: the axes that are: ``x``, ``y`` or ``xy``.
+        wide: as wide as the page.
     """
-    drawn = [one for one in map(_finite, series) if one.points]
-    xs = [value for one in drawn for value, _ in one.points]
-    ys = [value for one in drawn for _, value in one.points]
+    drawn = [one for one in (_sound(one, logarithmic) for one in series) if one.points]
+    limit = limit if limit and is_drawable(limit[1], log=limit[0] in logarithmic) else None
+    axes = _axes(drawn, x, y, limit, logarithmic, equal=diagonal)
+    if axes is None:
+        return element("figure", element("figcaption", f"{title}: nothing yet"))
+    across, up = axes.across, axes.up
+    dashed = sum(one.kind != "dots" for one in drawn) > 1  # a line alone needs none
+    lines = [_lines(one, axes, dashed=dashed) for one in drawn]
+    if diagonal:
+        lines.insert(0, _path([(across.start, up.start), (across.end, up.end)], "limit"))
+    if limit is not None:
+        lines.insert(0, _limit(axes, limit[0], limit[1]))
+    labelled: list[_Box] = []
+    marks = [_dots(one, axes, labelled) for one in drawn if one.kind == "dots"]
+    moved = element("g", *lines, class_="moved")
+    plot = _frame_of(axes, moved, *marks)
+    svg = element(
+        "svg",
+        *(element("g", *_frame(axes), class_="ticks"), *_words(axes), plot),
+        viewBox=f"0 0 {WIDTH} {_HEIGHT}",
+        role="img",
+        tabindex="0",
+        **{
+            "aria-label": title,
+            "data-frame": f"{across.start:g} {up.end:g} {across.end:g} {up.start:g}",
+            "data-x": across.words(),
+            "data-y": up.words(),
+            "data-xname": x,
+        },
+    )
+    names = [key(one.name, one.colour, line=one.kind != "dots", dashed=dashed) for one in drawn if one.name]
+    names += [element("span", f"dashed: {limit[2]}")] if limit else []
+    style = {"class_": "wide"} if wide else {}
+    return element("figure", svg, element("figcaption", *names), **style)
+
+
+def _sound(series: Series, logarithmic: str) -> Series:
+    good = [
+        index
+        for index, point in enumerate(series.points)
+        if all(is_drawable(value, log=axis in logarithmic) for value, axis in zip(point, "xy", strict=True))
+    ]
+    return series.kept(good)
+
+
+def _axes(
+    drawn: Sequence[Series],
+    x: str,
+    y: str,
+    limit: tuple[Literal["x", "y"], float, str] | None,
+    logarithmic: str,
+    *,
+    equal: bool,
+) -> _Axes | None:
+    """Axes that hold all points; None where there is none."""
+    seen = [one for one in drawn if one.stretches]
+    xs, ys = ([point[axis] for one in seen for point in one.points] for axis in (0, 1))
     if limit is not None:
         (xs if limit[0] == "x" else ys).append(limit[1])
-    if diagonal:
+    if equal:
         xs = ys = xs + ys
     if not ys or not xs:
-        return element("figure", element("figcaption", f"{title}: nothing yet"))
-    ends = [end for one in drawn for interval in one.intervals for end in interval]
-    across = _Axis(*_range(_with_ends(xs, ends)), _LEFT, _WIDTH - _RIGHT)
-    up = _Axis(*_range(ys), _HEIGHT - _BOTTOM, _TOP)
-    marks = [*_frame(across, up, x, y)]
-    if diagonal:
-        marks.append(_path([(across.start, up.start), (across.end, up.end)], "limit"))
-    if limit is not None:
-        marks.append(_limit(across, up, limit[0], limit[1]))
-    marks += [_marks(one, across, up) for one in drawn]
-    svg = element("svg", *marks, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", **{"aria-label": title})
-    names = [element("span", one.name, class_=f"key c{one.colour}") for one in drawn if one.name]
-    names += [element("span", f"dashed: {limit[2]}")] if limit else []
-    return element("figure", svg, element("figcaption", *names))
+        return None
+    log_x, log_y = "x" in logarithmic, "y" in logarithmic
+    xs = _with_ends(xs, [end for one in seen for pair in one.intervals for end in pair], log_x)
+    ys = _with_ends(ys, [end for one in seen for pair in one.uprights for end in pair], log_y)
+    across = Axis(*axis_range(xs, log=log_x), _LEFT, WIDTH - _RIGHT, log_x)
+    up = Axis(*axis_range(ys, log=log_y), _HEIGHT - _BOTTOM, _TOP, log_y)
+    if equal:
+        low, high = min(across.low, up.low), max(across.high, up.high)
+        across, up = replace(across, low=low, high=high), replace(up, low=low, high=high)
+    return _Axes(across, up, x, y)
 
 
-def _finite(series: Series) -> Series:
-    kept = [i for i, point in enumerate(series.points) if all(map(math.isfinite, point))]
-    intervals = [series.intervals[i] for i in kept] if series.intervals else ()
-    points = [series.points[i] for i in kept]
-    return Series(series.name, points, series.kind, series.colour, series.radius, intervals)
-
-
-def _with_ends(values: Sequence[float], ends: Sequence[float]) -> list[float]:
+def _with_ends(values: Sequence[float], ends: Sequence[float], log: bool) -> list[float]:
     """And the ends of intervals, as far as they leave the values half of the axis."""
-    spread = (max(values) - min(values)) / 2
-    return [*values, *(min(max(end, min(values) - spread), max(values) + spread) for end in ends)]
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """With a margin; from 0 where that is near."""
     low, high = min(values), max(values)
-    if low == high:
-        low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
-    margin = (high - low) / 20
-    starts_at_zero = 0 <= low < (high - low) / 2
-    return (0.0 if starts_at_zero else low - margin), high + margin
+    if log:
+        spread = math.sqrt(high / low)
+        return [*values, *(min(max(end, low / spread), high * spread) for end in ends)]
+    half = (high - low) / 2
+    return [*values, *(min(max(end, low - half), high + half) for end in ends)]
 
 
-def _round_step(least: float) -> float:
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
-
-
-def _frame(across: _Axis, up: _Axis, x: str, y: str) -> Iterable[Markup]:
-    """Axes, ticks with their values, labels."""
+def _frame(axes: _Axes) -> Iterable[Markup]:
+    """Axes and ticks with their values."""
+    across, up = axes.across, axes.up
     yield _path([(across.start, up.end), (across.start, up.start), (across.end, up.start)], "axis")
     for value in across.ticks():
-        yield _text(across.at(value), up.start + 15, f"{value:.6g}", "middle")
+        yield text(across.at(value), up.start + 15, number_text(value), "middle")
         yield _path([(across.at(value), up.start), (across.at(value), up.start + 4)], "axis")
     for value in up.ticks():
-        yield _text(across.start - 6, up.at(value) + 4, f"{value:.6g}", "end")
+        yield text(across.start - 6, up.at(value) + 4, number_text(value), "end")
         yield _path([(across.start, up.at(value)), (across.end, up.at(value))], "axis")
-    yield _text((across.start + across.end) / 2, _HEIGHT - 6, x, "middle")
+
+
+def _words(axes: _Axes) -> Iterable[Markup]:
+    """What the axes are."""
+    across, up = axes.across, axes.up
+    yield text((across.start + across.end) / 2, _HEIGHT - 6, axes.x, "middle")
     middle = (up.start + up.end) / 2
-    yield _text(11, middle, y, "middle", transform=f"rotate(-90 11 {middle:.0f})")
+    yield text(12, middle, axes.y, "middle", transform=f"rotate(-90 12 {middle:.0f})")
 
 
-def _limit(across: _Axis, up: _Axis, axis: str, value: float) -> Markup:
+def _frame_of(axes: _Axes, *children: Markup) -> Markup:
+    """What is cut off at the frame while it is zoomed."""
+    across, up = axes.across, axes.up
+    wide, high = across.end - across.start, up.start - up.end
+    place = {"x": f"{across.start:g}", "y": f"{up.end:g}", "width": f"{wide:g}", "height": f"{high:g}"}
+    return element("svg", *children, viewBox=f"{across.start:g} {up.end:g} {wide:g} {high:g}", **place)
+
+
+def _limit(axes: _Axes, axis: str, value: float) -> Markup:
+    across, up = axes.across, axes.up
     if axis == "x":
         return _path([(across.at(value), up.start), (across.at(value), up.end)], "limit")
     return _path([(across.start, up.at(value)), (across.end, up.at(value))], "limit")
 
 
-def _marks(series: Series, across: _Axis, up: _Axis) -> Markup:
+def _lines(series: Series, axes: _Axes, *, dashed: bool) -> Markup:
+    """A series' line, or the intervals of its marks."""
+    across, up = axes.across, axes.up
     places = [(across.at(x), up.at(y)) for x, y in series.points]
-    if series.kind != "dots":
-        if series.kind == "steps":
-            corners = [(after[0], before[1]) for before, after in pairwise(places)]
-            places = [place for pair in zip(places, [*corners, places[-1]], strict=True) for place in pair]
-        return element("g", _path(places, "line"), class_=f"c{series.colour}")
-    dots = [
-        element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=f"{series.radius:g}", class_="dot")
-        for x, y in places
-    ]
-    if series.intervals:
-        ends = zip(series.intervals, places, strict=True)
-        bars = "".join(
-            f"M{across.inside(low):.1f} {y:.1f}H{across.inside(high):.1f}" for (low, high), (_, y) in ends
-        )
-        dots.insert(0, element("path", d=bars, class_="error"))
-    return element("g", *dots, class_=f"c{series.colour}")
+    group = f"c{series.colour}"
+    if series.kind == "dots":
+        bars = [
+            f"M{across.inside(low):.1f} {y:.1f}H{across.inside(high):.1f}"
+            for (low, high), (_, y) in zip(series.intervals, places, strict=False)
+        ]
+        bars += [
+            f"M{x:.1f} {up.inside(low):.1f}V{up.inside(high):.1f}"
+            for (low, high), (x, _) in zip(series.uprights, places, strict=False)
+        ]
+        path = element("path", d="".join(bars), class_="error")
+        return element("g", path, class_=group) if bars else Markup()
+    told = dash(series.colour) if dashed else {}
+    if series.name:  # what has none is told by its marks
+        told |= {
+            "data-name": series.name,
+            "data-p": " ".join(f"{number_text(x)},{y:.5g}" for x, y in series.points),
+            "data-at": " ".join(f"{x:.1f},{y:.1f}" for x, y in places),
+        }
+    if series.kind == "steps":
+        corners = [(after[0], before[1]) for before, after in pairwise(places)]
+        places = [place for pair in zip(places, [*corners, places[-1]], strict=True) for place in pair]
+    return element("g", _path(places, "line", **told), class_=group)
 
 
-def _path(places: Sequence[Point], kind: str) -> Markup:
-    return element("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places), class_=kind)
+def _dots(series: Series, axes: _Axes, labelled: list[_Box]) -> Markup:
+    """Args: labelled: where labels are already; those that find no room beside them are left out."""
+    marks, labels, outlines = [], [], dict[float, str]()
+    for index, (x, y) in enumerate(series.points):
+        radius = series.radii[index] if series.radii else series.radius
+        outline = outlines.setdefault(radius, shape(series.colour, radius))
+        place = axes.across.at(x), axes.up.at(y)
+        said = series.told[index] if series.told else _coordinates(series.name, (x, y), axes)
+        at = f"translate({place[0]:.1f} {place[1]:.1f})"
+        marks.append(element("path", d=outline, class_="dot", transform=at, **{"data-t": said}))
+        name = series.labels[index] if series.labels else ""
+        if name and axes.holds(place):
+            labels.append(_label(place, name, radius, labelled))
+    return element("g", *marks, *labels, class_=f"c{series.colour}")
 
 
-def _text(x: float, y: float, text: str, anchor: str, **more: str) -> Markup:
-    place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor, **more}
-    return element("text", text, **place)
+def _coordinates(name: str, point: Point, axes: _Axes) -> str:
+    lines = [name] if name else []
+    return "\n".join([*lines, f"{axes.x}: {point[0]:.4g}", f"{axes.y}: {point[1]:.4g}"])
+
+
+def _label(place: Point, name: str, radius: float, labelled: list[_Box]) -> Markup:
+    """Beside its mark, where nothing is written yet; nothing where all is."""
+    (x, y), wide = place, _LETTER * len(name)
+    for down in (3.5, -6.0, 13.0):
+        for right in (True, False):
+            start = x + radius + 3 if right else x - radius - 3 - wide
+            box = (start, y + down - 9, start + wide, y + down + 2)
+            inside = start >= _LEFT and box[2] <= WIDTH
+            if inside and not any(_meet(box, other) for other in labelled):
+                labelled.append(box)
+                words = {"x": f"{start - x if right else -radius - 3:.1f}", "y": f"{down:g}"}
+                words |= {"text-anchor": "start" if right else "end", "class_": "label"}
+                return element("text", name, transform=f"translate({x:.1f} {y:.1f})", **words)
+    return Markup()
+
+
+def _meet(one: _Box, other: _Box) -> bool:
+    apart = one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+    return not apart
+
+
+def _path(places: Sequence[Point], kind: str, **more: str) -> Markup:
+    d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    return element("path", d=d, class_=kind, **more)
+
+
+def text(x: float, y: float, words: str, anchor: str, **more: str) -> Markup:
+    """Words in a picture."""
+    return element("text", words, x=f"{x:.1f}", y=f"{y:.1f}", **{"text-anchor": anchor, **more})
 
 
 def row(charts: Iterable[Markup]) -> Markup:

@@ -28,6 +28,7 @@ from squeezenas_tvm.reports.page import (
     paragraph,
 )
 from squeezenas_tvm.reports.page import table as html_table
+from squeezenas_tvm.reports.rooflines import PlacedKernel, roofline
 
 _SHOWN = 15  # kernels that are listed
 _FALLS_TO = 0.02  # of the dearest entry: palest shade
@@ -65,6 +66,19 @@ class Covered:
         """Its kernels that are measured, estimated or predicted."""
         known = known_kernels(self.table, self.calls, self.predictor)
         return {kernel: entry for kernel, entry in known.items() if entry is not None}
+
+    @cached_property
+    def model(self) -> PhysicalModel | None:
+        """The best rates that its kernels reached; None where none is measured."""
+        measured = self.measured
+        if not measured:
+            return None
+        return PhysicalModel.fit(measured, [self.known[kernel].median_s for kernel in measured])
+
+    @cached_property
+    def spent_s(self) -> Mapping[Kernel, float]:
+        """Seconds of each known kernel in a network whose candidates are all as likely."""
+        return {kernel: self.calls[kernel] * entry.median_s for kernel, entry in self.known.items()}
 
     @cached_property
     def costs(self) -> CostTable:
@@ -142,6 +156,8 @@ def costs_section(found: Covered) -> PageSection:
         ),
         _heat(found.costs, found.space),
         paragraph(f"Around the blocks, in ms: {', '.join(fixed)}."),
+        element("h3", "Kernels under their roofs"),
+        _roofline(found),
         element("h3", "Kernels that take most of its time"),
         _kernels(found),
     ]
@@ -180,25 +196,47 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.3f}"
 
 
-def _kernels(found: Covered) -> Markup:
-    rows, kernels = found.table.rows, [*found.known]
-    if not found.measured:
+def _roofline(found: Covered) -> Markup:
+    if found.model is None:
         return paragraph("None is measured.")
-    medians_s = {kernel: entry.median_s for kernel, entry in found.known.items()}
-    model = PhysicalModel.fit(found.measured, [medians_s[kernel] for kernel in found.measured])
-    spent_s = {kernel: found.calls[kernel] * medians_s[kernel] for kernel in kernels}
+    total_s = sum(found.spent_s.values())
+    placed = [
+        PlacedKernel(
+            name=kernel.label,
+            kind=kernel.kind,
+            macs=kernel.macs,
+            bytes_moved=kernel.bytes_moved,
+            seconds=entry.median_s,
+            calls=found.calls[kernel],
+            share=found.spent_s[kernel] / total_s,
+            how=_how(found, kernel),
+        )
+        for kernel, entry in found.known.items()
+    ]
+    return roofline(placed, found.model, "a network's")
+
+
+def _how(found: Covered, kernel: Kernel) -> str:
+    row = found.table.rows.get(kernel.key)
+    return str(row.how) if row else "predicted"
+
+
+def _kernels(found: Covered) -> Markup:
+    rows, kernels, model, spent_s = found.table.rows, [*found.known], found.model, found.spent_s
+    if model is None:
+        return paragraph("None is measured.")
     total_s = sum(spent_s.values())
     ranked = sorted(kernels, key=lambda kernel: -spent_s[kernel])[:_SHOWN]
     lines = []
     for kernel in ranked:
-        row, median_s = rows.get(kernel.key), medians_s[kernel]
+        row, median_s = rows.get(kernel.key), found.known[kernel].median_s
         reached = model.bound_s(kernel) / median_s
         lines.append(
             [
                 *(kernel.label, bar(spent_s[kernel] / total_s, f"{spent_s[kernel] / total_s:.1%}")),
                 *(f"{found.calls[kernel]:.2f}", _entry(found.known[kernel])),
                 *(f"{found.known[kernel].width:.1%}", f"{kernel.macs / median_s / 1e9:.1f}"),
-                *(bar(reached, f"{reached:.0%}"), row.how if row else "predicted"),
+                *(bar(reached, f"{reached:.0%}"), _how(found, kernel)),
                 str(row.trials if row else 0),
             ]
         )

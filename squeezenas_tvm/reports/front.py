@@ -13,7 +13,9 @@ from search.tasks.words import WORDS, Column, TaskWords
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.files import CsvRow, header, read_csv
-from squeezenas_tvm.reports.page import PageSection, join, paragraph, table
+from squeezenas_tvm.reports.marks import GREY
+from squeezenas_tvm.reports.page import Markup, PageSection, element, join, paragraph, table
+from squeezenas_tvm.reports.published import of_the_space, trained_below, trained_chart
 
 NETWORKS, RECORD = "networks.csv", "judged.jsonl"
 _AGAIN = "the search command with --resume writes it again"
@@ -91,8 +93,8 @@ def _score_column(words: TaskWords, told: SearchDocument | None, header: Sequenc
     return replace(primary, name=other, title=told.metric if told else primary.title)
 
 
-def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[PageSection]:
-    """All that were judged, by cost and accuracy; nothing before the end."""
+def front_section(folder: Path, networks: FoundNetworks, told: SearchDocument | None) -> list[PageSection]:
+    """All that were judged, by cost and accuracy, beside published ones; nothing before the end."""
     if not networks.finished:
         return []
     cost, column = _cost_column(told)
@@ -100,8 +102,8 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
     front = sorted((n for n in networks.judged if n.numbers["front"]), key=lambda n: n.numbers[column])
     chosen = [n for n in networks.judged if n.numbers["chosen"] == 1]
     groups = [
-        ("judged networks", networks.judged, 4, 2.0),
-        ("Pareto front", front, 1, 3.5),
+        ("judged networks", networks.judged, GREY, 2.2),
+        ("Pareto front", front, 1, 3.8),
         ("chosen", chosen, 2, 5.5),
     ]
     series = [
@@ -112,6 +114,7 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
             colour,
             radius,
             [(n.numbers["low_ms"], n.numbers["high_ms"]) for n in group] if cost == "latency" else (),
+            told=[_told(name, n, networks) for n in group],
         )
         for name, group, colour, radius in groups
     ]
@@ -126,6 +129,7 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
         x=f"{cost} ({unit})",
         y=f"{networks.column.title} in the search ({networks.column.unit}{_lower(networks)})",
         limit=limit,
+        wide=True,
     )
     known = STRATEGIES.get(told.strategy if told else "gumbel")  # of before search.json there was no other
     how = f" {known.judging}" if known else ""
@@ -133,7 +137,33 @@ def front_section(networks: FoundNetworks, told: SearchDocument | None) -> list[
         f"{len(networks.judged)} networks{how}; on the front: {len(front)}. As trained for itself a "
         f"network's {networks.column.title} will differ."
     )
-    return [PageSection("Front", join([paragraph(said), row([picture]), _table(networks, front)]))]
+    content = [paragraph(said), row([picture]), *_as_trained(folder, told), _table(networks, front)]
+    return [PageSection("Front", join(content))]
+
+
+def _as_trained(folder: Path, told: SearchDocument | None) -> list[Markup]:
+    """Published networks of the space, and those that were trained below the search, at their costs here."""
+    if told is None:
+        return []
+    networks = [*of_the_space(told), *trained_below(folder, told)]
+    x = f"latency on {told.target} at {told.resolution} (ms)"
+    picture = trained_chart("Reported accuracy and latency here", networks, x=x)
+    if not picture:
+        return []
+    said = (
+        "Networks of the space as they were trained for themselves, by others and here: accuracies compare "
+        "where data and size are the same; latencies are all of this target and size."
+    )
+    return [element("h3", "As trained"), paragraph(said), row([picture])]
+
+
+def _told(group: str, network: CsvRow, networks: FoundNetworks) -> str:
+    n = network.numbers
+    return (
+        f"{group}\n{n['latency_ms']:.3f} ms ({n['low_ms']:.3f} to {n['high_ms']:.3f})\n"
+        f"{networks.said(n[networks.score])}\n{n['gmacs']:.3f} GMACs, {n['mparams']:.3f} M parameters\n"
+        f"{network.texts['blocks']}"
+    )
 
 
 def _lower(networks: FoundNetworks) -> str:

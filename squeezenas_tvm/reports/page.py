@@ -1,14 +1,22 @@
 """The HTML of reports: elements, tables, heat maps, and the page around them. Text is always escaped.
 
-A page needs nothing but itself: no script, no font, no picture from elsewhere.
+A page needs nothing but itself: no script, no font, no picture from elsewhere. What it may do is said in it:
+run the one script that is in it, by its sum, and load nothing. So what got into it as HTML would do nothing.
 """
 
+import base64
+import hashlib
 import html
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+_HERE = Path(__file__).parent
+STYLE = (_HERE / "page.css").read_text(encoding="utf-8")
+SCRIPT = (_HERE / "page.js").read_text(encoding="utf-8")
 _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?")
+_VOID = ("img",)
 NONE = "-"  # in a table: there is no such number
 
 
@@ -18,8 +26,9 @@ class Markup(str):
 
 def element(name: str, *children: str, **attributes: str) -> Markup:
     """``<name attributes>children</name>``; a trailing ``_`` of an attribute's name falls away."""
+    end = "" if name in _VOID else f"</{name}>"
     words = "".join(f' {key.rstrip("_")}="{html.escape(value)}"' for key, value in attributes.items())
-    return Markup(f"<{name}{words}>{join(children)}</{name}>")
+    return Markup(f"<{name}{words}>{join(children)}{end}")
 
 
 def join(children: Collection[str]) -> Markup:
@@ -50,6 +59,27 @@ def facts(pairs: Mapping[str, str]) -> Markup:
 def bar(share: float, text: str) -> Markup:
     """Text over a bar that is ``share`` (0..1) of the cell's width."""
     return element("span", text, class_="bar", style=f"--v:{min(max(share, 0), 1):.3f}")
+
+
+def shares(parts: Sequence[tuple[str, float]]) -> Markup:
+    """A bar that is divided as its parts are, with what each is for those who do not see it.
+
+    Args:
+        parts: at most eight: what it is, and its amount.
+    """
+    total = sum(amount for _, amount in parts)
+    said = ", ".join(f"{name} {amount / total:.1%}" for name, amount in parts) if total else "nothing"
+    marks = [
+        element("i", style=f"--v:{amount / total:.4f}", class_=f"c{style}", title=name)
+        for style, (name, amount) in enumerate(parts, 1)
+        if total and amount
+    ]
+    return element("div", *marks, class_="shares", role="img", **{"aria-label": said})
+
+
+def folded(summary: str, *content: str) -> Markup:
+    """What is shown when it is asked for, under a line that says what it is."""
+    return element("details", element("summary", summary), *content)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
@@ -121,84 +151,59 @@ class Report:
     Attributes:
         summary: one line under the title.
         document: the main numbers, as JSON can hold them.
+        figures: what is read first: numbers, each with what it is.
     """
 
     title: str
     summary: str
     sections: Sequence[PageSection]
     document: Mapping[str, object]
+    figures: Sequence[tuple[str, str]] = ()
 
 
-def page(report: Report, origin: str) -> str:
+def page(report: Report, origin: str, version: str = "") -> str:
     """The whole file.
 
     Args:
         origin: what made it, from what, when; stands at the end.
+        version: of a page that is served, and asks whether there is a newer one.
     """
     links = [element("a", section.title, href=f"#{section.anchor}") for section in report.sections]
     sections = [
         element("section", element("h2", section.title), section.content, id=section.anchor)
         for section in report.sections
     ]
-    header = element("header", element("h1", report.title), paragraph(report.summary), element("nav", *links))
-    body = element("body", header, element("main", *sections), element("footer", paragraph(origin)))
+    top = [element("h1", report.title), paragraph(report.summary), _figures(report.figures)]
+    header = element("header", *top, element("nav", *links))
+    script = element("script", Markup(SCRIPT))
+    served = {"data-version": version} if version else {}
+    body = element(
+        "body", header, element("main", *sections), element("footer", paragraph(origin)), script, **served
+    )
+    rules = f'<meta http-equiv="Content-Security-Policy" content="{allowed(served=bool(version))}">\n'
+    rules += '<link rel="icon" href="data:,">\n' if version else ""  # else browsers ask for one
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"{element('title', report.title)}\n<style>{_STYLE}</style>\n</head>\n{body}\n</html>\n"
+        f'{rules}<meta name="color-scheme" content="light dark">\n'
+        f"{element('title', report.title)}\n<style>{STYLE}</style>\n</head>\n{body}\n</html>\n"
     )
 
 
-_STYLE = """
-:root{--page:#fff;--ink:#1b2127;--faint:#5c6670;--line:#d5dae0;--heat:31 111 180;
---c1:#1f6fb4;--c2:#c8553d;--c3:#2f855a;--c4:#9aa5b1}
-@media (prefers-color-scheme:dark){:root{--page:#14181d;--ink:#e4e8ec;--faint:#9aa5b1;--line:#38414a;
---heat:72 149 217;--c1:#5aa9ec;--c2:#f0886e;--c3:#5fc08d;--c4:#65717d}}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:1rem;max-width:72rem;background:var(--page);color:var(--ink);
-font:15px/1.5 system-ui,sans-serif;font-variant-numeric:tabular-nums}
-h1{margin:.2em 0;font-size:1.6rem;line-height:1.2;overflow-wrap:anywhere}
-h2{margin:2rem 0 .6rem;padding-top:.6rem;border-top:1px solid var(--line);font-size:1.2rem}
-h3{margin:1.2rem 0 .4rem;font-size:1rem}
-p,li,dd{overflow-wrap:anywhere}
-nav a{display:inline-block;margin-right:1rem}
-a{color:var(--c1)}
-dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.2rem 1rem;margin:.5rem 0}
-dt,footer,figcaption{color:var(--faint)}
-dd{margin:0}
-pre{padding:.6rem;border:1px solid var(--line);border-radius:.3rem;
-white-space:pre-wrap;overflow-wrap:anywhere}
-.scroll{overflow-x:auto;margin:.6rem 0}
-table{border-collapse:collapse;font-size:.87rem}
-th,td{padding:.2rem .5rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
-thead th{vertical-align:bottom;color:var(--faint);font-weight:600}
-.n{text-align:right}
-.heat td{padding:.2rem .35rem;border:1px solid var(--page);text-align:right;
-background:rgb(var(--heat)/calc(var(--v,0)*.6))}
-.heat .on{outline:2px solid var(--c2);outline-offset:-2px;font-weight:700}
-.bar{display:block;min-width:5.5rem;padding:0 .25rem;
-background:linear-gradient(90deg,rgb(var(--heat)/.35) calc(var(--v)*100%),transparent 0)}
-.charts{display:flex;flex-wrap:wrap;gap:1rem}
-figure{flex:1 1 20rem;margin:0;min-width:0;max-width:36rem}
-svg{display:block;width:100%;height:auto;font-size:11px;fill:var(--ink)}
-svg .axis{stroke:var(--line);fill:none}
-svg .limit{stroke:var(--faint);fill:none;stroke-dasharray:4 3}
-svg .line{fill:none;stroke-width:1.8}
-svg .error{fill:none;stroke-width:.8;opacity:.5}
-.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}
-svg .line,svg .error{stroke:var(--c)}
-svg .dot{fill:var(--c)}
-svg .ground{fill:var(--page)}
-svg .box{fill:var(--page);stroke:var(--c);stroke-width:1.4}
-.graph{max-width:23rem}
-.graph svg{font-size:9px}
-.drawing{max-width:none}
-.drawing svg{min-width:52rem;font-size:9.5px}
-.key{margin-right:1rem;white-space:nowrap}
-.key::before{content:"";display:inline-block;width:.8em;height:.8em;margin-right:.35em;background:var(--c)}
-@media print{nav{display:none}body{max-width:none;font-size:10px}table{font-size:8px}
-.scroll{overflow:visible}th,td{white-space:normal}
-h2,h3{break-after:avoid}tr,figure{break-inside:avoid}
-*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
-"""
+def allowed(*, served: bool) -> str:
+    """What a page may do, for browsers: the Content-Security-Policy.
+
+    Args:
+        served: it may ask who served it for its version.
+    """
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    asks = "; connect-src 'self'" if served else ""
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        f"base-uri 'none'; form-action 'none'{asks}"
+    )
+
+
+def _figures(figures: Sequence[tuple[str, str]]) -> Markup:
+    tiles = [element("div", element("b", value), element("span", what)) for value, what in figures if value]
+    return element("div", *tiles, class_="figures") if tiles else Markup()

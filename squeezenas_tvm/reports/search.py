@@ -11,10 +11,12 @@ from search.results import document as search_document
 from search.results.document import SearchDocument
 from search.spaces.drawing import Drawable
 from search.strategies.registry import named
+from squeezenas_tvm.reports.blocks import beside_published
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.drawing import drawn
 from squeezenas_tvm.reports.files import CsvRow, header, read_csv
 from squeezenas_tvm.reports.front import FoundNetworks, front_section, read_networks
+from squeezenas_tvm.reports.moved import moved_section
 from squeezenas_tvm.reports.page import (
     NONE,
     Heat,
@@ -68,19 +70,23 @@ def search_report(folder: Path) -> Report:
     networks = read_networks(folder, told)
     chosen = load_architecture(folder / CHOSEN) if (folder / CHOSEN).exists() else None
     state = _state(told, rows, networks)
-    sections = [PageSection("Task", _task(told, chosen)), *front_section(networks, told)]
+    sections = front_section(folder, networks, told)
     if chosen is not None and isinstance(space := chosen.search_space, Drawable):
         sections.append(PageSection("Chosen network", drawn(space.drawing(chosen.genotype))))
     elif told is not None and told.chosen is not None and told.choices:
-        sections.append(PageSection("Chosen network", _chosen(told, told.chosen.options)))
+        content = join([_chosen(told, told.chosen.options), beside_published(told)])
+        sections.append(PageSection("Chosen network", content))
     elif chosen is not None:
-        blocks = [[name, option] for name, option in chosen.genotype.items()]
-        sections.append(PageSection("Chosen network", table(["position", "block"], blocks)))
+        blocks = table(["position", "block"], list(map(list, chosen.genotype.items())))
+        beside = beside_published(told) if told is not None else Markup()
+        sections.append(PageSection("Chosen network", join([blocks, beside])))
     sections.append(PageSection("Curves", _curves(rows, told)))
+    sections += moved_section(folder, told)
     if told is not None and told.chosen is not None and told.choices:
         sections.append(PageSection("Final distribution", _distribution(told, told.chosen.options)))
     if told is not None and told.sureness:
         sections.append(PageSection("How sure it is", _sureness(told)))
+    sections.append(PageSection("Task", _task(told, chosen)))
     sections.append(PageSection("Next", _next(folder, told, ended=networks.finished)))
     target = told.target if told else "a target"
     document = {
@@ -91,7 +97,24 @@ def search_report(folder: Path) -> Report:
         "chosen": networks.document(),
         "search": told.model_dump(mode="json") if told else None,
     }
-    return Report(f"Search for {target}", state, sections, document)
+    return Report(f"Search for {target}", state, sections, document, _figures(told, rows, networks))
+
+
+def _figures(
+    told: SearchDocument | None, rows: Sequence[CsvRow], networks: FoundNetworks
+) -> list[tuple[str, str]]:
+    """What is read first."""
+    found: list[tuple[str, str]] = []
+    for one in (one.numbers for one in networks.judged if one.numbers["chosen"] == 1):
+        budget = f", budget {shown(told.budget.objective, told.budget.value)}" if told and told.budget else ""
+        score = networks.column
+        found.append((f"{one['latency_ms']:.3g} ms", f"the chosen network{budget}"))
+        found.append((f"{one[networks.score]:.3g} {score.unit}", f"its {score.title} in the search"))
+        found.append((f"{one['gmacs']:.3g}", f"GMACs, {one['mparams']:.3g} M parameters"))
+    if networks.judged or networks.partly:
+        found.append((str(len(networks.judged) or networks.partly), "networks judged"))
+    found.append((str(len(rows)), "epochs"))
+    return found
 
 
 def _state(told: SearchDocument | None, rows: Sequence[CsvRow], networks: FoundNetworks) -> str:

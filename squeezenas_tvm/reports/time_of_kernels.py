@@ -16,7 +16,8 @@ from squeezenas_tvm.profiling.time_of_kernels import (
     measured_roofline,
     network_time,
 )
-from squeezenas_tvm.reports.page import PageSection, bar, join, paragraph, table
+from squeezenas_tvm.reports.page import Markup, PageSection, bar, join, paragraph, table
+from squeezenas_tvm.reports.rooflines import PlacedKernel, roofline
 
 _SHARE = HEADER.index("% of time")
 
@@ -28,11 +29,11 @@ def network_times(folder: Path, latencies: LatencyTable, model: CostModel) -> li
         IncompatibleTable: the list of networks cannot be read.
     """
     kept = ProfiledNetworks.in_folder(folder, latencies.fingerprint)
-    roofline = measured_roofline(latencies, kept.by_key.values())
+    rates = measured_roofline(latencies, kept.by_key.values())
     found = []
     for one in kept.networks:
         try:
-            found.append(network_time(one.name, one.sizes, kept.graph(one), model, roofline))
+            found.append(network_time(one.name, one.sizes, kept.graph(one), model, rates))
         except CostModelError:
             continue
     return found
@@ -49,16 +50,36 @@ def network_section(network: NetworkTime) -> PageSection:
     told = f"At {network.sizes}: {total.median_s * 1e3:.2f} ms ({ends}), {total.kernels} calls of kernels."
     others = network.kernels[LISTED:]
     left = f" {len(others)} others take {sum(kernel.share for kernel in others):.0%}." if others else ""
-    roofline = (
+    explained = (
         "The roofline is the least time at the best rates that measured kernels of its kind reached here: of "
         "multiply-accumulates, and of bytes when each moves once."
     )
     parts = [
         paragraph(f"{told}{left}"),
+        _picture(network),
         table(list(HEADER), rows),
-        paragraph(f"{far_text(network)} {roofline}"),
+        paragraph(f"{far_text(network)} {explained}"),
     ]
     return PageSection(f"Where the time of {network.name} goes", join(parts))
+
+
+def _picture(network: NetworkTime) -> Markup:
+    if network.roofline is None:
+        return Markup()
+    placed = [
+        PlacedKernel(
+            name=own.kernel,
+            kind=own.kind,
+            macs=own.macs,
+            bytes_moved=own.bytes_moved,
+            seconds=own.median_s,
+            calls=own.calls,
+            share=own.share,
+            how=own.how,
+        )
+        for own in network.kernels
+    ]
+    return roofline(placed, network.roofline, "the network's")
 
 
 def network_sections(networks: Sequence[NetworkTime]) -> list[PageSection]:

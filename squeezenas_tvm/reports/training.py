@@ -9,6 +9,7 @@ from search.tasks.words import WORDS, Column, TaskWords
 from search.training.recipe import load_recipe
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.charts import Series, chart, row
+from squeezenas_tvm.reports.evaluation import evaluations_below
 from squeezenas_tvm.reports.files import CsvRow, header, read_csv, read_json
 from squeezenas_tvm.reports.page import (
     NONE,
@@ -46,9 +47,10 @@ def training_report(folder: Path) -> Report:
     name = load_architecture(folder / ARCHITECTURE).name if (folder / ARCHITECTURE).exists() else "a network"
     planned = load_recipe(folder / RECIPE).epochs if (folder / RECIPE).exists() else None
     sections = [PageSection("Result", _result(best, rows, planned, words))]
-    sections.append(PageSection("Curves", _curves(rows, words)))
+    sections.append(PageSection("Curves", _curves(best, rows, words)))
     if best:
         sections += [_details(best, *named) for named in words.details.items() if named[0] in best]
+        sections += evaluations_below(folder)
         sections.append(PageSection("Next", _next(folder, best)))
     summary = f"no epoch has been evaluated yet, {_done(rows, planned)} are done"
     if best:
@@ -58,7 +60,19 @@ def training_report(folder: Path) -> Report:
         if planned and len(rows) < planned:
             summary += f"; not finished: {_done(rows, planned)} epochs"
     document = {"architecture": name, "epochs": len(rows), "epochs_planned": planned, "best": best}
-    return Report(f"Training of {name}", summary, sections, document)
+    return Report(f"Training of {name}", summary, sections, document, _figures(best, rows, planned, words))
+
+
+def _figures(
+    best: dict[str, Any] | None, rows: Sequence[CsvRow], planned: int | None, words: TaskWords
+) -> list[tuple[str, str]]:
+    """What is read first."""
+    found: list[tuple[str, str]] = []
+    for column in words.columns if best else ():
+        if best and best[column.name] is not None:
+            found.append((_score(column, best[column.name]), f"{column.title} on {best['split']}"))
+    spent_s = sum(one.numbers["seconds"] for one in rows)
+    return [*found, (_done(rows, planned), "epochs"), (f"{spent_s / 3600:.3g} h", "of training")]
 
 
 def _words(folder: Path, known: Sequence[str]) -> TaskWords:
@@ -124,13 +138,14 @@ def _score(column: Column, value: float | None) -> str:
     return NONE if value is None else f"{column.number(value)} {column.unit}"
 
 
-def _curves(rows: Sequence[CsvRow], words: TaskWords) -> Markup:
+def _curves(best: dict[str, Any] | None, rows: Sequence[CsvRow], words: TaskWords) -> Markup:
     def points(name: str) -> list[tuple[float, float]]:
         return [(float(index), one.numbers[name]) for index, one in enumerate(rows, 1)]
 
     unit = words.primary.unit  # what is in another one stands in curves.csv
     same = [column for column in words.columns if column.unit == unit]
     scores = [Series(own.title, points(own.name), colour=1 + 2 * place) for place, own in enumerate(same)]
+    scores += _best_epoch(best, rows, words)
     losses = [Series("loss", points("loss"))]
     if rows and _TAUGHT in rows[0].numbers:
         losses.append(Series("of it by the teacher", points(_TAUGHT), colour=4))
@@ -152,6 +167,18 @@ def _curves(rows: Sequence[CsvRow], words: TaskWords) -> Markup:
             paragraph(f"Epochs are counted over all stages: {', '.join(stages) or NONE}."),
         ]
     )
+
+
+def _best_epoch(best: dict[str, Any] | None, rows: Sequence[CsvRow], words: TaskWords) -> list[Series]:
+    """A mark where the weights are from that were kept."""
+    if best is None or best[words.primary.name] is None:
+        return []
+    own = [
+        (float(index), one.numbers[words.primary.name])
+        for index, one in enumerate(rows, 1)
+        if one.texts["stage"] == best["stage"] and one.numbers["epoch"] == best["epoch"]
+    ]
+    return [Series("best weights", own, "dots", 2, 5.0)]
 
 
 def _details(best: dict[str, Any], key: str, named: tuple[str, str]) -> PageSection:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from squeezenas_tvm.about import __version__
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.evaluation.kept import FILE as EVALUATION
+from squeezenas_tvm.reports.evaluation import evaluation_report
 from squeezenas_tvm.reports.page import Report, page
 from squeezenas_tvm.reports.search import search_report
 from squeezenas_tvm.reports.training import training_report
@@ -20,7 +22,7 @@ class WrittenReport:
     """A page that was written.
 
     Attributes:
-        kind: ``profile``, ``search`` or ``training``.
+        kind: ``profile``, ``search``, ``training`` or ``evaluation``.
         page: the file.
         report: what it says.
     """
@@ -45,12 +47,9 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
     out = out or folder / PAGE
     if out.suffix not in (".html", ".htm"):
         raise UsageError(f"--out {out}: must end in .html")
-    kind = _kind(folder)
-    report = _report(kind, folder)
-    now = datetime.now(timezone.utc).isoformat(timespec="minutes")
-    text = printable(page(report, f"squeezenas_tvm {__version__}, from {folder}, {now}"), kept="\n\t")
+    kind, report = report_of(folder)
     try:
-        write_sealed({out: text}, "name another place with --out", HTML)
+        write_sealed({out: page_text(report, folder)}, "name another place with --out", HTML)
     except OSError as error:
         raise UsageError(
             f"{out}: cannot be written ({error.strerror}); name another place with --out"
@@ -58,8 +57,25 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
     return WrittenReport(kind, out, report)
 
 
+def report_of(folder: Path) -> tuple[str, Report]:
+    """What a folder is, and what is to be said of it. Raises what ``write_report`` does."""
+    kind = _kind(folder)
+    return kind, _report(kind, folder)
+
+
+def page_text(report: Report, folder: Path, version: str = "") -> str:
+    """The page, without control characters.
+
+    Args:
+        version: of one that is served.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="minutes")
+    made = f"squeezenas_tvm {__version__}, from {folder}, {now}"
+    return printable(page(report, made, version), kept="\n\t")
+
+
 def _kind(folder: Path) -> str:
-    """``profile``, ``search`` or ``training``. Raises UsageError for any other folder."""
+    """``profile``, ``search``, ``training`` or ``evaluation``. Raises UsageError for any other folder."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give the one that profile, search or train wrote into")
     curves, columns = folder / "curves.csv", ""
@@ -71,6 +87,8 @@ def _kind(folder: Path) -> str:
         return "search"
     if (folder / "best.json").exists() or "learning_rate" in columns:
         return "training"
+    if (folder / EVALUATION).exists():
+        return "evaluation"
     if (folder / "measurements.sqlite").exists():
         raise UsageError(
             f"{folder}: a profile that has not ended, without a table; the same profile command goes on and "
@@ -78,7 +96,7 @@ def _kind(folder: Path) -> str:
         )
     raise UsageError(
         f"{folder}: neither a profile (table.json, kernels.csv) nor a search (search.json, curves.csv) nor a "
-        "training (best.json, curves.csv); give the folder that one of these commands wrote into"
+        "training (best.json, curves.csv) nor an evaluation (evaluation.json); give the folder of one"
     )
 
 
@@ -89,4 +107,6 @@ def _report(kind: str, folder: Path) -> Report:
         return profile_report(folder)
     if kind == "search":
         return search_report(folder)
+    if kind == "evaluation":
+        return evaluation_report(folder)
     return training_report(folder)

@@ -20,6 +20,7 @@ from cost_models.network_models.energy import EnergyReadings
 from cost_models.network_models.network_model import MODEL, NetworkModelDocument
 from search.errors import SearchError
 from search.results import document as search_document
+from search.results.distribution import read_distribution
 from search.results.record import read_record
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.reports.write import write_report
@@ -166,6 +167,40 @@ def test_records(tmp_path: Path) -> None:
         else:
             assert (("c",), 0.25) in found
             assert np.isfinite([score for _, score in found]).all()
+
+    run()
+
+
+def test_choices(tmp_path: Path) -> None:
+    path = tmp_path / "choices.jsonl"
+
+    @fuzz(200)
+    @given(json_like({"epoch": 1, "choices": [{"a": 0.5, "b": 0.5}]}))
+    def run(content: bytes) -> None:
+        path.write_bytes(b'{"epoch": 0, "choices": [{"a": 1.0}]}\n' + content + b"\n")
+        try:
+            found = read_distribution(path)
+        except SearchError as error:
+            is_one_line(error, tmp_path)
+        else:
+            assert [own.epoch for own in found] == list(range(len(found)))
+
+    run()
+
+
+def test_evaluations(tmp_path: Path) -> None:
+    told = {"schema_version": 1, "network": "n", "weights": None, "resolution": "1x1", "runs": "r"}
+    told |= {"data": "d", "split": "val", "frames": 2, "scores": {"miou_percent": 50.0}, "shown": []}
+    told |= {"classes": [{"name": "a", "color": [1, 2, 3]}], "confusion": [[4]]}
+
+    @fuzz(60)
+    @given(json_like(told))
+    def run(content: bytes) -> None:
+        (tmp_path / "evaluation.json").write_bytes(content)
+        try:
+            write_report(tmp_path)
+        except UsageError as error:
+            is_one_line(error, tmp_path)
 
     run()
 

@@ -1,0 +1,217 @@
+"""Pages in a browser: whole on a phone and on a desk, in the dark and on paper; pointed at and zoomed."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from squeezenas_tvm.reports.charts import Series, chart, row
+from squeezenas_tvm.reports.page import PageSection, Report, page, paragraph
+from squeezenas_tvm.reports.write import write_report
+
+from ..browser import Browser
+from ..helpers import ROOT
+
+HOSTILE = '"><script>window.ran = 1</script><img src=x onerror="window.ran = 2">&amp;'
+RESULTS = ROOT / "benchmarks/results/camvid"
+FOLDERS = {
+    "profile": ROOT / "cost_models/local-cpu",
+    "search": RESULTS / "search-local-cpu",
+    "training": RESULTS / "found-local-cpu",
+}
+# Text that leaves its picture, and what leaves the window where nothing scrolls.
+CUT_OFF = """(() => {
+  const found = [];
+  const inside = (one, frame, what) => {
+    if (one.left < frame.left - 1 || one.right > frame.right + 1 || one.top < frame.top - 1
+        || one.bottom > frame.bottom + 1) found.push(what);
+  };
+  for (const text of document.querySelectorAll("svg text")) {
+    let svg = text.ownerSVGElement;
+    while (svg.ownerSVGElement) svg = svg.ownerSVGElement;
+    inside(text.getBoundingClientRect(), svg.getBoundingClientRect(), `picture: ${text.textContent}`);
+  }
+  for (const one of document.querySelectorAll("main *, header *")) {
+    const { left, right } = one.getBoundingClientRect();
+    if (!one.closest(".scroll") && !one.closest("svg") && (left < -1 || right > innerWidth + 1))
+      found.push(`window: ${one.tagName} ${one.textContent.slice(0, 40)}`);
+  }
+  if (document.scrollingElement.scrollWidth > innerWidth) found.push("the page scrolls sideways");
+  return found;
+})()"""
+NOT_DRAWN = """[...document.querySelectorAll("svg[data-frame]")].filter((svg) => {
+  const { width, height } = svg.getBoundingClientRect();
+  const marks = [...svg.querySelectorAll(".dot, .line, .area, .part")];
+  const buttons = svg.closest("figure").querySelectorAll("button").length;
+  return width < 200 || height < 30 || !marks.length || (buttons !== 3 && !svg.closest(".strip"));
+}).length"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def pages(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Addresses of the pages of a profile, a search and a training that are kept in the repository."""
+    out = tmp_path_factory.mktemp("pages")
+    return {
+        name: write_report(folder, out / f"{name}.html").page.as_uri() for name, folder in FOLDERS.items()
+    }
+
+
+def drawn(tmp_path: Path, *figures: str) -> str:
+    content = row([*figures])  # type: ignore[list-item]
+    report = Report("charts", "", [PageSection("Charts", content)], {})
+    (tmp_path / "charts.html").write_text(page(report, "a test"), encoding="utf-8")
+    return (tmp_path / "charts.html").as_uri()
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("kind", [*FOLDERS])
+def test_all_is_drawn_and_nothing_is_cut_off(
+    kind: str, dark: bool, width: int, browser: Browser, pages: dict[str, str]
+) -> None:
+    browser.see(pages[kind], width, dark=dark)
+    browser.tell("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert browser.tell("document.querySelectorAll('svg[data-frame]').length") > 0
+    assert browser.tell(NOT_DRAWN) == 0
+    assert browser.tell(CUT_OFF) == []
+    background = browser.tell("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(20, 24, 29)") == dark
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize("kind", [*FOLDERS])
+def test_on_paper_it_is_light_and_without_buttons(kind: str, browser: Browser, pages: dict[str, str]) -> None:
+    browser.see(pages[kind], 800, dark=True, media="print")
+    assert browser.tell("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.tell("[...document.querySelectorAll('button, nav')].every((one) => !one.offsetHeight)")
+    assert browser.tell("document.querySelectorAll('button').length") > 0
+
+
+def place_of(browser: Browser, selector: str) -> tuple[float, float]:
+    """The middle of an element, scrolled into view."""
+    browser.tell(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
+    browser.tell("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return tuple(  # type: ignore[return-value]
+        browser.tell(
+            f"(() => {{ const r = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+            "return [r.left + r.width / 2, r.top + r.height / 2]; })()"
+        )
+    )
+
+
+def shown(browser: Browser) -> str | None:
+    """What is told at the pointer; None where nothing is."""
+    told = browser.tell(
+        "(({ hidden, textContent }) => hidden ? null : textContent)(document.getElementById('told'))"
+    )
+    assert told is None or isinstance(told, str)
+    return told
+
+
+def test_marks_say_what_they_are_when_pointed_at(browser: Browser, pages: dict[str, str]) -> None:
+    browser.see(pages["profile"], 1600)
+    dot = "svg[aria-label^='Roofline'] .dot"
+    browser.mouse("mouseMoved", *place_of(browser, dot))
+    told = shown(browser)
+    assert told is not None
+    every = f"[...document.querySelectorAll({json.dumps(dot)})].map((one) => one.dataset.t)"
+    assert told in browser.tell(every)
+    assert "% of a network's latency" in told
+    assert "GMAC/s" in told
+    browser.mouse("mouseMoved", 2, 2)
+    assert shown(browser) is None
+
+
+def test_lines_tell_their_points_and_keys_walk_along_them(browser: Browser, tmp_path: Path) -> None:
+    figure = chart("c", [Series("loss", [(1, 3.25), (2, 2.5), (3, 1.125)])], x="epoch", y="loss")
+    browser.see(drawn(tmp_path, figure), 1600)
+    browser.tell("document.querySelector('svg[data-frame]').focus()")
+    last = "epoch 3\nloss: 1.125"
+    for expected in ("epoch 1\nloss: 3.25", "epoch 2\nloss: 2.5", last, last):
+        browser("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight", code="ArrowRight")
+        assert shown(browser) == expected
+    browser("Input.dispatchKeyEvent", type="keyDown", key="Escape", code="Escape")
+    assert shown(browser) is None
+
+
+PLACES = """[...document.querySelectorAll('.dot[transform]')].map((one) => {
+  const { e, f } = one.transform.baseVal.consolidate().matrix;
+  return [e, f].map((value) => Math.round(10 * value) / 10);
+})"""
+NUMBERS = "[...document.querySelectorAll('.ticks text')].map((one) => one.textContent)"
+
+
+def frame(browser: Browser) -> list[float]:
+    """Left, top, right and bottom of the first chart's frame, in the window."""
+    found = browser.tell("""(() => {
+      const svg = document.querySelector("svg[data-frame]");
+      const { left, top, width } = svg.getBoundingClientRect();
+      const scale = width / svg.viewBox.baseVal.width;
+      const at = svg.dataset.frame.split(" ").map(Number);
+      return at.map((value, index) => value * scale + (index % 2 ? top : left));
+    })()""")
+    return [float(value) for value in found]
+
+
+@pytest.mark.parametrize("logarithmic", ["", "xy"])
+def test_a_chart_is_zoomed_and_shown_whole_again(logarithmic: str, browser: Browser, tmp_path: Path) -> None:
+    points = [(10.0**power, 10.0**power) for power in range(5)]
+    figure = chart("c", [Series("s", points, "dots")], x="ms", y="%", logarithmic=logarithmic)
+    browser.see(drawn(tmp_path, figure), 1600)
+    places, numbers = browser.tell(PLACES), browser.tell(NUMBERS)
+    left, top, right, bottom = frame(browser)
+    browser.drag((left + 1, bottom - 1), ((left + right) / 2, (top + bottom) / 2))
+    assert browser.tell("document.querySelector('figure').classList.contains('zoomed')")
+    zoomed = browser.tell(PLACES)
+    assert zoomed != places
+    for before, after in zip(places, zoomed, strict=True):  # from the corner that was kept, twice as far
+        assert after[0] - 68 == pytest.approx(2 * (before[0] - 68), abs=4)
+        assert 218 - after[1] == pytest.approx(2 * (218 - before[1]), abs=4)
+    assert browser.tell(NUMBERS) != numbers
+    assert browser.tell(CUT_OFF) == []
+    browser.tell("document.querySelector('figure button:last-child').click()")
+    assert (browser.tell(PLACES), browser.tell(NUMBERS)) == (places, numbers)
+    for label, larger in (("zoom in", True), ("zoom out", False)):
+        browser.tell(f"document.querySelector('button[title=\"{label}\"]').click()")
+        assert browser.tell("document.querySelector('figure').classList.contains('zoomed')") == larger
+    assert browser.complaints == []
+
+
+def test_names_are_text_wherever_they_are_shown(browser: Browser, tmp_path: Path) -> None:
+    figure = chart(
+        HOSTILE,
+        [Series(HOSTILE, [(1, 1), (2, 2)], "dots", told=[HOSTILE, HOSTILE], labels=[HOSTILE, ""])],
+        x=HOSTILE,
+        y=HOSTILE,
+    )
+    browser.see(drawn(tmp_path, figure, paragraph(HOSTILE)), 1600)
+    browser.mouse("mouseMoved", *place_of(browser, ".dot"))
+    assert shown(browser) == HOSTILE
+    assert browser.tell("window.ran") is None
+    assert browser.tell("document.querySelectorAll('script').length") == 1
+    assert browser.tell("document.querySelectorAll('img').length") == 0
+
+
+def test_what_got_into_a_page_would_neither_run_nor_load(browser: Browser, tmp_path: Path) -> None:
+    report = Report("a page", "", [], {})
+    text = page(report, "a test").replace("</main>", f'</main><b x="{HOSTILE}</b>')
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    browser.see((tmp_path / "page.html").as_uri(), 800)
+    assert browser.tell("document.querySelectorAll('script').length") == 2  # the page's own, and what got in
+    assert browser.tell("window.ran") is None
+    assert any("Content Security Policy" in said for said in browser.complaints)
+
+
+def test_a_copy_elsewhere_needs_nothing_else(browser: Browser, pages: dict[str, str], tmp_path: Path) -> None:
+    shutil.copy(pages["search"].removeprefix("file://"), tmp_path / "alone.html")
+    browser.see((tmp_path / "alone.html").as_uri(), 1600)
+    assert browser.tell("performance.getEntriesByType('resource').length") == 0
+    assert browser.complaints == []
