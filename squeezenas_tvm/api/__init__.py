@@ -25,7 +25,7 @@ from squeezenas_tvm.api.latencies import (
     profile_space,
 )
 from squeezenas_tvm.api.networks import evaluate_architecture, search_space, train_architecture
-from squeezenas_tvm.api.reports import write_report
+from squeezenas_tvm.api.reports import serve_report, write_report
 from targets import PublishedDevice, Target, list_targets, load_device, load_target
 
 __all__: list[str] = [
@@ -54,6 +54,7 @@ __all__: list[str] = [
     "profile_space",
     "run_bundle",
     "search_space",
+    "serve_report",
     "train_architecture",
     "write_report",
 ]
