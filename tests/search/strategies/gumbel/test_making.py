@@ -17,11 +17,9 @@ OLD = {"logits": "theta", "resource_weight": "alpha"}
 
 
 def as_of_the_first_release(state: dict[str, Any]) -> dict[str, Any]:
-    """The logits were called theta, the weight alpha, and there was one strategy."""
-    own = state["search"]
-    old = {
-        name: value for name, value in (state | own).items() if name not in (*OLD, "schema_version", "search")
-    }
+    """The logits were called theta, the weight alpha, there was one strategy, and no way of its choices."""
+    own, new = state["search"], ("schema_version", "search", "choices")
+    old = {name: value for name, value in (state | own).items() if name not in (*OLD, *new)}
     old |= {OLD[name]: own[name] for name in OLD}
     old["supernet"] = {
         f"theta.{name.removeprefix('logits.')}" if name.startswith("logits.") else name: value
