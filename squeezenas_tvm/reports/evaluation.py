@@ -67,7 +67,9 @@ def _sections(folder: Path, told: EvaluationDocument, whose: str) -> list[PageSe
 
 
 def _frames(folder: Path, told: EvaluationDocument) -> Markup:
-    figures = [_figure(folder, own, side) for own in told.shown for side in SIDES]
+    pairs = [
+        element("div", *(_figure(folder, own, side) for side in SIDES), class_="frames") for own in told.shown
+    ]
     keys = [
         element("span", own.name, class_="key", style=f"--c:rgb({' '.join(map(str, own.color))})")
         for own in told.classes
@@ -76,7 +78,7 @@ def _frames(folder: Path, told: EvaluationDocument) -> Markup:
         f"The best, the median and the worst of {told.frames} frames by their own mIoU, each as it is "
         "labelled and as the network sees it. What is not labelled is left as it is."
     )
-    return join([paragraph(said), element("p", *keys), element("div", *figures, class_="frames")])
+    return join([paragraph(said), element("p", *keys), *pairs])
 
 
 def _figure(folder: Path, own: ShownFrame, side: str) -> Markup:

@@ -144,7 +144,7 @@ def share_strip(
     last = steps[-1] if len(steps) > 1 else steps[0] + 1  # an epoch alone is as wide as there is room
     across = Axis(steps[0], last, _LEFT, WIDTH - _NAMES)
     up = Axis(0.0, 1.0, _TOP + _HIGH, _TOP)
-    below, areas, names = [0.0] * len(steps), [], []
+    below, areas, ends = [0.0] * len(steps), [], dict[str, tuple[float, float]]()
     for option, own in shares.items():
         above = [low + share for low, share in zip(below, own, strict=True)]
         outline = _outline([across.at(step) for step in steps], below, above, across, up)
@@ -152,20 +152,17 @@ def share_strip(
         said = {"data-name": option, "data-s": " ".join(f"{100 * share:.3g}" for share in own)}
         if any(own):
             areas.append(element("path", d=outline, class_=style, **said))
-        middle = up.at((below[-1] + above[-1]) / 2)
-        if own[-1] * _HIGH >= _LEGIBLE:
-            mark = "● " if option == chosen else ""
-            names.append(text(WIDTH - _NAMES + 5, middle + 4, f"{mark}{option} {own[-1]:.0%}", "start"))
+        ends[option] = (up.at((below[-1] + above[-1]) / 2), own[-1])
         below = above
     bottom, wide = _TOP + _HIGH, WIDTH - _NAMES - _LEFT
     whole = {"x": f"{_LEFT}", "y": f"{_TOP}", "width": f"{wide}", "height": f"{_HIGH}"}
     moved = element("g", *areas, class_="moved")
     plot = element("svg", moved, viewBox=f"{_LEFT} {_TOP} {wide} {_HIGH}", **whole)
-    ends = [text(_LEFT, bottom + 13, str(steps[0]), "start")]
-    ends += [text(WIDTH - _NAMES, bottom + 13, str(last), "end")] if len(steps) > 1 else []
+    ticks = [text(_LEFT, bottom + 13, str(steps[0]), "start")]
+    ticks += [text(WIDTH - _NAMES, bottom + 13, str(last), "end")] if len(steps) > 1 else []
     svg = element(
         "svg",
-        *(element("g", *ends, class_="ticks"), *names, plot),
+        *(element("g", *ticks, class_="ticks"), *_ends(ends, chosen), plot),
         viewBox=f"0 0 {WIDTH} {_TOP + _HIGH + _UNDER}",
         role="img",
         tabindex="0",
@@ -173,6 +170,22 @@ def share_strip(
         **{"data-x": across.words(), "data-xname": "epoch", "data-steps": " ".join(map(str, steps))},
     )
     return element("figure", svg, element("figcaption", title), class_="strip")
+
+
+def _ends(ends: Mapping[str, tuple[float, float]], chosen: str) -> list[Markup]:
+    """Beside the end of a strip: the option that won, and others as far as there is room.
+
+    Args:
+        ends: of each option, where its share lies at the end, and how large it is.
+    """
+    names, taken = [], list[float]()
+    for option in sorted(ends, key=lambda name: (name != chosen, -ends[name][1])):
+        (middle, share), mark = ends[option], "● " if option == chosen else ""
+        legible = mark or share * _HIGH >= _LEGIBLE
+        if legible and all(abs(middle - other) >= _LEGIBLE for other in taken):
+            taken.append(middle)
+            names.append(text(WIDTH - _NAMES + 5, middle + 4, f"{mark}{option} {share:.0%}", "start"))
+    return names
 
 
 def _outline(

@@ -52,6 +52,14 @@ def test_shares_lie_above_each_other_and_fill_the_strip() -> None:
     assert ">k3 " not in svg  # no share in the end
 
 
+def test_the_option_that_won_is_always_named() -> None:
+    shares = {name: [share] for name, share in (("a", 0.06), ("b", 0.04), ("c", 0.9))}
+    svg = share_strip("position 0", shares, [1], {}, "b")
+    assert "● b 4%" in svg
+    assert ">c 90%" in svg
+    assert ">a " not in svg
+
+
 def test_an_epoch_alone_is_a_strip_too() -> None:
     svg = share_strip("position 0", {"a": [0.25], "b": [0.75]}, [1], {"a": 1}, "b")
     assert svg.count('class="area') == 2
