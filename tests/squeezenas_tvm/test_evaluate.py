@@ -18,6 +18,7 @@ from search.tasks.segmentation import Segmentation
 from search.tasks.segmentation_metrics import iou_per_category, iou_per_class, mean_iou, pixel_accuracy
 from squeezenas_tvm.deploy import main as deploy
 from squeezenas_tvm.evaluate import main
+from squeezenas_tvm.report import main as report
 
 from ..targets.conftest import open_yard
 from .helpers import NAME, SIZE, command, deploy_arguments, finish, refused_by
@@ -187,3 +188,21 @@ def test_classes_of_other_data(
         capsys,
     )
     check_refused([NAME, "--weights", str(weights), *camvid], "weights of another network", capsys)
+
+
+def test_what_is_kept_is_shown_by_report(
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "val"
+    told = scores(capfd, str(bundle), "--data", SCENES, "--out", str(out))
+    kept = json.loads((out / "evaluation.json").read_text())
+    assert kept["scores"]["miou_percent"] == told["miou_percent"]
+    assert sorted(path.name for path in out.glob("*.png")) == [
+        *("best-found.png", "best-truth.png", "median-found.png", "median-truth.png"),
+    ]  # two frames: none is left to be the worst
+    assert main([str(bundle), "--data", SCENES, "--out", str(out)]) == 0
+    assert f"Kept in {out}: squeezenas-tvm report {out}" in capfd.readouterr().out
+    assert report([str(out)]) == 0
+    assert (out / "report.html").is_file()
+    (out / "best-found.png").write_bytes(b"mine")
+    check_refused([str(bundle), "--data", SCENES, "--out", str(out)], "best-found.png: there already", capfd)
