@@ -16,13 +16,14 @@ from search import kept, run
 from search.architecture import Architecture, Published
 from search.problem.goal import SEARCHED, UNITS
 from search.remapping import table as remapping
-from search.results import document, front
+from search.results import distribution, document, front
 from search.spaces.registry import SPACES
 from search.strategies.registry import STRATEGIES
 from search.training import best, records
 from search.training.recipe import list_recipes, load_recipe
 from squeezenas_tvm.bundles.assemble import Manifest
 from squeezenas_tvm.bundles.manifest import MEANINGS, REQUIRED
+from squeezenas_tvm.evaluation import kept as evaluated
 from squeezenas_tvm.profiling import choose_networks, measure
 from squeezenas_tvm.reports import write
 from squeezenas_tvm.training import train
@@ -75,7 +76,7 @@ def test_every_file_of_a_search_is_told() -> None:
     text = told(section("Results of a search"))
     companions = {front.companion_file(name) for info in STRATEGIES.values() for name in info.companions}
     files = {front.CHOSEN, run.RECORD, run.TRIED, document.FILE, remapping.FILE, kept.CHECKPOINT}
-    files |= {records.CURVES, write.PAGE, *companions}
+    files |= {records.CURVES, write.PAGE, distribution.FILE, *companions}
     assert files | set(document.SearchDocument.model_fields) <= text
 
 
@@ -83,6 +84,11 @@ def test_every_file_of_a_training_is_told() -> None:
     text = told(section("Results of a training"))
     files = {train.ARCHITECTURE, train.RECIPE, kept.WEIGHTS, kept.CHECKPOINT, best.REPORT}
     assert files | {records.CURVES, remapping.FILE, write.PAGE} <= text
+
+
+def test_every_file_and_key_of_an_evaluation_is_told() -> None:
+    files = {evaluated.FILE, write.PAGE, evaluated.picture_name("best", "truth")}
+    assert files | set(evaluated.EvaluationDocument.model_fields) <= told(section("Results of an evaluation"))
 
 
 def test_every_key_of_a_bundle_is_told() -> None:
