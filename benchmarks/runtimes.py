@@ -112,7 +112,7 @@ def _mnn(path: Path, threads: int) -> Run:
             str(file), *([name] for name in names[:2]), runtime_manager=manager
         )
     frame = frame_of(names[2])
-    given = MNN.expr.const(frame, frame.shape, MNN.expr.NHWC, MNN.expr.uint8)
+    given = MNN.expr.const(frame, frame.shape, MNN.expr.NCHW, MNN.expr.uint8)
 
     def run() -> Any:
         (told,) = network.onForward([given])
@@ -128,8 +128,8 @@ def _ncnn(path: Path, threads: int) -> Run:
     _, _, shape = _ends(path)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "net.onnx"
-        copy.write_bytes(path.read_bytes())
-        shapes = f"inputshape=[{','.join(map(str, shape))}]u8"
+        _save_without_casts(path, copy)
+        shapes = f"inputshape=[{','.join(map(str, shape))}]f32"
         param = Path(folder) / "net.ncnn.param"
         _converted([pnnx.EXEC_PATH, str(copy), shapes, "fp16=0"], param)
         network = ncnn.Net()
@@ -138,7 +138,8 @@ def _ncnn(path: Path, threads: int) -> Run:
         network.opt.use_bf16_storage = False
         if network.load_param(str(param)) or network.load_model(str(param.with_suffix(".bin"))):
             raise RuntimeError("its file does not load")
-    given = ncnn.Mat(frame_of(shape)[0].astype(np.float32))
+    pixels = frame_of(shape)[0].astype(np.float32)
+    given = ncnn.Mat(pixels).clone()  # it does not keep the array alive
 
     def run() -> Any:
         extractor = network.create_extractor()
@@ -156,6 +157,28 @@ def _converted(command: list[str], made: Path) -> None:
     if done.returncode or not made.exists():
         lines = (done.stdout + done.stderr).strip().splitlines() or ["without a word"]
         raise RuntimeError(f"cannot be converted: {lines[-1]}")
+
+
+def _save_without_casts(path: Path, copy: Path) -> None:
+    """The network with a frame of floats, and classes of whatever type: for runtimes that know no bytes."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    named = {graph.input[0].name: graph.input[0].name}
+    for cast in [node for node in graph.node if node.op_type == "Cast"]:
+        named[cast.output[0]] = named.get(cast.input[0], cast.input[0])
+        graph.node.remove(cast)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = named.get(name, name)
+    (told,) = graph.output
+    if told.name in named:
+        told.type.tensor_type.elem_type = onnx.TensorProto.INT64
+        told.name = named[told.name]
+    del graph.value_info[:]
+    onnx.save(model, copy)
 
 
 def _ends(path: Path) -> tuple[str, str, tuple[int, ...]]:
