@@ -11,7 +11,6 @@ from cost_models.tuning.effort import EFFORTS, MANY, Effort
 from squeezenas_tvm.cli import Result, leave, positive_int, run_command, table
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_shapes, seed_number, trials_count
-from targets.support.text import near_miss
 
 if TYPE_CHECKING:
     from search.resolution import Resolution
@@ -178,6 +177,8 @@ def _outputs(args: argparse.Namespace) -> int:
 
     Raises UsageError for an unknown task, and for what only segmentation has.
     """
+    from targets.support.text import near_miss
+
     args.task = args.task or _TASK
     if args.task not in _OUTPUTS:
         near = near_miss(args.task, _OUTPUTS)

@@ -22,13 +22,13 @@ _STEPS = (0.5, 1.0, 2.0, FAR, math.inf)  # ends of the groups by distance
 _Width = Annotated[float, Field(ge=0, le=20)]  # up to a factor of 500 million
 _LEAST_IN_GROUP = 20  # smaller ones join the next
 
-_SIZES = ("group_channels", "out_channels", "pixels", "compared")
+SIZES = ("group_channels", "out_channels", "pixels", "compared")
 _PROGRAM = ("window", "stride", "dilation", "groups", "resizes", "reductions", "moves")
 _RAGGED = ("ragged",)
 _END = ("inputs", "elementwise")
-_RAGGED_AT = len(_SIZES + _PROGRAM)
+_RAGGED_AT = len(SIZES + _PROGRAM)
 # Doublings that a difference counts for; of another program nothing is known, and its end matters little.
-_WEIGHTS = (1.0,) * len(_SIZES) + (3.5,) * len(_PROGRAM + _RAGGED) + (0.5,) * len(_END)
+_WEIGHTS = (1.0,) * len(SIZES) + (3.5,) * len(_PROGRAM + _RAGGED) + (0.5,) * len(_END)
 _ROWS = 1024  # at a time
 
 Groups = npt.NDArray[np.int64]
@@ -44,7 +44,7 @@ def coordinates(table: Vector) -> Vector:
     column["pixels"] = column["rows"] * column["columns"]
     column["ragged"] = np.asarray(column["tiled_macs"] > column["macs"], dtype=np.float64)
     column["compared"] = np.maximum(column["compared"], 1)  # most kernels compare nothing
-    sizes = [np.log2(column[name]) for name in _SIZES]
+    sizes = [np.log2(column[name]) for name in SIZES]
     return np.column_stack([*sizes, *(column[name] for name in _PROGRAM + _RAGGED + _END)])
 
 
@@ -66,21 +66,21 @@ def pairwise(places: Vector, others: Vector) -> Vector:
     apart = np.zeros((len(places), len(others)))
     for index, weight in enumerate(_WEIGHTS):
         gap = np.abs(places[:, [index]] - others[:, index])
-        apart += weight * (gap if index < len(_SIZES) else gap > 0)
+        apart += weight * (gap if index < len(SIZES) else gap > 0)
     return apart
 
 
 def sorts(table: Vector) -> Groups:
     """Number of each kernel's sort (rows of ``features.matrix``): the program that it is, and its end."""
-    place = np.delete(coordinates(table), [*range(len(_SIZES)), _RAGGED_AT], axis=1)
+    place = np.delete(coordinates(table), [*range(len(SIZES)), _RAGGED_AT], axis=1)
     return np.unique(place, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def families(table: Vector) -> tuple[Groups, Groups]:
     """Number of each kernel's group (rows of ``features.matrix``), by sizes alone and by program alone."""
     place = coordinates(table)
-    end = len(_SIZES) + len(_PROGRAM)
-    parts = place[:, : len(_SIZES)], place[:, len(_SIZES) : end]
+    end = len(SIZES) + len(_PROGRAM)
+    parts = place[:, : len(SIZES)], place[:, len(SIZES) : end]
     by_size, by_program = (np.unique(part, axis=0, return_inverse=True)[1].reshape(-1) for part in parts)
     return by_size, by_program
 

@@ -31,6 +31,7 @@ from cost_models.estimate import Estimate, outside
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.features import FEATURES, FEATURES_VERSION, Machine, Vector, matrix
 from cost_models.kernel_models.intervals import (
+    SIZES,
     Groups,
     Intervals,
     Place,
@@ -43,6 +44,7 @@ from cost_models.kernel_models.work_model import Base
 from targets.support.document import DocumentWithFiles
 from targets.support.text import brief
 
+_WITHOUT_COMPARED = 2  # version of the features
 TREES, MANIFEST = "residual.json", "predictor.json"
 LEAST_KERNELS = 10
 
@@ -259,10 +261,19 @@ class PredictorDocument(DocumentWithFiles):
     foreign: tuple[str, ...] = ()
 
     @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Without values compared, as of kernels that compare nothing; trees know their columns by name."""
+        if raw.get("features_version") != _WITHOUT_COMPARED or not isinstance(raw.get("known"), list):
+            return raw
+        place = SIZES.index("compared")
+        known = [[*row[:place], 0.0, *row[place:]] for row in raw["known"] if isinstance(row, list)]
+        return {**raw, "features_version": FEATURES_VERSION, "known": known}
+
+    @classmethod
     def check_raw(cls, raw: Mapping[str, Any], where: str) -> None:
         """Refuses features of another version: its numbers would be of other columns."""
         version = raw.get("features_version")
-        if isinstance(version, int) and version != FEATURES_VERSION:
+        if isinstance(version, int) and version not in (_WITHOUT_COMPARED, FEATURES_VERSION):
             raise IncompatiblePredictor(
                 f"{where}: features of version {version}, this program has version {FEATURES_VERSION}; "
                 f"{cls.AGAIN}"

@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
 
 YAML_SUFFIXES = (".yaml", ".yml")
-MOST_FAULTS = 10  # that are told of a file
+MOST_FAULTS = 20  # that are told of a file
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3

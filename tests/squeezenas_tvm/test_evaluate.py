@@ -204,5 +204,6 @@ def test_what_is_kept_is_shown_by_report(
     assert f"Kept in {out}: squeezenas-tvm report {out}" in capfd.readouterr().out
     assert report([str(out)]) == 0
     assert (out / "report.html").is_file()
+    capfd.readouterr()
     (out / "best-found.png").write_bytes(b"mine")
     check_refused([str(bundle), "--data", SCENES, "--out", str(out)], "best-found.png: there already", capfd)

@@ -201,7 +201,7 @@ def some_parts() -> Iterator[Part]:
 
 def test_networks_are_cut_as_in_float32() -> None:
     parts = list(some_parts())
-    assert len(parts) == 5 + 2 * 5 + 1
+    assert len(parts) == 5 + 2 * 4 + 1
     for part in parts:
         alone: Counter[str] = Counter()
         for kernel in split_into_kernels(part.graph, part.inputs):

@@ -77,7 +77,7 @@ def test_what_was_not_measured_is_predicted_and_says_so(folder: Path) -> None:
         for size in ((64, 128), (128, 256))
     )
     assert small.shares == {"measured": pytest.approx(1)}
-    assert large.shares["predicted"] > 0.9
+    assert large.shares["predicted"] > 0.85
     assert sum(large.shares.values()) == pytest.approx(1)
     assert large.median_s > small.median_s
     assert not large.calibrated

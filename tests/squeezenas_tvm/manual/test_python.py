@@ -74,7 +74,7 @@ def test_training(tmp_path: Path) -> None:
         "camvid:CamVid": SCENES,
         'recipe="camvid"': f'recipe="{tmp_path}/evolution.yaml"',
         "(360, 480)": "(64, 128)",
-        "7ms": "1ms",
+        "7ms": "0.5ms",
         '"camvid", "trained"': f'{recipe(tmp_path)!r}, "trained"',
     }
     said = run(TRAINING, tmp_path, instead, after="print(type(network).__name__)")
