@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from deployed_networks import weights_of
 from refusals import run_benchmark
 from served import Served, failure
 
-from cost_models.ir.weights import random_weights
-from search.architecture import Architecture, load_architecture
-from search.networks.weights import load_weights
+from search.architecture import load_architecture
 from search.resolution import Resolution
 from squeezenas_tvm.errors import FailedWork
 from targets import Target, load_target
@@ -75,13 +74,6 @@ class Form:
 
 def frame_of(resolution: Resolution) -> Any:
     return np.random.default_rng(0).integers(0, 256, (1, *resolution, 3), dtype=np.uint8)
-
-
-def weights_of(architecture: Architecture) -> dict[str, Any]:
-    """Published weights where they are shipped, else random ones, the same in every form."""
-    if architecture.weights_path:
-        return dict(load_weights(architecture, architecture.weights_path))
-    return random_weights(architecture.camera_network())
 
 
 def make_tvm(setting: Setting, dtype: str, *, graphs: bool) -> Form:

@@ -22,20 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from deployed_networks import check_names
 from networks.registry import NETWORKS
 from records import Records, say
 from refusals import run_benchmark
 from served import Served, checked, failure, output_of, spread
 
 from cost_models.errors import CostModelError
-from search.architecture import list_architectures, load_architecture
+from search.architecture import load_architecture
 from search.errors import SearchError
 from search.resolution import Resolution
-from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.errors import FailedWork
 from targets import load_target
 from targets.local_machine import LocalMachine
 from targets.support.child_python import child_python
-from targets.support.text import near_miss
 
 HERE = Path(__file__).parent
 OWN = ("squeezenas-lat-small", "squeezenas-mac-small", "squeezenas-lat-large", "mobilenetv3-large-seg")
@@ -283,10 +283,7 @@ def main() -> None:
         serve(args.serve, args.of, args.outputs, args.threads, args.runs)
         return
     names = args.networks or [*NETWORKS, *OWN]
-    allowed = (*NETWORKS, *list_architectures())
-    if unknown := [name for name in names if name not in allowed]:
-        near = near_miss(unknown[0], allowed)
-        raise UsageError(f"no network is {unknown[0]}{near}; allowed: {', '.join(allowed)}")
+    check_names(names)
     sizes = [Resolution.parse(size) for size in args.resolution]
     names_of = ("target", "trials", "measurements", "threads", "rounds", "runs", "limit_s")
     setting = Setting(**{field: getattr(args, field) for field in names_of})
