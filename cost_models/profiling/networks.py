@@ -1,12 +1,14 @@
 """Times networks whole, from camera frame to classes: what the estimate of a network is calibrated on.
 
 All are built before the first is timed, and then timed in rounds, one after the other, so that a slow minute
-hits all of them alike.
+hits all of them alike. It counts for none: rounds that are slower than a network's fastest are left out, and
+networks that have too few others get more.
 """
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +33,9 @@ from targets import CompileError
 from targets.support.text import brief
 
 _log = logging.getLogger(__name__)
-ROUNDS = 3
+ROUNDS, MOST_ROUNDS = 3, 6
+_QUIET = 2  # rounds that agree with the fastest
+_DRIFT = 0.1  # by how much the median of a round that does may be over that of the fastest, as a share
 _SAME = 0.02  # what the sum of a network's kernels may have changed since it was timed
 _POLL_S = 0.2
 
@@ -55,19 +59,19 @@ class Network:
 
 @dataclass(frozen=True)
 class _Due:
-    """A network that lacks some rounds."""
+    """A network that lacks rounds."""
 
     key: str
     network: Network
     sum_s: float
-    missing: int
 
     def timing(self, **outcome: Any) -> BlockTiming:
         return BlockTiming(block=self.key, cache="warm", sum_s=self.sum_s, **outcome)
 
 
 def time_networks(context: MeasureContext, table: LatencyTable, networks: Sequence[Network]) -> None:
-    """Bring networks to ``ROUNDS`` timings each, with the schedules that ``table`` counts, and store them.
+    """Bring networks to ``ROUNDS`` timings each, with the schedules that ``table`` counts, and store them; to
+    as many as ``MOST_ROUNDS`` where fewer than two agree with the fastest.
 
     What is on record is not done again, unless the sum of its kernels has changed since. A network that
     cannot be built or run is stored as failed; the others go on.
@@ -83,9 +87,13 @@ def time_networks(context: MeasureContext, table: LatencyTable, networks: Sequen
     try:
         _build_all(context, jobs, built)
         failed: set[str] = set()
-        for index in range(ROUNDS):
-            context.status.phase = f"timing networks, round {index + 1} of {ROUNDS}"
-            left = {path: job for path, job in built.items() if job.missing > index and job.key not in failed}
+        for index in range(MOST_ROUNDS):
+            known = context.history.store.block_timings(context.history.environment).values()
+            left = {path: job for path, job in built.items() if job.key not in failed and _lacks(known, job)}
+            if not left:
+                break
+            again = f" of {ROUNDS}" if index < ROUNDS else f": {len(left)} whose rounds disagree"
+            context.status.phase = f"timing networks, round {index + 1}{again}"
             failed |= _time_round(context, left)
     finally:
         for path in built:
@@ -93,7 +101,7 @@ def time_networks(context: MeasureContext, table: LatencyTable, networks: Sequen
 
 
 def whole_networks(history: History, table: LatencyTable) -> list[WholeNetwork]:
-    """Those on record whose kernels still add up to what they did, each with its latest rounds.
+    """Those on record whose kernels still add up to what they did, each with its latest quiet rounds.
 
     Args:
         table: of the same history.
@@ -107,10 +115,30 @@ def whole_networks(history: History, table: LatencyTable) -> list[WholeNetwork]:
             continue
         sum_s = sum(row.median_s for row in rows if row)
         rounds = [timing.samples_s for timing in _good(timings, key, sum_s)]
+        quiet = quiet_rounds(rounds) if rounds else []
         if rounds:
             about = About.from_description(description["network"])
-            found.append(WholeNetwork(about, tuple(rounds[-ROUNDS:]), sum_s))
+            counted = quiet if len(quiet) >= _QUIET else rounds
+            found.append(WholeNetwork(about, tuple(map(tuple, counted[-ROUNDS:])), sum_s))
     return found
+
+
+def quiet_rounds(rounds_s: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """The rounds of a network whose medians agree with the fastest, which is one of them.
+
+    What disturbs a machine makes it slower, never faster.
+    """
+    levels_s = [statistics.median(samples_s) for samples_s in rounds_s]
+    most_s = (1 + _DRIFT) * min(levels_s)
+    return [samples_s for samples_s, level_s in zip(rounds_s, levels_s, strict=True) if level_s <= most_s]
+
+
+def _lacks(known: Collection[BlockTiming], job: _Due) -> bool:
+    """Whether a network is to be timed once more."""
+    rounds_s = [timing.samples_s for timing in _good(known, job.key, job.sum_s)]
+    if len(rounds_s) < ROUNDS:
+        return True
+    return len(quiet_rounds(rounds_s)) < _QUIET and len(rounds_s) < MOST_ROUNDS
 
 
 def _good(timings: Iterable[BlockTiming], key: str, sum_s: float) -> list[BlockTiming]:
@@ -131,9 +159,9 @@ def _missing(context: MeasureContext, table: LatencyTable, networks: Sequence[Ne
         more = {"network": network.about.description}
         key = describe(context.history.store, name, network.inputs, network.kernels, more)
         sum_s = sum(table.statistics(kernel).median_s for kernel in network.kernels)
-        missing = ROUNDS - len(_good(known, key, sum_s))
-        if missing > 0:
-            jobs.append(_Due(key, network, sum_s, missing))
+        job = _Due(key, network, sum_s)
+        if _lacks(known, job):
+            jobs.append(job)
     return jobs
 
 

@@ -129,7 +129,7 @@ def test_real_networks_are_built_timed_and_added(tmp_path: Path) -> None:
     assert done.network_model == model_of(tmp_path)
     assert {network.about for network in load_networks(tmp_path)} == {network.about for network in networks}
     (real,) = [network for network in load_networks(tmp_path) if network.about == networks[0].about]
-    assert len(real.rounds_s) == ROUNDS
+    assert 2 <= len(real.rounds_s) <= ROUNDS
     assert real.median_s > 0
 
 
