@@ -4,6 +4,7 @@ MetaSchedule's own scheduler is not used: it measures again what an interrupted 
 defaults (population 512, 4 generations) spend most of the time proposing.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,9 @@ from cost_models.schedules.serialization import Proposal, replay_trace, trace_te
 from cost_models.tuning.named_rules import register_named_rules
 from cost_models.tuning.settings import SearchSettings
 from cost_models.tvm_import import ms, tvm
+from targets.support.text import brief
 
+_log = logging.getLogger(__name__)
 _MAX_IDLE_ROUNDS = 3  # rounds in a row without a new candidate: the design space is used up
 _EVOLVING = "EvoSearch/Evolve/"  # phases of MetaSchedule's profiler
 
@@ -110,7 +113,7 @@ class Evolution:
         """Candidates that were not there before; none when the design space is used up."""
         for _ in range(_MAX_IDLE_ROUNDS):
             with ms.Profiler() as profiler:
-                proposed = self._context.generate_measure_candidates() or []
+                proposed = self._generated()
             phases = {name: float(seconds) for name, seconds in profiler.get().items()}
             evolving_s = sum(s for name, s in phases.items() if name.startswith(_EVOLVING))
             self.evolution_s += evolving_s
@@ -121,6 +124,14 @@ class Evolution:
             if fresh:
                 return fresh
         return []
+
+    def _generated(self) -> list[Any]:
+        """A generation; none where TVM fails at it: a mutated trace need not replay, and ends all of it."""
+        try:
+            return self._context.generate_measure_candidates() or []
+        except RuntimeError as error:
+            _log.info("a generation of schedules is lost: %s", brief(error))
+            return []
 
 
 @tvm.ir.utils.derived_object

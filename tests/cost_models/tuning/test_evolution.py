@@ -131,6 +131,29 @@ def test_a_kernel_without_reduction_ends_when_its_schedules_are_used_up() -> Non
     assert len(found) == len(set(found)) >= 1
 
 
+def test_a_generation_at_which_tvm_fails_is_lost_and_the_search_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a mutated trace finds other producers than it was recorded with."""
+    evolution = search()
+    generate, failures = ms.TuneContext.generate_measure_candidates, [True]
+
+    def fail_first(context: Any) -> Any:
+        if failures:
+            failures.pop()
+            raise RuntimeError("parallel_for_dynamic error with Check failed: (2 vs. 3) :\n")
+        return generate(context)
+
+    monkeypatch.setattr(ms.TuneContext, "generate_measure_candidates", fail_first)
+    with caplog.at_level("INFO", logger="cost_models"):
+        assert evolution.propose(4)
+    assert "a generation of schedules is lost: RuntimeError: parallel_for_dynamic error" in caplog.text
+    failures += [True] * 9
+    while evolution.propose(4):
+        pass
+    assert len(failures) == 6  # after three it has ended
+
+
 def test_time_is_split_into_sampling_and_evolution() -> None:
     drawn = search(settings=SearchSettings(round_size=4, population=8, generations=0))
     drawn.propose(4)
