@@ -23,6 +23,7 @@ class PolicyChooser:
     """A ``Chooser``: what it draws next is a function of the recipe's seed and the log alone.
 
     It learns from networks in the log's order. What one costs above the budget lowers what is paid for it.
+    Where no draw is new and within the budget, the cheapest new one is taken.
     """
 
     def __init__(self, problem: SearchProblem, recipe: PpoRecipe) -> None:
@@ -38,12 +39,12 @@ class PolicyChooser:
             self._learn(log[self.policy.count :])
         generator = torch.Generator().manual_seed(int(random.integers(1 << 62)))
         before = {tried.options for tried in log}
-        genotype: dict[str, str] | None = None
-        for drawn in islice(self._drawn(generator), self._recipe.draws):
-            genotype = drawn
-            if self._keeps(genotype) and tuple(genotype.values()) not in before:
-                break
-        return genotype or self._problem.space.sample(random)
+        drawn: list[tuple[bool, float, int, dict[str, str]]] = []
+        for genotype in islice(self._drawn(generator), self._recipe.draws):
+            if (is_new := tuple(genotype.values()) not in before) and self._keeps(genotype):
+                return genotype
+            drawn.append((not is_new, self._spent(genotype), len(drawn), genotype))
+        return min(drawn)[-1] if drawn else self._problem.space.sample(random)
 
     def _drawn(self, generator: torch.Generator) -> Iterator[dict[str, str]]:
         """Networks of the space; not all that can be drawn are."""
