@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLE = """
 squeezenas-tvm run bundles/lat-small street.png --out seen
 squeezenas-tvm run bundles/lat-small frames/*.png --out seen --repeats 100 --json
+squeezenas-tvm run bundles/lat-small street.png --out seen --profile
 squeezenas-tvm run bundles/lat-small street.png --out seen --tracker 127.0.0.1:9190
 """
 UNTUNED = "The kernels are not tuned (default GPU schedules): the latency is no measure of the network."
@@ -43,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warmup", type=positive_int, default=3, metavar="N", help="untimed runs before them (default: 3)"
     )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="also tell how long each kernel takes and how near that is to the roofline; keeps it in "
+        "DIR/profile.json, for report",
+    )
     add_board(parser)
     parser.add_argument(
         "--energy",
@@ -65,6 +72,7 @@ def execute(args: argparse.Namespace) -> Result:
         tracker=args.tracker,
         target=args.target,
         energy=args.energy,
+        profile=args.profile,
     )
     where = f"a board at {args.tracker}" if args.tracker else "this machine"
     return Result(document=_document(done), text=_text(done, args.out, where))
@@ -97,6 +105,7 @@ def _document(done: "BundleRun") -> dict[str, Any]:
             for seen in done.images
         ],
         "energy": {**asdict(energy), "kept_in": str(energy.kept_in)} if energy else None,
+        **({"profile": asdict(done.kernels)} if done.kernels else {}),
     }
 
 
@@ -120,6 +129,11 @@ def _text(done: "BundleRun", out: Path, where: str) -> str:
     ]
     if done.energy:
         lines += ["", _energy_text(done.energy)]
+    if done.kernels:
+        from squeezenas_tvm.bundles.kernel_times import told
+        from targets.support.commands import command_line
+
+        lines += ["", *told(done.kernels), f"Page: {command_line('report', out)}"]
     if done.emulated:
         lines += ["", f"{done.target} is emulated: its timings mean nothing."]
     if done.untuned:

@@ -134,6 +134,7 @@ def run_bundle(
     tracker: str | None = None,
     target: str | None = None,
     energy: bool = False,
+    profile: bool = False,
     progress: bool = False,
 ) -> "BundleRun":
     """What the network of a bundle sees, and how long it takes; writes an overlay and a label PNG an image.
@@ -145,8 +146,10 @@ def run_bundle(
         repeats, warmup: timed runs an image, and untimed ones before them.
         tracker, target: as in ``evaluate_bundle``.
         energy: also measure a frame's by this machine's power sensor, and keep it for ``predict_network``.
+        profile: also time each kernel, in ``BundleRun.kernels``, and keep it in ``out`` for ``write_report``.
 
     Raises:
+        InTheWay: another ``profile.json`` is in ``out``.
         UsageError, BundleError, ImageError: a bundle, an image or a folder that cannot be used.
         TargetError, FailedWork: no board, or one that does not run the bundle; no power sensor.
     """
@@ -161,6 +164,7 @@ def run_bundle(
         tracker=tracker,
         target=target,
         energy=energy,
+        profile=profile,
         shown=progress,
     )
 

@@ -45,6 +45,7 @@ SHIPPED = {
     "images.py": _HERE / "images.py",
     "values.py": _HERE / "values.py",
     "key_points.py": _HERE / "key_points.py",
+    "kernel_times.py": _HERE / "kernel_times.py",
     "machine.py": _HERE / "machine.py",
     "image_files.py": _DATA / "image_files.py",
     "plain_images.py": _DATA / "plain_images.py",
@@ -54,9 +55,11 @@ SHIPPED = {
     "cpp/main.cc": _HERE / "cpp" / "main.cc",
     "cpp/CMakeLists.txt": _HERE / "cpp" / "CMakeLists.txt",
 }
+NO_KERNELS: Mapping[str, Any] = {"kernels": [], "peaks": None}
 _COMPILED = re.compile(r"__pycache__/([^/.]+)\.[^/]+\.pyc")
 _NAMED = 5  # of the files in the way
-FILES = (*dict.fromkeys((*REQUIRED, *SHIPPED)),)
+KERNELS = "kernels.json"
+FILES = (*dict.fromkeys((*REQUIRED, KERNELS, *SHIPPED)),)
 
 
 def label_entries(classes: Sequence[LabelClass]) -> list[dict[str, Any]]:
@@ -194,16 +197,18 @@ def seal(
     classes: Sequence[LabelClass],
     dataset: str | None = None,
     key_points: KeyPoints | None = None,
+    kernels: Mapping[str, Any] = NO_KERNELS,
 ) -> None:
     """Finish the bundle in ``folder``, where model.so and network.onnx lie already.
 
-    Adds labels.json, run.py and what it reads images with, the C++ example and, last and in one step,
-    manifest.json with the sums of all files.
+    Adds labels.json, kernels.json, run.py and what it reads images with, the C++ example and, last and in one
+    step, manifest.json with the sums of all files.
 
     Args:
         classes: that the network tells apart; names, ids and colours travel in labels.json.
         dataset: whose classes these are; None where nobody says.
         key_points: that the network finds; None where it finds none.
+        kernels: what `kernel_profile.kernels_document` tells of its kernels.
     """
     labels: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -213,7 +218,8 @@ def seal(
     if key_points is not None:
         pairs = {key: list(map(list, getattr(key_points, key))) for key in ("skeleton", "mirrored")}
         labels["key_points"] = {"names": list(key_points.names), **pairs}
-    (folder / "labels.json").write_text(strict_json.json_text(labels, indent=2) + "\n", encoding="utf-8")
+    for name, content in (("labels.json", labels), (KERNELS, {"schema_version": 1, **kernels})):
+        (folder / name).write_text(strict_json.json_text(content, indent=2) + "\n", encoding="utf-8")
     for name, source in SHIPPED.items():
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(source, folder / name)

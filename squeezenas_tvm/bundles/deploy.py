@@ -23,7 +23,7 @@ from search.resolution import Resolution
 from squeezenas_tvm.bundles.assemble import Manifest, assemble, runs_on, seal
 from squeezenas_tvm.bundles.check_gpu_kernels import KernelCheck, check_gpu_kernels
 from squeezenas_tvm.bundles.deployable import AS_IT_IS, Deployable, Ends, of_architecture, of_onnx
-from squeezenas_tvm.bundles.kernel_profile import KernelProfile, profile_kernels
+from squeezenas_tvm.bundles.kernel_profile import KernelProfile, kernels_document, profile_kernels
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.profiling.measure import SAMPLES, Wanted, measure_kernels
 from targets import Target, TargetError
@@ -156,17 +156,16 @@ def _deploy(
             with HeldInterrupts():
                 compiled = _compile(network, lowered, target, fingerprint, records, folder)
             checked = check_gpu_kernels(compiled, lowered, target, wanted=wishes.check, shown=wishes.shown)
-            profiles = None
-            if wishes.profile:
-                module, loads = folder / "model.so", checked.loads if checked else {}
-                profiles = profile_kernels(compiled, network.kernels, target, dtype, module, loads)
-            manifest = _write(folder, network, target, fingerprint, compiled, checked)
+            module, loads = folder / "model.so", checked.loads if checked else {}
+            profiles = profile_kernels(compiled, network.kernels, target, dtype, module, loads)
+            kernels = kernels_document(profiles, target, dtype)
+            manifest = _write(folder, network, target, fingerprint, compiled, checked, kernels)
     except OSError as error:
         raise FailedWork(
             f"{error.filename or out}: {error.strerror or error}; no bundle was made; "
             "make room there or name another --out, and give the same command again"
         ) from error
-    return Deployed(out, manifest, network.weights, profiles)
+    return Deployed(out, manifest, network.weights, profiles if wishes.profile else None)
 
 
 def _check(target: Target, wishes: Wishes, dtype: str) -> None:
@@ -268,8 +267,9 @@ def _write(
     fingerprint: Mapping[str, Any],
     compiled: Compiled,
     checked: KernelCheck | None,
+    kernels: Mapping[str, Any],
 ) -> Manifest:
-    """Seal the bundle: labels, runner, C++ example, and the manifest, which is returned."""
+    """Seal the bundle: labels, kernels, runner, C++ example, and the manifest, which is returned."""
     weights = network.weights
     manifest = Manifest(
         name=network.name,
@@ -296,5 +296,6 @@ def _write(
         classes=network.classes,
         dataset=network.dataset,
         key_points=network.key_points,
+        kernels=kernels,
     )
     return manifest

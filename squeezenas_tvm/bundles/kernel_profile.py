@@ -48,6 +48,7 @@ class KernelProfile:
 
     Attributes:
         kernel: its label, or TVM's name for one that has none.
+        functions: TVM's names of it in the network.
         calls: in one run of the network.
         values: of its result.
         macs: multiply-adds of a call; None where they are not known.
@@ -57,6 +58,7 @@ class KernelProfile:
     """
 
     kernel: str
+    functions: tuple[str, ...]
     calls: int
     tuned: bool
     values: int
@@ -99,6 +101,7 @@ def profile_kernels(
         profiles.append(
             KernelProfile(
                 kernel=described_as.label if described_as else names[0],
+                functions=tuple(names),
                 calls=sum(compiled.kernels[name].calls for name in names),
                 tuned=kernel.tuned,
                 values=math.prod(int(side) for side in kernel.mod["main"].params[-1].shape),
@@ -116,6 +119,28 @@ def network_roofline_s(profiles: Sequence[KernelProfile]) -> float | None:
     if any(profile.roofline_s is None for profile in profiles):
         return None
     return sum(profile.calls * (profile.roofline_s or 0.0) for profile in profiles)
+
+
+def kernels_document(profiles: Sequence[KernelProfile], target: Target, dtype: str) -> dict[str, Any]:
+    """What kernels.json of a bundle tells of them, and of the target's peaks."""
+    rates = _rates(target)
+    peaks = None
+    if target.peaks is not None and dtype in rates:
+        peaks = {
+            "macs_per_s": rates[dtype] * 1e9,
+            "bytes_per_s": target.peaks.memory_bandwidth_gb_per_s * 1e9,
+            "source": target.peaks.source,
+        }
+    kernels = [
+        {
+            "kernel": own.kernel,
+            "functions": list(own.functions),
+            "macs": own.macs,
+            "bytes_moved": own.bytes_moved,
+        }
+        for own in profiles
+    ]
+    return {"kernels": kernels, "peaks": peaks}
 
 
 def _launches(
@@ -150,8 +175,12 @@ def _bytes_moved(mod: Any) -> int:
 
 
 def _roofline_s(macs: int, bytes_moved: int, target: Target, dtype: str) -> float | None:
-    peaks = target.peaks
-    rates = {str(name): rate for name, rate in peaks.gmacs_per_s.items()} if peaks else {}
+    peaks, rates = target.peaks, _rates(target)
     if peaks is None or dtype not in rates:
         return None
     return max(macs / (rates[dtype] * 1e9), bytes_moved / (peaks.memory_bandwidth_gb_per_s * 1e9))
+
+
+def _rates(target: Target) -> dict[str, float]:
+    """Its peaks by data type, GMAC/s."""
+    return {str(name): rate for name, rate in target.peaks.gmacs_per_s.items()} if target.peaks else {}

@@ -149,6 +149,29 @@ def read_key_points(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]
     return points
 
 
+def read_kernels(folder: Path) -> dict[str, Any]:
+    """kernels.json: ``kernels``, each with ``kernel``, TVM's ``functions``, ``macs`` and ``bytes_moved`` of a
+    call; and ``peaks`` of the target, None where its file has none. Bundles of before have no such file, and
+    are as if it were empty.
+
+    In a folder that `read_manifest` has checked. Raises BundleError.
+    """
+    path = folder / "kernels.json"
+    if not path.is_file():
+        return {"kernels": [], "peaks": None}
+    try:
+        document = _object(_bounded(path))
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON: {error}; deploy again") from None
+    faults = [*_faults(document, _KERNELS)]
+    for place, kernel in enumerate(document["kernels"] if not faults else ()):
+        faults += _faults(kernel, _KERNEL, f"kernels[{place}].")
+    if not faults and document["peaks"] is not None:
+        faults += _faults(document["peaks"], _PEAKS, "peaks.")
+    _refuse(path, faults)
+    return document
+
+
 def _bounded(path: Path) -> bytes:
     """Raises BundleError where the file cannot be read, or is none of ours by its size alone."""
     try:
@@ -316,6 +339,14 @@ def _is_sums(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
+def _is_amount(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 <= value < 1 << 62)
+
+
+def _is_rate(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
 def _is_below(name: str) -> bool:
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
@@ -346,4 +377,20 @@ _CLASS = {
     "id": (_is_index, f"0 to {MOST_CLASSES - 1}"),
     "name": (_is_text, "text"),
     "color": (_is_colour, "a colour [red, green, blue], each 0 to 255"),
+}
+_KERNELS = {
+    "schema_version": (lambda value: value == 1, "1; use a newer squeezenas-tvm"),
+    "kernels": (lambda value: isinstance(value, list) and len(value) <= MOST_CLASSES, "a list of them"),
+    "peaks": (lambda value: value is None or isinstance(value, dict), "null, or a JSON object"),
+}
+_KERNEL = {
+    "kernel": (_is_text, "text"),
+    "functions": (_is_names, "a list of text"),
+    "macs": (_is_amount, "a whole number, or null"),
+    "bytes_moved": (_is_amount, "a whole number, or null"),
+}
+_PEAKS = {
+    "macs_per_s": (_is_rate, "a number above 0"),
+    "bytes_per_s": (_is_rate, "a number above 0"),
+    "source": (_is_text, "text"),
 }

@@ -65,4 +65,4 @@ def open_bundle(
                 f"{folder / 'model.so'} does not load on board {session.board}: {reason}; "
                 "deploy for what that board is"
             ) from error
-        yield BoardBundle(manifest, classes, vm, session.device, key_points)
+        yield BoardBundle(manifest, classes, vm, session.device, key_points, folder=folder)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from squeezenas_tvm.bundles.images import sealed_png
 from squeezenas_tvm.bundles.panel import Legend, Panel, beside, letters
-from squeezenas_tvm.bundles.runner import LABELS
+from squeezenas_tvm.bundles.values import LABELS
 
 UInt8 = npt.NDArray[np.uint8]
 

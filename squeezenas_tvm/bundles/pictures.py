@@ -12,8 +12,8 @@ from squeezenas_tvm.bundles.images import UInt8, gray_png
 from squeezenas_tvm.bundles.key_point_picture import draw_key_points
 from squeezenas_tvm.bundles.key_points import points_json, points_summary
 from squeezenas_tvm.bundles.overlay import draw_overlay
-from squeezenas_tvm.bundles.runner import Bundle, dataset_ids
-from squeezenas_tvm.bundles.values import CLASSES, KEY_POINTS, METRES, Array, sealed_npy, summary
+from squeezenas_tvm.bundles.runner import Bundle
+from squeezenas_tvm.bundles.values import CLASSES, KEY_POINTS, METRES, Array, dataset_ids, sealed_npy, summary
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from squeezenas_tvm.bundles.images import (
     read_image,
     squeezed,
 )
+from squeezenas_tvm.bundles.kept_run import PROFILE, write_profile
+from squeezenas_tvm.bundles.kernel_times import KernelTimes
 from squeezenas_tvm.bundles.key_points import is_sealed_json
 from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.opened import opened_bundle
 from squeezenas_tvm.bundles.overlay import png
 from squeezenas_tvm.bundles.pictures import PICTURES
-from squeezenas_tvm.bundles.runner import Bundle, statistics_ms
+from squeezenas_tvm.bundles.runner import Bundle
 from squeezenas_tvm.bundles.values import (
     Array,
     is_frame,
@@ -28,13 +30,15 @@ from squeezenas_tvm.bundles.values import (
     places,
     read_values,
     said,
+    statistics_ms,
     summary,
     write_values,
 )
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.energy import FrameEnergy, measure_frame, require_sensor
 from squeezenas_tvm.terminal.progress import progress
-from targets.support.files import put_whole
+from targets.support.document import is_document
+from targets.support.files import InTheWay, put_whole
 
 UNTRAINED = "The weights are not trained: what comes out means nothing yet, the latency does."
 
@@ -87,6 +91,7 @@ class BundleRun:
         emulated: True says that the latencies mean nothing.
         untuned: True for a GPU's module whose kernels all run on default schedules.
         energy: of a frame; None where it was not asked for.
+        kernels: how long each takes, on the last file; None where it was not asked for.
     """
 
     bundle: Path
@@ -99,6 +104,7 @@ class BundleRun:
     emulated: bool
     images: tuple[SeenImage, ...]
     energy: FrameEnergy | None
+    kernels: KernelTimes | None = None
 
 
 def run_bundle(
@@ -111,6 +117,7 @@ def run_bundle(
     tracker: str | None = None,
     target: str | None = None,
     energy: bool = False,
+    profile: bool = False,
     shown: bool = True,
 ) -> BundleRun:
     """Run and time the network on every file, one after the other; write what comes out.
@@ -122,9 +129,11 @@ def run_bundle(
         repeats, warmup: timed runs a file, and untimed ones before them.
         tracker, target: of a board that runs it, see ``opened_bundle``.
         energy: also measure a frame's, by this machine's power sensor, and keep it in ``results/TARGET``.
+        profile: also time each kernel, and keep that in ``out`` for ``report``; of a bundle that runs here.
         shown: draw how far it is.
 
     Raises:
+        InTheWay: another ``profile.json`` is there.
         UsageError, BundleError, ImageError: a bundle, an image or an output folder that cannot be used.
         TargetError, FailedWork: no board, or one that does not run the bundle; no power sensor.
     """
@@ -134,7 +143,9 @@ def run_bundle(
     see.check_places(images)
     if energy:
         require_sensor(tracker)
-    seen, frame_energy = [], None
+    if profile:
+        _check_profile(out, folder, tracker)
+    seen, frame_energy, kernels = [], None, None
     with (
         opened_bundle(folder, tracker=tracker, target=target) as bundle,
         progress("run", len(images), shown=shown) as step,
@@ -146,6 +157,23 @@ def run_bundle(
             step(path.name)
         if energy:
             frame_energy = measure_frame(bundle, inputs, seen[-1].latency_ms["median"])
+        if profile:
+            kernels = bundle.kernel_times(inputs, repeats, warmup)
+    done = _told(folder, manifest, seen, frame_energy, kernels)
+    if kernels is not None:
+        overlays = [own.overlay.name for own in seen if own.overlay]
+        about = {"network": done.name, "target": done.target, "inputs": list(done.inputs)}
+        write_profile(out, kernels, **about, runs=repeats, overlays=overlays)
+    return done
+
+
+def _told(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    seen: Sequence[SeenImage],
+    energy: FrameEnergy | None,
+    kernels: KernelTimes | None,
+) -> BundleRun:
     return BundleRun(
         bundle=folder,
         name=manifest["name"],
@@ -156,7 +184,8 @@ def run_bundle(
         untuned=bool(manifest["kernels"].get("untuned")),
         emulated=bool(manifest["target"].get("runs_on", {}).get("emulated")),
         images=tuple(seen),
-        energy=frame_energy,
+        energy=energy,
+        kernels=kernels,
     )
 
 
@@ -232,6 +261,17 @@ class _See:
             raise UsageError(
                 f"{self._out} cannot be written: {error.strerror or error}; name another --out"
             ) from None
+
+
+def _check_profile(out: Path, folder: Path, tracker: str | None) -> None:
+    """Before any work. Raises UsageError or InTheWay."""
+    if tracker:
+        raise UsageError(
+            f"--profile and --tracker {tracker}: kernels are timed where the bundle lies; copy {folder} to "
+            f"the board, and there: python {folder.name}/run.py FILE --profile"
+        )
+    if (out / PROFILE).exists() and not is_document(out / PROFILE):
+        raise InTheWay(f"{out / PROFILE}: there already, and not written here; name another --out")
 
 
 def _is_sealed(path: Path) -> bool:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Run the network of the bundle that this script lies in. Needs numpy and the TVM runtime, nothing else.
 
-    python run.py FILE [FILE ...] [--out FOLDER] [--repeats 20] [--warmup 3]
+    python run.py FILE [FILE ...] [--out FOLDER] [--repeats 20] [--warmup 3] [--profile]
 
 A network that segments takes images, and gives NAME-labels.png of each (8-bit gray, ids of the data set);
 one that finds key points gives NAME-key_points.json (x and y in pixels of the image, and scores).
 Any other takes what manifest.json lists, images or .npy and .npz arrays, and gives NAME-OUTPUT.npy. Both say
-how long the network takes. Reads PNG, PPM/PGM and .npy by itself; JPEG, BMP, TIFF and WebP where Pillow is
-installed. Exit codes: 0 done, 2 wrong input.
+how long the network takes; --profile tells of each kernel, too. Reads PNG, PPM/PGM and .npy by itself; JPEG,
+BMP, TIFF and WebP where Pillow is installed. Exit codes: 0 done, 2 wrong input.
 """
 
 import argparse
@@ -51,6 +51,7 @@ if TYPE_CHECKING or __package__:
         squeezed,
         write_whole,
     )
+    from squeezenas_tvm.bundles.kernel_times import KernelTimes, Stopwatch, kernel_times, told
     from squeezenas_tvm.bundles.machine import (
         check_device,
         check_machine,
@@ -65,6 +66,7 @@ if TYPE_CHECKING or __package__:
         METRES,
         Array,
         Value,
+        dataset_ids,
         is_frame,
         is_sealed_npy,
         picture_of,
@@ -74,6 +76,7 @@ if TYPE_CHECKING or __package__:
         required_picture,
         resize_metres,
         said,
+        statistics_ms,
         summary,
         write_values,
     )
@@ -93,6 +96,7 @@ else:  # in a bundle: they lie beside this file
         squeezed,
         write_whole,
     )
+    from kernel_times import KernelTimes, Stopwatch, kernel_times, told
     from machine import check_device, check_machine, explain_failure, import_tvm, plug_in_emulated
     from manifest import BundleError, read_key_points, read_labels, read_manifest
     from text import one_line
@@ -102,6 +106,7 @@ else:  # in a bundle: they lie beside this file
         METRES,
         Array,
         Value,
+        dataset_ids,
         is_frame,
         is_sealed_npy,
         picture_of,
@@ -111,18 +116,17 @@ else:  # in a bundle: they lie beside this file
         required_picture,
         resize_metres,
         said,
+        statistics_ms,
         summary,
         write_values,
     )
-
-LABELS = np.iinfo(np.uint8).max + 1  # that a pixel can have, whatever the classes
 
 
 class Bundle:
     """A verified bundle, loaded on a device of this machine.
 
     Attributes:
-        manifest: manifest.json as it stands.
+        manifest: manifest.json as it stands; ``folder`` is where it lies.
         classes: the entries of labels.json, class index order; none where nothing has classes.
         key_points: ``names``, ``skeleton`` and ``mirrored`` there; empty of networks that find none.
     """
@@ -134,8 +138,10 @@ class Bundle:
         vm: Any,
         device: Any,
         key_points: Mapping[str, Any] | None = None,
+        *,
+        folder: Path,
     ) -> None:
-        self.manifest = manifest
+        self.manifest, self.folder = manifest, folder
         self.classes, self.key_points = classes, key_points or {}
         self._vm, self._device = vm, device
 
@@ -164,7 +170,7 @@ class Bundle:
                 f"{folder / 'model.so'} does not load on this machine ({explain_failure(error, target)}); "
                 f"it was made for {target['name']}"
             ) from error
-        return cls(manifest, classes, vm, device, key_points)
+        return cls(manifest, classes, vm, device, key_points, folder=folder)
 
     @property
     def inputs(self) -> Sequence[Value]:
@@ -178,7 +184,7 @@ class Bundle:
 
     @property
     def height(self) -> int:
-        """Of the frame that the module takes, in pixels; others are resized."""
+        """Of the frame that the module takes, pixels; others are resized."""
         return self._side(1)
 
     @property
@@ -246,6 +252,21 @@ class Bundle:
                 samples_ms.append((time.perf_counter() - started_s) * 1e3)
         return samples_ms[warmup:]
 
+    def kernel_times(self, inputs: Sequence[Array], repeats: int, warmup: int) -> KernelTimes:
+        """Where the time of a run goes: medians of ``repeats`` runs in which each kernel is timed.
+
+        Raises BundleError: as `segment`, and a list of kernels that cannot be used.
+        """
+        whole_ms = statistics.median(self.time_ms(inputs, repeats, warmup))
+        watched = [Stopwatch(self._device.sync) for _ in range(repeats)]
+        with self._explained():
+            tensors = self._to_device(inputs)
+            for stopwatch in watched:
+                self._vm.set_instrument(stopwatch)
+                self._run(tensors)
+            self._vm.set_instrument(None)
+        return kernel_times(self.folder, watched, whole_ms, self.manifest["target"]["device"])
+
     def _side(self, axis: int) -> int:
         if not is_frame(self.inputs[0]):
             raise BundleError(f"{self.manifest['name']} takes {said(self.inputs[0])}, no camera's frame")
@@ -275,33 +296,25 @@ def as_list(result: Any) -> list[Any]:
     return [result] if hasattr(result, "numpy") else list(result)
 
 
-def statistics_ms(samples_ms: Sequence[float]) -> dict[str, float]:
-    """Count, minimum, median, mean and percentiles of latencies in milliseconds."""
-    names = ("min", "p10", "median", "p90", "p99")
-    at = np.percentile(samples_ms, [0, 10, 50, 90, 99])
-    spread = dict(zip(names, map(float, at), strict=True))
-    return {"n": len(samples_ms), "mean": statistics.fmean(samples_ms), **spread}
-
-
-def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
-    """Class indices (H, W) as the ids of the data set's own tools; indices without a class become 0."""
-    ids: UInt8 = np.zeros(LABELS, np.uint8)
-    for entry in classes:
-        if max(entry["index"], entry["id"]) < LABELS:
-            ids[entry["index"]] = entry["id"]
-    return ids[labels]
-
-
 def _run_files(bundle: Bundle, args: argparse.Namespace) -> None:
     shown = picture_of(bundle.manifest)
     if shown in (CLASSES, KEY_POINTS):
         _see_files(bundle, args, found=shown == KEY_POINTS)
     else:
         _run_values(bundle, args)
+    if args.profile:
+        inputs = _inputs(bundle, args.image[0])
+        times = bundle.kernel_times(inputs, args.repeats, args.warmup)
+        sys.stdout.writelines(f"{line}\n" for line in told(times))
     if bundle.manifest["kernels"].get("untuned"):
         sys.stdout.write("the kernels are not tuned (default GPU schedules): a tuned bundle is faster\n")
     if not bundle.manifest["weights"]["trained"]:
         sys.stdout.write("the weights are not trained: what comes out means nothing yet, the latency does\n")
+
+
+def _inputs(bundle: Bundle, path: Path) -> list[Array]:
+    seen = picture_of(bundle.manifest) in (CLASSES, KEY_POINTS)
+    return bundle.frame(read_image(path)) if seen else read_values(path, bundle.inputs)
 
 
 def _see_files(bundle: Bundle, args: argparse.Namespace, *, found: bool) -> None:
@@ -365,7 +378,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("image", nargs="+", type=Path, help="images, or arrays where the network takes such")
     parser.add_argument("--out", type=Path, default=Path(), help="of what is written (default: this folder)")
     parser.add_argument("--repeats", type=count, default=20, help="timed runs of each file (default: 20)")
-    parser.add_argument("--warmup", type=count, default=3, help="untimed runs before them (default: 3)")
+    parser.add_argument("--warmup", type=count, default=3, help="untimed runs before (default: 3)")
+    parser.add_argument("--profile", action="store_true", help="also tell how long each kernel takes")
     args = parser.parse_args(argv)
     try:
         _run_files(Bundle.load(Path(__file__).resolve().parent), args)

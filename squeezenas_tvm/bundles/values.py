@@ -9,6 +9,7 @@ import io
 import math
 import os
 import re
+import statistics
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,10 +20,10 @@ import numpy.typing as npt
 
 if TYPE_CHECKING or __package__:
     from search.data.plain_images import NPY_SIGNATURE
-    from squeezenas_tvm.bundles.images import ImageError, interpolated, read_image, resize_bilinear
+    from squeezenas_tvm.bundles.images import ImageError, UInt8, interpolated, read_image, resize_bilinear
     from squeezenas_tvm.bundles.manifest import BundleError
 else:  # in a bundle: they lie beside this file
-    from images import ImageError, interpolated, read_image, resize_bilinear
+    from images import ImageError, UInt8, interpolated, read_image, resize_bilinear
     from manifest import BundleError
     from plain_images import NPY_SIGNATURE
 
@@ -36,6 +37,7 @@ _DTYPES = {CLASSES: "uint8", METRES: "float32", KEY_POINTS: "float32"}
 _ARRAYS = (".npy", ".npz")
 _SEAL = b"squeezenas-tvm, sha256 %s\n"
 _MOST_NAME = 64
+LABELS = np.iinfo(np.uint8).max + 1  # that a pixel can have, whatever the classes
 _MOST_HEADER = 1000
 _HEADER = re.compile(
     rb"\{'descr': '([|<>=]?[biuf]\d{1,2})', 'fortran_order': (True|False), "
@@ -245,3 +247,20 @@ def _array(path: Path, file: IO[bytes], value: Value) -> Array:
     numbers = np.frombuffer(content, dtype, math.prod(whole))
     array = numbers.reshape(shape, order="F" if header[2] == b"True" else "C").reshape(whole)
     return np.ascontiguousarray(array, wanted)
+
+
+def statistics_ms(samples_ms: Sequence[float]) -> dict[str, float]:
+    """Count, minimum, median, mean and percentiles of latencies in milliseconds."""
+    names = ("min", "p10", "median", "p90", "p99")
+    at = np.percentile(samples_ms, [0, 10, 50, 90, 99])
+    spread = dict(zip(names, map(float, at), strict=True))
+    return {"n": len(samples_ms), "mean": statistics.fmean(samples_ms), **spread}
+
+
+def dataset_ids(labels: UInt8, classes: Sequence[dict[str, Any]]) -> UInt8:
+    """Class indices (H, W) as the ids of the data set's own tools; indices without a class become 0."""
+    ids: UInt8 = np.zeros(LABELS, np.uint8)
+    for entry in classes:
+        if max(entry["index"], entry["id"]) < LABELS:
+            ids[entry["index"]] = entry["id"]
+    return ids[labels]

@@ -14,8 +14,8 @@ from search.resolution import Resolution
 from search.tasks.words import WORDS, Column
 from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
-from squeezenas_tvm.bundles.runner import Bundle, statistics_ms
-from squeezenas_tvm.bundles.values import is_frame
+from squeezenas_tvm.bundles.runner import Bundle
+from squeezenas_tvm.bundles.values import is_frame, statistics_ms
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.predicting.models import Models
 from squeezenas_tvm.predicting.predict import (

@@ -83,16 +83,24 @@ def _frames(folder: Path, told: EvaluationDocument) -> Markup:
 
 def _figure(folder: Path, own: ShownFrame, side: str) -> Markup:
     said = f"{own.rank}: {own.name}, {_SAID[side]}"
-    image = element("img", src=_embedded(folder / picture_name(own.rank, side)), alt=said)
+    image = element(
+        "img", src=embedded(folder / picture_name(own.rank, side), EvaluationDocument.AGAIN), alt=said
+    )
     return element("figure", image, element("figcaption", f"{said}; mIoU {own.miou_percent:.1f} %"))
 
 
-def _embedded(path: Path) -> str:
-    """A picture, small enough to travel in a page. Raises UsageError where it cannot be read."""
+def embedded(path: Path, again: str) -> str:
+    """A picture, small enough to travel in a page.
+
+    Args:
+        again: how it comes back where it cannot be read.
+
+    Raises UsageError.
+    """
     try:
         picture = Image.fromarray(read_image(path))
     except ImageError as error:
-        raise UsageError(f"{error}; {EvaluationDocument.AGAIN}") from None
+        raise UsageError(f"{error}; {again}") from None
     if picture.width > _WIDEST:
         picture = picture.resize((_WIDEST, max(1, round(picture.height * _WIDEST / picture.width))))
     content = BytesIO()

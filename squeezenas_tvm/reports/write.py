@@ -5,10 +5,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from squeezenas_tvm.about import __version__
+from squeezenas_tvm.bundles.kept_run import PROFILE
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.evaluation.kept import FILE as EVALUATION
 from squeezenas_tvm.reports.evaluation import evaluation_report
 from squeezenas_tvm.reports.page import Report, page
+from squeezenas_tvm.reports.run import run_report
 from squeezenas_tvm.reports.search import search_report
 from squeezenas_tvm.reports.training import training_report
 from targets.support.sealed import HTML, write_sealed
@@ -22,7 +24,7 @@ class WrittenReport:
     """A page that was written.
 
     Attributes:
-        kind: ``profile``, ``search``, ``training`` or ``evaluation``.
+        kind: ``profile``, ``search``, ``training``, ``evaluation`` or ``run``.
         page: the file.
         report: what it says.
     """
@@ -75,7 +77,7 @@ def page_text(report: Report, folder: Path, version: str = "") -> str:
 
 
 def _kind(folder: Path) -> str:
-    """``profile``, ``search``, ``training`` or ``evaluation``. Raises UsageError for any other folder."""
+    """``profile``, ``search``, ``training``, ``evaluation``, ``run``. Raises UsageError for any other."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give the one that profile, search or train wrote into")
     curves, columns = folder / "curves.csv", ""
@@ -89,6 +91,13 @@ def _kind(folder: Path) -> str:
         return "training"
     if (folder / EVALUATION).exists():
         return "evaluation"
+    if (folder / PROFILE).exists():
+        return "run"
+    if (folder / "manifest.json").exists():
+        raise UsageError(
+            f"{folder}: a bundle; give the folder of `run {folder} FILE --profile --out DIR`, which tells "
+            "where its time goes"
+        )
     if (folder / "measurements.sqlite").exists():
         raise UsageError(
             f"{folder}: a profile that has not ended, without a table; the same profile command goes on and "
@@ -96,7 +105,8 @@ def _kind(folder: Path) -> str:
         )
     raise UsageError(
         f"{folder}: neither a profile (table.json, kernels.csv) nor a search (search.json, curves.csv) nor a "
-        "training (best.json, curves.csv) nor an evaluation (evaluation.json); give the folder of one"
+        "training (best.json, curves.csv) nor an evaluation (evaluation.json) nor a run (profile.json, of "
+        "run --profile); give the folder of one"
     )
 
 
@@ -109,4 +119,6 @@ def _report(kind: str, folder: Path) -> Report:
         return search_report(folder)
     if kind == "evaluation":
         return evaluation_report(folder)
+    if kind == "run":
+        return run_report(folder)
     return training_report(folder)

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from squeezenas_tvm.bundles.runner import dataset_ids
+from squeezenas_tvm.bundles.values import dataset_ids
 from targets import Target
 from targets.emulated_cuda.libraries import VARIABLE
 

@@ -32,7 +32,8 @@ from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
 from squeezenas_tvm.bundles.assemble import FILES, runs_on
 from squeezenas_tvm.bundles.images import resize_bilinear
-from squeezenas_tvm.bundles.runner import Bundle, dataset_ids
+from squeezenas_tvm.bundles.runner import Bundle
+from squeezenas_tvm.bundles.values import dataset_ids
 from squeezenas_tvm.deploy import KEPT, main
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 from squeezenas_tvm.run import main as run
@@ -161,6 +162,19 @@ def test_bundle_is_whole_and_says_what_it_is(
     assert manifest["kernels"] == {"tuned": 0, "default": kernels, "untuned": False}
     assert (document["tuned_kernels"], document["untuned"]) == (0, False)
     assert f"{kernels} of {kernels} kernels run on default schedules: nothing better is on record" in said
+
+
+def test_each_kernel_of_a_run_is_known_by_its_label(bundle: Path) -> None:
+    listed = json.loads((bundle / "kernels.json").read_text(encoding="utf-8"))
+    known = {kernel["kernel"]: kernel for kernel in listed["kernels"]}
+    loaded = Bundle.load(bundle)
+    times = loaded.kernel_times(loaded.frame(scene(*SIZE)), 2, 1)
+    assert {own.kernel for own in times.kernels} == known.keys()
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    assert sum(len(own["functions"]) for own in known.values()) == manifest["kernels"]["default"]
+    multiplying = [own for own in times.kernels if own.kernel.startswith(("conv", "dw"))]
+    assert len(multiplying) > 30
+    assert all(own.macs and own.bytes_moved and own.roofline_ms for own in multiplying)
 
 
 def test_module_says_what_pytorch_says(bundle: Path, network: Network) -> None:

@@ -30,7 +30,7 @@ from cost_models.tvm_import import relax, tvm
 from search.costs.kernel_table import sample_blocks
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
-from squeezenas_tvm.bundles.runner import dataset_ids
+from squeezenas_tvm.bundles.values import dataset_ids
 from squeezenas_tvm.emulated_board import PACKAGES
 from targets import BoardNotBuilt, MissingTool, Session, Target, load_target, open_session
 from targets.emulated_board import build, default_folder, environment

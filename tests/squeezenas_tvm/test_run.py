@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from search.data.classes import CLASSES
+from squeezenas_tvm import report
 from squeezenas_tvm.bundles.assemble import assemble, label_entries, seal
 from squeezenas_tvm.bundles.manifest import read_manifest
-from squeezenas_tvm.bundles.runner import dataset_ids
+from squeezenas_tvm.bundles.values import dataset_ids
 from squeezenas_tvm.run import UNTUNED, main
 
 from .conftest import expected_labels, rewrite_manifest, tiny_manifest
@@ -73,6 +74,49 @@ def test_json_is_one_document(
     assert Path(entry["labels"]).is_file()
     assert len(entry["samples_ms"]) == entry["latency_ms"]["n"] == 3
     assert entry["latency_ms"]["min"] == min(entry["samples_ms"])
+
+
+def test_kernels_are_timed_and_shown_on_a_page(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "seen"
+    words = [str(sealed_bundle), str(street), "--out", str(out), "--repeats", "3", "--profile"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "All kernels take " in said
+    assert "Roofline: " in said
+    assert f"Page: squeezenas-tvm report {out}" in said
+    assert main([*words, "--json"]) == 0
+    profile = json.loads(capsys.readouterr().out)["profile"]
+    assert sum(kernel["share"] for kernel in profile["kernels"]) == pytest.approx(1)
+    kept = json.loads((out / "profile.json").read_text())
+    assert kept["kernels"] == profile["kernels"]
+    assert (kept["network"], kept["runs"], kept["overlays"]) == ("tiny", 3, ["street-overlay.png"])
+    assert report.main([str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "run"
+    page = (out / "report.html").read_text()
+    assert "Where the time goes" in page
+    assert kept["kernels"][0]["kernel"] in page
+    assert "data:image/jpeg" in page
+
+
+def test_kernels_on_a_board_are_timed_there(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(sealed_bundle), str(street), "--out", str(tmp_path / "seen"), "--profile"]
+    assert main([*words, "--tracker", "127.0.0.1:1"]) == 2
+    said = capsys.readouterr().err
+    assert f"there: python {sealed_bundle.name}/run.py FILE --profile" in said
+
+
+def test_a_profile_of_others_stays(
+    sealed_bundle: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "profile.json").write_text("mine")
+    words = [str(sealed_bundle), str(street), "--out", str(tmp_path), "--profile"]
+    assert main(words) == 2
+    assert "profile.json: there already, and not written here; name another --out" in capsys.readouterr().err
+    assert (tmp_path / "profile.json").read_text() == "mine"
 
 
 def test_trained_weights_give_no_warning(

@@ -14,7 +14,7 @@ from squeezenas_tvm.bundles.assemble import seal
 from squeezenas_tvm.bundles.machine import processor
 from squeezenas_tvm.bundles.manifest import BundleError
 from squeezenas_tvm.bundles.on_board import open_bundle
-from squeezenas_tvm.bundles.runner import dataset_ids
+from squeezenas_tvm.bundles.values import dataset_ids
 from squeezenas_tvm.run import main
 
 from ...targets.boards import BoardFiles, serving

@@ -12,7 +12,8 @@ from PIL import Image
 
 from squeezenas_tvm.bundles.machine import check_flags, explain_failure, processor
 from squeezenas_tvm.bundles.manifest import BundleError
-from squeezenas_tvm.bundles.runner import Bundle, dataset_ids, main, statistics_ms
+from squeezenas_tvm.bundles.runner import Bundle, main
+from squeezenas_tvm.bundles.values import dataset_ids, statistics_ms
 
 from ..conftest import expected_labels, run_alone, unusable_bundle
 
@@ -150,9 +151,11 @@ def test_script_needs_numpy_and_tvm_alone(
     tvm: str, sealed_bundle: Path, tmp_path: Path, image: np.ndarray
 ) -> None:
     Image.fromarray(image).save(tmp_path / "street.png")
-    given = ["street.png", "--out", "seen", "--repeats", "4"]
+    given = ["street.png", "--out", "seen", "--repeats", "4", "--profile"]
     done = run_alone(sealed_bundle, *given, cwd=tmp_path, environ={"TVM_USE_RUNTIME_LIB": tvm})
     assert (done.returncode, done.stderr) == (0, "")
+    assert "All kernels take " in done.stdout
+    assert "numpy's matrix product" in done.stdout
     assert "latency in ms over 4 runs: min " in done.stdout
     assert "the weights are not trained" in done.stdout
     assert "not tuned" not in done.stdout
