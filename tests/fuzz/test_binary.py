@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save as safetensors_of
 
+import cost_models
 from cost_models.database.store import MeasurementStore
+from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
 from cost_models.ir.weights import random_weights
 from search.architecture import Architecture
 from search.errors import InvalidCheckpoint, InvalidWeights
 from search.networks.weights import load_weights
 from search.training.checkpoint import load_checkpoint
-from squeezenas_tvm.bundles.manifest import BundleError, file_sum, manifest_sum, read_labels, read_manifest
+from squeezenas_tvm.bundles.manifest import (
+    BundleError,
+    file_sum,
+    manifest_sum,
+    read_kernels,
+    read_labels,
+    read_manifest,
+)
+from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.profiling.shared_table import export_table, import_table
+from targets import TargetError
 
 from .mutations import ODD, bytes_like, documents, fuzz, is_one_line, json_like
 
@@ -136,6 +149,51 @@ def test_labels(bundle: Path) -> None:
             is_one_line(error, bundle)
         else:
             assert all(0 <= entry["id"] <= 255 for entry in classes)
+
+    run()
+
+
+def test_lists_of_kernels(bundle: Path) -> None:
+    kernel = {"kernel": "conv", "functions": ["fused_conv"], "macs": 5, "bytes_moved": None}
+    peaks = {"macs_per_s": 1e9, "bytes_per_s": 2e9, "source": "a data sheet"}
+    sound = {"schema_version": 1, "kernels": [kernel], "peaks": peaks}
+
+    @fuzz(400)
+    @given(json_like(sound))
+    def run(content: bytes) -> None:
+        (bundle / "kernels.json").write_bytes(content)
+        try:
+            told = read_kernels(bundle)
+        except BundleError as error:
+            is_one_line(error, bundle)
+        else:
+            assert all(own["functions"] for own in told["kernels"])
+            assert told["peaks"] is None or told["peaks"]["macs_per_s"] > 0
+
+    run()
+
+
+def test_shared_tables(tmp_path: Path) -> None:
+    there = LatencyTable.load(Path(cost_models.__file__).parent / "local-cpu")
+    rows = dict([*there.rows.items()][:3])
+    (tmp_path / "profiled").mkdir()
+    small = replace(there, target="jetson-xavier", rows=rows, profiled=())
+    small.save(tmp_path / "profiled", made_by="a test")
+    sound = export_table(tmp_path / "profiled", tmp_path / "sound.zip").file
+    spoilt, taken = tmp_path / "spoilt.zip", tmp_path / "taken"
+
+    @fuzz(300)
+    @given(bytes_like(sound.read_bytes()))
+    def run(content: bytes) -> None:
+        spoilt.write_bytes(content)
+        try:
+            import_table(spoilt, taken)
+        except (UsageError, CostModelError, TargetError) as error:
+            is_one_line(error, tmp_path)
+            assert not taken.exists()
+        else:
+            assert LatencyTable.load(taken).rows == rows
+            shutil.rmtree(taken)
 
     run()
 

@@ -21,10 +21,11 @@ from search.spaces.registry import SPACES
 from search.strategies.registry import STRATEGIES
 from search.training import best, records
 from search.training.recipe import list_recipes, load_recipe
-from squeezenas_tvm.bundles.assemble import Manifest
+from squeezenas_tvm.bundles.assemble import KERNELS, NO_KERNELS, Manifest
+from squeezenas_tvm.bundles.kept_run import PROFILE, KnownPeaks, RunProfile, TimedKernel
 from squeezenas_tvm.bundles.manifest import MEANINGS, REQUIRED
 from squeezenas_tvm.evaluation import kept as evaluated
-from squeezenas_tvm.profiling import choose_networks, measure
+from squeezenas_tvm.profiling import choose_networks, measure, shared_table
 from squeezenas_tvm.reports import write
 from squeezenas_tvm.training import train
 from targets.published import PublishedDevice
@@ -72,6 +73,11 @@ def test_every_file_of_a_profile_is_told() -> None:
     assert files | keys <= told(text)
 
 
+def test_every_key_of_a_shared_table_is_told() -> None:
+    keys = set(shared_table.Provenance.model_fields) | {shared_table.PROVENANCE}
+    assert keys <= told(section("Results of a profile"))
+
+
 def test_every_file_of_a_search_is_told() -> None:
     text = told(section("Results of a search"))
     companions = {front.companion_file(name) for info in STRATEGIES.values() for name in info.companions}
@@ -100,6 +106,12 @@ def test_every_key_of_a_bundle_is_told() -> None:
     keys = {*manifest, *manifest["target"], *manifest["weights"], *manifest["kernels"]}
     assert keys | set(REQUIRED) <= told(text)
     assert all(meaning in text for meaning in MEANINGS)
+    assert {KERNELS, *NO_KERNELS, *KnownPeaks.model_fields} <= told(text)
+
+
+def test_every_key_of_a_profiled_run_is_told() -> None:
+    keys = set(RunProfile.model_fields) | set(TimedKernel.model_fields)
+    assert {PROFILE, *keys} <= told(section("What run and compare write"))
 
 
 @pytest.mark.parametrize(("page", "name"), [("docs/training.md", "mine"), ("docs/tutorial.md", "minutes")])
