@@ -9,7 +9,12 @@ from squeezenas_tvm.cli import dispatch, leave
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` without the program by default). Returns the exit code."""
-    return dispatch(sys.argv[1:] if argv is None else argv)
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == ["--completion"]:
+        from squeezenas_tvm import completion
+
+        return completion.main(given[1:])
+    return dispatch(given)
 
 
 def run() -> NoReturn:

@@ -32,6 +32,7 @@ COMMANDS = {
     "board": "on a board: serve its device to commands that run elsewhere",
     "networks": "list the published architectures with MACs, parameters and latency",
     "profile": "measure the candidate blocks of a space on a target",
+    "table": "a device's measurements in one file: export and import",
     "train": "train an architecture through the stages of a recipe",
     "evaluate": "accuracy of trained weights, or of a deployed bundle",
     "predict": "latency of architectures or ONNX files on a target, without the device",
@@ -42,6 +43,14 @@ COMMANDS = {
     "report": "one HTML page of a profile, a search or a training",
     "demo": "the main job from end to end on this machine's CPU",
 }
+
+_FIRST = f"""example:
+  {PROGRAM} demo --image street.png
+      see it work: a published network, compiled for this machine, labels your image
+  {PROGRAM} predict net.onnx --target jetson-xavier --resolution 512x1024
+      ask what a network costs on a device, without the device; `{PROGRAM} targets` lists them
+  {PROGRAM} search --target local-cpu --budget 20ms --data camvid:CamVid --recipe small --out found
+      find the network for your device, budget and images; it names what to type next"""
 
 _CTRL_C = 128 + signal.SIGINT
 
@@ -134,8 +143,8 @@ def run_command(
         code = _exit_code(error)
         if code is None:
             raise
-        return _failed(error, code)
-    return result.exit_code if _emit(text) else 141
+        return failed(error, code)
+    return result.exit_code if emit(text) else 141
 
 
 def _kept_now(kept: str | Callable[[argparse.Namespace], str], args: argparse.Namespace | None) -> str:
@@ -162,8 +171,8 @@ def _exit_code(error: Exception) -> int | None:
     return 2 if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed" else None
 
 
-def _failed(error: Exception, exit_code: int) -> int:
-    """Tell of it in one line."""
+def failed(error: Exception, exit_code: int) -> int:
+    """Tell of it in one line; returns the code."""
     log.debug("where it was raised", exc_info=error)
     said = str(error)
     if isinstance(error, OSError) and not hasattr(error, "exit_code"):
@@ -207,9 +216,9 @@ def first_process_speaks(
 def dispatch(argv: Sequence[str]) -> int:
     """``COMMAND ARGUMENTS...`` to the command's module. Returns the exit code."""
     if not argv or argv[0] in ("-h", "--help"):
-        return 0 if _emit(_overview()) else 141
+        return 0 if emit(_overview()) else 141
     if argv[0] == "--version":
-        return 0 if _emit(f"{PROGRAM} {__version__}") else 141
+        return 0 if emit(f"{PROGRAM} {__version__}") else 141
     name = argv[0]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -229,8 +238,8 @@ def _overview() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     return (
-        f"usage: {PROGRAM} COMMAND ...\n\n{SUMMARY}\n\ncommands:\n{commands}\n\n"
-        f"example:\n  {PROGRAM} targets\n  {PROGRAM} run --help\n"
+        f"usage: {PROGRAM} COMMAND ...\n\n{SUMMARY}\n\n{_FIRST}\n\ncommands:\n{commands}\n\n"
+        f"Each has --help: {PROGRAM} run --help. {PROGRAM} --version; {PROGRAM} --completion bash|zsh.\n"
     )
 
 
@@ -268,7 +277,7 @@ def _complain(line: str) -> None:
     sys.stderr.write(one_line(line.strip()) + "\n")
 
 
-def _emit(text: str) -> bool:
+def emit(text: str) -> bool:
     """Write the result. False when the reader has gone (``| head``), which is no error of ours."""
     try:
         sys.stdout.write(text.rstrip("\n") + "\n")

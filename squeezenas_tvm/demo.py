@@ -1,6 +1,8 @@
 """``demo``: the main job from end to end on this machine, by the commands that a user would type.
 
-Profiles the Small space, estimates the published networks from that table, deploys one, runs it on an image.
+Deploys a network on default schedules and shows what it sees, for a first picture in a minute; then profiles
+the Small space, estimates the published networks from that table, deploys again with the schedules that were
+found, and runs that.
 """
 
 import argparse
@@ -55,19 +57,23 @@ def execute(args: argparse.Namespace) -> Result:
     size = ["--resolution", args.resolution]
     network = [PUBLISHED, "--weights", str(args.weights)] if args.weights else [TRAINED]
     on = ["--target", TARGET]
-    steps = (
+    deploy = ["deploy", *network, *on, *size, "--out", str(bundle)]
+    run = ["run", str(bundle), str(image), "--out", str(seen)]
+    overlay = seen / f"{image.stem}-overlay.png"
+    if not (table / "table.json").exists():  # nothing is measured yet: first a look
+        for step in (deploy, run):
+            _run(step)
+        sys.stderr.write(
+            f"\nFirst picture: {overlay}, on default schedules. Now they are measured and tuned.\n"
+        )
+    for step in (
         ["profile", *on, "--space", SPACE, *size, "--trials", str(args.trials), "--out", str(table)],
         ["networks", *on, "--space", SPACE, *size, "--table", str(table)],
-        ["deploy", *network, *on, *size, "--measurements", str(table), "--out", str(bundle)],
-        ["run", str(bundle), str(image), "--out", str(seen)],
-    )
-    for step in steps:
+        [*deploy, "--measurements", str(table)],
+        run,
+    ):
         _run(step)
-    places = {
-        "table": str(table),
-        "overlay": str(seen / f"{image.stem}-overlay.png"),
-        "module": str(bundle / "model.so"),
-    }
+    places = {"table": str(table), "overlay": str(overlay), "module": str(bundle / "model.so")}
     minutes = (time.monotonic() - started) / 60
     lines = [f"Done in {minutes:.1f} minutes.", *(f"{name:<8} {path}" for name, path in places.items())]
     text = "\n".join(lines if args.image else [*lines, DRAWN])

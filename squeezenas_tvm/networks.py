@@ -102,6 +102,7 @@ def _of_file(path: Path, resolution: "Resolution", model: "CostModel | None") ->
     network = read_at_own_size(path, resolution)
     described: dict[str, Any] = {
         "name": path.name,
+        "file": str(path),
         "space": None,
         "gmacs": round(network.graph.macs(network.inputs) / 1e9, 6),
         "params": network.graph.num_parameters,
@@ -158,9 +159,9 @@ def _text(
         for space in () if model.published else missing:
             given = ("--target", target, "--space", space, "--resolution", resolution)
             notes.append(f"-: kernels of {space} are not measured: {command_line('profile', *given)}")
-        for name in [n["name"] for n in unknown if not n["space"]]:
-            told = command_line("profile", name, "--target", target)
-            notes.append(f"-: kernels of {name} are not measured: {told}")
+        for network in [n for n in unknown if not n["space"]]:
+            told = command_line("profile", network["file"], "--target", target)
+            notes.append(f"-: kernels of {network['name']} are not measured: {told}")
     rows = [_row(network, estimates=model is not None) for network in networks]
     return "\n".join([table(header, rows), "", *notes])
 

@@ -83,6 +83,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("api",),
         ("cli", "options"),
         tuple(COMMANDS),
+        ("completion",),  # knows all commands
         ("__main__", "emulated_board"),
     ),
 }

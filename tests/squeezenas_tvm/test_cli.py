@@ -20,6 +20,7 @@ import squeezenas_tvm
 from squeezenas_tvm import cli
 from squeezenas_tvm.__main__ import main
 from squeezenas_tvm.cli import Result, first_process_speaks, run_command, table
+from squeezenas_tvm.completion import SHELLS
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import seed_number
 from targets.support.interrupts import Terminated
@@ -73,6 +74,54 @@ def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert main([]) == 0
     said = capsys.readouterr().out
     assert all(f"  {name} " in said and summary in said for name, summary in cli.COMMANDS.items())
+    assert all(f"\n  squeezenas-tvm {name} " in said for name in ("demo", "predict", "search"))  # what to try
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes_commands_options_and_names(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in cli.COMMANDS)
+    assert all(word in said for word in ("--resolution", "jetson-xavier", "squeezenas-lat-small-camvid"))
+    if (program := shutil.which(shell)) is None:
+        pytest.skip(f"no {shell} here")
+    (tmp_path / "script").write_text(said)
+    done = subprocess.run(
+        [program, "-n", "script"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bash_completes_as_a_person_types(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--completion", "bash"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    ask = r"""
+        source ./script
+        complete=$(complete -p squeezenas-tvm | sed -E 's/.*-F ([^ ]+).*/\1/')
+        COMP_WORDS=(squeezenas-tvm deploy --target jet)
+        COMP_CWORD=3
+        $complete squeezenas-tvm jet --target
+        printf '%s\n' "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    given = [word.strip() for word in done.stdout.splitlines()]
+    assert "jetson-xavier" in given
+    assert all(word.startswith("jet") for word in given)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--completion"], "error: --completion takes the name of a shell: bash, zsh\n"),
+        (["--completion", "fish"], "error: --completion fish: allowed: bash, zsh\n"),
+    ],
+)
+def test_other_shells_are_refused(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("name", ["run"])
