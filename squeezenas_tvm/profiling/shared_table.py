@@ -10,11 +10,12 @@ import shutil
 import sqlite3
 import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import IO, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,6 +42,7 @@ FILES = (
 _MOST_BYTES = 1 << 28  # of a file
 _MOST_STORE_BYTES = 1 << 34  # of measurements
 _BLOCK = 1 << 20
+_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
 _TIME = (1980, 1, 1, 0, 0, 0)  # in the archive: equal folders give equal archives but for the provenance
 
 
@@ -220,7 +222,7 @@ def _opened(file: Path) -> zipfile.ZipFile:
         raise UsageError(f"{file}: no such file; give what `table export` wrote")
     try:
         return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (*_DAMAGED, OSError) as error:
         raise UsageError(f"{file}: no archive ({error}); give what `table export` wrote") from None
 
 
@@ -261,17 +263,23 @@ def _unpack(file: Path, archive: zipfile.ZipFile, name: str, told: _File, place:
         raise UsageError(f"{file}: {name} differs from its checksum in {PROVENANCE}; copy it again")
 
 
-def _copy(file: Path, archive: zipfile.ZipFile, name: str, most_bytes: int, out: Any) -> str:
+def _copy(file: Path, archive: zipfile.ZipFile, name: str, most_bytes: int, out: IO[bytes]) -> str:
     """SHA-256 of what was copied; no more than ``most_bytes`` are, whatever the archive says of its size."""
     digest, left = hashlib.sha256(), most_bytes
+    for block in _blocks(file, archive, name):
+        left -= len(block)
+        if left < 0:
+            raise UsageError(f"{file}: {name} is larger than it should be; export the table again")
+        digest.update(block)
+        out.write(block)
+    return digest.hexdigest()
+
+
+def _blocks(file: Path, archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    """What an archive holds under a name. Raises UsageError where that is damaged."""
     try:
         with archive.open(name) as packed:
-            while block := packed.read(min(_BLOCK, left + 1)):
-                left -= len(block)
-                if left < 0:
-                    raise UsageError(f"{file}: {name} is larger than it should be; export the table again")
-                digest.update(block)
-                out.write(block)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+            while block := packed.read(_BLOCK):
+                yield block
+    except (*_DAMAGED, OSError) as error:  # OSError: a place before the beginning
         raise UsageError(f"{file}: {name} is damaged ({error}); copy it again") from None
-    return digest.hexdigest()
