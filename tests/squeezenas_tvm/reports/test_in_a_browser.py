@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from squeezenas_tvm.bundles.kept_run import write_profile
+from squeezenas_tvm.bundles.kernel_times import KernelTime, KernelTimes, Peaks
+from squeezenas_tvm.bundles.overlay import png
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.page import PageSection, Report, page, paragraph
 from squeezenas_tvm.reports.write import write_report
@@ -59,9 +63,26 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of the pages of a profile, a search and a training that are kept in the repository."""
     out = tmp_path_factory.mktemp("pages")
+    folders = FOLDERS | {"run": profiled_run(out)}
     return {
-        name: write_report(folder, out / f"{name}.html").page.as_uri() for name, folder in FOLDERS.items()
+        name: write_report(folder, out / f"{name}.html").page.as_uri() for name, folder in folders.items()
     }
+
+
+def profiled_run(folder: Path) -> Path:
+    """As ``run --profile`` leaves it, with more kernels than are listed at once."""
+
+    def one(n: int) -> KernelTime:
+        label = f"conv1x1+relu {n}x64x128->{6 * n}x64x128 {HOSTILE}"
+        return KernelTime(label, 2, 3 / n, 0.1 / n, n * 10**6, 10**6, 1 / n)
+
+    kernels = (*map(one, range(1, 30)), KernelTime("pool", 1, 0.1, 0.01, None, None, None))
+    times = KernelTimes(kernels, 15.0, Peaks(1e11, 4e10, "measured"))
+    picture = png(Image.new("RGB", (600, 300), (90, 120, 60)))
+    (folder / "street-overlay.png").write_bytes(picture)
+    about = {"network": "net", "target": "local-cpu", "inputs": ["frame"], "runs": 20}
+    write_profile(folder, times, **about, overlays=["street-overlay.png"])
+    return folder
 
 
 def drawn(tmp_path: Path, *figures: str) -> str:
@@ -73,7 +94,7 @@ def drawn(tmp_path: Path, *figures: str) -> str:
 
 @pytest.mark.parametrize("width", [400, 1600])
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("kind", [*FOLDERS])
+@pytest.mark.parametrize("kind", [*FOLDERS, "run"])
 def test_all_is_drawn_and_nothing_is_cut_off(
     kind: str, dark: bool, width: int, browser: Browser, pages: dict[str, str]
 ) -> None:
@@ -87,7 +108,7 @@ def test_all_is_drawn_and_nothing_is_cut_off(
     assert browser.complaints == []
 
 
-@pytest.mark.parametrize("kind", [*FOLDERS])
+@pytest.mark.parametrize("kind", [*FOLDERS, "run"])
 def test_on_paper_it_is_light_and_without_buttons(kind: str, browser: Browser, pages: dict[str, str]) -> None:
     browser.see(pages[kind], 800, dark=True, media="print")
     assert browser.tell("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
