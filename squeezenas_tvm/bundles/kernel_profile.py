@@ -1,5 +1,6 @@
 """What each kernel of a deployed network asks of its device, known without running it."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cost_models.errors import InvalidGraph, LoweringError
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.lowering.pipeline import Compiled, ScheduledKernel, structural_hash
@@ -87,7 +89,7 @@ def profile_kernels(
         InvalidCubin: its machine code cannot be read.
     """
     tvm_target = target.tvm_target()
-    described = {structural_hash(kernel_module(kernel, tvm_target, dtype)): kernel for kernel in known}
+    described = _described(known, tvm_target, dtype)
     resources: dict[str, KernelResources] = {}
     for cubin in read_cubins(module.read_bytes(), str(module)) if target.uses_cuda else ():
         resources |= {kernel.name: kernel for kernel in cubin.kernels}
@@ -112,6 +114,15 @@ def profile_kernels(
             )
         )
     return sorted(profiles, key=lambda profile: -profile.calls * (profile.roofline_s or profile.bytes_moved))
+
+
+def _described(known: Sequence[Kernel], tvm_target: Any, dtype: str) -> dict[str, Kernel]:
+    """By structural hash; without those of others' networks that cannot be lowered by themselves."""
+    found = {}
+    for kernel in known:
+        with contextlib.suppress(InvalidGraph, LoweringError):
+            found[structural_hash(kernel_module(kernel, tvm_target, dtype))] = kernel
+    return found
 
 
 def network_roofline_s(profiles: Sequence[KernelProfile]) -> float | None:

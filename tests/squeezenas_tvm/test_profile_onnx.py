@@ -69,7 +69,7 @@ def document(main: Any, *argv: str) -> Any:
     """What a command prints as JSON; it must end well."""
     with pytest.MonkeyPatch.context() as patch:
         printed: list[str] = []
-        patch.setattr("squeezenas_tvm.cli._emit", lambda text: printed.append(text) or True)
+        patch.setattr("squeezenas_tvm.cli.emit", lambda text: printed.append(text) or True)
         assert main([*argv, "--json"]) == 0
     return json.loads(printed[0])
 
