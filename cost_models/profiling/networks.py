@@ -115,9 +115,8 @@ def whole_networks(history: History, table: LatencyTable) -> list[WholeNetwork]:
             continue
         sum_s = sum(row.median_s for row in rows if row)
         rounds = [timing.samples_s for timing in _good(timings, key, sum_s)]
-        quiet = quiet_rounds(rounds) if rounds else []
         if rounds:
-            about = About.from_description(description["network"])
+            about, quiet = About.from_description(description["network"]), quiet_rounds(rounds)
             counted = quiet if len(quiet) >= _QUIET else rounds
             found.append(WholeNetwork(about, tuple(map(tuple, counted[-ROUNDS:])), sum_s))
     return found

@@ -253,18 +253,17 @@ class Bundle:
         return samples_ms[warmup:]
 
     def kernel_times(self, inputs: Sequence[Array], repeats: int, warmup: int) -> KernelTimes:
-        """Where the time of a run goes: medians of ``repeats`` runs in which each kernel is timed.
-
-        Raises BundleError: as `segment`, and a list of kernels that cannot be used.
-        """
+        """Where a run's time goes: medians of ``repeats`` with a clock. Raises BundleError as `segment`."""
         whole_ms = statistics.median(self.time_ms(inputs, repeats, warmup))
         watched = [Stopwatch(self._device.sync) for _ in range(repeats)]
         with self._explained():
             tensors = self._to_device(inputs)
-            for stopwatch in watched:
-                self._vm.set_instrument(stopwatch)
-                self._run(tensors)
-            self._vm.set_instrument(None)
+            try:
+                for stopwatch in watched:
+                    self._vm.set_instrument(stopwatch)
+                    self._run(tensors)
+            finally:
+                self._vm.set_instrument(None)
         return kernel_times(self.folder, watched, whole_ms, self.manifest["target"]["device"])
 
     def _side(self, axis: int) -> int:

@@ -31,7 +31,7 @@ from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.measure import SAMPLES
 from targets import Target, load_target
 from targets.support.document import Document
-from targets.support.files import InTheWay, now_utc, refuse_others
+from targets.support.files import InTheWay, now_utc, refuse_others, sha256
 from targets.support.folders import whole_folder
 
 PROVENANCE = "provenance.json"
@@ -42,7 +42,7 @@ FILES = (
 _MOST_BYTES = 1 << 28  # of a file
 _MOST_STORE_BYTES = 1 << 34  # of measurements
 _BLOCK = 1 << 20
-_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)  # that zipfile raises
 _TIME = (1980, 1, 1, 0, 0, 0)  # in the archive: equal folders give equal archives but for the provenance
 
 
@@ -191,11 +191,7 @@ def _copied_store(path: Path, copy: Path) -> Path:
 
 
 def _described(path: Path) -> _File:
-    digest = hashlib.sha256()
-    with path.open("rb") as source:
-        while block := source.read(_BLOCK):
-            digest.update(block)
-    return _File(sha256=digest.hexdigest(), bytes=path.stat().st_size)
+    return _File(sha256=sha256(path), bytes=path.stat().st_size)
 
 
 def _write(partial: Path, provenance: Provenance, sources: Mapping[str, Path]) -> None:

@@ -1,5 +1,6 @@
 """Networks drawn by a controller that learns from the log of those before."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -39,11 +40,14 @@ class PolicyChooser:
             self._learn(log[self.policy.count :])
         generator = torch.Generator().manual_seed(int(random.integers(1 << 62)))
         before = {tried.options for tried in log}
+        budget = self._problem.budget
+        most = math.inf if budget is None else budget.value
         drawn: list[tuple[bool, float, int, dict[str, str]]] = []
         for genotype in islice(self._drawn(generator), self._recipe.draws):
-            if (is_new := tuple(genotype.values()) not in before) and self._keeps(genotype):
+            known, spent = tuple(genotype.values()) in before, self._spent(genotype)
+            if not known and spent <= most:
                 return genotype
-            drawn.append((not is_new, self._spent(genotype), len(drawn), genotype))
+            drawn.append((known, spent, len(drawn), genotype))
         return min(drawn)[-1] if drawn else self._problem.space.sample(random)
 
     def _drawn(self, generator: torch.Generator) -> Iterator[dict[str, str]]:
@@ -73,10 +77,6 @@ class PolicyChooser:
             return tried.reward
         over = max(self._spent(self._genotype(tried)) / budget.value, 1.0)
         return float(tried.reward * over**-self._recipe.over_budget)
-
-    def _keeps(self, genotype: Mapping[str, str]) -> bool:
-        budget = self._problem.budget
-        return budget is None or self._spent(genotype) <= budget.value
 
     def _spent(self, genotype: Mapping[str, str]) -> float:
         name = self._problem.cost

@@ -1,6 +1,7 @@
 """Networks that the controller draws, and what it is paid for them."""
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,21 @@ def test_one_draw_is_taken_as_it_is() -> None:
     assert own.budget is not None
     costs = [spent_s(own, chooser(own)([], random(seed))) for seed in range(10)]
     assert max(costs) > own.budget.value
+
+
+def test_where_no_draw_keeps_the_budget_the_cheapest_new_one_is_taken() -> None:
+    own = with_budget(wanted(draws=20), 0.5)
+    assert own.budget is not None
+    own = replace(own, budget=replace(own.budget, value=1e-12))
+    generator = torch.Generator().manual_seed(int(random(3).integers(1 << 62)))
+    draws = [*islice(chooser(own)._drawn(generator), 20)]
+    costs = {tuple(genotype.values()): spent_s(own, genotype) for genotype in draws}
+    assert len(set(costs.values())) > 3
+    cheapest, second = sorted(costs, key=lambda options: costs[options])[:2]
+    assert tuple(chooser(own)([], random(3)).values()) == cheapest
+    known = chooser(own)
+    known.policy.count = 1  # it has learnt of the log's one network
+    assert tuple(known([Tried(cheapest, 0.5)], random(3)).values()) == second
 
 
 def test_what_the_space_has_not_is_not_drawn() -> None:
