@@ -25,10 +25,12 @@ class Rpc(Section):
     Attributes:
         key: the name under which boards of this kind register at the tracker.
         tracker_env: the environment variable that holds the tracker's HOST:PORT.
+        slower_by: a board that is more times slower than the fastest of its key gets no work.
     """
 
     key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     tracker_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    slower_by: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.25
 
 
 class Measure(Section):

@@ -47,7 +47,6 @@ class Fleet:
             last one is older than ``probe_every_s``, and every ``recheck_s`` on a board that is set aside.
         session_s: no session gets older than this; none begins work in its second half.
         wait_s: how long to wait for the first board, and for the return of boards when all are lost.
-        slower_by: how many times slower than the fastest board is too slow.
         on_event: told in one line, from any thread, what happens to boards.
 
     Raises:
@@ -64,7 +63,6 @@ class Fleet:
         session_s: float = 300.0,
         wait_s: float = 30.0,
         on_event: Callable[[str], None] | None = None,
-        slower_by: float = 1.25,
         probe_every_s: float = 60.0,
         recheck_s: float = 30.0,
     ) -> None:
@@ -75,7 +73,7 @@ class Fleet:
             session_s=session_s,
             wait_s=wait_s,
             expiry_s=0.0 if local else session_s,
-            slower_by=slower_by,
+            slower_by=target.rpc.slower_by,
             probe_every_s=probe_every_s,
             recheck_s=recheck_s,
         )

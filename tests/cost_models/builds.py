@@ -73,5 +73,22 @@ def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def stopped(workers: set[int]) -> bool:
+    """Whether the processes and all below them stand still. On a busy machine Linux takes a moment for it.
+
+    A child that ends just before its parent is stopped stays a zombie as long as the parent stands. Who has
+    just called vfork sleeps, and cannot be stopped, until its child, which stands, runs another program.
+    """
+    family = [process for pid in workers for process in psutil.Process(pid).children(recursive=True)]
+    family += [psutil.Process(pid) for pid in workers]
+    still = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    awake = [process for process in family if process.status() not in still]
+    return all(
+        process.status() == psutil.STATUS_DISK_SLEEP
+        and any(child.status() == psutil.STATUS_STOPPED for child in process.children())
+        for process in awake
+    )
+
+
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

@@ -30,6 +30,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
             "kind": "bord",
             "dtypes": ["float32", "float61"],
             "rpc.key": "two words",
+            "rpc.slower_by": 1.0,
             "tvm": {"mcpu": "carmel"},
             "toolchain.cuda": 11.4,
             "power_modes.default": "MODE_30W_AL",
@@ -43,7 +44,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         load_target(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
-    assert len(caught.value.faults) == 17
+    assert len(caught.value.faults) == 18
     assert set(caught.value.faults) == {
         "measure.repeats: unknown key, did you mean repeat?; "
         "allowed: number, repeat, min_repeat_ms, cooldown_ms, interval_width, drift, budget_s, timeout_s",
@@ -56,6 +57,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "kind: found 'bord', did you mean board?; allowed: 'local' or 'board'",
         "dtypes[1]: found 'float61', did you mean float16?; allowed: 'float32', 'float16' or 'int8'",
         "rpc.key: found 'two words'; allowed: text that matches ^[A-Za-z0-9._-]+$",
+        "rpc.slower_by: found 1.0; allowed: greater than 1",
         "tvm: found the keys ['mcpu']; allowed: tag alone, or kind and other attributes",
         "toolchain.cuda: found 11.4; allowed: a valid string",
         f"power_modes.default: found 'MODE_30W_AL', did you mean MODE_30W_ALL?; allowed: {MODES}",

@@ -14,7 +14,7 @@ import pytest
 
 from cost_models.builder.pool import BuildPool
 
-from ..builds import ROOT, TARGET, gone, linker, run, scale, until, worker_ids, workers_of
+from ..builds import ROOT, TARGET, gone, linker, run, scale, stopped, until, worker_ids, workers_of
 
 
 def ticking(file: Path, ticks: int) -> Callable[..., None]:
@@ -25,23 +25,6 @@ def ticking(file: Path, ticks: int) -> Callable[..., None]:
         subprocess.run(["sh", "-c", loop], check=True)
 
     return linker(tick)
-
-
-def stopped(workers: set[int]) -> bool:
-    """Whether the processes and all below them stand still. On a busy machine Linux takes a moment for it.
-
-    A child that ends just before its parent is stopped stays a zombie as long as the parent stands. Who has
-    just called vfork sleeps, and cannot be stopped, until its child, which stands, runs another program.
-    """
-    family = [process for pid in workers for process in psutil.Process(pid).children(recursive=True)]
-    family += [psutil.Process(pid) for pid in workers]
-    still = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
-    awake = [process for process in family if process.status() not in still]
-    return all(
-        process.status() == psutil.STATUS_DISK_SLEEP
-        and any(child.status() == psutil.STATUS_STOPPED for child in process.children())
-        for process in awake
-    )
 
 
 def test_workers_have_no_pytorch() -> None:

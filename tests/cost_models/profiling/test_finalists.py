@@ -23,7 +23,7 @@ from cost_models.tuning.kernel_search import KernelSearch, SearchSettings
 from cost_models.tuning.scheduler import Engine, Stopped
 from targets import Done, NoBoardLeft, Target
 
-from ..builds import until, workers_of
+from ..builds import stopped, until, workers_of
 from ..measuring import kernel_of, quick_target
 
 DRIFT = ("drift: the reference took up to 1.31 times its fastest",)
@@ -175,10 +175,11 @@ def test_an_effort_may_limit_what_a_timing_costs(
 
 
 def test_nothing_is_built_meanwhile_on_the_device_itself(context: MeasureContext, target: Target) -> None:
-    workers = [psutil.Process(pid) for pid in workers_of(psutil.Process())]
+    pids = workers_of(psutil.Process())
+    workers = [psutil.Process(pid) for pid in pids]
     assert workers
     with context.quiet():
-        until(lambda: {worker.status() for worker in workers} == {psutil.STATUS_STOPPED})
+        until(lambda: stopped(pids))
     until(lambda: psutil.STATUS_STOPPED not in {worker.status() for worker in workers})
     with replace(context, target=target.model_copy(update={"kind": "board"})).quiet():
         assert psutil.STATUS_STOPPED not in {worker.status() for worker in workers}

@@ -31,7 +31,7 @@ summary: servers on this machine that are reached as boards are
 kind: board
 model: test board
 tvm: TVM
-rpc: {{key: board}}
+rpc: {{key: board, slower_by: 2.5}}
 dtypes: [float32]
 measure: {MEASURE.replace("TIMEOUT", str(TIMEOUT_S))}
 """
@@ -171,8 +171,9 @@ def test_without_boards_it_ends_in_order_and_goes_on_when_one_is_back(
 def test_a_slow_board_is_set_aside_and_nothing_of_it_is_stored(
     target: Target, store: MeasurementStore, yard: Yard, caplog: pytest.LogCaptureFixture
 ) -> None:
+    strict = target.model_copy(update={"rpc": target.rpc.model_copy(update={"slower_by": 1.25})})
     good = yard.board()
-    with context_of(target, store, yard, boards=1) as context:
+    with context_of(strict, store, yard, boards=1) as context:
         slow = yard.board()
         with slowed(slow, 0.15):
             assert wait_until(lambda: "set aside" in {state.state for state in context.fleet.boards()})

@@ -22,7 +22,7 @@ from cost_models.tuning.scheduler import CandidateSource, Engine, Stopped, Tunin
 from cost_models.tvm_import import tvm
 from targets import Fleet, load_target
 
-from ..builds import TARGET, scale, until, workers_of
+from ..builds import TARGET, scale, stopped, until, workers_of
 from ..measuring import refused
 from ..some_kernels import relu
 
@@ -167,7 +167,7 @@ def test_in_turns_nothing_is_built_while_a_candidate_runs(pool: BuildPool, fleet
     seen: list[int] = []
 
     def look(kept: list[Trial], new: Trial) -> None:
-        until(lambda: {psutil.Process(pid).status() for pid in workers} == {psutil.STATUS_STOPPED})
+        until(lambda: stopped(workers))
         seen.append(len(kept))
 
     workers = workers_of(psutil.Process())

@@ -322,7 +322,6 @@ def test_a_slow_board_is_set_aside_until_it_is_at_speed(
             yard.address,
             probe=probe,
             wait_s=LONG_S,
-            slower_by=2.5,
             probe_every_s=0.2,
             recheck_s=0.2,
         ) as fleet,
