@@ -20,8 +20,8 @@ from search.problem.problem import SearchProblem
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from search.spaces.space import Genotype
+from search.strategies.sampling.paths import PathScorer
 from search.strategies.sampling.recipe import PathScoring, RandomRecipe
-from search.strategies.sampling.scorers import PathScorer
 from search.tasks.registry import TASKS
 from targets import load_device
 

@@ -14,7 +14,7 @@ before it is trained.
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from records import Records, say
 from refusals import run_benchmark
 from scipy.stats import kendalltau, spearmanr
 
+from search.spaces.registry import get_space
+from search.spaces.space import SearchSpace
+from search.strategies.sampling.guesses import features, fit_trees
 from squeezenas_tvm.errors import UsageError
 
 BUDGETS = (0.25, 0.5, 0.75)
@@ -52,6 +55,7 @@ class Judged:
 class Truth:
     """Networks that were trained, by their numbers; ``again``: mIoU of those with a second seed."""
 
+    space: SearchSpace
     genotypes: list[list[str]]
     latency_ms: Vector
     gmacs: Vector
@@ -60,7 +64,7 @@ class Truth:
     again: Mapping[int, float]
 
     @classmethod
-    def load(cls, paths: Sequence[Path]) -> "Truth":
+    def load(cls, paths: Sequence[Path], space: SearchSpace) -> "Truth":
         """Raises UsageError where too few were trained."""
         rows = [row for path in paths for row in Records(path).all]
         first = {row["network"]: row for row in rows if row["seed"] == 0}
@@ -77,7 +81,12 @@ class Truth:
         again = {
             order.index(r["network"]): r["miou"] for r in rows if r["seed"] == 1 and r["network"] in first
         }
-        return cls([first[number]["genotype"] for number in order], **column, again=again)
+        return cls(space, [first[number]["genotype"] for number in order], **column, again=again)
+
+    def described(self) -> Vector:
+        """A row a network, for models."""
+        costs = {"latency": self.latency_ms, "macs": self.gmacs, "params": self.mparams}
+        return features(self.space, self.genotypes, costs)
 
     def judge(self, scores: Vector, rows: Sequence[int] | None = None) -> Judged:
         """A score of all networks, or of those in ``rows``; higher is better."""
@@ -110,12 +119,13 @@ def known_scores(truth: Truth) -> dict[str, Judged]:
 
 def _of_models(truth: Truth, count: int) -> Judged:
     """Means over draws."""
-    table = features(truth)
+    table = truth.described()
     drawn = []
     for seed in range(_DRAWS):
         rows = np.random.default_rng(seed).permutation(len(truth.miou))
         known, asked = rows[:count], rows[count:]
-        drawn.append(truth.judge(fitted(table[known], truth.miou[known])(table[asked]), [*map(int, asked)]))
+        told = fit_trees(table[known], truth.miou[known])(table[asked])
+        drawn.append(truth.judge(told, [*map(int, asked)]))
     regret = np.mean([found.regret for found in drawn], axis=0)
     kendall, spearman = (
         float(np.mean([getattr(f, name) for f in drawn])) for name in ("kendall", "spearman")
@@ -123,37 +133,10 @@ def _of_models(truth: Truth, count: int) -> Judged:
     return Judged(kendall, spearman, tuple(map(float, regret)), len(truth.miou) - count)
 
 
-def features(truth: Truth) -> Vector:
-    """A row a network: which candidate stands at each position, latency, MACs, parameters."""
-    columns = []
-    for position in zip(*truth.genotypes, strict=True):
-        for option in sorted(set(position)):
-            columns.append([float(chosen == option) for chosen in position])
-    sizes = [np.log(truth.latency_ms), np.log(truth.gmacs), np.log(truth.mparams)]
-    return np.column_stack([*columns, *sizes])
-
-
-def fitted(table: Vector, miou: Vector) -> Callable[[Vector], Vector]:
-    """Boosted trees, small: tens of rows."""
-    import xgboost
-
-    settings = {
-        "max_depth": 3,
-        "eta": 0.1,
-        "subsample": 0.8,
-        "colsample_bytree": 0.5,
-        "nthread": 1,
-        "seed": 0,
-    }
-    middle = float(miou.mean())
-    model = xgboost.train(settings, xgboost.DMatrix(table, miou - middle), num_boost_round=100)
-    return lambda asked: middle + model.predict(xgboost.DMatrix(asked)).astype(np.float64)
-
-
 def main() -> None:
     """Judge and print."""
     args = _parser().parse_args()
-    truth = Truth.load(args.truth)
+    truth = Truth.load(args.truth, get_space(args.space))
     found = known_scores(truth)
     if args.data:
         from ranking_networks import scores_of_networks

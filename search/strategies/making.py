@@ -10,8 +10,9 @@ from search.strategies.fastdense.chooser import PolicyChooser
 from search.strategies.fasterseg import making as fasterseg
 from search.strategies.gas import making as gas
 from search.strategies.gumbel import making as gumbel
+from search.strategies.sampling.choosers import Chooser, EvolutionChooser, RandomChooser
 from search.strategies.sampling.recipe import EvolutionRecipe, PpoRecipe, SampledRecipe
-from search.strategies.sampling.sampled import Chooser, EvolutionChooser, RandomChooser, SampledSearch
+from search.strategies.sampling.sampled import SampledSearch
 from search.strategies.sampling.scorers import make_scorer
 
 State = Mapping[str, Any]

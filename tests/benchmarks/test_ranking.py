@@ -11,24 +11,28 @@ import pytest
 from ranking import draw, main, wanted
 from ranking_scorers import Truth, known_scores, table_of
 
+from search.spaces.registry import get_space
+
 ROOT = Path(__file__).parents[2]
-OPTIONS = ("skip", "small", "large")
+SPACE = get_space("small")
+VARIED = 6  # decisions, between three options
 
 
 def truth_of(folder: Path, count: int, noise: float = 0.0) -> Truth:
     """Networks whose accuracy hangs on their candidates, and rises with their latency."""
     random, rows = np.random.default_rng(0), []
     for number in range(count):
-        genotype = [OPTIONS[choice] for choice in random.integers(0, 3, 6)]
-        latency = 1.0 + sum(OPTIONS.index(option) for option in genotype)
-        gain = sum(2.0 * (place + 1) * (option == "large") for place, option in enumerate(genotype))
+        chosen = [*map(int, random.integers(0, 3, VARIED)), *[0] * (len(SPACE.decisions) - VARIED)]
+        genotype = [d.options[choice] for d, choice in zip(SPACE.decisions, chosen, strict=True)]
+        latency = 1.0 + sum(chosen)
+        gain = sum(2.0 * (place + 1) * (choice == 2) for place, choice in enumerate(chosen))
         about = {"latency_ms": latency, "gmacs": latency / 2, "mparams": 1 + number / 100}
         for seed in range(2 if number % 4 == 0 else 1):
             miou = 30 + gain + noise * float(random.normal())
             rows.append({"network": number, "seed": seed, "genotype": genotype, **about, "miou": miou})
     path = folder / "truth.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return Truth.load([path])
+    return Truth.load([path], SPACE)
 
 
 def test_a_score_is_judged_by_order_and_by_what_is_chosen_by_it(tmp_path: Path) -> None:

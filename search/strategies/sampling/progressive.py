@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search.architecture import load_architecture
 from search.data.loaders import Augmentation, TrainLoader, eval_loader, train_loader
-from search.errors import Diverged, InvalidCheckpoint, InvalidRecipe, InvalidSearch
+from search.errors import Diverged, InvalidRecipe, InvalidSearch
 from search.networks.graph_module import GraphModule
 from search.networks.names import ENCODER, HasEncoder
 from search.networks.split import SplitNetwork
@@ -24,11 +23,11 @@ from search.spaces.space import Genotype
 from search.strategies.fastdense.stopping import EarlyStop
 from search.strategies.sampling.maps import KeptMaps, Taught, kept_bytes
 from search.strategies.sampling.recipe import ProgressiveScoring, SampledRecipe
+from search.strategies.sampling.scorer import check_sums, teacher_of
 from search.strategies.sampling.tried import Tried
 from search.supernet.path_judge import spread
 from search.tasks.evaluation import evaluate_network
 from search.training.ema import Polyak
-from search.training.teacher import Teacher, load_teacher
 from targets.support.files import sha256
 
 DECODER, EVERYTHING = "decoder", "everything"
@@ -56,7 +55,7 @@ class ProgressiveScorer:
         path = _init(recipe, scoring, self._encoder)
         found = load_encoder(self._encoder, path)
         self._weights = {name: torch.from_numpy(values) for name, values in found.items()}
-        self._teacher = _teacher(problem, scoring)
+        self._teacher = teacher_of(problem, scoring.teacher)
         self._sums = {"init": sha256(path)}
         if self._teacher:
             self._sums["teacher"] = self._teacher.weights_sha256
@@ -254,12 +253,7 @@ class ProgressiveScorer:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raises InvalidCheckpoint where networks were scored by other weights."""
-        for name in ("init", "teacher"):
-            if state["weights_sha256"].get(name) != self._sums.get(name):
-                raise InvalidCheckpoint(
-                    f"networks of this search were scored with other weights (scoring.{name}): give those "
-                    "that it was begun with, or name another folder to start anew"
-                )
+        check_sums(state["weights_sha256"], self._sums)
 
 
 def _size_of(tap: Tensor) -> tuple[int, int]:
@@ -297,10 +291,3 @@ def _init(recipe: SampledRecipe, scoring: ProgressiveScoring, encoder: Encoder) 
             "file of a network that begins with it (--init WEIGHTS, or scoring.init)"
         )
     return Path(scoring.init)
-
-
-def _teacher(problem: SearchProblem, scoring: ProgressiveScoring) -> Teacher | None:
-    if scoring.teacher is None:
-        return None
-    student = problem.architecture(problem.space.sample(np.random.default_rng(0)), "student")
-    return load_teacher(load_architecture(scoring.teacher), student)

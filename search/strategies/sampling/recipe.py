@@ -29,11 +29,19 @@ Own = TypeVar("Own", bound="SampledRecipe")
 _OF_SCORING = ("epochs", "init", "new_head")  # what a command line changes there
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class PathScoring(Section):
     """Networks are paths through one supernet, whose weights first learn by one drawn path a step.
 
     Attributes:
         learning_rate: falls along half a cosine.
+        sampling: of a path. ``uniform``: each candidate of a position is as likely in every step (SPOS,
+            arXiv:1904.00420); ``fair``: in a round of as many steps as a position has candidates each is
+            trained once (the strict fairness of FairNAS, arXiv:1907.01845, section 3, with an update a step).
+        teacher: an architecture file with weights, whose outputs paths learn from as well; none when null.
+        distillation: weight of the distance from them.
         calibration_batches: of training frames, by which each path gets batch statistics of its own.
         init, new_head: weights that each candidate begins with, remapped from a network of the family, and
             whether what tells its classes apart is left out; see ``search.remapping.begin``. Random ones when
@@ -45,24 +53,29 @@ class PathScoring(Section):
     learning_rate: Positive = 0.05
     weight_decay: float = Field(default=1e-5, ge=0)
     calibration_batches: int = Field(default=4, ge=0, lt=1 << 31)
+    sampling: Literal["uniform", "fair"] = "uniform"
+    teacher: Text | None = None
+    distillation: Positive = 1.0
     init: Text | None = None
     new_head: bool = False
 
 
 class TrainingScoring(Section):
-    """Each network is trained briefly for itself.
+    """Each network is trained briefly for itself, under torchrun in a process of its own.
 
     Attributes:
         learning_rate: falls along half a cosine.
+        average: decay of a moving average of weights, which is what is scored; the weights themselves at 0.
+        init, new_head: as of paths: weights that each network begins with, remapped.
     """
 
     kind: Literal["training"]
     epochs: Count
     learning_rate: Positive = 0.05
     weight_decay: float = Field(default=1e-5, ge=0)
-
-
-Decay = Annotated[float, Field(ge=0, lt=1)]
+    average: Decay = 0.0
+    init: Text | None = None
+    new_head: bool = False
 
 
 class DecoderStage(Section):
@@ -204,12 +217,15 @@ class EvolutionRecipe(SampledRecipe):
         population: of which the first are drawn at random.
         sample: of the population, whose best is the parent.
         mutations: decisions that a child has otherwise.
+        guesses: children, each of a parent of its own, of which one is tried: the one that trees fitted to
+            the log hold for the best. 1 does without them.
     """
 
     kind: Literal["evolution"]
     population: int = Field(default=32, ge=2, lt=1 << 31)
     sample: Count = 8
     mutations: Count = 1
+    guesses: Annotated[int, Field(ge=1, le=4096)] = 1
 
     @model_validator(mode="after")
     def _sample_fits(self) -> "EvolutionRecipe":

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,82 +21,12 @@ from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
 from search.problem.strategy import Progress
 from search.spaces.space import Genotype
-from search.strategies.sampling.recipe import EvolutionRecipe
-from search.strategies.sampling.scorers import Scorer
+from search.strategies.sampling.choosers import Chooser
+from search.strategies.sampling.scorer import Scorer
 from search.strategies.sampling.tried import Tried, known
-from search.strategies.sampling.within import mutated, sample_within
 from search.training.failures import is_no_memory
 from targets.support.interrupts import HeldInterrupts
 from targets.support.text import one_line
-
-_TRIES = 50  # for a network that was not tried yet, or that keeps the budget
-
-
-class Chooser(Protocol):
-    """Which network is tried next."""
-
-    def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]: ...
-
-    def state(self) -> dict[str, Any]:
-        """Tensors and plain data: what would take long to find again from the log."""
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """What ``state`` gave."""
-
-
-class _Stateless:
-    """What is a function of the log alone, found at once."""
-
-    def state(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-
-class RandomChooser(_Stateless):
-    """Any that keeps the budget, rather one that was not tried yet."""
-
-    def __init__(self, problem: SearchProblem) -> None:
-        self._problem = problem
-
-    def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]:
-        before = {tried.options for tried in log}
-        for _ in range(_TRIES):
-            genotype = sample_within(self._problem.costs, self._problem.budget, random)
-            if tuple(genotype.values()) not in before:
-                break
-        return genotype
-
-
-class EvolutionChooser(_Stateless):
-    """Regularised evolution (Real et al., arXiv:1802.01548, section 3.2).
-
-    The population is a queue: who is born joins it, the oldest leaves it. So it is the end of the log. A
-    child that breaks the budget is not born; its parent tries again.
-    """
-
-    def __init__(self, problem: SearchProblem, recipe: EvolutionRecipe) -> None:
-        self._problem, self._recipe = problem, recipe
-        self._first = RandomChooser(problem)
-
-    def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]:
-        recipe, problem = self._recipe, self._problem
-        if len(log) < recipe.population:
-            return self._first(log, random)
-        population = log[-recipe.population :]
-        sample = random.choice(len(population), recipe.sample, replace=False)
-        parent = max((population[int(index)] for index in sample), key=lambda tried: tried.reward)
-        before = {tried.options for tried in log}
-        genotype = dict(zip((d.name for d in problem.space.decisions), parent.options, strict=True))
-        children = [mutated(problem.space, genotype, recipe.mutations, random) for _ in range(_TRIES)]
-        budget = problem.budget
-        if budget is not None:
-            spent = problem.costs.cost(children, [budget.name])[budget.name]
-            children = [c for c, cost in zip(children, spent, strict=True) if cost <= budget.value]
-        new = [child for child in children if tuple(child.values()) not in before]
-        return (new or children or [self._first(log, random)])[0]
 
 
 class SampledSearch:

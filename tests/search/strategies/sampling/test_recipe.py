@@ -12,6 +12,7 @@ from search.strategies.sampling.recipe import (
     PathScoring,
     ProgressiveScoring,
     SampledRecipe,
+    TrainingScoring,
     list_recipes,
     load_recipe,
 )
@@ -81,6 +82,10 @@ def test_all_faults_are_in_one_line(file: Path) -> None:
         ("population: 1", "population: found 1"),
         ("sample: 4", "sample is 4 of a population of 3: at most that"),
         ("mutations: 0", "mutations: found 0"),
+        ("guesses: 0", "guesses: found 0"),
+        ("scoring: {kind: paths, epochs: 1, sampling: just}", "sampling: found 'just'"),
+        ("scoring: {kind: paths, epochs: 1, distillation: -1}", "distillation: found -1"),
+        ("scoring: {kind: training, epochs: 1, average: 1}", "average: found 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(more: str, said: str, file: Path) -> None:
@@ -129,8 +134,9 @@ def test_weights_to_begin_with_are_given_by_an_option() -> None:
     paths = load_recipe("random", "small", {"init": "lat_small.pth", "new_head": True}).scoring
     assert isinstance(paths, PathScoring)
     assert (paths.init, paths.new_head) == ("lat_small.pth", True)
-    with pytest.raises(InvalidRecipe, match="init: unknown key"):
-        load_recipe("random", "training", {"init": "lat_small.pth"})
+    trained = load_recipe("random", "training", {"init": "lat_small.pth"}).scoring
+    assert isinstance(trained, TrainingScoring)
+    assert (trained.init, trained.new_head) == ("lat_small.pth", False)
 
 
 @pytest.mark.parametrize(

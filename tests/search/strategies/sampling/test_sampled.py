@@ -15,7 +15,8 @@ from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.run import run_search
 from search.spaces.space import Genotype
-from search.strategies.sampling.sampled import EvolutionChooser, RandomChooser, SampledSearch
+from search.strategies.sampling.choosers import EvolutionChooser, RandomChooser
+from search.strategies.sampling.sampled import SampledSearch
 from search.strategies.sampling.tried import Tried
 
 from ...spaces.toy_space import TOY
@@ -109,6 +110,22 @@ def test_evolution_finds_better_networks_than_chance() -> None:
     drawn = [tried.score for tried in searched(wanted, RandomChooser(wanted))]
     assert np.mean(evolved) > np.mean(drawn) + 0.2
     assert max(evolved) >= max(drawn)
+
+
+def test_guesses_find_better_networks_than_children_at_random() -> None:
+    plain, guessing = (searched(evolving(candidates=50, guesses=count)) for count in (1, 16))
+    assert guessing[:6] == plain[:6]  # until the population is there
+    assert np.mean([tried.reward for tried in guessing[6:]]) > np.mean([t.reward for t in plain[6:]]) + 0.1
+    assert len({tried.options for tried in guessing}) == 50
+
+
+def test_guesses_follow_from_the_seed_and_the_log_and_keep_the_budget() -> None:
+    wanted = with_budget(evolving(candidates=20, guesses=8), 0.3)
+    whole = searched(wanted)
+    choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
+    assert tuple(choose(whole[:12], np.random.default_rng([0, 12])).values()) == whole[12].options
+    assert wanted.budget is not None
+    assert costs_s(wanted, whole).max() <= wanted.budget.value
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.7])
