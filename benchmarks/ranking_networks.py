@@ -10,7 +10,7 @@ from records import say
 
 from cost_models.lookup import cost_model
 from search.architecture import architecture_for
-from search.costs.space_costs import space_costs
+from search.costs.chain_costs import space_costs
 from search.data.datasets import open_data
 from search.data.loaders import Augmentation, train_loader
 from search.networks.network import Network
@@ -20,8 +20,10 @@ from search.problem.problem import SearchProblem
 from search.resolution import Resolution
 from search.spaces.registry import get_space
 from search.spaces.space import Genotype
+from search.strategies.sampling.guesses import guessed
 from search.strategies.sampling.paths import PathScorer
 from search.strategies.sampling.recipe import PathScoring, RandomRecipe
+from search.strategies.sampling.tried import Tried
 from search.tasks.registry import TASKS
 from targets import load_device
 
@@ -41,16 +43,32 @@ def scores_of_networks(
     known = [dict(zip(names, genotype, strict=True)) for genotype in genotypes]
     yield from _untrained(problem, known)
     for epochs in args.paths:
-        trained = _scorer(problem, args, epochs, _CALIBRATION)
-        while trained.step < epochs * trained.steps_per_epoch:
-            loss = trained.prepare()
-            if trained.step % trained.steps_per_epoch == 0:
-                say(f"supernet: epoch {trained.step // trained.steps_per_epoch} of {epochs}, loss {loss:.3f}")
-        plain = _scorer(problem, args, epochs, 0)
-        plain.restore(trained.state())
-        for own, scorer in (("with", trained), ("without", plain)):
-            scores = np.array([scorer.score(genotype, ()).score for genotype in known], np.float64)
-            yield f"paths, {epochs} epochs, {own} statistics of their own", scores
+        yield from _paths(problem, known, epochs, args)
+
+
+def _paths(
+    problem: SearchProblem, known: Sequence[Genotype], epochs: int, args: argparse.Namespace
+) -> Iterator[tuple[str, Vector]]:
+    trained = _scorer(problem, args, epochs, _CALIBRATION)
+    while trained.step < epochs * trained.steps_per_epoch:
+        loss = trained.prepare()
+        if trained.step % trained.steps_per_epoch == 0:
+            say(f"supernet: epoch {trained.step // trained.steps_per_epoch} of {epochs}, loss {loss:.3f}")
+    plain = _scorer(problem, args, epochs, 0)
+    plain.restore(trained.state())
+    taught = f", taught by {args.teacher}" if args.teacher and epochs else ""
+    name = f"{args.sampling} paths, {epochs} epochs{taught}" if epochs else "paths, 0 epochs"
+    scored = [_tried(trained, genotype) for genotype in known]
+    yield f"{name}, statistics of their own", np.array([tried.reward for tried in scored])
+    if args.more:
+        random = np.random.default_rng(1)
+        scored += [_tried(trained, problem.space.sample(random)) for _ in range(args.more)]
+        yield f"{name}, trees over {len(scored)}", guessed(problem.costs, scored, known)
+    yield f"{name}, without", np.array([_tried(plain, genotype).reward for genotype in known])
+
+
+def _tried(scorer: PathScorer, genotype: Genotype) -> Tried:
+    return scorer.score(genotype, ())
 
 
 def _problem(args: argparse.Namespace) -> SearchProblem:
@@ -76,6 +94,9 @@ def _recipe(args: argparse.Namespace, epochs: int, batches: int) -> RandomRecipe
         kind="paths",
         epochs=max(epochs, 1),
         calibration_batches=batches,
+        sampling=args.sampling,
+        teacher=args.teacher,
+        distillation=args.distillation,
         init=args.init,
         new_head=args.new_head,
     )
@@ -103,6 +124,7 @@ def _scorer(problem: SearchProblem, args: argparse.Namespace, epochs: int, batch
 def _untrained(problem: SearchProblem, genotypes: Sequence[Genotype]) -> Iterator[tuple[str, Vector]]:
     """Scores "at no cost" as in "Zero-Cost Proxies for Lightweight NAS" (arXiv:2101.08134, section 3)."""
     recipe = problem.recipe
+    assert isinstance(recipe, RandomRecipe)
     loader = train_loader(
         problem.data.frames("train"),
         Augmentation(recipe.crop, (1.0, 1.0), False, 0.0),
@@ -117,7 +139,7 @@ def _untrained(problem: SearchProblem, genotypes: Sequence[Genotype]) -> Iterato
     for genotype in genotypes:
         torch.manual_seed(0)
         network = Network(architecture_for(problem.space, genotype, problem.data, name="untrained")).train()
-        loss(network(images), labels).backward()
+        torch.autograd.backward(loss(network(images), labels))
         gradients.append(sum(float(p.grad.norm()) for p in network.parameters() if p.grad is not None))
         flows.append(_synaptic_flow(network, images[:1]))
     yield "norm of gradients, untrained", np.array(gradients)
@@ -130,6 +152,6 @@ def _synaptic_flow(network: Network, image: torch.Tensor) -> float:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.abs_()
-    network(torch.ones_like(image, dtype=torch.float64)).sum().backward()
+    torch.autograd.backward(network(torch.ones_like(image, dtype=torch.float64)).sum())
     total = sum(float((p * p.grad).sum()) for p in network.parameters() if p.grad is not None)
     return float(np.log(max(total, np.finfo(np.float64).tiny)))

@@ -8,8 +8,9 @@ its regret: within three budgets (the fastest quarter, half, three quarters of t
 best network less that of the one with the highest score. ``seed 1`` is the least error: the mIoU of a second
 training. ``model of K``: trees fitted to genotype, latency and size of K of the networks and asked about the
 others, mean of ten draws. With ``--data``: paths through one supernet that learnt for so many epochs from
-remapped weights (0: not at all), with batch statistics of their own or without, and scores of a network
-before it is trained.
+remapped weights (0: not at all), drawn uniformly or fairly, taught or not, with batch statistics of their
+own or without; trees fitted to the scores of these paths and of more; scores of networks before they are
+trained.
 """
 
 import argparse
@@ -177,6 +178,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--init", metavar="WEIGHTS", help="that candidates begin with, remapped")
     parser.add_argument("--new-head", action="store_true", help="leave out what tells classes apart")
     parser.add_argument("--paths", nargs="*", type=int, default=[0, 4], metavar="EPOCHS", help="of supernets")
+    parser.add_argument("--sampling", choices=("uniform", "fair"), default="uniform", help="of those paths")
+    parser.add_argument("--teacher", metavar="ARCH", help="with weights, that those paths learn from as well")
+    parser.add_argument("--distillation", type=float, default=1.0, help="its weight (default %(default)s)")
+    parser.add_argument(
+        "--more", type=int, default=0, help="random networks whose paths trees are fitted to as well"
+    )
     parser.add_argument(
         "--frames", type=int, default=34, help="by which paths are judged (default %(default)s)"
     )

@@ -113,9 +113,10 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init",
         metavar="WEIGHTS",
-        help="weights to begin with: of gumbel, and of scoring by paths, those of a network of the family, "
-        "remapped into every candidate (a file, ARCH=FILE, or an architecture file that names them); of "
-        "scoring: {kind: progressive, ...} those of the encoder that decoders are searched over",
+        help="weights to begin with: of gumbel, and of scoring by paths or trainings, those of a network of "
+        "the family, remapped into every candidate or network (a file, ARCH=FILE, or an architecture file "
+        "that names them); of scoring: {kind: progressive, ...} those of the encoder that decoders are "
+        "searched over",
     )
     parser.add_argument(
         "--new-head",
@@ -152,8 +153,8 @@ def execute(args: argparse.Namespace) -> Result:
         changes={name: value for name in _CHANGES if (value := getattr(args, name)) is not None},
     )
     out = found.folder
-    train = train_command(args.data, out, args.strategy, args.task)
     document = {**describe(found.problem, found.result).model_dump(mode="json"), "folder": str(out)}
+    train = train_command(args.data, out, args.strategy, args.task, document["recipe"])
     text = _text(found.problem, found.result, out, train)
     return Result(document={**document, "train": train}, text=text)
 

@@ -271,7 +271,7 @@ def _next(folder: Path, told: SearchDocument | None, *, ended: bool) -> Markup:
     if told is None:
         return command(train_command("KIND:PATH", folder))
     given = (told.data_spec, folder, told.strategy, told.task)
-    lines = [command(train_command(*given))]
+    lines = [command(train_command(*given, told.recipe))]
     if taught := teacher_command(*given):
         first = f"To learn from its teacher (--teacher {taught[1]}), train that first:"
         lines += [paragraph(first), command(taught[0])]

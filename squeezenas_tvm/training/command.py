@@ -3,8 +3,9 @@
 Text, documents and pages say the same.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from search.data.frames import Size
@@ -18,13 +19,20 @@ _RECIPES = {"depth": "depth-small", "pose": "pose-small"}
 """The shipped recipe of a task that has one for all data."""
 
 
-def train_command(data_spec: str, out: Path, strategy: str = "gumbel", task: str = "segmentation") -> str:
+def train_command(
+    data_spec: str,
+    out: Path,
+    strategy: str = "gumbel",
+    task: str = "segmentation",
+    recipe: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """What trains the network that a search chose, by the shipped recipe for such data.
 
     Args:
         data_spec, out, strategy, task: of the search.
+        recipe: as the search ran it: with the weights that its networks began with the training begins too.
     """
-    return _training(data_spec, out / "chosen.yaml", strategy, out / "trained", task)
+    return _training(data_spec, out / "chosen.yaml", strategy, out / "trained", task, _begins_with(recipe))
 
 
 def teacher_command(
@@ -39,9 +47,18 @@ def teacher_command(
     return training, folder / "architecture.yaml"
 
 
-def _training(data_spec: str, architecture: Path, strategy: str, out: Path, task: str) -> str:
-    given = ("--data", data_spec, "--recipe", _recipe(data_spec, strategy, task), "--out", out)
+def _training(
+    data_spec: str, architecture: Path, strategy: str, out: Path, task: str, more: Sequence[str] = ()
+) -> str:
+    given = ("--data", data_spec, "--recipe", _recipe(data_spec, strategy, task), *more, "--out", out)
     return command_line("train", architecture, *given)
+
+
+def _begins_with(recipe: Mapping[str, Any]) -> list[str]:
+    """Options; of strategies that try networks out the weights are of their scoring."""
+    own = recipe if recipe.get("init") else recipe.get("scoring") or {}
+    init = own.get("init")
+    return ["--init", str(init), *["--new-head"] * bool(own.get("new_head"))] if init else []
 
 
 def _recipe(data_spec: str, strategy: str, task: str) -> str:

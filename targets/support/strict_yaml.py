@@ -3,6 +3,7 @@
 import re
 import reprlib
 import types
+from collections.abc import Sequence
 from importlib.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -92,9 +93,18 @@ def parse_document(raw: Any, where: str, model: type[Model], refusal: Refusal) -
 
 def faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """pydantic's faults of a model in this project's words, one each; of many the first ones."""
-    details = error.errors(include_url=False)
+    told = error.errors(include_url=False)
+    details = [detail for detail in told if not _follows(detail, told)]
     more = [f"{len(details) - MOST_FAULTS} more"] if len(details) > MOST_FAULTS else []
     return [*(_fault(detail, model) for detail in details[:MOST_FAULTS]), *more]
+
+
+def _follows(detail: ErrorDetails, told: Sequence[ErrorDetails]) -> bool:
+    """Whether a fault is but another's consequence: a default that hangs on what is at fault itself, or a
+    list that is too short without its faulty entries."""
+    place = detail["loc"]
+    inside = any(len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in told)
+    return detail["type"] == "default_factory_not_called" or (detail["type"] == "too_short" and inside)
 
 
 def spelled_short(value: object) -> str:

@@ -78,7 +78,7 @@ def test_networks_are_spread_over_latency_and_drawn_again_alike() -> None:
     given = argparse.Namespace(
         space="small",
         resolution="64x128",
-        data="synthetic:4:64x128",
+        data="synthetic:8:64x128",
         target="jetson-xavier",
         table=None,
         seed=0,
@@ -110,9 +110,10 @@ def test_networks_are_trained_once_and_scored_by_paths(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "schema_version: 1\nname: one\nsummary: an epoch\nstages:\n"
-        "  - {kind: segmentation, name: one, epochs: 1, batch_size: 2, crop: [32, 64]}\n"
+        "  - {kind: segmentation, name: one, epochs: 1, batch_size: 2, crop: [64, 64],\n"
+        "     optimizer: {learning_rate: 0.05}, schedule: {kind: poly, power: 0.9, warmup_epochs: 0}}\n"
     )
-    data = ["--data", "synthetic:4:64x128", "--resolution", "64x128"]
+    data = ["--data", "synthetic:8:64x128", "--resolution", "64x128"]
     out = ["--out", str(tmp_path / "truth"), "--work", str(tmp_path / "work")]
     script = [sys.executable, str(ROOT / "benchmarks" / "ranking.py"), *data, "--recipe", str(recipe), *out]
     options = ["--networks", "8", "--again", "1", "--target", "jetson-xavier"]
@@ -126,9 +127,11 @@ def test_networks_are_trained_once_and_scored_by_paths(tmp_path: Path) -> None:
         str(tmp_path / "truth"),
         *data,
     ]
-    scorers += ["--paths", "0", "1", "--frames", "2", "--crop", "32", "64", "--json"]
+    scorers += ["--paths", "0", "1", "--frames", "2", "--crop", "64", "64", "--sampling", "fair"]
+    scorers += ["--more", "2", "--json"]
     scored = subprocess.run(scorers, capture_output=True, text=True, check=True, timeout=600)
     found = json.loads(scored.stdout)
-    assert "paths, 1 epochs, without statistics of their own" in found
+    assert {"paths, 0 epochs, without", "fair paths, 1 epochs, statistics of their own"} < set(found)
+    assert "fair paths, 1 epochs, trees over 10" in found
     assert "synaptic flow, untrained" in found
     assert all(entry["count"] == 8 for entry in found.values())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from search.strategies.registry import STRATEGIES
 from search.training.recipe import load_recipe
 from squeezenas_tvm import train
 from squeezenas_tvm.cli import build_parser
@@ -37,3 +38,23 @@ def test_a_search_beside_a_teacher_names_its_recipe_and_the_teacher(data: str, r
     assert load_recipe(recipe).training
     assert teacher_command(data, Path("out"), "gumbel") is None
     assert teacher_command(data, Path("out"), "of a later release") is None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "recipe", "expected"),
+    [
+        ("gumbel", "small", (None, False)),
+        ("gumbel", "small", ("some where.pth", True)),
+        ("evolution", "camvid-day", ("some where.pth", False)),
+        ("ppo", "small", ("some where.pth", False)),
+    ],
+)
+def test_what_the_search_began_with_the_training_begins_with(
+    strategy: str, recipe: str, expected: tuple[str | None, bool]
+) -> None:
+    init, new_head = expected
+    changes = ({"init": init} if init else {}) | ({"new_head": True} if new_head else {})
+    told = STRATEGIES[strategy].load_recipe(recipe, changes).model_dump(mode="json")
+    words = shlex.split(train_command("camvid:x", Path("out"), strategy, recipe=told))[2:]
+    given = build_parser("train", train.add_arguments, example="").parse_args(words)
+    assert (given.init, given.new_head) == expected

@@ -90,3 +90,25 @@ def test_unknown_kind() -> None:
 )
 def test_text_that_is_no_mapping(text: str, reason: str) -> None:
     assert refused(text).startswith(reason)
+
+
+class Lid(Part):
+    width: int
+    depth: int = Field(default_factory=lambda validated: 2 * validated["width"])
+
+
+class Shelf(Part):
+    lids: tuple[Lid, ...] = Field(min_length=1, strict=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lids: [{width: wide}]", "lids[0].width: found 'wide'; allowed: a valid integer"),
+        ("lids: []", "lids: found []; allowed: Tuple should have at least 1 item after validation, not 0"),
+    ],
+)
+def test_what_only_follows_from_another_fault_is_not_told(text: str, said: str) -> None:
+    with pytest.raises(InvalidRecipe) as caught:
+        parse_yaml(text, "shelf.yaml", Shelf, InvalidRecipe)
+    assert str(caught.value) == f"shelf.yaml: {said}"
