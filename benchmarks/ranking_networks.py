@@ -22,7 +22,8 @@ from search.spaces.registry import get_space
 from search.spaces.space import Genotype
 from search.strategies.sampling.guesses import guessed
 from search.strategies.sampling.paths import PathScorer
-from search.strategies.sampling.recipe import PathScoring, RandomRecipe
+from search.strategies.sampling.recipe import PathScoring, RandomRecipe, TrainingScoring
+from search.strategies.sampling.trained import TrainingScorer
 from search.strategies.sampling.tried import Tried
 from search.tasks.registry import TASKS
 from targets import load_device
@@ -41,9 +42,22 @@ def scores_of_networks(
     problem = _problem(args)
     names = [decision.name for decision in problem.space.decisions]
     known = [dict(zip(names, genotype, strict=True)) for genotype in genotypes]
-    yield from _untrained(problem, known)
+    if args.untrained:
+        yield from _untrained(problem, known)
+    for epochs in args.trained:
+        yield f"trained alone, {epochs} epochs", _trained(problem, known, epochs, args)
     for epochs in args.paths:
         yield from _paths(problem, known, epochs, args)
+
+
+def _trained(
+    problem: SearchProblem, known: Sequence[Genotype], epochs: int, args: argparse.Namespace
+) -> Vector:
+    given = {"weight_decay": 1e-4, "init": args.init, "new_head": args.new_head}
+    scoring = TrainingScoring(kind="training", epochs=epochs, **given)
+    recipe = _recipe(args, 1, 0).model_copy(update={"scoring": scoring})
+    scorer = TrainingScorer(problem, recipe, scoring, Ranks.start())
+    return np.array([scorer.score(genotype, ()).reward for genotype in known])
 
 
 def _paths(

@@ -1,7 +1,7 @@
 """How well scores that cost little rank networks that were all trained: the bench of ``ranking.py``.
 
     python benchmarks/ranking_scorers.py truth.jsonl more.jsonl --json
-    python benchmarks/ranking_scorers.py truth.jsonl --data camvid:CamVid --init lat_small.pth --paths 0 4 16
+    python benchmarks/ranking_scorers.py truth.jsonl --data camvid:CamVid --init lat_small.pth --trained 1 --paths 0 16
 
 A score is judged by Kendall's and Spearman's rank correlation with the mIoU of the trained networks, and by
 its regret: within three budgets (the fastest quarter, half, three quarters of the networks) the mIoU of the
@@ -9,8 +9,8 @@ best network less that of the one with the highest score. ``seed 1`` is the leas
 training. ``model of K``: trees fitted to genotype, latency and size of K of the networks and asked about the
 others, mean of ten draws. With ``--data``: paths through one supernet that learnt for so many epochs from
 remapped weights (0: not at all), drawn uniformly or fairly, taught or not, with batch statistics of their
-own or without; trees fitted to the scores of these paths and of more; scores of networks before they are
-trained.
+own or without; trees fitted to the scores of these paths and of more; trainings of each network that are
+shorter; scores of networks before they are trained.
 """
 
 import argparse
@@ -177,7 +177,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resolution", default="360x480", metavar="HxW")
     parser.add_argument("--init", metavar="WEIGHTS", help="that candidates begin with, remapped")
     parser.add_argument("--new-head", action="store_true", help="leave out what tells classes apart")
-    parser.add_argument("--paths", nargs="*", type=int, default=[0, 4], metavar="EPOCHS", help="of supernets")
+    parser.add_argument("--untrained", action="store_true", help="judge scores before any training")
+    parser.add_argument(
+        "--trained", nargs="*", type=int, default=[], metavar="EPOCHS", help="each network for itself"
+    )
+    parser.add_argument("--paths", nargs="*", type=int, default=[], metavar="EPOCHS", help="of supernets")
     parser.add_argument("--sampling", choices=("uniform", "fair"), default="uniform", help="of those paths")
     parser.add_argument("--teacher", metavar="ARCH", help="with weights, that those paths learn from as well")
     parser.add_argument("--distillation", type=float, default=1.0, help="its weight (default %(default)s)")
