@@ -1,7 +1,9 @@
 """How well scores that cost little rank networks that were all trained: the bench of ``ranking.py``.
 
     python benchmarks/ranking_scorers.py truth.jsonl more.jsonl --json
-    python benchmarks/ranking_scorers.py truth.jsonl --data camvid:CamVid --init lat_small.pth --trained 1 --paths 0 16
+    python benchmarks/ranking_scorers.py truth.jsonl --scores scores.jsonl --data camvid:CamVid \
+        --init lat_small.pth --trained 1 --paths 0 16
+    python benchmarks/ranking_scorers.py truth.jsonl --scores scores.jsonl       # those again, in seconds
 
 A score is judged by Kendall's and Spearman's rank correlation with the mIoU of the trained networks, and by
 its regret: within three budgets (the fastest quarter, half, three quarters of the networks) the mIoU of the
@@ -18,6 +20,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -139,16 +142,33 @@ def main() -> None:
     args = _parser().parse_args()
     truth = Truth.load(args.truth, get_space(args.space))
     found = known_scores(truth)
+    records = Records(args.scores) if args.scores else None
+    for row in records.all if records else ():
+        found[row["name"]] = truth.judge(_scores_of(row, truth, args.scores))
     if args.data:
         from ranking_networks import scores_of_networks
 
         for name, scores in scores_of_networks(truth.genotypes, args):
+            if records:
+                records.add({"name": name, "genotypes": truth.genotypes, "scores": scores.tolist()})
             found[name] = truth.judge(scores)
             say(line_of(name, found[name]))
     if args.json:
         print(json.dumps({name: asdict(judged) for name, judged in found.items()}, indent=2))
     else:
         print(table_of(found))
+
+
+def _scores_of(row: Mapping[str, Any], truth: Truth, path: Path) -> Vector:
+    """In the order of the truth. Raises UsageError where a network has none."""
+    scores = {tuple(genotype): score for genotype, score in zip(row["genotypes"], row["scores"], strict=True)}
+    missing = sum(tuple(genotype) not in scores for genotype in truth.genotypes)
+    if missing:
+        raise UsageError(
+            f"{path}: {row['name']}: {missing} of {len(truth.genotypes)} networks have no score; take that line "
+            "away and score them again"
+        )
+    return np.array([scores[tuple(genotype)] for genotype in truth.genotypes], np.float64)
 
 
 def line_of(name: str, judged: Judged) -> str:
@@ -172,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("truth", nargs="+", type=Path, help="what ranking.py wrote")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="where scores are kept and found again")
     parser.add_argument("--space", default="small", help="default %(default)s")
     parser.add_argument("--data", metavar="KIND:PATH", help="for scores that need frames")
     parser.add_argument("--resolution", default="360x480", metavar="HxW")

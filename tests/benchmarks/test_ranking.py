@@ -129,9 +129,13 @@ def test_networks_are_trained_once_and_scored_by_paths(tmp_path: Path) -> None:
     ]
     scorers += ["--paths", "0", "1", "--frames", "2", "--crop", "64", "64", "--sampling", "fair"]
     scorers += ["--more", "2", "--trained", "1", "--untrained", "--json"]
+    again = [*scorers[:3], "--scores", str(tmp_path / "scores"), "--json"]
+    scorers += ["--scores", str(tmp_path / "scores")]
     scored = subprocess.run(scorers, capture_output=True, text=True, check=True, timeout=600)
     found = json.loads(scored.stdout)
     assert {"paths, 0 epochs, without", "fair paths, 1 epochs, statistics of their own"} < set(found)
     assert {"fair paths, 1 epochs, trees over 10", "trained alone, 1 epochs"} < set(found)
     assert "synaptic flow, untrained" in found
     assert all(entry["count"] == 8 for entry in found.values())
+    once_more = subprocess.run(again, capture_output=True, text=True, check=True, timeout=100)
+    assert json.loads(once_more.stdout) == found
