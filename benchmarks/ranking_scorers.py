@@ -165,8 +165,8 @@ def _scores_of(row: Mapping[str, Any], truth: Truth, path: Path) -> Vector:
     missing = sum(tuple(genotype) not in scores for genotype in truth.genotypes)
     if missing:
         raise UsageError(
-            f"{path}: {row['name']}: {missing} of {len(truth.genotypes)} networks have no score; take that line "
-            "away and score them again"
+            f"{path}: {row['name']}: {missing} of {len(truth.genotypes)} networks have no score; take "
+            "that line away and score them again"
         )
     return np.array([scores[tuple(genotype)] for genotype in truth.genotypes], np.float64)
 
