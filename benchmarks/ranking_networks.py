@@ -167,5 +167,5 @@ def _synaptic_flow(network: Network, image: torch.Tensor) -> float:
         for parameter in network.parameters():
             parameter.abs_()
     torch.autograd.backward(network(torch.ones_like(image, dtype=torch.float64)).sum())
-    total = sum(float((p * p.grad).sum()) for p in network.parameters() if p.grad is not None)
+    total = sum(float((p.detach() * p.grad).sum()) for p in network.parameters() if p.grad is not None)
     return float(np.log(max(total, np.finfo(np.float64).tiny)))
