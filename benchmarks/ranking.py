@@ -12,6 +12,7 @@ own. Trainings that were cut short go on from their last epoch in ``--work``.
 """
 
 import argparse
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,22 +76,25 @@ def wanted(count: int, again: int) -> Iterator[tuple[int, int]]:
     yield from ((int(row), 1) for row in np.linspace(0, count - 1, again).round())
 
 
-def train(drawn: Drawn, number: int, seed: int, args: argparse.Namespace) -> float:
-    """Validation mIoU, in per cent, of a network after the recipe."""
+def train(drawn: Drawn, number: int, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Validation mIoU, in per cent, of a network after the recipe, and the mean loss of each epoch."""
     from squeezenas_tvm.api import train_architecture
 
+    folder = args.work / f"{number}-{seed}"
     trained = train_architecture(
         drawn.architecture,
         args.data,
         args.recipe,
-        args.work / f"{number}-{seed}",
+        folder,
         initial=args.init,
         new_head=args.new_head,
         seed=seed,
         workers=args.workers,
         resume=True,
     )
-    return float(trained.best["miou_percent"])
+    with (folder / "curves.csv").open(newline="", encoding="utf-8") as file:
+        losses = [round(float(row["loss"]), 4) for row in csv.DictReader(file)]
+    return {"miou": float(trained.best["miou_percent"]), "losses": losses}
 
 
 def main() -> None:
@@ -103,15 +107,17 @@ def main() -> None:
         if records.find(network=number, seed=seed):
             continue
         drawn = networks[number]
-        miou = train(drawn, number, seed, args)
+        trained = train(drawn, number, seed, args)
         about: dict[str, Any] = {
             "latency_ms": drawn.latency_ms,
             "gmacs": drawn.gmacs,
             "mparams": drawn.mparams,
         }
         genotype = list(drawn.architecture.genotype.values())
-        records.add({"network": number, "seed": seed, "genotype": genotype, **about, "miou": miou})
-        say(f"{done}/{len(todo)}: network {number}, seed {seed}, {drawn.latency_ms:.2f} ms: {miou:.2f}")
+        records.add({"network": number, "seed": seed, "genotype": genotype, **about, **trained})
+        say(
+            f"{done}/{len(todo)}: network {number}, seed {seed}, {drawn.latency_ms:.2f} ms: {trained['miou']:.2f}"
+        )
 
 
 def _part(text: str) -> tuple[int, int]:

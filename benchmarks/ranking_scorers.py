@@ -8,7 +8,7 @@
 A score is judged by Kendall's and Spearman's rank correlation with the mIoU of the trained networks, and by
 its regret: within three budgets (the fastest quarter, half, three quarters of the networks) the mIoU of the
 best network less that of the one with the highest score. ``seed 1`` is the least error: the mIoU of a second
-training. ``model of K``: trees fitted to genotype, latency and size of K of the networks and asked about the
+training. ``loss of epoch K``: the mean loss on the way of that training. ``model of K``: trees fitted to genotype, latency and size of K of the networks and asked about the
 others, mean of ten draws. With ``--data``: paths through one supernet that learnt for so many epochs from
 remapped weights (0: not at all), drawn uniformly or fairly, taught or not, with batch statistics of their
 own or without; trees fitted to the scores of these paths and of more; trainings of each network that are
@@ -57,7 +57,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Truth:
-    """Networks that were trained, by their numbers; ``again``: mIoU of those with a second seed."""
+    """Networks that were trained, by their numbers.
+
+    Attributes:
+        losses: (networks, epochs), of their training.
+        again: mIoU of those with a second seed.
+    """
 
     space: SearchSpace
     genotypes: list[list[str]]
@@ -65,6 +70,7 @@ class Truth:
     gmacs: Vector
     mparams: Vector
     miou: Vector
+    losses: Vector
     again: Mapping[int, float]
 
     @classmethod
@@ -80,7 +86,7 @@ class Truth:
         order = sorted(first)
         column = {
             name: np.array([first[number][name] for number in order], np.float64)
-            for name in ("latency_ms", "gmacs", "mparams", "miou")
+            for name in ("latency_ms", "gmacs", "mparams", "miou", "losses")
         }
         again = {
             order.index(r["network"]): r["miou"] for r in rows if r["seed"] == 1 and r["network"] in first
@@ -112,6 +118,8 @@ def known_scores(truth: Truth) -> dict[str, Judged]:
         "MACs": truth.judge(truth.gmacs),
         "parameters": truth.judge(truth.mparams),
     }
+    for epoch, losses in enumerate(truth.losses.T[:-1], 1):
+        found[f"loss of epoch {epoch}"] = truth.judge(-losses)
     if len(truth.again) >= _LEAST:
         rows = sorted(truth.again)
         found["seed 1"] = truth.judge(np.array([truth.again[row] for row in rows]), rows)

@@ -29,7 +29,8 @@ def truth_of(folder: Path, count: int, noise: float = 0.0) -> Truth:
         about = {"latency_ms": latency, "gmacs": latency / 2, "mparams": 1 + number / 100}
         for seed in range(2 if number % 4 == 0 else 1):
             miou = 30 + gain + noise * float(random.normal())
-            rows.append({"network": number, "seed": seed, "genotype": genotype, **about, "miou": miou})
+            row = {"network": number, "seed": seed, "genotype": genotype, **about, "miou": miou}
+            rows.append({**row, "losses": [3 - miou / 50, 2 - miou / 50]})
     path = folder / "truth.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return Truth.load([path], SPACE)
@@ -50,6 +51,8 @@ def test_a_second_training_is_the_least_error_and_a_model_beats_latency(tmp_path
     found = known_scores(truth_of(tmp_path, 60, noise=0.5))
     assert found["seed 1"].count == 15
     assert found["seed 1"].kendall > 0.8
+    assert found["loss of epoch 1"].kendall == pytest.approx(1)
+    assert "loss of epoch 2" not in found  # the last one is known with the truth itself
     assert found["model of 36"].count == 24
     assert found["model of 12"].kendall < found["model of 36"].kendall
     assert found["latency"].kendall < found["model of 36"].kendall
