@@ -115,9 +115,8 @@ def main() -> None:
         }
         genotype = list(drawn.architecture.genotype.values())
         records.add({"network": number, "seed": seed, "genotype": genotype, **about, **trained})
-        say(
-            f"{done}/{len(todo)}: network {number}, seed {seed}, {drawn.latency_ms:.2f} ms: {trained['miou']:.2f}"
-        )
+        what = f"network {number}, seed {seed}, {drawn.latency_ms:.2f} ms"
+        say(f"{done}/{len(todo)}: {what}: {trained['miou']:.2f}")
 
 
 def _part(text: str) -> tuple[int, int]:

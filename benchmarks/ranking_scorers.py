@@ -8,11 +8,12 @@
 A score is judged by Kendall's and Spearman's rank correlation with the mIoU of the trained networks, and by
 its regret: within three budgets (the fastest quarter, half, three quarters of the networks) the mIoU of the
 best network less that of the one with the highest score. ``seed 1`` is the least error: the mIoU of a second
-training. ``loss of epoch K``: the mean loss on the way of that training. ``model of K``: trees fitted to genotype, latency and size of K of the networks and asked about the
-others, mean of ten draws. With ``--data``: paths through one supernet that learnt for so many epochs from
-remapped weights (0: not at all), drawn uniformly or fairly, taught or not, with batch statistics of their
-own or without; trees fitted to the scores of these paths and of more; trainings of each network that are
-shorter; scores of networks before they are trained.
+training. ``loss of epoch K``: the mean loss on the way of that training. ``model of K``: trees fitted to
+genotype, latency and size of K of the networks and asked about the others, mean of ten draws. With
+``--data``: paths through one supernet that learnt for so many epochs from remapped weights (0: not at all),
+drawn uniformly or fairly, taught or not, with batch statistics of their own or without; trees fitted to the
+scores of these paths and of more; shorter trainings of each network for itself; scores of networks before
+they are trained.
 """
 
 import argparse
