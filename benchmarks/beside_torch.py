@@ -141,7 +141,7 @@ def make_torch(setting: Setting, *, compiled: bool, autocast: bool, graphs: bool
         samples_ms = []
         for _ in range(count):
             if device == "cuda":
-                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
                 begin.record()
                 run()
                 end.record()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from networks.registry import NETWORKS
 
-from cost_models.ir.graph import Graph
+from cost_models.ir.graph import Graph, Node
 from cost_models.ir.ops import Resize
 from cost_models.ir.weights import random_weights
 from search.architecture import Architecture, list_architectures, load_architecture
@@ -97,7 +97,7 @@ def _cut(graph: Graph, form: str) -> Graph:
     if form == "classes":
         return graph
     last = next(node for node in reversed(graph.nodes) if isinstance(node.op, Resize))
-    wanted, kept = {last.inputs[0]}, []
+    wanted, kept = {last.inputs[0]}, list[Node]()
     for node in reversed(graph.nodes):
         if node.name in wanted:
             wanted |= {*node.inputs}
@@ -134,6 +134,9 @@ def _camera(name: str) -> "nn.Module":
     from torch import nn
 
     class Camera(nn.Module):
+        mean: torch.Tensor
+        std: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.network = randomise(build(name), 0)

@@ -107,7 +107,7 @@ def additive(choices: Choices, seconds: Vector) -> Vector:
         weighted = ones * weights[:, None]
         normal = weighted.T @ weighted
         costs = np.linalg.solve(normal + ridge * normal.trace(), weighted.T @ (seconds * weights))
-        fitted = np.maximum(ones @ costs, seconds.min() / 2)
+        fitted: Vector = np.maximum(ones @ costs, seconds.min() / 2)
         weights = 1 / fitted / np.sqrt(np.maximum(np.abs(seconds / fitted - 1), 0.005))
     return fitted
 

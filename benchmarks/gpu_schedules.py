@@ -108,7 +108,8 @@ def _work(stmt: Any, loops: dict[Any, tuple[str, int]], axes: dict[str, int]) ->
     """
     name = type(stmt).__name__
     if name == "SeqStmt":
-        return np.sum([_work(part, loops, axes) for part in stmt.seq], axis=0)
+        total: Work = np.sum([_work(part, loops, axes) for part in stmt.seq], axis=0)
+        return total
     if name == "For":
         axis = str(stmt.thread_binding.thread_tag) if stmt.thread_binding is not None else ""
         if axis:
@@ -182,7 +183,7 @@ class Sum:
 
 
 def _size(buffer: Any) -> int:
-    return math.prod(int(side) for side in buffer.shape) * tvm.DataType(buffer.dtype).itemsize
+    return math.prod(int(side) for side in buffer.shape) * int(tvm.DataType(buffer.dtype).itemsize)
 
 
 def add(total: Sum, mod: Any, target: Any, compiler: CudaCompiler, calls: int) -> None:

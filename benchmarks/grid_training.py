@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,9 @@ class GridTraining:
         self, form: str, crop: Resolution, batch: int, *, layers: int | None, base: int | None
     ) -> None:
         torch.manual_seed(0)
-        sizes = {name: value for name, value in (("layers", layers), ("base", base)) if value is not None}
+        sizes: dict[str, Any] = {
+            name: value for name, value in (("layers", layers), ("base", base)) if value is not None
+        }
         spaces = {}
         for name in ("teacher", "student"):
             space = get_space(f"fasterseg-{name}")
@@ -83,9 +86,9 @@ class GridTraining:
             if self._published:
                 total = loss if total is None else total + loss
             else:
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
         if total is not None:
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
 
     def _passes(self) -> Iterator[tuple[str, MapWidths]]:
         grid = self._grid

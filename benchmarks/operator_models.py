@@ -55,7 +55,8 @@ class OperatorModel:
         sizes += [
             value.size for value in map(np.asarray, self.constants.values()) if value.dtype == np.float32
         ]
-        return 4 * (sum(sizes) + math.prod(side.dim_value for side in made))
+        sizes.append(math.prod(side.dim_value for side in made))
+        return 4 * sum(sizes)
 
 
 def _random(*shape: int) -> Any:
@@ -80,8 +81,15 @@ def transposed(
     groups: int = 1,
 ) -> OperatorModel:
     """ConvTranspose without zeros between pixels: each input pixel meets each weight once."""
-    attributes = {"strides": [stride] * 2, "pads": [cut] * 4, "output_padding": [more] * 2, "group": groups}
-    node = helper.make_node("ConvTranspose", ["x0", "w", "b"], ["y"], **attributes)
+    node = helper.make_node(
+        "ConvTranspose",
+        ["x0", "w", "b"],
+        ["y"],
+        strides=[stride] * 2,
+        pads=[cut] * 4,
+        output_padding=[more] * 2,
+        group=groups,
+    )
     weights = {"w": _random(channels, outputs // groups, kernel, kernel), "b": _random(outputs)}
     macs = channels * math.prod(side) * outputs // groups * kernel**2
     return OperatorModel([node], [(1, channels, *side)], weights, macs)

@@ -69,8 +69,9 @@ def _torch(path: Path, threads: int, *, compiled: bool) -> Run:
     from deployed_networks import module_of
 
     torch.set_num_threads(threads)
-    network, shape = module_of(path)
-    network = network.eval().to(memory_format=torch.channels_last)
+    module, shape = module_of(path)
+    network: Any = module.eval()
+    network = network.to(memory_format=torch.channels_last)
     frame = torch.from_numpy(frame_of(shape))
     with torch.inference_mode():
         if compiled:

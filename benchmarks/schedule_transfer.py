@@ -77,9 +77,9 @@ def fastest(target: Target, path: Path, kernel: Kernel) -> tuple[Any | None, Any
         trials = store.trials(environment, kernel.key)
         counted, _ = store.fastest(environment, kernel.key)[kernel.key]
     best = min((t for t in trials.values() if not t.error), key=lambda t: t.median_s, default=None)
-    return tuple(
-        apply_schedule(mod, tvm_target, trial.schedule) if trial else None
-        for trial in (best, trials[counted] if counted else None)
+    return (
+        apply_schedule(mod, tvm_target, best.schedule) if best else None,
+        apply_schedule(mod, tvm_target, trials[counted].schedule) if counted else None,
     )
 
 

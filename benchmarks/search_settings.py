@@ -23,8 +23,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from records import Records
 from refusals import run_benchmark
-from throughput_summary import Records
 from tuning_throughput import choose_kernels
 
 from cost_models.builder.pool import BuildPool

@@ -34,8 +34,10 @@ from refusals import run_benchmark
 from torch.nn import functional
 
 from search.resolution import Resolution
+from search.spaces.chain import ChainSpace
+from search.spaces.fasterseg.space import FastersegSpace
 from search.spaces.gas.space import GasSpace
-from search.spaces.registry import get_space
+from search.spaces.registry import SPACES, get_space
 from search.strategies.gas.draw import drawn
 from search.supernet import Supernet
 from search.supernet.gas.supernet import CellSupernet
@@ -116,7 +118,8 @@ class Training:
         dtype = DTYPES[setting.dtype]
         with torch.autocast(setting.device, dtype, enabled=dtype != torch.float32):
             logits = self._supernet(self._images, weights)
-        functional.cross_entropy(logits.float(), self._labels).backward()
+        loss = functional.cross_entropy(logits.float(), self._labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         self._weights.step()
         self._logits.step()
 
@@ -162,6 +165,7 @@ def _supernet(form: str, setting: Setting) -> Supernet | CellSupernet:
     space, plain = get_space(setting.space), form.startswith("plain")
     if isinstance(space, GasSpace):
         return CellSupernet(space, CLASSES, form="plain" if plain else "fused")
+    assert isinstance(space, ChainSpace)
     return Supernet(
         space,
         CLASSES,
@@ -228,9 +232,15 @@ def _setting(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Setti
     for name in _OF_CHAINS if of_grid else _OF_GRIDS:
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')}: space {args.space} has no such setting")
-    allowed = GRID_FORMS if of_grid else FORMS
-    if isinstance(get_space(args.space), GasSpace):
+    allowed: tuple[str, ...] = GRID_FORMS if of_grid else FORMS
+    space = get_space(args.space)
+    if isinstance(space, GasSpace):
         allowed = tuple(form for form in FORMS if form != "pruned")
+    elif not isinstance(space, ChainSpace | FastersegSpace):
+        known = [
+            own.name for own in SPACES.values() if isinstance(own, ChainSpace | GasSpace | FastersegSpace)
+        ]
+        parser.error(f"--space {args.space}: there is no supernet of it; allowed: {', '.join(known)}")
     args.forms = args.forms or list(allowed)
     if unknown := set(args.forms) - set(allowed):
         parser.error(f"--forms {' '.join(sorted(unknown))}: space {args.space} has {', '.join(allowed)}")

@@ -24,7 +24,7 @@ from cost_models.lookup import results_folder
 from search.architecture import Architecture, list_architectures, load_architecture
 from search.resolution import Resolution
 from squeezenas_tvm.api import estimate_latency
-from squeezenas_tvm.bundles.deploy import deploy_architecture
+from squeezenas_tvm.bundles.deploy import Wishes, deploy_architecture
 from targets import Target, load_target
 from targets.local_machine import LocalMachine
 
@@ -50,7 +50,7 @@ def main() -> None:
     for entry in found:
         print(
             ", ".join(
-                f"{key} {value:.3g}" if isinstance(value, float) else str(value)
+                f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
                 for key, value in entry.items()
             )
         )
@@ -60,7 +60,7 @@ def _compare(name: str, resolution: Resolution, folder: Path) -> dict[str, Any]:
     architecture, target = load_architecture(name), load_target("local-cpu")
     with tempfile.TemporaryDirectory() as scratch:
         bundle = Path(scratch) / "bundle"
-        deployed = deploy_architecture(architecture, target, resolution, bundle, measurements=folder)
+        deployed = deploy_architecture(architecture, target, resolution, bundle, Wishes(measurements=folder))
         frame = np.random.default_rng(0).integers(0, 256, (*resolution, 3), dtype=np.uint8)
         ours, theirs = _interleaved(_tvm(bundle, frame), _onnxruntime(bundle, frame))
     estimated_ms = _estimated_ms(architecture, target, folder, resolution)

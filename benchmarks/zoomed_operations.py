@@ -24,8 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from comparing import say
 from plain_loop import build
+from records import say
 from refusals import run_benchmark
 
 from cost_models.database.store import MeasurementStore
@@ -65,7 +65,7 @@ def cells(resolution: Resolution) -> dict[str, list[list[Kernel]]]:
     coarse = (1, 19, *(side // GRID.scales[0] for side in resolution))
     for corners in (True, False):  # with aligned corners, the last layer of every network
         net = GraphBuilder()
-        graph = net.build(net.add("last", Resize(corners, tuple(resolution)), "x"))
+        graph = net.build(net.add("last", Resize(corners, (resolution.height, resolution.width)), "x"))
         found.setdefault("last resize", []).append(split_into_kernels(graph, {"x": coarse}))
     return found
 

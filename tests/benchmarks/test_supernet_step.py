@@ -19,6 +19,10 @@ from search.resolution import Resolution
             ["--space", "fasterseg-student", "--forms", "pruned"],
             "--forms pruned: space fasterseg-student has",
         ),
+        (
+            ["--space", "fastdense"],
+            "--space fastdense: there is no supernet of it; allowed: squeezenas-small, ",
+        ),
         (["--forms", "published"], "--forms published: space small has plain, plain-channels-last, fused"),
     ],
 )
