@@ -90,7 +90,7 @@ def _tvm_database(args: argparse.Namespace) -> Result:
     if args.action == "export":
         written = tvm_database.export_schedules(args.path, args.tvm_database, target)
         name, schedules, document = written.target, written.schedules, vars(written)
-        faster = f"{len(written.faster)} of them run faster here by a tile or the default schedule"
+        faster = f"{len(written.faster)} of them run faster here by what is no trace: a tile, or the default"
         left_out = f"left out: {written.left_out_text}"
         lines = [faster] * bool(written.faster) + [left_out] * bool(written.left_out)
         lines.append(f"written: {args.tvm_database}, which TVM opens by JSONDatabase(work_dir=...)")
