@@ -1,4 +1,4 @@
-"""``table``: a device's measurements in one file, written here or from elsewhere."""
+"""``table``: a device's measurements in one file, or its schedules in TVM's form, from here or elsewhere."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from squeezenas_tvm.errors import UsageError
 EXAMPLE = (
     "squeezenas-tvm table export results/jetson-xavier --out xavier.zip\n"
     "squeezenas-tvm table import xavier.zip\n"
-    "squeezenas-tvm predict net.onnx --target jetson-xavier"
+    "squeezenas-tvm predict net.onnx --target jetson-xavier\n"
+    "squeezenas-tvm table export results/jetson-xavier --tvm-database tuned"
 )
 
 
@@ -18,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("action", choices=["export", "import"], help="write such a file, or take one in")
     parser.add_argument(
-        "path", type=Path, metavar="PATH", help="of export: what profile wrote; of import: what export wrote"
+        "path",
+        type=Path,
+        metavar="PATH",
+        help="what profile wrote; of an import without --tvm-database what export wrote",
     )
     parser.add_argument(
         "--out",
@@ -26,7 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="of export: the .zip file; of import: a new folder (default results/TARGET)",
     )
-    parser.add_argument("--target", help="of import: the target's file, where it is not one that ships")
+    parser.add_argument(
+        "--tvm-database",
+        type=Path,
+        metavar="DIR",
+        help="instead of a file, a database of TVM's MetaSchedule: export writes there the fastest schedules "
+        "that it can hold, import takes schedules from there for the next profile to try",
+    )
+    parser.add_argument("--target", help="the target's file, where it is not one that ships")
     parser.add_argument(
         "--measurements",
         action="store_true",
@@ -35,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Result:
-    """Write or read the file."""
+    """Write or read the file, or the database."""
+    if args.tvm_database:
+        return _tvm_database(args)
     from squeezenas_tvm.profiling.shared_table import export_table, import_table
     from targets import load_target
     from targets.support.commands import command_line
@@ -64,6 +77,31 @@ def execute(args: argparse.Namespace) -> Result:
         f"next: {next_line}",
     ]
     return Result(document=document, text="\n".join(lines))
+
+
+def _tvm_database(args: argparse.Namespace) -> Result:
+    """``--tvm-database``: schedules, written or taken in."""
+    from squeezenas_tvm.profiling import tvm_database
+    from targets import load_target
+
+    if args.out or args.measurements:
+        raise UsageError("--tvm-database is a folder for schedules alone: leave --out and --measurements out")
+    target = load_target(args.target) if args.target else None
+    if args.action == "export":
+        written = tvm_database.export_schedules(args.path, args.tvm_database, target)
+        name, schedules, document = written.target, written.schedules, vars(written)
+        faster = f"{len(written.faster)} of them run faster here by what is no trace: a tile, or the default"
+        left_out = f"left out: {written.left_out_text}"
+        lines = [faster] * bool(written.faster) + [left_out] * bool(written.left_out)
+        lines.append(f"written: {args.tvm_database}, which TVM opens by JSONDatabase(work_dir=...)")
+    else:
+        taken = tvm_database.import_schedules(args.path, args.tvm_database, target)
+        name, schedules, document = taken.target, taken.schedules, vars(taken)
+        lines = [f"skipped: {taken.skipped_text}"] * bool(taken.skipped or taken.unmatched)
+        lines.append("their latencies are told by others, and no table counts them")
+        lines.append(f"next: profile once more into {args.path}, which tries and times the fastest")
+    first = f"{name}: {sum(schedules.values())} schedules of {len(schedules)} kernels"
+    return Result(document={"folder": str(args.path), **document}, text="\n".join([first, *lines]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

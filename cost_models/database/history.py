@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from cost_models.database.environment import is_told_of
 from cost_models.database.records import Measurement, Trial
 from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
@@ -36,6 +37,16 @@ class History:
         """The fastest trials by id, the best first."""
         ran = {id_: trial for id_, trial in self.trials(kernel).items() if trial.error is None}
         return {id_: ran[id_] for id_ in sorted(ran, key=lambda id_: ran[id_].median_s)[:at_most]}
+
+    def told(self, kernel: Kernel) -> dict[str, Trial]:
+        """What others tell of schedules, by their text, the fastest first: nothing measured here."""
+        known = self.store.environments().items()
+        others = [digest for digest, there in known if is_told_of(there, self.fingerprint)]
+        trials = [trial for other in others for trial in self.store.trials(other, kernel.key).values()]
+        found: dict[str, Trial] = {}
+        for trial in sorted(trials, key=lambda trial: trial.median_s):
+            found.setdefault(trial.schedule, trial)
+        return found
 
     def timings(self, kernel: Kernel) -> dict[int | None, list[Measurement]]:
         """Careful timings by id of the trial, None for the default schedule; the oldest first."""

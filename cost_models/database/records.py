@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cost_models.errors import InvalidMeasurement
@@ -93,6 +93,12 @@ class Measurement:
     def disturbed(self) -> bool:
         """Whether the reference kernel beside it says that the device was not at its usual speed."""
         return any(note.startswith(DISTURBED) for note in self.notes)
+
+
+def that_counts(timings: Sequence[Measurement]) -> Measurement | None:
+    """Of timings of one schedule, oldest first, the newest that was not disturbed, or else the newest."""
+    good = [timing for timing in timings if timing.error is None]
+    return max(reversed(good), key=lambda timing: not timing.disturbed, default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

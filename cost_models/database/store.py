@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from cost_models.database.environment import differences
-from cost_models.database.records import BlockTiming, How, Measurement, ReferenceRun, Trial
+from cost_models.database.records import BlockTiming, How, Measurement, ReferenceRun, Trial, that_counts
 from cost_models.database.sqlite import PROFILE_COMMAND, connect, damaged, explained, transaction
 from cost_models.errors import InvalidMeasurement, StoreError, UnknownEnvironment
 from targets.support.files import now_utc
@@ -129,6 +129,14 @@ class MeasurementStore:
         """Store one trial of a known kernel in a known environment (a digest); returns its id."""
         return self._insert("trials", environment=environment, kernel=kernel, **_columns(trial))
 
+    def add_trials(self, environment: str, trials: Iterable[tuple[str, Trial]]) -> None:
+        """Store trials, each after its kernel, all of them or none."""
+        more = {"environment": environment, "at": now_utc()}
+        rows = [{"kernel": kernel, **more, **_columns(trial)} for kernel, trial in trials]
+        with self._lock, transaction(self._db, self.path):
+            for row in rows:
+                self._db.execute(_insertion("trials", row), tuple(row.values()))
+
     def trials(self, environment: str, kernel: str) -> dict[int, Trial]:
         """Every trial by id, failed ones included, oldest first."""
         return self._records(Trial, "trials", "environment = ? AND kernel = ?", environment, kernel)
@@ -170,17 +178,12 @@ class MeasurementStore:
     ) -> dict[str, tuple[int | None, Measurement]]:
         """What a kernel's latency is, of one or of all: id of the trial and timing of its best schedule.
 
-        Of several timings of one schedule the newest counts that was not disturbed, or else the newest.
-        Kernels without a good timing are left out.
+        Of several timings of one schedule one counts, see ``that_counts``. Kernels without a good timing are
+        left out.
         """
         found = {}
         for key, schedules in self.timings(environment, kernel).items():
-            valid = {
-                trial: good for trial, all_ in schedules.items() if (good := [m for m in all_ if not m.error])
-            }
-            counting = {
-                trial: max(reversed(good), key=lambda m: not m.disturbed) for trial, good in valid.items()
-            }
+            counting = {id_: timing for id_, all_ in schedules.items() if (timing := that_counts(all_))}
             if counting:
                 trial = min(counting, key=lambda trial: counting[trial].median_s)
                 found[key] = (trial, counting[trial])
@@ -236,9 +239,8 @@ class MeasurementStore:
 
     def _insert(self, table: str, **row: Any) -> int:
         row.setdefault("at", now_utc())
-        query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
         with self._lock, transaction(self._db, self.path):
-            return int(self._db.execute(query, tuple(row.values())).lastrowid or 0)
+            return int(self._db.execute(_insertion(table, row), tuple(row.values())).lastrowid or 0)
 
     @contextmanager
     def _sound_rows(self) -> Iterator[None]:
@@ -255,6 +257,10 @@ def _digest(environment: Mapping[str, Any]) -> str:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _insertion(table: str, row: Mapping[str, Any]) -> str:
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
 
 
 def _names(kind: type[Any]) -> str:

@@ -1,8 +1,9 @@
 """Tunes and times kernels on one target and stores every result: the engine of ``profile`` and ``deploy``.
 
-The way of one `measure`: every kernel is timed with its default schedule; then the kernels that the effort
-says are searched, and lend their best schedules to the others; where that is poor, the others are searched,
-too; the best schedules found are timed carefully, beside the default one.
+The way of one `measure`: every kernel is timed with its default schedule; then what others tell of schedules
+(imported ones) is tried; then the kernels that the effort says are searched, and lend their best schedules to
+the others; where that is poor, the others are searched, too; the best schedules found are timed carefully,
+beside the default one.
 """
 
 import logging
@@ -18,6 +19,7 @@ from cost_models.kernel_models.roofline import PhysicalModel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.profiling.context import MeasureContext
 from cost_models.profiling.finalists import BATCH, time_defaults, time_disturbed, time_finalists
+from cost_models.tuning import told
 from cost_models.tuning.adaptation import Adapted
 from cost_models.tuning.effort import Effort
 from cost_models.tuning.kernel_search import KernelSearch, SearchSettings
@@ -76,6 +78,8 @@ class _Run:
         missing = [kernel for kernel in kernels if math.isinf(context.history.default_s(kernel))]
         time_defaults(context, missing, effort.timing_s)
         status.done = len(kernels) if not effort.trials else 0
+        if effort.trials:
+            self._try_told(kernels)
         if effort.transfers:
             self._by_transfer(plan(kernels, effort))
         elif effort.trials:
@@ -85,6 +89,20 @@ class _Run:
         status.phase = "timing again what was disturbed"
         time_disturbed(context, kernels, effort.timing_s)
         status.done = len(kernels)
+
+    def _try_told(self, kernels: Sequence[Kernel]) -> None:
+        """Try what others tell to be fast; once tried it is a trial like any other."""
+        history, tasks = self.context.history, []
+        for kernel in kernels:
+            best = list(history.told(kernel))[: min(told.MOST, self.effort.trials)]
+            tried = {trial.schedule for trial in history.trials(kernel).values()} if best else set()
+            if new := [text for text in best if text not in tried]:
+                source = partial(self._open_told, kernel, new)
+                tasks.append(TuningTask(kernel, source, len(new), history.fastest_s(kernel)))
+        self._carry_out("trying what others tell", tasks)
+
+    def _open_told(self, kernel: Kernel, schedules: Sequence[str]) -> told.Told:
+        return told.Told(kernel_module(kernel, self.context.tvm_target, self.context.dtype), schedules)
 
     def _by_transfer(self, plan: Plan) -> None:
         history = self.context.history

@@ -1,7 +1,8 @@
 """The form of a MetaSchedule trace as text, checked before TVM replays it: its C++ trusts what it is given.
 
 A place that no instruction has, or a factor of 0, makes TVM read and write out of bounds or divide by zero,
-which ends the process.
+which ends the process. Instructions and annotations are those that MetaSchedule's rules for CPUs and GPUs
+write: others change what a kernel computes, and TVM links what ``pragma_import_llvm`` holds into the module.
 """
 
 import re
@@ -14,6 +15,16 @@ _MOST_INSTRUCTIONS = 10_000
 _MOST_INT = 1 << 31
 _MOST_PARTS = 16  # of a loop that is split
 _RESULT = re.compile("[blv][0-9]{1,9}")  # blocks, loops and numbers
+_INSTRUCTION = re.compile(
+    "AddUnitLoop|Annotate|Bind|Blockize|Cache(Read|Write)|(Reverse)?Compute(At|Inline)|DecomposeReduction"
+    "|EnterPostproc|Fuse|Get(ChildBlocks|Consumers|Loops|OutputBlocks|Producers|SBlock)|Parallel|RFactor"
+    "|Reorder|Sample(Categorical|ComputeLocation|PartitionedTile|PerfectTile)|SetScope|Split|StorageAlign"
+    "|Unannotate|Unroll|Vectorize"
+)
+_ANNOTATION = re.compile(
+    "meta_schedule[.][a-z_]+|pragma_auto_unroll_max_step|pragma_unroll_explicit"
+    "|software_pipeline_(stage|order|async_stages)"
+)
 
 
 def read_trace(text: str) -> list[Any]:
@@ -50,6 +61,12 @@ def _check_instruction(place: int, instruction: Any, known: set[str]) -> None:
     name, inputs, attributes, outputs = instruction
     if not all(isinstance(part, list) for part in (inputs, attributes, outputs)):
         raise ValueError(f"{where}: inputs, attributes and outputs are lists")
+    if not _INSTRUCTION.fullmatch(name):
+        raise ValueError(f"{where}: {name[:40]!r} is none that schedules here are made of")
+    if name == "Annotate" and not (
+        len(attributes) == 1 and isinstance(attributes[0], str) and _ANNOTATION.fullmatch(attributes[0])
+    ):
+        raise ValueError(f"{where}: {str(attributes)[:40]} is no annotation that schedules here have")
     _check_numbers(where, [inputs, attributes])
     if None in attributes or (name == "GetSBlock" and [type(value) for value in attributes] != [str, str]):
         raise ValueError(f"{where}: an attribute of another type")

@@ -13,6 +13,7 @@ from cost_models.ir.graph import GraphBuilder
 from cost_models.ir.ops import Activation, Conv2d
 from cost_models.lowering.pipeline import structural_hash
 from cost_models.profiling.context import MeasureContext
+from cost_models.schedules.serialization import trace_text
 from cost_models.tvm_import import tvm
 from targets import Target, load_target
 
@@ -44,6 +45,14 @@ def kernel_of(channels: int, size: int = 16) -> Kernel:
     graph = net.build(net.add("act", Activation("relu"), value))
     (kernel,) = split_into_kernels(graph, {"x": (1, channels, size, size)})
     return kernel
+
+
+def split(mod: Any, factor: int) -> str:
+    """The text of a schedule that splits the innermost loop of a kernel."""
+    schedule = tvm.s_tir.Schedule(mod)
+    block = schedule.get_child_blocks(schedule.get_sblock("root"))[-1]
+    schedule.split(schedule.get_loops(block)[-1], [None, factor])
+    return trace_text(schedule)
 
 
 def refused(mod: Any) -> Any:

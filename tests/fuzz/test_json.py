@@ -23,6 +23,7 @@ from search.results import document as search_document
 from search.results.distribution import read_distribution
 from search.results.record import read_record
 from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.profiling.tvm_records import RECORDS, WORKLOADS, read_records, read_workloads
 from squeezenas_tvm.reports.write import write_report
 from targets.rpc.session import BoardReading
 
@@ -65,6 +66,23 @@ def test_lists_of_networks(tmp_path: Path) -> None:
         try:
             _ = ProfiledNetworks.in_folder(tmp_path, {}).graphs
         except CostModelError as error:
+            is_one_line(error, tmp_path)
+
+    run()
+
+
+def test_records_of_tvms_tuner(tmp_path: Path) -> None:
+    target = {"kind": "cuda", "tag": "", "host": {"kind": "llvm"}}
+    workload, record = ["1", "bW9kdWxl"], [0, [[[], []], [1e-3], target, None]]
+
+    @fuzz(300)
+    @given(json_like(workload), json_like(record))
+    def run(workloads: bytes, records: bytes) -> None:
+        (tmp_path / WORKLOADS).write_bytes(workloads)
+        (tmp_path / RECORDS).write_bytes(records)
+        try:
+            list(read_records(tmp_path, len(read_workloads(tmp_path))))
+        except UsageError as error:
             is_one_line(error, tmp_path)
 
     run()

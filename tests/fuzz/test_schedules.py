@@ -46,9 +46,8 @@ def sampled(mod: Any) -> str:
     *_, row, last = schedule.get_loops(block)[:4]
     for loop in (row, last):
         schedule.split(loop, schedule.sample_perfect_tile(loop, n=2, max_innermost_factor=8))
-    schedule.annotate(
-        schedule.get_loops(block)[0], "unroll", schedule.sample_categorical([0, 16], [0.5, 0.5])
-    )
+    steps = schedule.sample_categorical([0, 16], [0.5, 0.5])
+    schedule.annotate(schedule.get_loops(block)[0], "pragma_auto_unroll_max_step", steps)
     first = schedule.get_child_blocks(schedule.get_sblock("root"))[0]
     schedule.compute_at(first, schedule.sample_compute_location(first), preserve_unit_loops=True)
     return trace_text(schedule)

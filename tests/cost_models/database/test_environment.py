@@ -2,7 +2,13 @@
 
 import json
 
-from cost_models.database.environment import DEFAULT_SCHEDULES, differences, environment
+from cost_models.database.environment import (
+    DEFAULT_SCHEDULES,
+    differences,
+    environment,
+    is_told_of,
+    told_by,
+)
 from targets import load_target
 
 
@@ -22,3 +28,13 @@ def test_every_leaf_that_differs_is_named_with_both_values() -> None:
         "default_schedules None instead of 1",
         "measure.repeat 10 instead of 20",
     ]
+
+
+def test_what_others_tell_is_of_an_environment_of_its_own() -> None:
+    here, other = {"device": "a", "cores": 2}, {"device": "b", "cores": 2}
+    there = told_by(here, {"tvm_database": "tuned"})
+    assert there == {**here, "told_by": {"tvm_database": "tuned"}}
+    assert is_told_of(there, here)
+    assert not is_told_of(here, here)
+    assert not is_told_of(there, other)
+    assert not is_told_of(told_by(other, {}), here)

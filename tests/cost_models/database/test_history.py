@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cost_models.database.environment import told_by
 from cost_models.database.history import History
 from cost_models.database.records import Measurement, Trial
 from cost_models.database.store import MeasurementStore
@@ -88,3 +89,21 @@ def test_environments_are_apart(history: History) -> None:
     time_(history, 1.0)
     elsewhere = History(history.store, history.store.add_environment({**BOARD, "device": "another"}))
     assert (elsewhere.trials(KERNEL), elsewhere.timings(KERNEL)) == ({}, {})
+
+
+def test_what_others_tell_stands_apart_the_fastest_first(history: History) -> None:
+    assert history.told(KERNEL) == {}
+    sources = [told_by(BOARD, {"file": name}) for name in ("a", "b")] + [told_by({"other": 1}, {})]
+    for source, median_s in zip(sources, (3.0, 2.0, 1.0), strict=True):
+        there = history.store.add_environment(source)
+        trials = [Trial(schedule=text, samples_s=(median_s,)) for text in ("[1]", str([median_s]))]
+        history.store.add_trials(there, [(KERNEL.key, trial) for trial in trials])
+    told = history.told(KERNEL)
+    assert {text: trial.samples_s for text, trial in told.items()} == {
+        "[1]": (2.0,),
+        "[2.0]": (2.0,),
+        "[3.0]": (3.0,),
+    }
+    assert list(told) == ["[1]", "[2.0]", "[3.0]"]
+    assert history.told(OTHER) == history.trials(KERNEL) == {}
+    assert history.fastest_s(KERNEL) == math.inf

@@ -57,6 +57,15 @@ def test_trials_come_back_exactly_after_reopening(
         assert again.kernels() == {KERNEL: {"op": "conv", "channels": [16, 32]}}
 
 
+def test_many_trials_are_stored_whole_or_not_at_all(store: MeasurementStore, environment: str) -> None:
+    many = [(KERNEL, trial(sample_s)) for sample_s in (1e-3, 2e-3)]
+    with pytest.raises(StoreError, match="is not in the store; add those first"):
+        store.add_trials(environment, [*many, ("unknown", trial())])
+    assert store.trials(environment, KERNEL) == {}
+    store.add_trials(environment, many)
+    assert list(store.trials(environment, KERNEL).values()) == [one for _, one in many]
+
+
 def test_measurements_come_back_exactly_after_reopening(
     store: MeasurementStore, environment: str, path: Path
 ) -> None:

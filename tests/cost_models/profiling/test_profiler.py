@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cost_models.database.environment import environment
+from cost_models.database.environment import environment, told_by
 from cost_models.database.records import Measurement, ReferenceRun, Trial
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
@@ -31,6 +31,7 @@ from ..measuring import (
     kernel_of,
     quick_target,
     refused,
+    split,
     timings_of,
     trials_of,
 )
@@ -163,6 +164,30 @@ def test_a_kernel_whose_default_schedule_fails_gets_a_searched_one(
     fastest = context.history.store.fastest(context.history.environment)
     assert fastest[kernel.key][1].how == "tuned"
     assert other.key in fastest
+
+
+def test_what_others_tell_is_tried_and_never_believed(context: MeasureContext) -> None:
+    kernel, store, history = kernel_of(104), context.history.store, context.history
+    texts = [split(kernel_module(kernel, context.tvm_target), factor) for factor in (2, 4, 8)]
+    store.add_kernel(kernel.key, kernel.description)
+    there = store.add_environment(told_by(context.fingerprint, {"file": "somebody's"}))
+    told = [
+        Trial(schedule=text, samples_s=(s,)) for text, s in zip(texts, (3e-12, 1e-12, 2e-12), strict=True)
+    ]
+    store.add_trials(there, [(kernel.key, trial) for trial in told])
+    measure(context, [kernel], DEFAULTS)
+    assert trials_of(context, kernel) == {}
+    measure(context, [kernel], Effort.alone(2))
+    trials = list(trials_of(context, kernel).values())
+    assert [trial.schedule for trial in trials] == [texts[1], texts[2]]
+    assert all(trial.median_s > 1e-9 and trial.board for trial in trials)
+    assert history.fastest_s(kernel) > 1e-9
+    measure(context, [kernel], Effort.alone(2))
+    assert list(trials_of(context, kernel).values()) == trials
+    measure(context, [kernel], Effort.alone(5))
+    trials = list(trials_of(context, kernel).values())
+    assert [trial.schedule for trial in trials[:3]] == [texts[1], texts[2], texts[0]]
+    assert len(trials) == len({trial.schedule for trial in trials}) == 5
 
 
 class Refused:

@@ -44,6 +44,15 @@ CHANGES: dict[str, tuple[Callable[[list[Any]], object], str]] = {
     "64 bits": (lambda t: t[0][2][2].__setitem__(1, 1 << 40), "is too large"),
     "three parts": (lambda t: t[0][0].pop(), r"allowed is \[name, inputs, attributes, outputs\]"),
     "no name": (lambda t: t[0][0][2].__setitem__(0, None), "an attribute of another type"),
+    "other instructions": (
+        lambda t: t[0][5].__setitem__(0, "UnsafeSetDType"),
+        "'UnsafeSetDType' is none that",
+    ),
+    "other annotations": (
+        lambda t: t[0][5].__setitem__(2, ["pragma_import_llvm"]),
+        r"\['pragma_import_llvm'\] is no annotation that",
+    ),
+    "an annotation without a name": (lambda t: t[0][5][2].clear(), r"\[\] is no annotation that"),
     "no list": (lambda t: t.pop(), "a list of instructions and a list of decisions"),
 }
 
