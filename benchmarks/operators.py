@@ -2,7 +2,7 @@
 
     python benchmarks/operators.py --json > benchmarks/results/operators-local-cpu.json
     python benchmarks/operators.py --before ../older --json    # a checkout: git worktree add ../older COMMIT
-    python benchmarks/operators.py matmul softmax-channels
+    python benchmarks/operators.py matmul 'strided-*'
 
 Each operator is an ONNX model of its own with random inputs. Every runtime has it in a process of its own;
 these take turns with the same threads, so compare ratios of one run. A share is of a roofline: the time
@@ -12,6 +12,7 @@ time that it took. ``--out`` keeps finished rows; a run that was stopped goes on
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import sys
@@ -193,7 +194,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("operators", nargs="*", help=f"of {', '.join(MODELS)} (default all)")
+    parser.add_argument(
+        "operators", nargs="*", help=f"of {', '.join(MODELS)}; 'max-*' is several (default all)"
+    )
     parser.add_argument(
         "--before", type=Path, metavar="DIR", help="an older checkout, measured beside this one"
     )
@@ -215,10 +218,11 @@ def main() -> None:
     if args.serve:
         serve(args.serve, args.of, args.threads, args.runs, args.clock)
         return
-    names = args.operators or [*MODELS]
-    if unknown := [name for name in names if name not in MODELS]:
+    asked = args.operators or ["*"]
+    if unknown := [word for word in asked if not fnmatch.filter(MODELS, word)]:
         near = near_miss(unknown[0], MODELS)
         raise UsageError(f"no operator is {unknown[0]}{near}; allowed: {', '.join(MODELS)}")
+    names = [name for name in MODELS if any(fnmatch.fnmatchcase(name, word) for word in asked)]
     if args.before and not (args.before / "cost_models").is_dir():
         raise UsageError(f"--before {args.before}: no checkout of this project; give the folder of one")
     if args.clock == "cpu" and args.threads != 1:
