@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,19 @@ def transposed(
     return OperatorModel([node], [(1, channels, *side)], weights, macs)
 
 
+def strided(channels: int, height: int, width: int, kernel: int, outputs: int = 0) -> OperatorModel:
+    """A convolution of stride 2 with bias and ReLU: depthwise, or dense to so many outputs."""
+    groups, outputs = (1, outputs) if outputs else (channels, channels)
+    attributes = {"strides": [2] * 2, "pads": [kernel // 2] * 4, "group": groups}
+    nodes = [
+        helper.make_node("Conv", ["x0", "w", "b"], ["p"], **attributes),
+        helper.make_node("Relu", ["p"], ["y"]),
+    ]
+    weights = {"w": _random(outputs, channels // groups, kernel, kernel), "b": _random(outputs)}
+    macs = outputs * math.ceil(height / 2) * math.ceil(width / 2) * channels // groups * kernel**2
+    return OperatorModel(nodes, [(1, channels, height, width)], weights, macs)
+
+
 def product(*sides: int, batch: Shape = ()) -> OperatorModel:
     """Rows, depth and columns of two matrices, both of them inputs."""
     rows, depth, columns = sides
@@ -185,6 +199,13 @@ def max_pool(shape: Shape, kernel: int, stride: int = 1) -> OperatorModel:
 
 
 MAP: Shape = (1, 64, 64, 128)
+DEPTHWISE = (  # of stride 2 in LAT-Small, MAC-Small and MobileNetV3-Large at 512x1024 and 256x512
+    *((3, shape) for shape in ((16, 256, 512), (64, 256, 512), (96, 128, 256), (240, 64, 128))),
+    *((5, shape) for shape in ((72, 128, 256), (96, 128, 256), (144, 64, 128))),
+    *((3, shape) for shape in ((16, 128, 256), (64, 128, 256), (96, 64, 128), (240, 32, 64))),
+    *((5, shape) for shape in ((72, 64, 128), (96, 64, 128), (144, 32, 64))),
+)
+STEMS = ((3, 512, 1024), (3, 256, 512))  # of the same
 MODELS: Mapping[str, Callable[[], OperatorModel]] = {
     "peak-product": lambda: product(1024, 1024, 1024),
     "peak-sum": lambda: _one("Add", MAP, MAP),
@@ -227,5 +248,10 @@ MODELS: Mapping[str, Callable[[], OperatorModel]] = {
     "mean-of-rows": lambda: OperatorModel(
         [helper.make_node("ReduceMean", ["x0", "k"], ["y"])], [(1, 8192, 64)], {"k": np.array([-1])}
     ),
+    **{
+        f"strided-{kernel}x{kernel}-{'x'.join(map(str, shape))}": partial(strided, *shape, kernel)
+        for kernel, shape in DEPTHWISE
+    },
+    **{f"strided-stem-{'x'.join(map(str, shape))}": partial(strided, *shape, 3, 16) for shape in STEMS},
 }
 """Name -> its model."""

@@ -2,7 +2,7 @@
 
     python benchmarks/operators.py --json > benchmarks/results/operators-local-cpu.json
     python benchmarks/operators.py --before ../older --json    # a checkout: git worktree add ../older COMMIT
-    python benchmarks/operators.py matmul softmax-channels
+    python benchmarks/operators.py matmul 'strided-*'
 
 Each operator is an ONNX model of its own with random inputs. Every runtime has it in a process of its own;
 these take turns with the same threads, so compare ratios of one run. A share is of a roofline: the time
@@ -12,6 +12,7 @@ time that it took. ``--out`` keeps finished rows; a run that was stopped goes on
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import sys
@@ -41,18 +42,21 @@ Run = Callable[[], Any]
 # --- a runtime's process
 
 
-def serve(runtime: str, path: Path, threads: int, runs: int, clock: str) -> None:
+def serve(runtime: str, path: Path, setting: argparse.Namespace) -> None:
     """Run a model once and keep what it gives; then answer each line with milliseconds of some runs."""
-    seconds = CLOCKS[clock]
+    seconds = CLOCKS[setting.clock]
     try:
         with np.load(path.with_suffix(".npz")) as given:
             inputs = {key: given[key] for key in given}
-        first, run = (_onnxruntime if runtime == "onnxruntime" else _tvm)(path, inputs, threads)
+        if runtime == "onnxruntime":
+            first, run = _onnxruntime(path, inputs, setting.threads)
+        else:
+            first, run = _tvm(path, inputs, setting.threads, setting.target)
         np.save(path.with_suffix(f".{runtime}.npy"), first)
         print(json.dumps({}), flush=True)
         for _ in sys.stdin:
             run()
-            print(json.dumps({"samples_ms": _samples_ms(run, runs, seconds)}), flush=True)
+            print(json.dumps({"samples_ms": _samples_ms(run, setting.runs, seconds)}), flush=True)
     except Exception as error:
         print(json.dumps(failure(error)), flush=True)
 
@@ -67,7 +71,7 @@ def _samples_ms(run: Run, runs: int, seconds: Callable[[], float]) -> list[float
     return samples
 
 
-def _tvm(path: Path, inputs: Mapping[str, Any], threads: int) -> tuple[Any, Run]:
+def _tvm(path: Path, inputs: Mapping[str, Any], threads: int, name: str) -> tuple[Any, Run]:
     """By the checkout that stands first on the path."""
     os.environ["TVM_NUM_THREADS"] = str(threads)
     import onnx
@@ -75,7 +79,7 @@ def _tvm(path: Path, inputs: Mapping[str, Any], threads: int) -> tuple[Any, Run]
     from cost_models.lowering import compile_lowered, lower
     from cost_models.tvm_import import relax, tvm
 
-    target = load_target("local-cpu").tvm_target()
+    target = load_target(name).tvm_target()
     compiled = compile_lowered(lower(onnx.load(path), target), target, {})
     main = relax.VirtualMachine(compiled.executable, tvm.cpu())["main"]
     tensors = [tvm.runtime.tensor(array) for array in inputs.values()]
@@ -127,6 +131,7 @@ def row_of(name: str, before: Path | None, setting: argparse.Namespace, folder: 
 def _process(runtime: str, root: Path | None, path: Path, setting: argparse.Namespace) -> Served:
     command = [sys.executable, __file__, "--serve", runtime, "--of", str(path)]
     command += ["--runs", str(setting.runs), "--threads", str(setting.threads), "--clock", setting.clock]
+    command += ["--target", setting.target]
     where = {} if root is None else {"PYTHONPATH": str(root.resolve())}
     return Served(command, {**os.environ, **where})
 
@@ -193,9 +198,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("operators", nargs="*", help=f"of {', '.join(MODELS)} (default all)")
+    parser.add_argument(
+        "operators", nargs="*", help=f"of {', '.join(MODELS)}; 'max-*' is several (default all)"
+    )
     parser.add_argument(
         "--before", type=Path, metavar="DIR", help="an older checkout, measured beside this one"
+    )
+    parser.add_argument(
+        "--target", default="local-cpu", help="to build for: %(default)s, or a file like its own"
     )
     parser.add_argument("--threads", type=int, default=LocalMachine.detect().physical_cores)
     parser.add_argument("--rounds", type=int, default=7, help="turns of each runtime (default %(default)s)")
@@ -213,19 +223,20 @@ def main() -> None:
     parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        serve(args.serve, args.of, args.threads, args.runs, args.clock)
+        serve(args.serve, args.of, args)
         return
-    names = args.operators or [*MODELS]
-    if unknown := [name for name in names if name not in MODELS]:
+    asked = args.operators or ["*"]
+    if unknown := [word for word in asked if not fnmatch.filter(MODELS, word)]:
         near = near_miss(unknown[0], MODELS)
         raise UsageError(f"no operator is {unknown[0]}{near}; allowed: {', '.join(MODELS)}")
+    names = [name for name in MODELS if any(fnmatch.fnmatchcase(name, word) for word in asked)]
     if args.before and not (args.before / "cost_models").is_dir():
         raise UsageError(f"--before {args.before}: no checkout of this project; give the folder of one")
     if args.clock == "cpu" and args.threads != 1:
         raise UsageError(f"--clock cpu adds up {args.threads} threads; give --threads 1")
     rows = with_shares(_rows(names, args))
     if args.json:
-        machine = load_target("local-cpu").fingerprint().as_dict()
+        machine = load_target(args.target).fingerprint().as_dict()
         how = {"threads": args.threads, "clock": args.clock}
         print(json.dumps({"machine": machine, **how, "rows": rows}, indent=2))
     else:

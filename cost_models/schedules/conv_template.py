@@ -2,9 +2,10 @@
 
 The kernel is written anew from its parameters, because a fast schedule needs buffers that the original has
 not: rows rounded up to whole vectors (a predicate in a vector loop makes TVM fall back to scalar code, 25
-times slower) and, under a stride, columns sorted by their remainder (strided vector loads are scalar, too)::
+times slower) and, under a stride, columns sorted by their remainder (strided vector loads are scalar, too).
+They are sorted in registers, vectors of the input at a time, where no predicate tells edges from the rest::
 
-    packed[n, c, y, x % s, x // s] = data, zero outside       one tile at a time, stays in the L2 cache
+    packed[n, c, y, x % s, x // s] = data, zero outside       one tile at a time, stays in a cache
     conv[n, f, y, x]               = sum(packed * weight)     a register tile, x rounded up
     out[n, f, y, x]                = epilogue(conv)           bias, activation, residual: as in the original
 """
@@ -205,26 +206,28 @@ def _write(conv: Conv, tile: Tile) -> Any:
     out_shape = (batch, *conv.out_shape)
     (stride_y, stride_x), (dilation_y, dilation_x), (top, left) = conv.stride, conv.dilation, conv.pads
     columns = math.ceil(out_shape[3] / tile.width) * tile.width
+    before = math.ceil(left / stride_x)  # whole columns of padding, so that remainders are those of the input
+    first = before * stride_x - left
     packed_shape = (
         batch,
         channels,
         (out_shape[2] - 1) * stride_y + conv.window[0],
         stride_x,
-        columns + (window_x - 1) * dilation_x // stride_x,
+        columns + ((window_x - 1) * dilation_x + first) // stride_x,
     )
     tensors = {p: te.placeholder(p.shape, p.dtype, p.name) for p in conv.params[:-1]}
     data, weight = tensors[conv.data], tensors[conv.weight]
 
     def packed_value(n: Any, c: Any, row: Any, phase: Any, column: Any) -> Any:
-        y, x = row - top, column * stride_x + phase - left
+        y, x = row - top, (column - before) * stride_x + phase
         inside = []
         if top:
             inside.append(y >= 0)
         if packed_shape[2] - top > height:
             inside.append(y < height)
-        if left:
-            inside.append(x >= 0)
-        if packed_shape[4] * stride_x - left > width:
+        if before:
+            inside.append(column >= before)
+        if (packed_shape[4] - before) * stride_x > width:
             inside.append(x < width)
         value = data[n, c, y, x]
         return tirx.if_then_else(tirx.all(*inside), value, tirx.const(0, value.dtype)) if inside else value
@@ -238,7 +241,7 @@ def _write(conv: Conv, tile: Tile) -> Any:
 
     def conv_value(n: Any, f: Any, y: Any, x: Any) -> Any:
         c = f // group * depth + rc if conv.groups > 1 else rc
-        shift = rx * dilation_x
+        shift = rx * dilation_x + first
         value = packed[n, c, y * stride_y + ry * dilation_y, shift % stride_x, x + shift // stride_x]
         return te.sum(value * weight[f, rc, ry, rx], axis=[rc, ry, rx])
 
@@ -278,6 +281,8 @@ def schedule_conv(conv: Conv, tile: Tile) -> Any:
         sch.compute_inline(packed)
     else:
         sch.compute_at(packed, task, preserve_unit_loops=True)
+        if conv.stride[1] > 1:
+            _sort_in_registers(sch, packed)
     sch.reverse_compute_at(out, tiles[-2 if ragged else -1], preserve_unit_loops=True)
     for loop in (ry, rx, fi, yi, xi):
         sch.unroll(loop)
@@ -292,6 +297,17 @@ def schedule_conv(conv: Conv, tile: Tile) -> Any:
         if not tile.direct and not any(conv.pads) and conv.stride == (1, 1):
             _vectorize(sch, packed, tile.lanes)
     return sch.mod["main"]
+
+
+def _sort_in_registers(sch: Any, packed: Any) -> None:
+    """Remainders together in one loop over columns, from which TVM cuts the edges: no predicate is left.
+
+    LLVM then loads whole vectors of the input and shuffles them.
+    """
+    *_, remainder, column = sch.get_loops(packed)
+    sch.reorder(column, remainder)
+    sch.unroll(remainder)
+    sch.annotate(column, "pragma_loop_partition_hint", True)
 
 
 def _check(conv: Conv, tile: Tile) -> None:

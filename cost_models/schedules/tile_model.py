@@ -10,7 +10,9 @@ from cost_models.schedules.conv_template import Conv, Tile
 from cost_models.tvm_import import tvm
 
 _CACHE_BYTES = 128 * 1024  # wanted size of a packed tile: a part of any L2 cache
+_SORTED_BYTES = 20 * 1024  # the same where sorting takes as long as multiplying: a part of any L1 cache
 _LATENCY = 10  # multiply-adds in flight that keep two vector units busy
+_SHORT, _SHORT_LATENCY = 64, 8  # sums of so few products overlap with those of the next tile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,14 +78,15 @@ def estimate(conv: Conv, cpu: Cpu, tile: Tile) -> TileEstimate:
     loads = rows * taps_x * tile.vectors + tile.channels * taps
     tiles_x = math.ceil(width / tile.width)
     # two multiply-adds and two loads a cycle; sums wait for each other where they are few and long
-    waiting = 0 if conv.depthwise else _LATENCY * taps
+    waiting = 0 if conv.depthwise else (_SHORT_LATENCY if _short(conv) else _LATENCY) * taps
     cycles = max(sums * taps, loads, waiting) / (sums * taps) * tiles_x * tile.width / width
     used_y, used_x = tile.down * tile.rows * stride_y, tile.across * tile.width * stride_x
     packed_y, packed_x = used_y + window_y - stride_y, used_x + window_x - stride_x
     tasks = height // (tile.down * tile.rows) * (tiles_x // tile.across) * (conv.channels // depth)
+    wanted = _SORTED_BYTES if conv.depthwise and stride_x > 1 else _CACHE_BYTES
     return TileEstimate(
         cycles=cycles * cpu.lanes_for(width) / tile.lanes,
-        over=max(0.0, packed_y * packed_x * depth * 4 / _CACHE_BYTES - 1),
+        over=max(0.0, packed_y * packed_x * depth * 4 / wanted - 1),
         idle=max(0.0, 4 * cpu.cores / tasks - 1),
         # a piece of a row also brings in the cache line that it ends in
         fetched=packed_y / used_y * (packed_x + 16) / used_x,
@@ -105,12 +108,15 @@ def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
         return Tile(channels=channels, rows=rows, vectors=vectors, lanes=lanes, down=down, across=across)
 
     def rank(sizes: tuple[int, int, int]) -> tuple[float, ...]:
-        channels, rows, vectors = sizes
-        even = abs(channels * rows * vectors - cpu.registers / 2)
-        return round(estimate(conv, cpu, tile(*sizes)).cycles, 3), rows * vectors, even
+        sums = math.prod(sizes)
+        cycles = round(estimate(conv, cpu, tile(*sizes)).cycles, 3)
+        if _short(conv):  # fewer are sooner out of the way; ragged rows are kept until they are whole
+            return cycles + 0.05 * conv.ragged(sizes[2] * lanes), sums // sizes[0], sums
+        return cycles, sums // sizes[0], abs(sums - cpu.registers / 2)
 
     if conv.depthwise:  # every input is used window times from the first-level cache; rows share their loads
-        rows = max(_divisors(height, 4))
+        # of large windows under a stride they share few, and what is kept for the next row fills registers
+        rows = max(_divisors(height, 2 if conv.stride[0] > 1 and math.prod(conv.taps) > 9 else 4))
         best = (1, rows, max(_divisors(needed, 4 // rows)))
     else:
         rows_of = _divisors(height, 4) if needed == 1 else [1]
@@ -118,10 +124,18 @@ def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
 
     def packed_rank(packed: tuple[int, int]) -> tuple[float, ...]:
         found = estimate(conv, cpu, tile(*best, *packed))
-        return round(found.over + found.idle + found.fetched, 3), packed[0]
+        pieces = 0.1 * (conv.stride[1] > 1 and packed[1] * best[2] < needed)  # of rows, which end prefetching
+        return round(found.over + found.idle + found.fetched + pieces, 3), packed[0]
 
     chosen = tile(*best, *min(_packed_tiles(conv, tile(*best)), key=packed_rank))
     return min(_ways(conv, chosen), key=lambda way: estimate(conv, cpu, way).access)
+
+
+def _short(conv: Conv) -> bool:
+    """Whether it is a network's stem, or alike: strided, with few products a sum."""
+    taps = math.prod(conv.taps)
+    products = conv.channels // conv.groups * taps
+    return conv.stride[1] > 1 and taps > 1 and products <= _SHORT and not conv.depthwise
 
 
 def _register_tiles(conv: Conv, cpu: Cpu, needed: int) -> Iterator[tuple[int, int, int]]:

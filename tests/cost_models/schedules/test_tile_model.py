@@ -78,3 +78,14 @@ def test_only_what_packing_does_not_change_is_read_directly() -> None:
     assert not direct(convolution(8, 24, 8, 31))
     assert not direct(convolution(8, 24, 8, 32, 3))
     assert not direct(convolution(8, 24, 16, 64, stride=2))
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_a_stem_keeps_few_sums_and_packs_whole_rows(lanes: int) -> None:
+    cpu = Cpu(lanes=lanes, registers=32 if lanes == 16 else 16, cores=2)
+    for height, width in ((256, 512), (512, 1024)):
+        tile = choose_tile(conv_of(convolution(3, 16, height, width, 3, stride=2)), cpu)
+        assert tile.channels * tile.rows * tile.vectors == 8
+        assert tile.width * tile.across == width / 2
+    many = choose_tile(conv_of(convolution(48, 16, 64, 512, 3, stride=2)), cpu)
+    assert many.channels * many.rows * many.vectors > 8  # long sums wait for each other
