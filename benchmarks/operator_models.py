@@ -99,9 +99,9 @@ def transposed(
 def strided(channels: int, height: int, width: int, kernel: int, outputs: int = 0) -> OperatorModel:
     """A convolution of stride 2 with bias and ReLU: depthwise, or dense to so many outputs."""
     groups, outputs = (1, outputs) if outputs else (channels, channels)
-    attributes = {"strides": [2] * 2, "pads": [kernel // 2] * 4, "group": groups}
+    pads = [kernel // 2] * 4
     nodes = [
-        helper.make_node("Conv", ["x0", "w", "b"], ["p"], **attributes),
+        helper.make_node("Conv", ["x0", "w", "b"], ["p"], strides=[2] * 2, pads=pads, group=groups),
         helper.make_node("Relu", ["p"], ["y"]),
     ]
     weights = {"w": _random(outputs, channels // groups, kernel, kernel), "b": _random(outputs)}

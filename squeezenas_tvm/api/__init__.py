@@ -19,15 +19,14 @@ from squeezenas_tvm.api.latencies import (
     choose_architectures,
     compare_networks,
     estimate_latency,
-    export_table,
     fit_device,
-    import_table,
     predict_network,
     profile_networks,
     profile_space,
 )
 from squeezenas_tvm.api.networks import evaluate_architecture, search_space, train_architecture
 from squeezenas_tvm.api.reports import serve_report, write_report
+from squeezenas_tvm.api.tables import export_schedules, export_table, import_schedules, import_table
 from targets import PublishedDevice, Target, list_targets, load_device, load_target
 
 __all__: list[str] = [
@@ -44,9 +43,11 @@ __all__: list[str] = [
     "estimate_latency",
     "evaluate_architecture",
     "evaluate_bundle",
+    "export_schedules",
     "export_table",
     "fit_device",
     "get_space",
+    "import_schedules",
     "import_table",
     "list_architectures",
     "list_targets",

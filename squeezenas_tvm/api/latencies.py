@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from squeezenas_tvm.comparing.compare import Compared
     from squeezenas_tvm.predicting.predict import PredictedNetwork
     from squeezenas_tvm.profiling.profile_networks import NetworksProfile
-    from squeezenas_tvm.profiling.shared_table import SharedTable
     from squeezenas_tvm.profiling.summary import Profile
 
 
@@ -334,39 +333,3 @@ def _cost_model(
     if isinstance(table, LatencyTable):
         raise UsageError(f"{target.name} has the table that others measured alone; leave table out")
     return cost_model(target, Path(table) if table else None)
-
-
-def export_table(folder: str | Path, out: str | Path, *, measurements: bool = False) -> "SharedTable":
-    """Write what a profile left in ``folder`` into one file, with provenance and sums.
-
-    Args:
-        out: a .zip file; one that an export wrote is replaced.
-        measurements: also all that was ever measured there, with the schedules that were tried.
-
-    Raises:
-        CostModelError: no table in ``folder``, or a damaged one.
-        UsageError, InTheWay: a file that cannot be written.
-    """
-    from squeezenas_tvm.profiling import shared_table
-
-    return shared_table.export_table(Path(folder), Path(out), measurements=measurements)
-
-
-def import_table(
-    file: str | Path, out: str | Path | None = None, *, target: Target | None = None
-) -> "SharedTable":
-    """Check what ``export_table`` wrote elsewhere, and put it where tables are looked for.
-
-    Args:
-        out: folder for it, which is not there yet; ``results/TARGET`` when None.
-        target: that it must be of; the one of its name when None.
-
-    Raises:
-        UsageError: no such archive, one of a newer schema, damaged, or with files that no profile writes.
-        TargetError: nobody here knows its target.
-        CostModelError: of another target, or of another processor than this machine's where it is of that.
-        InTheWay: something is at ``out``.
-    """
-    from squeezenas_tvm.profiling import shared_table
-
-    return shared_table.import_table(Path(file), Path(out) if out else None, target)

@@ -9,13 +9,17 @@ import pytest
 from PIL import Image
 
 import squeezenas_tvm as st
+from cost_models.tuning.effort import Effort
+from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
+from targets import load_target
 
+from ...cost_models.some_kernels import relu
 from ..helpers import command, finish
 from ..test_add_a_space import SEARCH as EVOLUTION
 from ..test_train import SCENES, recipe
 from .pages import blocks
 
-MEASURING, TRAINING, FITTING = blocks("docs/python.md", "python")
+MEASURING, TRAINING, SCHEDULES, FITTING = blocks("docs/python.md", "python")
 (ASKING,) = blocks("README.md", "python")
 
 
@@ -31,7 +35,7 @@ def run(block: str, cwd: Path, instead: dict[str, str], before: str = "", after:
 
 
 def test_every_function_that_does_a_commands_work_is_shown() -> None:
-    shown = set(re.findall(r"st\.(\w+)\(", MEASURING + TRAINING + FITTING))
+    shown = set(re.findall(r"st\.(\w+)\(", MEASURING + TRAINING + SCHEDULES + FITTING))
     assert set(st.__all__) - shown == {
         *("Architecture", "LatencyTable", "NetworkEstimate", "PublishedDevice", "Resolution", "Target"),
         *("list_architectures", "list_targets", "load_device"),
@@ -87,6 +91,15 @@ def test_training(tmp_path: Path) -> None:
     assert (tmp_path / "trained/best.safetensors").is_file()
 
 
+def test_schedules_to_and_from_tvm(quick: Path, tmp_path: Path) -> None:
+    for name, trials in (("local-cpu", 2), ("elsewhere", 0)):
+        wanted = Wanted(kernels=[relu(8, 8, 16)], effort=Effort.alone(trials))
+        measure_kernels(load_target(quick), wanted, tmp_path / "results" / name, shown=False)
+    of_quick = f'"tuned", target=st.load_target({str(quick)!r}))'
+    written, taken = run(SCHEDULES, tmp_path, {'"tuned")': of_quick}).split()
+    assert int(taken) == int(written) > 0
+
+
 def test_fitting_a_device(tmp_path: Path) -> None:
     before = "def my_measurement_s(a): return 1e-3 + 1e-11 * a.network().macs({'x': (1, 3, 64, 128)})"
     said = run(FITTING, tmp_path, {"(512, 1024)": "(64, 128)", ", 10,": ", 5,"}, before=before)
@@ -98,6 +111,6 @@ def test_asking(tmp_path: Path) -> None:
     assert 0 < float(said) < 0.1
 
 
-@pytest.mark.parametrize("block", [MEASURING, TRAINING, FITTING, ASKING])
+@pytest.mark.parametrize("block", [MEASURING, TRAINING, SCHEDULES, FITTING, ASKING])
 def test_blocks_are_whole(block: str) -> None:
     assert block.startswith("import squeezenas_tvm as st\n")
