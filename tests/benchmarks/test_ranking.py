@@ -77,7 +77,8 @@ def test_trainings_are_shared_and_none_is_left_out() -> None:
     assert {row % 4 for row, _ in todo[:3]} == {0}  # the first are spread over all latencies
 
 
-def test_networks_are_spread_over_latency_and_drawn_again_alike() -> None:
+def test_networks_are_spread_over_latency_and_drawn_again_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranking._DRAWN", 150)
     given = argparse.Namespace(
         space="small",
         resolution="64x128",

@@ -125,4 +125,5 @@ def test_a_search_refuses_the_same_and_strategies_that_take_no_weights_say_so(
     check = partial(refused_by, search.main)
     check(words, "another family than squeezenas-small", capsys)
     check([*words, "--strategy", "gas", "--space", "gas"], "init", capsys)
-    check([*words, "--strategy", "random", "--recipe", "training"], "init", capsys)
+    trained = ["--strategy", "random", "--recipe", "training"]
+    check([*words, *trained], "another family than squeezenas-small", capsys)

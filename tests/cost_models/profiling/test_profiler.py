@@ -179,14 +179,16 @@ def test_what_others_tell_is_tried_and_never_believed(context: MeasureContext) -
     assert trials_of(context, kernel) == {}
     measure(context, [kernel], Effort.alone(2))
     trials = list(trials_of(context, kernel).values())
-    assert [trial.schedule for trial in trials] == [texts[1], texts[2]]
+    assert {trial.schedule for trial in trials} == {texts[1], texts[2]}  # whichever was built first
+    assert len(trials) == 2
     assert all(trial.median_s > 1e-9 and trial.board for trial in trials)
     assert history.fastest_s(kernel) > 1e-9
     measure(context, [kernel], Effort.alone(2))
     assert list(trials_of(context, kernel).values()) == trials
     measure(context, [kernel], Effort.alone(5))
     trials = list(trials_of(context, kernel).values())
-    assert [trial.schedule for trial in trials[:3]] == [texts[1], texts[2], texts[0]]
+    assert {trial.schedule for trial in trials[:2]} == {texts[1], texts[2]}
+    assert trials[2].schedule == texts[0]
     assert len(trials) == len({trial.schedule for trial in trials}) == 5
 
 
