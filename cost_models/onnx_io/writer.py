@@ -32,8 +32,8 @@ class Writer:
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
     def emit(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add a node; returns the name of its output."""
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        """Add a node, named as what it gives; returns that name."""
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], output, **attributes))
         return output
 
     def constant(self, name: str, values: npt.ArrayLike, dtype: npt.DTypeLike) -> str:

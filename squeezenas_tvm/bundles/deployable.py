@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import helper
 
 from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.op import Shape
@@ -19,6 +20,7 @@ from search.data.key_points import KeyPoints
 from search.networks.weights import load_weights_apart
 from search.resolution import Resolution
 from search.spaces.camera import IMAGENET_MEAN, IMAGENET_STD
+from squeezenas_tvm.about import __version__
 from squeezenas_tvm.bundles.class_names import check_count, read_class_names
 from squeezenas_tvm.bundles.values import CLASSES as CLASS_INDEX
 from squeezenas_tvm.bundles.values import FRAME, METRES, TENSOR
@@ -103,6 +105,7 @@ def of_architecture(
     architecture.head.last_shape(resolution)
     graph, inputs = architecture.camera_network(), {"frame": (1, *resolution, 3)}
     model = to_onnx(graph, inputs, tensors, name=architecture.name, dtype=dtype)
+    helper.set_model_props(model, _properties(architecture))
     head, shape = architecture.head, graph.shapes(inputs)[graph.outputs[0]]
     return Deployable(
         name=architecture.name,
@@ -118,6 +121,20 @@ def of_architecture(
         weights=weights,
         architecture=architecture.model_dump(exclude_none=True),
     )
+
+
+def _properties(architecture: Architecture) -> dict[str, str]:
+    """What a viewer such as Netron shows beside the nodes, whose names begin with their block's."""
+    genotype = architecture.genotype
+    short = architecture.search_space.short_form(genotype)
+    return {
+        "architecture": architecture.name,
+        "space": architecture.space,
+        "task": architecture.task,
+        "chosen": ", ".join(short or [f"{name} {option}" for name, option in genotype.items()]),
+        "outputs": ", ".join(architecture.tells),
+        "made_by": f"squeezenas-tvm {__version__}",
+    }
 
 
 def of_onnx(path: Path, ends: Ends) -> Deployable:
