@@ -102,18 +102,12 @@ def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
     return tuple(f"recipe.{name}" for name in always + ("path_training",) * (not begun))
 
 
-_NEW_OF_SCORING = ("sampling", "distillation", "average")  # not in checkpoints of 0.1
-
-
 def _sampled_free(state: State, now: State) -> tuple[str, ...]:
     """More networks may be tried: which ones hangs on those before alone."""
     more = now["recipe"].get("candidates", 0) >= len(state["search"].get("log", ()))
     # Of paths what they began with is in the state; what is in files is compared.
     files = tuple(f"recipe.scoring.{name}" for name in ("init", "new_head", "teacher"))
-    was = state["fingerprint"].get("recipe", {})
-    new = [f"recipe.scoring.{name}" for name in _NEW_OF_SCORING if name not in was.get("scoring", {})]
-    new += ["recipe.guesses"] * ("guesses" not in was)
-    return ("recipe.workers", *files, *new, *["recipe.candidates"] * more)
+    return ("recipe.workers", *files, *["recipe.candidates"] * more)
 
 
 def _sampled_reward(recipe: "SearchRecipe") -> str | None:

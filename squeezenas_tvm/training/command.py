@@ -56,7 +56,8 @@ def _training(
 
 def _begins_with(recipe: Mapping[str, Any]) -> list[str]:
     """Options; of strategies that try networks out the weights are of their scoring."""
-    own = recipe if recipe.get("init") else recipe.get("scoring") or {}
+    scoring = recipe.get("scoring")
+    own = scoring if isinstance(scoring, Mapping) and not recipe.get("init") else recipe
     init = own.get("init")
     return ["--init", str(init), *["--new-head"] * bool(own.get("new_head"))] if init else []
 

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import torch
 
-from search.data.loaders import Augmentation, train_loader
 from search.errors import InvalidRecipe, InvalidResolution, InvalidSearch
 from search.networks.beginning import begin_quietly
 from search.parallel.ranks import Ranks
@@ -18,6 +17,7 @@ from search.strategies.gas.latency import EdgeLatency
 from search.strategies.gas.messages import Messages
 from search.strategies.gas.penalty import LogPenalty
 from search.strategies.gas.recipe import GasRecipe
+from search.strategies.loading import loader_of
 from search.supernet.gas.supernet import CellSupernet
 from search.supernet.path_judge import Judgement, PathJudge
 
@@ -41,15 +41,7 @@ def make_gas(problem: SearchProblem, ranks: Ranks, state: Mapping[str, Any] | No
     latency = EdgeLatency.of(problem.costs.model, space, problem.resolution, head)
     budget_s = budget.value if budget else None
     penalty = LogPenalty(latency, recipe.resource_weight, budget_s, ranks.device)
-    loader = train_loader(
-        data.frames("train"),
-        Augmentation(recipe.crop, recipe.scale, recipe.flip, recipe.colour),
-        batch_size=ranks.share(recipe.batch_size),
-        workers=recipe.workers,
-        seed=recipe.seed,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-    )
+    loader = loader_of(problem, recipe, ranks)
     loss = problem.task.loss(recipe.loss, data.frames("train"), head.outputs, ranks)
     judging = recipe.judging
     by = Judgement(judging.frames, judging.calibration_batches, recipe.crop, recipe.batch_size, recipe.seed)

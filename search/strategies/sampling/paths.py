@@ -15,8 +15,9 @@ from search.problem.problem import SearchProblem
 from search.spaces.chain import ChainSpace
 from search.spaces.space import Genotype
 from search.strategies.beginning import begin_with
+from search.strategies.loading import loader_of
 from search.strategies.sampling.recipe import PathScoring, SampledRecipe
-from search.strategies.sampling.scorer import check_sums, loader_of, teacher_of
+from search.strategies.sampling.scorer import check_sums, teacher_of
 from search.strategies.sampling.tried import Tried
 from search.supernet import Supernet
 from search.supernet.path_judge import Judgement, PathJudge
@@ -155,7 +156,7 @@ class PathScorer:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """What ``state`` gave. Raises InvalidCheckpoint where another teacher taught."""
-        check_sums(state.get("weights_sha256", {}), self._sums)
+        check_sums(state["weights_sha256"], self._sums)
         self._supernet.load_state_dict(state["supernet"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step, self._batches = state["step"], None

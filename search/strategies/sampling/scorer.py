@@ -6,12 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from search.architecture import load_architecture
-from search.data.loaders import Augmentation, TrainLoader, train_loader
 from search.errors import InvalidCheckpoint
-from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.spaces.space import Genotype
-from search.strategies.sampling.recipe import SampledRecipe
 from search.strategies.sampling.tried import Tried
 from search.training.teacher import Teacher, load_teacher
 
@@ -57,19 +54,6 @@ class Scorer(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """What ``state`` gave."""
-
-
-def loader_of(problem: SearchProblem, recipe: SampledRecipe, ranks: Ranks) -> TrainLoader:
-    """Batches of training frames, as the recipe has them."""
-    return train_loader(
-        problem.data.frames("train"),
-        Augmentation(recipe.crop, recipe.scale, recipe.flip, recipe.colour),
-        batch_size=ranks.share(recipe.batch_size),
-        workers=recipe.workers,
-        seed=recipe.seed,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-    )
 
 
 def teacher_of(problem: SearchProblem, name: str | None) -> Teacher | None:

@@ -12,8 +12,9 @@ from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.remapping.begin import begin_network
 from search.spaces.space import Genotype
+from search.strategies.loading import loader_of
 from search.strategies.sampling.recipe import SampledRecipe, TrainingScoring
-from search.strategies.sampling.scorer import check_sums, loader_of
+from search.strategies.sampling.scorer import check_sums
 from search.strategies.sampling.tried import Tried
 from search.supernet.path_judge import spread
 from search.tasks.evaluation import evaluate_network
@@ -89,4 +90,4 @@ class TrainingScorer:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raises InvalidCheckpoint where networks were scored by other weights."""
-        check_sums(state.get("weights_sha256", {}), self._sums)
+        check_sums(state["weights_sha256"], self._sums)

@@ -58,3 +58,9 @@ def test_what_the_search_began_with_the_training_begins_with(
     words = shlex.split(train_command("camvid:x", Path("out"), strategy, recipe=told))[2:]
     given = build_parser("train", train.add_arguments, example="").parse_args(words)
     assert (given.init, given.new_head) == expected
+
+
+def test_a_recipe_of_another_release_says_nothing_of_weights() -> None:
+    plain = train_command("camvid:x", Path("out"))
+    for recipe in ({"scoring": "paths"}, {"scoring": None}, {"scoring": {"kind": "later"}}):
+        assert train_command("camvid:x", Path("out"), recipe=recipe) == plain
