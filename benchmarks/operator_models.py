@@ -96,16 +96,19 @@ def transposed(
     return OperatorModel([node], [(1, channels, *side)], weights, macs)
 
 
-def strided(channels: int, height: int, width: int, kernel: int, outputs: int = 0) -> OperatorModel:
-    """A convolution of stride 2 with bias and ReLU: depthwise, or dense to so many outputs."""
+def convolved(
+    channels: int, height: int, width: int, kernel: int, outputs: int = 0, stride: int = 2
+) -> OperatorModel:
+    """A convolution with bias and ReLU: depthwise, or dense to so many outputs."""
     groups, outputs = (1, outputs) if outputs else (channels, channels)
     pads = [kernel // 2] * 4
     nodes = [
-        helper.make_node("Conv", ["x0", "w", "b"], ["p"], strides=[2] * 2, pads=pads, group=groups),
+        helper.make_node("Conv", ["x0", "w", "b"], ["p"], strides=[stride] * 2, pads=pads, group=groups),
         helper.make_node("Relu", ["p"], ["y"]),
     ]
     weights = {"w": _random(outputs, channels // groups, kernel, kernel), "b": _random(outputs)}
-    macs = outputs * math.ceil(height / 2) * math.ceil(width / 2) * channels // groups * kernel**2
+    pixels = math.ceil(height / stride) * math.ceil(width / stride)
+    macs = outputs * pixels * channels // groups * kernel**2
     return OperatorModel(nodes, [(1, channels, height, width)], weights, macs)
 
 
@@ -206,6 +209,13 @@ DEPTHWISE = (  # of stride 2 in LAT-Small, MAC-Small and MobileNetV3-Large at 51
     *((5, shape) for shape in ((72, 64, 128), (96, 64, 128), (144, 32, 64))),
 )
 STEMS = ((3, 512, 1024), (3, 256, 512))  # of the same
+POINTWISE = (  # channels, height, width, outputs: of these networks at 512x1024, and of 64 to 512 channels
+    *((16, 256, 512, 16), (16, 256, 512, 64), (16, 128, 256, 96), (24, 128, 256, 72), (64, 128, 256, 24)),
+    *((24, 64, 128, 144), (144, 64, 128, 24), (128, 64, 128, 19), (40, 64, 128, 240), (64, 64, 128, 256)),
+    *((48, 32, 64, 288), (96, 32, 64, 288), (288, 32, 64, 96), (256, 32, 64, 128), (160, 32, 64, 960)),
+    *((960, 32, 64, 160), (512, 16, 32, 512)),
+)
+DENSE = ((64, 64, 128, 64), (128, 32, 64, 128), (256, 16, 32, 256))  # of 3x3, as in ResNets
 MODELS: Mapping[str, Callable[[], OperatorModel]] = {
     "peak-product": lambda: product(1024, 1024, 1024),
     "peak-sum": lambda: _one("Add", MAP, MAP),
@@ -249,9 +259,17 @@ MODELS: Mapping[str, Callable[[], OperatorModel]] = {
         [helper.make_node("ReduceMean", ["x0", "k"], ["y"])], [(1, 8192, 64)], {"k": np.array([-1])}
     ),
     **{
-        f"strided-{kernel}x{kernel}-{'x'.join(map(str, shape))}": partial(strided, *shape, kernel)
+        f"strided-{kernel}x{kernel}-{'x'.join(map(str, shape))}": partial(convolved, *shape, kernel)
         for kernel, shape in DEPTHWISE
     },
-    **{f"strided-stem-{'x'.join(map(str, shape))}": partial(strided, *shape, 3, 16) for shape in STEMS},
+    **{
+        f"pointwise-{'x'.join(map(str, shape))}": partial(convolved, *shape[:3], 1, shape[3], 1)
+        for shape in POINTWISE
+    },
+    **{
+        f"dense-3x3-{'x'.join(map(str, shape))}": partial(convolved, *shape[:3], 3, shape[3], 1)
+        for shape in DENSE
+    },
+    **{f"strided-stem-{'x'.join(map(str, shape))}": partial(convolved, *shape, 3, 16) for shape in STEMS},
 }
 """Name -> its model."""

@@ -102,11 +102,12 @@ class Conv:
 class Tile:
     """Register tile: ``channels`` x ``rows`` x ``vectors`` of ``lanes`` floats.
 
-    A packed tile of the input serves ``down`` x ``across`` of them, and all channels.
+    A packed tile of the input serves ``down`` x ``across`` of them, and all channels. ``channels`` divide
+    those of a group; where there is but one group, the last register tile may have too many.
 
     Attributes:
         filters_first: all of the packed tile for some channels, then for the next, so that their weights stay
-            in the cache; not for depthwise kernels.
+            in the cache and few rows are written at a time; not for depthwise kernels.
         direct: the input is read where it is and not packed; needs ``Conv.readable_directly``.
     """
 
@@ -204,6 +205,7 @@ def _write(conv: Conv, tile: Tile) -> Any:
     batch, channels, height, width = (int(extent) for extent in conv.data.shape)
     filters, depth, window_y, window_x = (int(extent) for extent in conv.weight.shape)
     out_shape = (batch, *conv.out_shape)
+    rounded = rounded_filters(conv, tile)
     (stride_y, stride_x), (dilation_y, dilation_x), (top, left) = conv.stride, conv.dilation, conv.pads
     columns = math.ceil(out_shape[3] / tile.width) * tile.width
     before = math.ceil(left / stride_x)  # whole columns of padding, so that remainders are those of the input
@@ -243,9 +245,11 @@ def _write(conv: Conv, tile: Tile) -> Any:
         c = f // group * depth + rc if conv.groups > 1 else rc
         shift = rx * dilation_x + first
         value = packed[n, c, y * stride_y + ry * dilation_y, shift % stride_x, x + shift // stride_x]
-        return te.sum(value * weight[f, rc, ry, rx], axis=[rc, ry, rx])
+        filter_ = tirx.min(f, filters - 1) if rounded > filters else f
+        return te.sum(value * weight[filter_, rc, ry, rx], axis=[rc, ry, rx])
 
-    tensors[conv.intermediate] = te.compute((*out_shape[:3], columns), conv_value, name="conv")
+    conv_shape = (batch, rounded, out_shape[2], columns)
+    tensors[conv.intermediate] = te.compute(conv_shape, conv_value, name="conv")
 
     def out_value(*indices: Any) -> Any:
         at = dict(zip(conv.axes, indices, strict=True))
@@ -310,8 +314,15 @@ def _sort_in_registers(sch: Any, packed: Any) -> None:
     sch.annotate(column, "pragma_loop_partition_hint", True)
 
 
+def rounded_filters(conv: Conv, tile: Tile) -> int:
+    """Filters of whole register tiles; what exceeds the convolution's is computed in vain."""
+    filters = conv.out_shape[0]
+    return math.ceil(filters / tile.channels) * tile.channels if conv.groups == 1 else filters
+
+
 def _check(conv: Conv, tile: Tile) -> None:
-    filters, height, width = conv.out_shape
+    _, height, width = conv.out_shape
+    filters = rounded_filters(conv, tile)
     columns = math.ceil(width / tile.width) * tile.width
     for whole, part, what in (
         (filters // conv.groups, tile.channels, "channels of a group"),

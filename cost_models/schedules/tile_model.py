@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cost_models.schedules.conv_template import Conv, Tile
+from cost_models.schedules.conv_template import Conv, Tile, rounded_filters
 from cost_models.tvm_import import tvm
 
 _CACHE_BYTES = 128 * 1024  # wanted size of a packed tile: a part of any L2 cache
@@ -80,6 +80,7 @@ def estimate(conv: Conv, cpu: Cpu, tile: Tile) -> TileEstimate:
     # two multiply-adds and two loads a cycle; sums wait for each other where they are few and long
     waiting = 0 if conv.depthwise else (_SHORT_LATENCY if _short(conv) else _LATENCY) * taps
     cycles = max(sums * taps, loads, waiting) / (sums * taps) * tiles_x * tile.width / width
+    cycles *= rounded_filters(conv, tile) / filters
     used_y, used_x = tile.down * tile.rows * stride_y, tile.across * tile.width * stride_x
     packed_y, packed_x = used_y + window_y - stride_y, used_x + window_x - stride_x
     tasks = height // (tile.down * tile.rows) * (tiles_x // tile.across) * (conv.channels // depth)
@@ -91,7 +92,9 @@ def estimate(conv: Conv, cpu: Cpu, tile: Tile) -> TileEstimate:
         # a piece of a row also brings in the cache line that it ends in
         fetched=packed_y / used_y * (packed_x + 16) / used_x,
         # a packed value is used once a filter; caches keep few lines whose addresses differ by whole planes
-        access=conv.channels / conv.groups / 192 if tile.direct else 3 / (filters // conv.groups * taps),
+        access=conv.channels / conv.groups / 192
+        if tile.direct
+        else 0.125 + 3 / (filters // conv.groups * taps),
     )
 
 
@@ -104,15 +107,26 @@ def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
     lanes = cpu.lanes_for(width)
     needed = math.ceil(width / lanes)
 
+    filters_first = not conv.depthwise
+
     def tile(channels: int, rows: int, vectors: int, down: int = 1, across: int = 1) -> Tile:
-        return Tile(channels=channels, rows=rows, vectors=vectors, lanes=lanes, down=down, across=across)
+        return Tile(
+            channels=channels,
+            rows=rows,
+            vectors=vectors,
+            lanes=lanes,
+            down=down,
+            across=across,
+            filters_first=filters_first,
+        )
 
     def rank(sizes: tuple[int, int, int]) -> tuple[float, ...]:
         sums = math.prod(sizes)
         cycles = round(estimate(conv, cpu, tile(*sizes)).cycles, 3)
         if _short(conv):  # fewer are sooner out of the way; ragged rows are kept until they are whole
             return cycles + 0.05 * conv.ragged(sizes[2] * lanes), sums // sizes[0], sums
-        return cycles, sums // sizes[0], abs(sums - cpu.registers / 2)
+        # ragged rows are packed value by value, and kept until they are whole
+        return cycles + 0.15 * conv.ragged(sizes[2] * lanes), sums // sizes[0], abs(sums - cpu.registers / 2)
 
     if conv.depthwise:  # every input is used window times from the first-level cache; rows share their loads
         # of large windows under a stride they share few, and what is kept for the next row fills registers
@@ -125,7 +139,9 @@ def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
     def packed_rank(packed: tuple[int, int]) -> tuple[float, ...]:
         found = estimate(conv, cpu, tile(*best, *packed))
         pieces = 0.1 * (conv.stride[1] > 1 and packed[1] * best[2] < needed)  # of rows, which end prefetching
-        return round(found.over + found.idle + found.fetched + pieces, 3), packed[0]
+        # one filter after the other writes few rows at a time: the longer, the better they are fetched ahead
+        more = -packed[0] if filters_first else packed[0]
+        return round(found.over + found.idle + found.fetched + pieces, 3), more
 
     chosen = tile(*best, *min(_packed_tiles(conv, tile(*best)), key=packed_rank))
     return min(_ways(conv, chosen), key=lambda way: estimate(conv, cpu, way).access)
@@ -140,12 +156,16 @@ def _short(conv: Conv) -> bool:
 
 def _register_tiles(conv: Conv, cpu: Cpu, needed: int) -> Iterator[tuple[int, int, int]]:
     """(channels, rows, vectors) that fit in registers, of ``needed`` vectors in a row."""
-    filters, height, _ = conv.out_shape
-    for channels, rows, vectors in itertools.product(
-        _divisors(filters // conv.groups, cpu.registers), _divisors(height, 8), range(1, min(needed, 8) + 1)
-    ):
-        if (channels + 1) * rows * vectors < cpu.registers:  # sums, inputs and a weight
-            yield channels, rows, vectors
+    filters = conv.out_shape[0] // conv.groups
+    for rows, vectors in itertools.product(_divisors(conv.out_shape[1], 8), range(1, min(needed, 8) + 1)):
+        limit = (cpu.registers - 1) // (rows * vectors) - 1  # sums, inputs and a weight
+        if limit < 1:
+            continue
+        channels = set(_divisors(filters, limit))
+        if conv.groups == 1:  # the last register tile need not be full
+            channels.add(math.ceil(filters / math.ceil(filters / limit)))
+        for own in sorted(channels):
+            yield own, rows, vectors
 
 
 def _packed_tiles(conv: Conv, tile: Tile) -> Iterator[tuple[int, int]]:

@@ -102,23 +102,30 @@ class Adapted:
 
 
 def fit_tile(conv: Conv, tile: Tile) -> Tile:
-    """The tile with the nearest sizes that divide ``conv`` and take no more registers."""
+    """The tile with the nearest sizes that fit ``conv`` and take no more registers.
+
+    Rows and columns divide it; channels do, or are the tile's own where no groups stop a last one too few.
+    """
     filters, height, width = conv.out_shape
+    channels_of = set(_divisors(filters // conv.groups))
+    if conv.groups == 1 and tile.channels < filters:
+        channels_of.add(tile.channels)
     lanes = min(tile.lanes, 1 << (width - 1).bit_length())
     needed = math.ceil(width / lanes)  # vectors of a row
     registers = (tile.channels + 1) * tile.rows * tile.vectors
 
     def cost(sizes: tuple[int, int, int]) -> float:
-        """Distance, and twice that for columns that are computed in vain."""
+        """Distance, and twice that for columns and filters that are computed in vain."""
         wanted = (tile.channels, tile.rows, tile.vectors)
         padded = math.ceil(needed / sizes[2]) * sizes[2] / needed
+        padded *= math.ceil(filters / sizes[0]) * sizes[0] / filters if conv.groups == 1 else 1
         return sum(map(_ratio, sizes, wanted)) + 2 * math.log2(padded)
 
     channels, rows, vectors = min(
         (
             (c, r, v)
             for c, r, v in itertools.product(
-                _divisors(filters // conv.groups), _divisors(height), range(1, min(needed, registers) + 1)
+                sorted(channels_of), _divisors(height), range(1, min(needed, registers) + 1)
             )
             if (c + 1) * r * v <= registers
         ),

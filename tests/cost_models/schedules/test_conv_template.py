@@ -99,6 +99,43 @@ def test_strided_convolutions_are_onnxruntimes(case: tuple[Any, ...], target: An
         assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max(initial=1), tile
 
 
+DENSE = [  # inputs, outputs; height, width; window; stride
+    (5, 19, (8, 64), 1, 1),
+    (24, 19, (6, 40), 1, 1),
+    (7, 1, (5, 33), 1, 1),
+    (3, 2, (4, 32), 1, 1),
+    (3, 255, (2, 16), 1, 1),
+    (4, 13, (9, 31), 3, 1),
+    (4, 17, (9, 64), 3, 2),
+    (4, 11, (3, 1), 1, 1),
+]
+
+
+@pytest.mark.parametrize("case", DENSE, ids=str)
+def test_filters_need_not_fill_the_last_register_tile(case: tuple[Any, ...]) -> None:
+    inputs, outputs, size, window, stride = case
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((outputs, inputs, window, window), "float32")
+    x = random.standard_normal((1, inputs, *size), "float32")
+    model = model_of(weight, size, stride=(stride, stride), pads=[window // 2] * 4)
+    (wanted,) = run_onnx(model, {"x": x})
+    conv, cpu = conv_of(model, HERE), Cpu.of(HERE)
+    chosen = choose_tile(conv, cpu)
+    uneven = [t for t, _ in all_tiles(conv, cpu) if outputs % t.channels][:: max(1, outputs * 40)]
+    assert uneven or outputs < 3
+    for tile in {chosen, replace(chosen, filters_first=not chosen.filters_first), *uneven[:3]}:
+        found = computed(conv, tile, HERE, x, weight)
+        assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max(initial=1), tile
+
+
+def test_filters_of_a_group_fill_their_register_tiles() -> None:
+    weight = np.ones((10, 2, 1, 1), "float32")
+    conv = conv_of(model_of(weight, (8, 64), stride=(1, 1), pads=[0] * 4, groups=2), ANY)
+    assert {t.channels for t, _ in all_tiles(conv, Cpu.of(ANY))} <= {1, 5}
+    with pytest.raises(ValueError, match="3 does not divide 5 channels of a group"):
+        schedule_conv(conv, Tile(channels=3, rows=1, vectors=1, lanes=4, down=1, across=1))
+
+
 @pytest.mark.parametrize("window", [3, 5])
 def test_pieces_of_rows_are_right_too(window: int) -> None:
     weight = np.random.default_rng(1).standard_normal((2, 1, window, window), "float32")

@@ -7,7 +7,7 @@ import pytest
 
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
-from cost_models.schedules.conv_template import Conv, Tile, find_conv, schedule_conv
+from cost_models.schedules.conv_template import Conv, Tile, find_conv, rounded_filters, schedule_conv
 from cost_models.schedules.tile_model import Cpu, all_tiles, choose_tile, estimate
 from cost_models.tvm_import import tvm
 
@@ -66,6 +66,29 @@ def test_the_model_knows_padding_caches_halos_cores_and_packing() -> None:
         estimate(depth, WIDE, Tile(channels=1, rows=1, vectors=1, lanes=16, down=d, across=4)) for d in (1, 8)
     )
     assert flat.fetched > tall.fetched
+
+
+AVX2 = Cpu(lanes=8, registers=16, cores=2)
+
+
+@pytest.mark.parametrize("filters", [19, 23, 64, 128, 256, 512])
+def test_numbers_of_filters_that_fit_no_register_tile_fill_nearly_all_of_the_last(filters: int) -> None:
+    """Powers of two and primes, too, keep enough sums to hide a multiply-add's latency, on whole vectors."""
+    conv = conv_of(convolution(64, filters, 32, 64))
+    tile = choose_tile(conv, AVX2)
+    assert tile.channels * tile.rows * tile.vectors >= 10
+    assert not conv.ragged(tile.width)
+    assert rounded_filters(conv, tile) < 1.1 * filters
+    waste = rounded_filters(conv, tile) / filters
+    assert estimate(conv, AVX2, tile).cycles == pytest.approx(waste)
+
+
+def test_one_filter_after_the_other_writes_several_rows_at_a_time() -> None:
+    tile = choose_tile(conv_of(convolution(16, 96, 128, 256)), AVX2)
+    assert tile.filters_first
+    assert tile.down > 1
+    assert tile.width * tile.across == 256
+    assert not choose_tile(conv_of(depthwise(96, 128, 256)), AVX2).filters_first
 
 
 def test_only_what_packing_does_not_change_is_read_directly() -> None:

@@ -231,7 +231,8 @@ def test_tile_sizes_stay_where_they_divide() -> None:
 @pytest.mark.parametrize(
     ("kernel", "changed"),
     [
-        (convolution(16, 18, 8, 32), {"channels": 3}),
+        (convolution(16, 18, 8, 32), {}),  # two of twenty filters in vain are less than sums a quarter fewer
+        (convolution(16, 36, 8, 32, groups=2), {"channels": 3}),
         (convolution(16, 24, 7, 32), {"rows": 1, "down": 1}),
         (convolution(16, 24, 12, 32), {"down": 2}),
         (convolution(16, 24, 8, 8), {"vectors": 1, "channels": 4}),
@@ -366,8 +367,8 @@ def test_threads_that_would_become_too_many_become_fewer() -> None:
 
 
 def test_adapted_schedules_come_in_order_without_copies_and_without_the_default() -> None:
-    mod = module(convolution(16, 24, 8, 32))
-    same = replace(TILE, channels=5)  # 5 of 24 becomes 4
+    mod = module(convolution(16, 24, 8, 16))
+    same = replace(TILE, across=2)  # a row has but one tile
     other = replace(TILE, down=1)
     third = replace(TILE, rows=1)
     lent = [traces(module(depthwise(16, 8, 16)), 1)[0], *map(tile_text, (TILE, same, other, third))]
