@@ -208,6 +208,10 @@ DEPTHWISE = (  # of stride 2 in LAT-Small, MAC-Small and MobileNetV3-Large at 51
     *((3, shape) for shape in ((16, 128, 256), (64, 128, 256), (96, 64, 128), (240, 32, 64))),
     *((5, shape) for shape in ((72, 64, 128), (96, 64, 128), (144, 32, 64))),
 )
+UNSTRIDED = (  # (kernel, (channels, height, width)), of the same at 512x1024
+    *((3, shape) for shape in ((144, 64, 128), (64, 256, 512), (288, 32, 64))),
+    *((5, shape) for shape in ((120, 64, 128), (240, 32, 64), (960, 16, 32))),
+)
 STEMS = ((3, 512, 1024), (3, 256, 512))  # of the same
 POINTWISE = (  # channels, height, width, outputs: of these networks at 512x1024, and of 64 to 512 channels
     *((16, 256, 512, 16), (16, 256, 512, 64), (16, 128, 256, 96), (24, 128, 256, 72), (64, 128, 256, 24)),
@@ -261,6 +265,12 @@ MODELS: Mapping[str, Callable[[], OperatorModel]] = {
     **{
         f"strided-{kernel}x{kernel}-{'x'.join(map(str, shape))}": partial(convolved, *shape, kernel)
         for kernel, shape in DEPTHWISE
+    },
+    **{
+        f"depthwise-{kernel}x{kernel}-{'x'.join(map(str, shape))}": partial(
+            convolved, *shape, kernel, stride=1
+        )
+        for kernel, shape in UNSTRIDED
     },
     **{
         f"pointwise-{'x'.join(map(str, shape))}": partial(convolved, *shape[:3], 1, shape[3], 1)

@@ -11,6 +11,7 @@ from cost_models.tvm_import import tvm
 
 _CACHE_BYTES = 128 * 1024  # wanted size of a packed tile: a part of any L2 cache
 _SORTED_BYTES = 20 * 1024  # the same where sorting takes as long as multiplying: a part of any L1 cache
+_LINE_BYTES = 64
 _LATENCY = 10  # multiply-adds in flight that keep two vector units busy
 _SHORT, _SHORT_LATENCY = 64, 8  # sums of so few products overlap with those of the next tile
 
@@ -106,7 +107,6 @@ def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
     _, height, width = conv.out_shape
     lanes = cpu.lanes_for(width)
     needed = math.ceil(width / lanes)
-
     filters_first = not conv.depthwise
 
     def tile(channels: int, rows: int, vectors: int, down: int = 1, across: int = 1) -> Tile:
@@ -128,10 +128,8 @@ def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
         # ragged rows are packed value by value, and kept until they are whole
         return cycles + 0.15 * conv.ragged(sizes[2] * lanes), sums // sizes[0], abs(sums - cpu.registers / 2)
 
-    if conv.depthwise:  # every input is used window times from the first-level cache; rows share their loads
-        # of large windows under a stride they share few, and what is kept for the next row fills registers
-        rows = max(_divisors(height, 2 if conv.stride[0] > 1 and math.prod(conv.taps) > 9 else 4))
-        best = (1, rows, max(_divisors(needed, 4 // rows)))
+    if conv.depthwise:
+        best = _depthwise_sizes(conv, lanes)
     else:
         rows_of = _divisors(height, 4) if needed == 1 else [1]
         best = min((s for s in _register_tiles(conv, cpu, needed) if s[1] in rows_of), key=rank)
@@ -145,6 +143,20 @@ def choose_tile(conv: Conv, cpu: Cpu) -> Tile:
 
     chosen = tile(*best, *min(_packed_tiles(conv, tile(*best)), key=packed_rank))
     return min(_ways(conv, chosen), key=lambda way: estimate(conv, cpu, way).access)
+
+
+def _depthwise_sizes(conv: Conv, lanes: int) -> tuple[int, int, int]:
+    """(channels, rows, vectors): every input is used window times, from the first-level cache.
+
+    Vectors that fill a cache line reach into the next one at nearly every column of the window: loads are
+    what counts, and rows share them; not under a stride with large windows, where they share few, and what is
+    kept for the next row fills registers. Of shorter vectors, more sums keep the multipliers busy.
+    """
+    _, height, width = conv.out_shape
+    large = conv.stride[0] > 1 and math.prod(conv.taps) > 9
+    rows_of, sums = (2 if large else 4, 4) if lanes * 4 >= _LINE_BYTES else (2, 8)
+    rows = max(_divisors(height, rows_of))
+    return 1, rows, max(_divisors(math.ceil(width / lanes), sums // rows))
 
 
 def _short(conv: Conv) -> bool:

@@ -91,6 +91,18 @@ def test_one_filter_after_the_other_writes_several_rows_at_a_time() -> None:
     assert not choose_tile(conv_of(depthwise(96, 128, 256)), AVX2).filters_first
 
 
+@pytest.mark.parametrize(("lanes", "rows", "sums"), [(4, 2, 8), (8, 2, 8), (16, 4, 4)])
+def test_short_vectors_get_more_sums_and_those_of_a_cache_line_more_rows(
+    lanes: int, rows: int, sums: int
+) -> None:
+    cpu = Cpu(lanes=lanes, registers=32 if lanes == 16 else 16, cores=2)
+    tile = choose_tile(conv_of(depthwise(12, 32, 64)), cpu)
+    assert tile.rows == rows
+    assert tile.rows * tile.vectors == sums
+    odd = choose_tile(conv_of(depthwise(12, 33, 64)), cpu)
+    assert odd.rows == (1 if lanes < 16 else 3)
+
+
 def test_only_what_packing_does_not_change_is_read_directly() -> None:
     def direct(kernel: Kernel) -> bool:
         return any(tile.direct for tile, _ in all_tiles(conv_of(kernel), WIDE))
