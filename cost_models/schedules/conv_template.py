@@ -287,6 +287,8 @@ def schedule_conv(conv: Conv, tile: Tile) -> Any:
         sch.compute_at(packed, task, preserve_unit_loops=True)
         if conv.stride[1] > 1:
             _sort_in_registers(sch, packed)
+        elif any(conv.pads) or ragged:
+            _cut_edges(sch, sch.get_loops(packed)[-1])
     sch.reverse_compute_at(out, tiles[-2 if ragged else -1], preserve_unit_loops=True)
     for loop in (ry, rx, fi, yi, xi):
         sch.unroll(loop)
@@ -304,13 +306,15 @@ def schedule_conv(conv: Conv, tile: Tile) -> Any:
 
 
 def _sort_in_registers(sch: Any, packed: Any) -> None:
-    """Remainders together in one loop over columns, from which TVM cuts the edges: no predicate is left.
-
-    LLVM then loads whole vectors of the input and shuffles them.
-    """
+    """Remainders together in one loop over columns: LLVM then loads whole vectors and shuffles them."""
     *_, remainder, column = sch.get_loops(packed)
     sch.reorder(column, remainder)
     sch.unroll(remainder)
+    _cut_edges(sch, column)
+
+
+def _cut_edges(sch: Any, column: Any) -> None:
+    """Let TVM cut what lies outside the input from a loop over columns: the rest asks for nothing."""
     sch.annotate(column, "pragma_loop_partition_hint", True)
 
 

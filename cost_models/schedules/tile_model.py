@@ -150,13 +150,15 @@ def _depthwise_sizes(conv: Conv, lanes: int) -> tuple[int, int, int]:
 
     Vectors that fill a cache line reach into the next one at nearly every column of the window: loads are
     what counts, and rows share them; not under a stride with large windows, where they share few, and what is
-    kept for the next row fills registers. Of shorter vectors, more sums keep the multipliers busy.
+    kept for the next row fills registers. Of shorter vectors four in a row are best, and two rows where sums
+    are long: more of them keep the multipliers busy.
     """
     _, height, width = conv.out_shape
-    large = conv.stride[0] > 1 and math.prod(conv.taps) > 9
-    rows_of, sums = (2 if large else 4, 4) if lanes * 4 >= _LINE_BYTES else (2, 8)
-    rows = max(_divisors(height, rows_of))
-    return 1, rows, max(_divisors(math.ceil(width / lanes), sums // rows))
+    large, needed = math.prod(conv.taps) > 9, math.ceil(width / lanes)
+    if lanes * 4 < _LINE_BYTES:
+        return 1, max(_divisors(height, 2)) if large else 1, max(_divisors(needed, 4))
+    rows = max(_divisors(height, 2 if large and conv.stride[0] > 1 else 4))
+    return 1, rows, max(_divisors(needed, 4 // rows))
 
 
 def _short(conv: Conv) -> bool:
