@@ -321,7 +321,8 @@ def _cut_edges(sch: Any, column: Any) -> None:
 def rounded_filters(conv: Conv, tile: Tile) -> int:
     """Filters of whole register tiles; what exceeds the convolution's is computed in vain."""
     filters = conv.out_shape[0]
-    return math.ceil(filters / tile.channels) * tile.channels if conv.groups == 1 else filters
+    fills = conv.groups > 1 or not 1 <= tile.channels < filters
+    return filters if fills else math.ceil(filters / tile.channels) * tile.channels
 
 
 def _check(conv: Conv, tile: Tile) -> None:

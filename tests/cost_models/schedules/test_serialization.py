@@ -123,7 +123,8 @@ def test_a_schedule_gives_the_same_kernel_in_another_process(form: str, tmp_path
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
-        (tile(channels=3), "3 does not divide 8 channels of a group"),
+        (tile(channels=9), "9 does not divide 8 channels of a group"),
+        (tile(channels=0), "0 does not divide 8 channels of a group"),
         (tile(rows=3), "3 does not divide 10 rows"),
         (tile(across=5), "40 does not divide 16 columns"),
         (tile(rows=0), "0 does not divide 10 rows"),

@@ -15,8 +15,9 @@ from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.lowering.pipeline import structural_hash
 from cost_models.runner.runner import RunSettings, arguments_of, run_kernel
+from cost_models.schedules.conv_template import Tile
 from cost_models.schedules.default import schedule_default
-from cost_models.schedules.serialization import Proposal, apply_schedule
+from cost_models.schedules.serialization import Proposal, apply_schedule, tile_text
 from cost_models.tuning.kernel_search import KernelSearch, SearchSettings, best_trial
 from cost_models.tvm_import import tvm
 from targets import Session, load_target, open_session
@@ -147,7 +148,11 @@ def test_an_earlier_run_steers_and_is_not_repeated() -> None:
 def test_stored_schedules_that_do_not_fit_are_left_out_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    foreign = trials(search(argmax(8, 16)).propose(1)) + trials(search(FEW).propose(1))
+    uneven = tile_text(Tile(channels=4, rows=3, vectors=1, lanes=8, down=1, across=1))  # 8 rows
+    foreign = [
+        *trials(search(argmax(8, 16)).propose(1)),
+        Trial(schedule=uneven, samples_s=(1e-9,), origin="tiles"),
+    ]
     broken = Trial(schedule='{"conv": 3}', samples_s=(1e-9,), origin="tiles")
     with caplog.at_level(logging.WARNING, logger="cost_models.tuning.kernel_search"):
         tuning = search(history=[*foreign, broken])
