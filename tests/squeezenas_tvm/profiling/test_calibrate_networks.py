@@ -107,14 +107,14 @@ def test_a_profile_calibrates_on_what_is_on_record(folder: Path) -> None:
 
 def test_the_table_of_networks_is_enough_to_calibrate_again(folder: Path) -> None:
     model = model_of(folder)
-    again = calibrate(load_networks(folder), LatencyTable.load(folder), model.origin)
+    again = calibrate(load_networks(folder), LatencyTable.load(folder))
     assert again is not None
     assert again[0].gap_s == pytest.approx(model.gap_s, rel=1e-3)
     assert again[0].left_out == pytest.approx(model.left_out, abs=1e-4)
 
 
 def test_too_few_networks_leave_the_plain_sum(folder: Path) -> None:
-    assert calibrate(load_networks(folder)[:4], LatencyTable.load(folder), "few") is None
+    assert calibrate(load_networks(folder)[:4], LatencyTable.load(folder)) is None
 
 
 @pytest.mark.slow
