@@ -1,33 +1,42 @@
 """Networks of other people as ``deploy`` makes them, beside onnxruntime and beside their prediction.
 
-    python benchmarks/foreign_networks.py --json > benchmarks/results/foreign_networks-local-cpu.json
+    python benchmarks/foreign_networks.py --write nets
+    squeezenas-tvm profile nets --target local-cpu --trials 0
+    python benchmarks/foreign_networks.py --table results/local-cpu --out rows.jsonl --json
     python benchmarks/foreign_networks.py enet squeezenas-lat-small --resolution 256x512 --trials 64 --json
 
 The networks of ``benchmarks/networks`` and some of the house's own, all as ONNX files from a normalised
 image to logits at its size, with random weights. Each file is deployed; then the bundle and onnxruntime,
-each in a process of its own, take turns with the same threads: compare ratios of one run. A row that fails
-says why, and the run goes on. ``--out`` keeps finished rows; a run that was stopped goes on from there.
+each in a process of its own, take turns with the same threads: compare ratios of one run. What goes in is
+there before a run, and what comes out stays where it is, of both. A row that fails says why, and the run goes
+on. ``--out`` keeps finished rows; a run that was stopped goes on from there, and tries failed rows again.
+
+Predictions are of the shipped table unless ``--table`` names one of this machine. Where a network is among
+those that its calibration was fitted to, it is told by a fit to the others (``left_out``).
 """
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from deployed_networks import check_names
+from foreign_runtimes import RUNTIMES
 from networks.registry import NETWORKS
 from records import Records, say
 from refusals import run_benchmark
-from served import Served, checked, failure, output_of, spread
+from served import Served, checked, output_of, spread
 
+from cost_models.database.network_records import AboutFile
+from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
 from search.architecture import load_architecture
 from search.errors import SearchError
@@ -39,9 +48,7 @@ from targets.support.child_python import child_python
 
 HERE = Path(__file__).parent
 OWN = ("squeezenas-lat-small", "squeezenas-mac-small", "squeezenas-lat-large", "mobilenetv3-large-seg")
-RUNTIMES = ("tvm", "onnxruntime")
 CLOSE = 1e-4  # differences of float32 relative to the largest value
-SLOWEST, LOOKS = 5, 3  # kernels of each network that are named, and runs in which they are timed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,84 +67,6 @@ class Setting:
     rounds: int
     runs: int
     limit_s: float
-
-
-# --- a runtime's process
-
-
-def serve(runtime: str, path: Path, outputs: Path, threads: int, runs: int) -> None:
-    """Run the network once and keep what it gives; then answer each line with milliseconds of some runs."""
-    try:
-        run, more = (_tvm if runtime == "tvm" else _onnxruntime)(path, threads)
-        np.savez(outputs, *run())
-        print(json.dumps(more()), flush=True)
-        for _ in sys.stdin:
-            run()
-            print(json.dumps({"samples_ms": [_timed_ms(run) for _ in range(runs)]}), flush=True)
-    except Exception as error:
-        print(json.dumps(failure(error)), flush=True)
-
-
-def _timed_ms(run: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    run()
-    return (time.perf_counter() - started) * 1e3
-
-
-def _image(shape: Sequence[int]) -> Any:
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
-
-
-Made = tuple[Callable[[], list[Any]], Callable[[], dict[str, Any]]]
-
-
-def _tvm(folder: Path, threads: int) -> Made:
-    """The bundle's run, and one that names its slowest kernels."""
-    os.environ["TVM_NUM_THREADS"] = str(threads)
-    from squeezenas_tvm.bundles.runner import Bundle
-
-    bundle = Bundle.load(folder)
-    images = [_image(value["shape"]) for value in bundle.inputs]
-
-    def run() -> list[Any]:
-        return bundle.run(images)
-
-    return run, lambda: {"slowest": _slowest(bundle._vm, run)}
-
-
-def _slowest(machine: Any, run: Callable[[], Any]) -> list[dict[str, Any]]:
-    """The kernels that take most of a run, all calls of each together; medians of several runs."""
-    began: list[float] = []
-    spent: dict[str, list[float]] = defaultdict(list)
-
-    def instrument(_function: Any, name: str, before: bool, *_rest: Any) -> int:
-        if before:
-            began.append(time.perf_counter())
-        else:
-            spent[name].append((time.perf_counter() - began.pop()) * 1e3)
-        return 0  # go on
-
-    machine.set_instrument(instrument)
-    for _ in range(LOOKS):
-        run()
-    machine.set_instrument(lambda *_: 0)
-    in_runs = {name: np.reshape(ms, (LOOKS, -1)) for name, ms in spent.items()}
-    found = {name: float(np.median(ms.sum(1))) for name, ms in in_runs.items()}
-    total = sum(found.values())
-    return [
-        {"kernel": name, "calls": in_runs[name].shape[1], "ms": found[name], "share": found[name] / total}
-        for name in sorted(found, key=lambda name: -found[name])[:SLOWEST]
-    ]
-
-
-def _onnxruntime(path: Path, threads: int) -> Made:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    images = {value.name: _image(value.shape) for value in session.get_inputs()}
-    return lambda: list(session.run(None, images)), lambda: {"version": onnxruntime.__version__}
 
 
 # --- a row
@@ -182,11 +111,35 @@ def _write(name: str, size: Resolution, path: Path, limit_s: float) -> Path:
 
 
 def _predicted(path: Path, setting: Setting) -> dict[str, Any]:
-    options = ["--default-schedules"] if setting.trials == 0 else []
-    options += ["--table", str(setting.measurements)] if setting.measurements else []
+    options = ["--table", str(setting.measurements)] if setting.measurements else []
+    options += ["--default-schedules"] if setting.trials == 0 and not setting.measurements else []
     (network,) = _command("predict", path, setting, *options)["networks"]
     told = {"predicted_ms": network["latency_ms"], "sources": network["sources"]}
+    told |= {"outside": [entry["operation"] for entry in network["outside"]]}
+    if by_others := left_out_ms(path, setting, network["latency_ms"]):
+        told |= {"predicted_ms": by_others, "left_out": True}
     return {"macs": network["macs"], "params": network["params"], **told}
+
+
+def left_out_ms(path: Path, setting: Setting, told_ms: Mapping[str, float]) -> dict[str, float] | None:
+    """A prediction by a calibration that the network had no part in; None where it had none anyway.
+
+    Args:
+        told_ms: the prediction as it is; how wide its interval is stays.
+    """
+    from cost_models.network_models.network_model import MODEL, NetworkModel, load_networks
+    from cost_models.onnx_io.importer import read_onnx
+
+    folder = setting.measurements
+    if folder is None or not (folder / MODEL).exists():
+        return None
+    model = NetworkModel.load(folder, fingerprint=LatencyTable.load(folder).fingerprint)
+    digest = read_onnx(path).digest
+    for network, (log, _) in zip(load_networks(folder), model.by_others(), strict=True):
+        if isinstance(network.about, AboutFile) and network.about.digest == digest:
+            median_ms = network.median_s * 1e3 * math.exp(log)
+            return {end: median_ms * ms / told_ms["median"] for end, ms in told_ms.items()}
+    return None
 
 
 def _deployed(path: Path, bundle: Path, setting: Setting) -> dict[str, Any]:
@@ -211,9 +164,9 @@ def _measured(path: Path, folder: Path, setting: Setting) -> dict[str, Any]:
     try:
         told: dict[str, Any] = {}
         for runtime, of in (("tvm", folder / "bundle"), ("onnxruntime", path)):
-            given = ["--serve", runtime, "--of", str(of), "--outputs", str(outputs[runtime])]
+            given = [runtime, str(of), "--outputs", str(outputs[runtime])]
             given += ["--runs", str(setting.runs), "--threads", str(setting.threads)]
-            served[runtime] = Served([sys.executable, __file__, *given], os.environ)
+            served[runtime] = Served([sys.executable, str(HERE / "foreign_runtimes.py"), *given], os.environ)
             told |= checked(runtime, served[runtime].answer(setting.limit_s))
         samples: dict[str, list[float]] = {runtime: [] for runtime in RUNTIMES}
         for _ in range(setting.rounds):
@@ -245,6 +198,36 @@ def _apart(ours: Path, theirs: Path) -> tuple[float, float]:
 # --- the run
 
 
+def summary_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All rows together: how well they were predicted, and how fast they are beside onnxruntime."""
+    ran = [row for row in rows if "error" not in row]
+    ratios = {f"{row['network']} {row['resolution']}": row["tvm_to_onnxruntime"] for row in ran}
+    pairs = [(row["predicted_ms"], row["tvm_ms"]["median"]) for row in ran]
+    errors = [abs(told["median"] / took - 1) for told, took in pairs]
+    return {
+        "networks": len(rows),
+        "ran": len(ran),
+        "inside": float(np.mean([told["low"] <= took <= told["high"] for told, took in pairs])),
+        "median_error": float(np.median(errors)),
+        "interval_factor": float(np.median([told["high"] / told["median"] for told, _ in pairs])),
+        "left_out": sum(bool(row.get("left_out")) for row in ran),
+        "tvm_to_onnxruntime": {"median": float(np.median([*ratios.values()])), **ratios},
+        "worst_difference": max(row["difference"] for row in ran),
+    }
+
+
+def summary_line(told: dict[str, Any]) -> str:
+    """For people."""
+    ratios = told["tvm_to_onnxruntime"].values()
+    return (
+        f"{told['ran']} of {told['networks']} networks ran; {told['inside']:.0%} inside their 90 % interval "
+        f"(up to {told['interval_factor']:.2f} times the prediction in the median), median error "
+        f"{told['median_error']:.1%}, {told['left_out']} of them by a fit to others; "
+        f"{told['tvm_to_onnxruntime']['median']:.2f} of onnxruntime's time in the median "
+        f"({min(ratios):.2f} to {max(ratios):.2f}), largest difference {told['worst_difference']:.1e}"
+    )
+
+
 def line_of(row: dict[str, Any]) -> str:
     """A row for people."""
     head = f"{row['network']} at {row['resolution']}:"
@@ -268,31 +251,49 @@ def main() -> None:
     parser.add_argument("--target", default="local-cpu", help="this machine's (default %(default)s)")
     parser.add_argument("--resolution", nargs="+", default=["512x1024", "256x512"], metavar="HxW")
     parser.add_argument("--trials", type=int, default=0, help="of each kernel (default 0: none is tuned)")
-    parser.add_argument("--measurements", type=Path, metavar="DIR", help="default results/TARGET")
+    parser.add_argument(
+        "--table",
+        "--measurements",
+        dest="measurements",
+        type=Path,
+        metavar="DIR",
+        help="of a profile on this machine: what is told, and schedules to deploy with (default: what "
+        "predict and deploy find)",
+    )
+    parser.add_argument("--write", type=Path, metavar="DIR", help="write the ONNX files there, and end")
     parser.add_argument("--threads", type=int, default=LocalMachine.detect().physical_cores)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each runtime (default %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="timed runs of a turn (default %(default)s)")
     parser.add_argument("--limit-s", type=float, default=600, help="of each step (default %(default)s)")
     parser.add_argument("--out", type=Path, help="file that keeps finished rows, a line each")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.add_argument("--serve", choices=RUNTIMES, help=argparse.SUPPRESS)
-    parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--outputs", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.serve:
-        serve(args.serve, args.of, args.outputs, args.threads, args.runs)
-        return
     names = args.networks or [*NETWORKS, *OWN]
     check_names(names)
     sizes = [Resolution.parse(size) for size in args.resolution]
     names_of = ("target", "trials", "measurements", "threads", "rounds", "runs", "limit_s")
     setting = Setting(**{field: getattr(args, field) for field in names_of})
+    if args.write:
+        _write_all(names, sizes, args.write, setting.limit_s)
+        return
     rows = _rows(names, sizes, setting, Records(args.out))
-    if args.json:
-        machine = load_target(args.target).fingerprint().as_dict()
-        print(json.dumps({"machine": machine, "threads": args.threads, "rows": rows}, indent=2))
     if all("error" in row for row in rows):
         raise FailedWork("no network ran, see above")
+    summary = summary_of(rows)
+    say(summary_line(summary))
+    if args.json:
+        machine = load_target(args.target).fingerprint().as_dict()
+        told = {"machine": machine, "threads": args.threads, "summary": summary, "rows": rows}
+        print(json.dumps(told, indent=2))
+
+
+def _write_all(names: Sequence[str], sizes: Sequence[Resolution], folder: Path, limit_s: float) -> None:
+    """Files that are there already are left as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for size in sizes:
+        for name in names:
+            if not (path := folder / f"{name}-{size}.onnx").exists():
+                say(str(_write(name, size, path, limit_s)))
 
 
 def _rows(

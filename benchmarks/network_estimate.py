@@ -2,7 +2,8 @@
 
     python benchmarks/network_estimate.py --table results/local-cpu --json
 
-Reads the table and the timed networks beside it (``profile --networks 24``) and calibrates anew. Beside the
+Reads the table and the timed networks beside it (``profile --networks 24``, ``profile net.onnx``) and
+calibrates anew; those from files are a group of their own. Beside the
 errors stand those of the plain sum of kernels, and the noise floor: how far a round of timing is from the
 median of the other rounds of the same network. No estimate can be expected to be closer than that.
 """
@@ -12,21 +13,24 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from refusals import run_benchmark
 
-from cost_models.database.network_records import WholeNetwork
+from cost_models.database.network_records import About, AboutFile, WholeNetwork
+from cost_models.database.profiled_networks import ProfiledNetworks
 from cost_models.database.table import LatencyTable
 from cost_models.errors import CostModelError
 from cost_models.estimate import Estimate, Source
 from cost_models.kernel_models.accuracy import Errors, spearman
 from cost_models.network_models.network_fit import LEAST_NETWORKS
-from cost_models.network_models.network_model import NetworkModel, load_networks
+from cost_models.network_models.network_model import load_networks
 from squeezenas_tvm.profiling.calibrate_networks import calibrate
+
+_FILES = "files"
 
 
 def main() -> None:
@@ -47,20 +51,21 @@ def report(folder: Path) -> dict[str, Any]:
     Raises:
         CostModelError: no table or no networks there, or too few.
     """
-    networks = load_networks(folder)
-    calibrated = calibrate(networks, LatencyTable.load(folder), f"{len(networks)} networks")
+    networks, table = load_networks(folder), LatencyTable.load(folder)
+    calibrated = calibrate(networks, table, ProfiledNetworks.in_folder(folder, table.fingerprint).graphs)
     if calibrated is None:
         raise CostModelError(
             f"{folder}: {len(networks)} timed networks, at least {LEAST_NETWORKS} are needed whose kernels "
             "the table has; profile with --networks 24"
         )
     model, told = calibrated
-    groups: dict[str, list[int]] = {"all": list(range(len(told)))}
-    for index, network in enumerate(told):
-        height, width = network.about.resolution
-        groups.setdefault(f"{network.about.space} {height}x{width}", []).append(index)
-    if len(groups) == 2:
-        del groups["all"]
+    left_out = [_LeftOut(*own) for own in zip(told, *zip(*model.by_others(), strict=True), strict=True)]
+    groups: dict[str, list[_LeftOut]] = {}
+    for network in left_out:
+        groups.setdefault(_group_of(network.told.about), []).append(network)
+    spaces = [network for network in left_out if isinstance(network.told.about, About)]
+    if len(groups.keys() - {_FILES}) > 1:
+        groups = {"all": spaces} | groups
     return {
         "table": str(folder),
         "model": {
@@ -68,16 +73,31 @@ def report(folder: Path) -> dict[str, Any]:
             for name, value in asdict(model).items()
             if name in ("scale", "gap_s", "cold_s_per_byte", "overhead_s", "overlap", "width")
         },
-        "groups": {name: _group(model, told, rows) for name, rows in groups.items()},
+        "groups": {name: _group(networks) for name, networks in groups.items()},
     }
 
 
-def _group(model: NetworkModel, networks: Sequence[WholeNetwork], rows: Sequence[int]) -> dict[str, Any]:
-    some = [networks[row] for row in rows]
+@dataclass(frozen=True)
+class _LeftOut:
+    """A network, ``log(estimated / measured)`` by a fit to others, and half of the interval, likewise."""
+
+    told: WholeNetwork
+    log: float
+    width: float
+
+
+def _group_of(about: About | AboutFile) -> str:
+    if isinstance(about, AboutFile):
+        return _FILES
+    return f"{about.space} {'x'.join(map(str, about.resolution))}"
+
+
+def _group(networks: Sequence[_LeftOut]) -> dict[str, Any]:
+    some = [network.told for network in networks]
     measured_s = [network.median_s for network in some]
-    estimates_s = [s * math.exp(model.left_out[row]) for row, s in zip(rows, measured_s, strict=True)]
+    estimates_s = [s * math.exp(one.log) for one, s in zip(networks, measured_s, strict=True)]
     return {
-        "estimate": asdict(_errors(estimates_s, measured_s, model.width)),
+        "estimate": asdict(_errors(estimates_s, measured_s, networks[0].width)),
         "plain_sum": asdict(_errors([network.sum_s for network in some], measured_s, 0.0)),
         "noise": _noise(some),
         "networks": [

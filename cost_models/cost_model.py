@@ -144,15 +144,15 @@ class CostModel:
         """Of kernels that run one after another, one of them possibly often; or of their graph.
 
         Args:
-            of_a_space: like the networks that were timed whole; others may be much smaller.
+            of_a_space: else from a file.
 
         Raises:
             MissingEntry: see ``estimates``.
         """
         graph = kernels if isinstance(kernels, KernelGraph) else KernelGraph.chain(kernels)
         costs, model = self.estimates(graph.kernels), self.network_model
-        model = model if of_a_space else model.of_few_kernels(len(costs))
-        inside_s, alone_s = self._inside_s(graph.kernels, costs), [cost.median_s for cost in costs]
+        model = model if of_a_space else model.of_a_file(len(costs))
+        inside_s, alone_s = _inside_s(model, graph.kernels, costs), [cost.median_s for cost in costs]
         whole_s = self._whole(model, *(np.array([model.sum_s(graph, end_s, alone_s)]) for end_s in inside_s))
         unsure = dict.fromkeys(kernel for kernel, cost in zip(graph.kernels, costs, strict=True) if cost.far)
         median_s, low_s, high_s = (float(end_s[0]) for end_s in whole_s)
@@ -173,7 +173,7 @@ class CostModel:
             MissingEntry: see ``estimates``.
         """
         kernels = list(dict.fromkeys(kernel for part in parts for kernel in part))
-        inside_s = self._inside_s(kernels, self.estimates(kernels))
+        inside_s = _inside_s(self.network_model, kernels, self.estimates(kernels))
         by_kernel = dict(zip(kernels, zip(*inside_s, strict=True), strict=True))
         sums_s = ([sum(by_kernel[kernel][end] for kernel in part) for end in range(3)] for part in parts)
         return [(median_s, low_s, high_s) for median_s, low_s, high_s in sums_s]
@@ -188,13 +188,13 @@ class CostModel:
         ends_s = model.network_s(median_s, low_s, high_s)
         return self.processor.widened(*ends_s) if self.processor else ends_s
 
-    def _inside_s(self, kernels: Sequence[Kernel], costs: Sequence[Estimate]) -> list[list[float]]:
-        """What each kernel adds to a network: medians, low ends, high ends."""
-        add = self.network_model.kernel_s
-        return [
-            [add(kernel, getattr(cost, end)) for kernel, cost in zip(kernels, costs, strict=True)]
-            for end in _ENDS
-        ]
+
+def _inside_s(model: NetworkModel, kernels: Sequence[Kernel], costs: Sequence[Estimate]) -> list[list[float]]:
+    """What each kernel adds to a network: medians, low ends, high ends."""
+    return [
+        [model.kernel_s(kernel, getattr(cost, end)) for kernel, cost in zip(kernels, costs, strict=True)]
+        for end in _ENDS
+    ]
 
 
 def _shares(counted: Sequence[tuple[Estimate, float]]) -> dict[Source, float]:

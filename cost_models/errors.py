@@ -71,7 +71,7 @@ class MissingEntry(CostModelError):
         return MissingEntry(*self._what, "--space", space, "--resolution", str(resolution))
 
     def of_file(self, name: str) -> "MissingEntry":
-        """The same of a network in an ONNX file."""
+        """The same of a network in an ONNX file, or in a bundle."""
         return MissingEntry(*self._what, name)
 
 

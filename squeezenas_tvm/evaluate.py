@@ -86,9 +86,18 @@ def _architecture(args: argparse.Namespace) -> "Evaluation":
     from search.architecture import load_architecture
     from search.data import open_data
     from search.resolution import Resolution
+    from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
     from squeezenas_tvm.evaluation.architecture import evaluate_architecture
     from targets.support.commands import command_line
 
+    refuse_other_formats(args.network)
+    if is_onnx(args.network):
+        target, ends = args.target or "local-cpu", ("--frame", "--end", "argmax", "--labels", "cityscapes")
+        make = command_line("deploy", args.network, "--target", target, *ends, "--out", "BUNDLE")
+        raise UsageError(
+            f"{args.network}: a file does not say which classes it tells apart; a bundle of it does, and is "
+            f"evaluated as it ships: {make}"
+        )
     for option in ("tracker", "target"):
         if getattr(args, option) is not None:
             make = command_line("deploy", args.network, "--target", args.target or "NAME", "--out", "BUNDLE")

@@ -1,7 +1,7 @@
 """LR-ASPP on MobileNetV3-Large: "Searching for MobileNetV3", arXiv:1905.02244, table 1 and section 6.4.
 
 Output stride 16, the last stage with half its channels and the segmentation head of 128 filters: row 8 of
-its table 7.
+its table 7. With all of its channels it is torchvision's.
 """
 
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ ROWS = (
     *((3, 240, 80, False, True, 2, 1), (3, 200, 80, False, True, 1, 1)),
     *((3, 184, 80, False, True, 1, 1), (3, 184, 80, False, True, 1, 1)),
     *((3, 480, 112, True, True, 1, 1), (3, 672, 112, True, True, 1, 1)),
-    *((5, 672, 80, True, True, 1, 2), (5, 480, 80, True, True, 1, 2), (5, 480, 80, True, True, 1, 2)),
 )
+TAIL = 160  # channels of the last stage, of which one half is left
 FINE = 6  # rows until the map at 1/8
 
 
@@ -35,13 +35,18 @@ class SqueezeExcite(nn.Module):
 
 
 class LRASPPMobileNetV3(nn.Module):
-    """(N, 3, H, W) to logits (N, classes, H, W)."""
+    """(N, 3, H, W) to logits (N, classes, H, W).
 
-    def __init__(self, classes: int = 19, filters: int = 128) -> None:
+    Args:
+        tail: channels of the last stage.
+    """
+
+    def __init__(self, classes: int = 19, filters: int = 128, tail: int = TAIL // 2) -> None:
         super().__init__()
+        last = [(5, hidden, tail, True, True, 1, 2) for hidden in (672, 6 * tail, 6 * tail)]
         layers: list[nn.Module] = [conv_bn(3, 16, 3, 2, act=nn.Hardswish)]
         inputs = 16
-        for kernel, hidden, outputs, squeezes, swishes, stride, dilation in ROWS:
+        for kernel, hidden, outputs, squeezes, swishes, stride, dilation in (*ROWS, *last):
             layers.append(
                 InvertedResidual(
                     *(inputs, outputs, hidden),
@@ -54,9 +59,9 @@ class LRASPPMobileNetV3(nn.Module):
             )
             inputs = outputs
         self.fine = nn.Sequential(*layers[: FINE + 1])
-        self.coarse = nn.Sequential(*layers[FINE + 1 :], conv_bn(80, 480, 1, act=nn.Hardswish))
-        self.features = conv_bn(480, filters, 1)
-        self.gate = nn.Sequential(nn.Conv2d(480, filters, 1, bias=False), nn.Sigmoid())
+        self.coarse = nn.Sequential(*layers[FINE + 1 :], conv_bn(tail, 6 * tail, 1, act=nn.Hardswish))
+        self.features = conv_bn(6 * tail, filters, 1)
+        self.gate = nn.Sequential(nn.Conv2d(6 * tail, filters, 1, bias=False), nn.Sigmoid())
         self.classify_fine, self.classify = nn.Conv2d(40, classes, 1), nn.Conv2d(filters, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:

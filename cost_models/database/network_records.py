@@ -10,7 +10,7 @@ from typing import Any
 
 from cost_models.errors import InvalidMeasurement
 
-_COLUMNS = ("space", "blocks", "num_classes", "resolution", "sum_s", "rounds_s")
+_COLUMNS = ("space", "blocks", "num_classes", "resolution", "sum_s", "rounds_s", "file", "digest")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,31 @@ class About:
 
 
 @dataclass(frozen=True)
+class AboutFile:
+    """A network from an ONNX file, by what ``onnx-networks.json`` keeps of it.
+
+    Attributes:
+        file: its name.
+        sizes: of its inputs, for people.
+        digest: of its layers and sizes, which alone says whether two are the same.
+    """
+
+    file: str
+    sizes: str
+    digest: str
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+
+def about_of(description: Mapping[str, Any]) -> About | AboutFile:
+    """The inverse of ``description`` of either."""
+    return AboutFile(**description) if "digest" in description else About.from_description(description)
+
+
+@dataclass(frozen=True)
 class WholeNetwork:
     """A network timed whole.
 
@@ -49,7 +74,7 @@ class WholeNetwork:
         sum_s: of the medians of its kernels, as they were timed one by one.
     """
 
-    about: About
+    about: About | AboutFile
     rounds_s: tuple[tuple[float, ...], ...]
     sum_s: float
 
@@ -76,16 +101,25 @@ class WholeNetwork:
 def networks_to_csv(networks: Iterable[WholeNetwork]) -> str:
     """One line a network."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
     for network in networks:
-        about = network.about
         rounds_s = "; ".join(" ".join(f"{s:.9g}" for s in samples_s) for samples_s in network.rounds_s)
-        resolution = "x".join(map(str, about.resolution))
-        blocks = " ".join(about.blocks)
-        sum_s = f"{network.sum_s:.9g}"
-        writer.writerow((about.space, blocks, about.num_classes, resolution, sum_s, rounds_s))
+        writer.writerow(_cells(network.about) | {"sum_s": f"{network.sum_s:.9g}", "rounds_s": rounds_s})
     return text.getvalue()
+
+
+def _cells(about: About | AboutFile) -> dict[str, object]:
+    if isinstance(about, AboutFile):
+        return {"file": about.file, "resolution": about.sizes, "digest": about.digest}
+    resolution = "x".join(map(str, about.resolution))
+    blocks = " ".join(about.blocks)
+    return {
+        "space": about.space,
+        "blocks": blocks,
+        "num_classes": about.num_classes,
+        "resolution": resolution,
+    }
 
 
 def networks_from_csv(text: str) -> list[WholeNetwork]:
@@ -97,7 +131,12 @@ def networks_from_csv(text: str) -> list[WholeNetwork]:
 
 
 def _network(line: Mapping[str, str]) -> WholeNetwork:
-    height, width = map(int, line["resolution"].split("x"))
-    about = About(line["space"], tuple(line["blocks"].split()), int(line["num_classes"]), (height, width))
     rounds_s = tuple(tuple(map(float, part.split())) for part in line["rounds_s"].split(";"))
-    return WholeNetwork(about, rounds_s, float(line["sum_s"]))
+    return WholeNetwork(_about(line), rounds_s, float(line["sum_s"]))
+
+
+def _about(line: Mapping[str, str]) -> About | AboutFile:
+    if line.get("digest"):  # tables of before files were timed have no such column
+        return AboutFile(line["file"], line["resolution"], line["digest"])
+    height, width = map(int, line["resolution"].split("x"))
+    return About(line["space"], tuple(line["blocks"].split()), int(line["num_classes"]), (height, width))

@@ -9,9 +9,9 @@ from cost_models.ir.graph import BYTES_PER_ELEMENT
 
 _OTHER_TYPE = 2.0  # either way: what another element type does beside the size of its maps is not known
 
-# Of default to tuned schedules, and how far off that is either way; on two cores of a Xeon with AVX-512
+# Of default to tuned schedules, and how far off that is either way; on two cores with AVX-512
 _TEMPLATE = (1.2, 1.5)  # convolutions have a template; 39 kernels, 1.0 to 1.3 for nine of ten
-_LOOPS = (20.0, 4.0)  # matrix products run as plain loops: 256x512 by 512x1024 took 48 times its prediction
+_PRODUCTS = (1.3, 2.0)  # products of matrices, too: 57 to 93 % of the peak (docs/operators.md)
 _GPU = (4.0, 4.0)  # those for GPUs were made without one, and nobody has measured any, so a guess
 
 
@@ -66,7 +66,7 @@ class DefaultSchedules:
         if kernel.steps or not kernel.macs:  # such kernels were measured and fitted as they run by default
             return told
         products = kernel.is_foreign and not kernel.label.startswith("conv")
-        return _times(told, *(_GPU if self.gpu else _LOOPS if products else _TEMPLATE))
+        return _times(told, *(_GPU if self.gpu else _PRODUCTS if products else _TEMPLATE))
 
 
 def _times(told: Estimate, factor: float, width: float) -> Estimate:

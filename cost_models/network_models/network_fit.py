@@ -99,13 +99,17 @@ class _Form:
 
 
 def fit_networks(
-    networks: Sequence[TimedNetwork], fingerprint: Mapping[str, Any], origin: str
+    networks: Sequence[TimedNetwork],
+    fingerprint: Mapping[str, Any],
+    origin: str,
+    others: Sequence[TimedNetwork] = (),
 ) -> NetworkModel:
     """Calibrate. The same networks give the same numbers.
 
     Args:
         networks: different ones, at least ``LEAST_NETWORKS``.
         fingerprint: of the environment that all times are from.
+        others: networks of another sort, which help to fit; forms are chosen, and errors told, by the first.
 
     Raises:
         CostModelError: too few of them.
@@ -115,22 +119,22 @@ def fit_networks(
             f"a calibration needs at least {LEAST_NETWORKS} networks timed whole, found {len(networks)}; "
             "time more: profile with --networks"
         )
-    seconds = np.array([network.seconds for network in networks])
-    forms = _forms(networks, seconds)
-    everyone = np.arange(len(networks))
-    logs = np.zeros(len(networks))
-    for index in everyone:
-        others = everyone[everyone != index]
-        form = _choose(forms, others)
-        logs[index] = form.logs(everyone[[index]], form.fit(others))[0]
-    form = _choose(forms, everyone)
+    count, every = len(networks), [*networks, *others]
+    forms = _forms(every, np.array([network.seconds for network in every]))
+    seconds, everyone = np.array([network.seconds for network in networks]), np.arange(len(every))
+    logs = np.zeros(count)
+    for index in range(count):
+        rest = everyone[everyone != index]
+        form = _choose(forms, rest, count)
+        logs[index] = form.logs(everyone[[index]], form.fit(rest))[0]
+    form = _choose(forms, everyone, count)
     numbers = dict(zip(form.names, form.fit(everyone).tolist(), strict=True))
     sizes = np.abs(logs)
-    widths = np.array([_width(np.delete(sizes, index)) for index in everyone])
+    widths = np.array([_width(np.delete(sizes, index)) for index in range(count)])
     plain_s = np.array([sum(network.alone_s) for network in networks])
     return NetworkModel(
         fingerprint=dict(fingerprint),
-        scale={kind: numbers.get(f"scale.{kind}", numbers.get("scale", 1.0)) for kind in _kinds(networks)},
+        scale={kind: numbers.get(f"scale.{kind}", numbers.get("scale", 1.0)) for kind in _kinds(every)},
         gap_s=numbers.get("gap", 0.0),
         cold_s_per_byte=numbers.get("cold", 0.0),
         overhead_s=numbers.get("overhead", 0.0),
@@ -139,7 +143,7 @@ def fit_networks(
         range_s=(float(seconds.min()), float(seconds.max())),
         origin=origin,
         errors=_errors(seconds * np.exp(logs), seconds, widths),
-        plain_errors=_errors(plain_s, seconds, np.zeros(len(networks))),
+        plain_errors=_errors(plain_s, seconds, np.zeros(count)),
         left_out=tuple(logs.tolist()),
     )
 
@@ -163,13 +167,18 @@ def _forms(networks: Sequence[TimedNetwork], seconds: Vector) -> list[_Form]:
     return sorted(forms, key=lambda form: form.size)
 
 
-def _choose(forms: Sequence[_Form], rows: Rows) -> _Form:
-    """The first form whose left-out errors are at most one standard error above those of the best."""
-    sizes = [np.abs(form.left_out(rows)) for form in forms]
+def _choose(forms: Sequence[_Form], rows: Rows, count: int) -> _Form:
+    """The first form whose left-out errors are at most one standard error above those of the best.
+
+    Args:
+        count: the first so many of all networks are those that are judged by.
+    """
+    judged = rows < count
+    sizes = [np.abs(form.left_out(rows))[judged] for form in forms]
     best = min(sizes, key=lambda errors: float(errors.mean()))
     for form, errors in zip(forms, sizes, strict=True):
         worse = errors - best
-        if worse.mean() <= worse.std() / math.sqrt(len(rows)):
+        if worse.mean() <= worse.std() / math.sqrt(len(worse)):
             return form
     raise AssertionError("the best form is no worse than itself")
 

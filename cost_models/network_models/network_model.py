@@ -12,14 +12,14 @@ that the end waits for longest. ``network_fit`` finds the numbers; without netwo
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from cost_models.database.environment import differences
 from cost_models.database.network_records import WholeNetwork, networks_from_csv, networks_to_csv
@@ -53,6 +53,8 @@ class NetworkModel:
         errors: of each network estimated by a fit to the others; None for a plain sum.
         plain_errors: of the plain sum of the same networks.
         left_out: of each network, ``log(estimated / measured)`` by a fit to the others.
+        files: the same for networks from ONNX files, fitted to all networks, its errors and its width being
+            of those from files; None where too few of these or of the others were timed.
     """
 
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
@@ -67,10 +69,15 @@ class NetworkModel:
     errors: Errors | None = None
     plain_errors: Errors | None = None
     left_out: tuple[float, ...] = ()
+    files: "NetworkModel | None" = None
 
     @property
     def calibrated(self) -> bool:
         return self.errors is not None
+
+    def by_others(self) -> list[tuple[float, float]]:
+        """Of each network in ``networks.csv``: ``left_out``, and the ``width`` that holds for its sort."""
+        return [(log, model.width) for model in (self, self.files) if model for log in model.left_out]
 
     def __str__(self) -> str:
         """How an estimate comes about, one phrase."""
@@ -90,14 +97,19 @@ class NetworkModel:
             cold_s_per_byte=self.cold_s_per_byte * factor,
             overhead_s=self.overhead_s * factor,
             range_s=(least_s * factor, most_s * factor),
+            files=self.files.scaled(factor) if self.files else None,
         )
 
-    def of_few_kernels(self, count: int) -> "NetworkModel":
-        """For a network of other kernels than those calibrated on, and maybe of a few.
+    def of_a_file(self, count: int) -> "NetworkModel":
+        """For a network from a file: other kernels than those of spaces, and maybe a few.
 
         Nobody has seen the overhead on its own: of fewer kernels than usual, it is in proportion.
+
+        Args:
+            count: of its kernels.
         """
-        return replace(self, overhead_s=self.overhead_s * min(1.0, count / _USUAL_KERNELS))
+        model = self.files or self
+        return replace(model, overhead_s=model.overhead_s * min(1.0, count / _USUAL_KERNELS))
 
     def kernel_s(self, kernel: Kernel, alone_s: float) -> float:
         """Seconds that a kernel adds to a network in which none overlaps.
@@ -147,7 +159,9 @@ class NetworkModel:
             schema_version=NetworkModelDocument.SCHEMA,
             made_by=made_by,
             sha256=NetworkModelDocument.sums(files),
-            **{name.name: getattr(self, name.name) for name in fields(self)},
+            fingerprint=dict(self.fingerprint),
+            files=_Numbers(**self.files._told) if self.files else None,
+            **self._told,
         )
         document.save_with(folder, files)
 
@@ -164,8 +178,10 @@ class NetworkModel:
         path = folder / MODEL
         told = NetworkModelDocument.load(path)
         told.content(folder, NETWORKS)
-        model = NetworkModel(**{name.name: getattr(told, name.name) for name in fields(NetworkModel)})
-        if not model._is_sound():
+        model = NetworkModel._of(told, told.fingerprint)
+        if told.files:
+            model = replace(model, files=NetworkModel._of(told.files, told.fingerprint))
+        if not all(one._is_sound() for one in (model, model.files) if one):
             raise IncompatibleNetworkModel(f"{path}: numbers below 0, or no range; {told.AGAIN}")
         if other := differences(model.fingerprint, fingerprint):
             raise IncompatibleNetworkModel(
@@ -173,25 +189,26 @@ class NetworkModel:
             )
         return model
 
+    @property
+    def _told(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _Numbers.model_fields}
+
+    @staticmethod
+    def _of(told: "_Numbers", fingerprint: Mapping[str, Any]) -> "NetworkModel":
+        numbers = {name: getattr(told, name) for name in _Numbers.model_fields}
+        return NetworkModel(fingerprint=fingerprint, **numbers)
+
     def _is_sound(self) -> bool:
         numbers = [*self.scale.values(), self.gap_s, self.cold_s_per_byte, self.overhead_s, self.width]
         sound = all(math.isfinite(number) and number >= 0 for number in numbers)
         return sound and 0 <= self.overlap <= 1 and 0 < self.range_s[0] <= self.range_s[1] < math.inf
 
 
-class NetworkModelDocument(DocumentWithFiles):
-    """``network.json``: the fields of ``NetworkModel``."""
+class _Numbers(BaseModel):
+    """Of one calibration, as ``NetworkModel`` has them."""
 
-    WHAT: ClassVar[str] = "a calibration of networks"
-    SUMMED: ClassVar[bool] = True
-    SCHEMA: ClassVar[int] = 1
-    REFUSAL = IncompatibleNetworkModel
-    AGAIN: ClassVar[str] = (
-        "profile again into the same folder with --networks: what was measured is kept there and not repeated"
-    )
-    FILE: ClassVar[str] = MODEL
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    fingerprint: dict[str, Any]
     scale: dict[str, float]
     gap_s: float
     cold_s_per_byte: float
@@ -203,6 +220,22 @@ class NetworkModelDocument(DocumentWithFiles):
     errors: Errors
     plain_errors: Errors
     left_out: tuple[float, ...]
+
+
+class NetworkModelDocument(_Numbers, DocumentWithFiles):
+    """``network.json``: the fields of ``NetworkModel``. Schema 1 has no ``files``."""
+
+    WHAT: ClassVar[str] = "a calibration of networks"
+    SUMMED: ClassVar[bool] = True
+    SCHEMA: ClassVar[int] = 2
+    REFUSAL = IncompatibleNetworkModel
+    AGAIN: ClassVar[str] = (
+        "profile again into the same folder with --networks: what was measured is kept there and not repeated"
+    )
+    FILE: ClassVar[str] = MODEL
+
+    fingerprint: dict[str, Any]
+    files: _Numbers | None = None
 
 
 def load_networks(folder: Path) -> list[WholeNetwork]:

@@ -18,6 +18,7 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_t
 from onnx.inliner import inline_local_functions
 
 from cost_models.errors import InvalidGraph
+from cost_models.onnx_io.old_broadcast import without_axes
 from targets.support.text import brief
 
 OLDEST_OPSET = 7
@@ -265,7 +266,8 @@ def _converted(model: Model, path: Path) -> Model:
     if model.opset >= OLDEST_OPSET:
         return model
     try:
-        proto = onnx.version_converter.convert_version(with_shapes(model.proto), OLDEST_OPSET)
+        aligned = with_shapes(without_axes(model.proto))
+        proto = onnx.version_converter.convert_version(aligned, OLDEST_OPSET)
     except Exception as error:  # of many types, from ONNX's C++
         raise InvalidGraph(
             f"{path}: opset {model.opset}, which ONNX cannot convert: {brief(error)}; "

@@ -1,4 +1,4 @@
-"""Times networks whole, from camera frame to classes: what the estimate of a network is calibrated on.
+"""Times networks whole, as they would ship: what the estimate of a network is calibrated on.
 
 All are built before the first is timed, and then timed in rounds, one after the other, so that a slow minute
 hits all of them alike. It counts for none: rounds that are slower than a network's fastest are left out, and
@@ -10,13 +10,15 @@ import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from onnx import ModelProto
+
 from cost_models.database.history import History
-from cost_models.database.network_records import About, WholeNetwork
+from cost_models.database.network_records import About, AboutFile, WholeNetwork, about_of
 from cost_models.database.records import BlockTiming
 from cost_models.database.table import LatencyTable
 from cost_models.errors import LoweringError
@@ -24,9 +26,10 @@ from cost_models.ir.fusion import Kernel, split_into_kernels
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from cost_models.lowering.best_schedules import tuned_modules
+from cost_models.onnx_io.whole_model import numpy_dtype
 from cost_models.profiling.blocks import describe
 from cost_models.profiling.context import MeasureContext
-from cost_models.runner.module_runner import build_block, time_block
+from cost_models.runner.module_runner import build_block, build_model, time_block
 from cost_models.runner.outcome import checked, outcome, remove
 from cost_models.runner.runner import RunResult, RunSettings
 from targets import CompileError
@@ -38,6 +41,9 @@ _QUIET = 2  # rounds that agree with the fastest
 _DRIFT = 0.1  # by how much the median of a round that does may be over that of the fastest, as a share
 _SAME = 0.02  # what the sum of a network's kernels may have changed since it was timed
 _POLL_S = 0.2
+LEAST_SAMPLES = 3  # of a round
+_ROUND_S = 5.0  # of a network that takes so long that the usual number of samples would not end
+_SLOWER = 5  # times as slow as the sum of its kernels, a network has hung
 
 
 @dataclass(frozen=True)
@@ -46,15 +52,29 @@ class Network:
 
     Attributes:
         about: what makes it again.
-        graph: from camera frame to classes.
+        graph: of a space, from camera frame to classes; of a file, what it says.
         inputs: shape of each input.
         kernels: what its cost is counted as, in the order they run.
+        model: of a file, its ONNX with every size a number; None: what the graph writes.
     """
 
-    about: About
+    about: About | AboutFile
     graph: Graph
     inputs: Mapping[str, Shape]
     kernels: Sequence[Kernel]
+    model: ModelProto | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.about.file if isinstance(self.about, AboutFile) else f"network of {self.about.space}"
+
+    @property
+    def dtypes(self) -> list[str]:
+        """Of each input."""
+        if self.model is None:
+            return [self.graph.dtype(name) for name in self.inputs]
+        return [numpy_dtype(value.type.tensor_type.elem_type) for value in self.model.graph.input]
 
 
 @dataclass(frozen=True)
@@ -101,14 +121,14 @@ def time_networks(context: MeasureContext, table: LatencyTable, networks: Sequen
 
 
 def whole_networks(history: History, table: LatencyTable) -> list[WholeNetwork]:
-    """Those on record whose kernels still add up to what they did, each with its latest quiet rounds.
+    """Those on record whose kernels still add up to what they did, each once with its latest quiet rounds.
 
     Args:
         table: of the same history.
     """
     store = history.store
     timings = store.block_timings(history.environment).values()
-    found = []
+    found: dict[Any, WholeNetwork] = {}
     for key, description in store.blocks().items():
         rows = [table.rows.get(kernel) for kernel in description["kernels"]]
         if "network" not in description or None in rows:
@@ -116,10 +136,11 @@ def whole_networks(history: History, table: LatencyTable) -> list[WholeNetwork]:
         sum_s = sum(row.median_s for row in rows if row)
         rounds = [timing.samples_s for timing in _good(timings, key, sum_s)]
         if rounds:
-            about, quiet = About.from_description(description["network"]), quiet_rounds(rounds)
+            about, quiet = about_of(description["network"]), quiet_rounds(rounds)
             counted = quiet if len(quiet) >= _QUIET else rounds
-            found.append(WholeNetwork(about, tuple(map(tuple, counted[-ROUNDS:])), sum_s))
-    return found
+            which = about.digest if isinstance(about, AboutFile) else about
+            found[which] = WholeNetwork(about, tuple(map(tuple, counted[-ROUNDS:])), sum_s)
+    return [*found.values()]
 
 
 def quiet_rounds(rounds_s: Sequence[Sequence[float]]) -> list[Sequence[float]]:
@@ -154,9 +175,8 @@ def _missing(context: MeasureContext, table: LatencyTable, networks: Sequence[Ne
     known = context.history.store.block_timings(context.history.environment).values()
     jobs = []
     for network in networks:
-        name = f"network of {network.about.space}"
         more = {"network": network.about.description}
-        key = describe(context.history.store, name, network.inputs, network.kernels, more)
+        key = describe(context.history.store, network.name, network.inputs, network.kernels, more)
         sum_s = sum(table.statistics(kernel).median_s for kernel in network.kernels)
         job = _Due(key, network, sum_s)
         if _lacks(known, job):
@@ -166,16 +186,25 @@ def _missing(context: MeasureContext, table: LatencyTable, networks: Sequence[Ne
 
 def _build_all(context: MeasureContext, jobs: Sequence[_Due], built: dict[Path, _Due]) -> None:
     """Add those that could be built to ``built``; the others are stored as failed."""
-    cut = [split_into_kernels(job.network.graph, job.network.inputs) for job in jobs]
+    cut = [
+        split_into_kernels(job.network.graph, job.network.inputs)
+        if job.network.model is None
+        else job.network.kernels
+        for job in jobs
+    ]
     kernels = list(dict.fromkeys(kernel for kernels in cut for kernel in kernels))
     tuned = tuned_modules(context.history, kernels, context.tvm_target)
     for index, job in enumerate(jobs):
         context.check()
         context.status.phase = f"building network {index + 1} of {len(jobs)}"
-        path, graph, inputs = context.pool.new_path(".so"), job.network.graph, job.network.inputs
-        tvm_target, tools, dtype = context.tvm_target, context.tools, context.dtype
+        path, network = context.pool.new_path(".so"), job.network
+        tvm_target, tools = context.tvm_target, context.tools
         try:
-            build_block(graph, inputs, tvm_target, tuned, path, tools=tools, dtype=dtype)
+            if network.model is None:
+                dtype = context.dtype
+                build_block(network.graph, network.inputs, tvm_target, tuned, path, tools=tools, dtype=dtype)
+            else:
+                build_model(network.model, tvm_target, tuned, path, tools)
         except (LoweringError, CompileError) as error:
             remove(path)
             _keep(context, job.timing(error=brief(error)))
@@ -185,13 +214,14 @@ def _build_all(context: MeasureContext, jobs: Sequence[_Due], built: dict[Path, 
 
 def _time_round(context: MeasureContext, built: Mapping[Path, _Due]) -> set[str]:
     """Time each once and store it as it comes; returns the keys of those that failed."""
-    settings = RunSettings.of(context.target.measure)
+    usual = RunSettings.of(context.target.measure)
     failed: set[str] = set()
     ended: Exception | None = None
     with context.quiet():
         pending = {
             context.fleet.submit(partial(_timed, path, job, settings), timeout_s=settings.timeout_s): job
             for path, job in built.items()
+            for settings in [_settings(usual, job.sum_s)]
         }
         while pending:
             for future in wait(pending, _POLL_S, FIRST_COMPLETED).done:
@@ -210,10 +240,15 @@ def _time_round(context: MeasureContext, built: Mapping[Path, _Due]) -> set[str]
     return failed
 
 
+def _settings(usual: RunSettings, sum_s: float) -> RunSettings:
+    """Fewer samples of a network that takes seconds, and time enough for them."""
+    repeat = max(LEAST_SAMPLES, min(usual.repeat, int(_ROUND_S / sum_s)))
+    return replace(usual, repeat=repeat, timeout_s=max(usual.timeout_s, _SLOWER * (repeat + 1) * sum_s))
+
+
 def _timed(path: Path, job: _Due, settings: RunSettings, session: Any) -> RunResult:
-    shapes, graph = job.network.inputs, job.network.graph
-    dtype = graph.dtype(next(iter(shapes)))
-    return checked(time_block(session, path, shapes, settings, dtype=dtype))
+    network = job.network
+    return checked(time_block(session, path, network.inputs, settings, dtype=network.dtypes))
 
 
 def _keep(context: MeasureContext, timing: BlockTiming) -> None:

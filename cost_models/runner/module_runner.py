@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from onnx import ModelProto
+
 from cost_models.ir.graph import Graph
 from cost_models.ir.ops import Shape
 from cost_models.lowering.pipeline import Compiled, compile_lowered, export, lower
@@ -57,7 +59,14 @@ def build_block(
         LoweringError: TVM cannot build it, or it cannot be linked.
         CompileError: the target's linker failed.
     """
-    lowered = lower(to_onnx(graph, inputs, name="block", dtype=dtype), tvm_target)
+    return build_model(to_onnx(graph, inputs, name="block", dtype=dtype), tvm_target, tuned_mods, path, tools)
+
+
+def build_model(
+    model: ModelProto, tvm_target: Any, tuned_mods: Mapping[str, Any], path: Path, tools: Tools | None = None
+) -> Compiled:
+    """As ``build_block``, of an ONNX model."""
+    lowered = lower(model, tvm_target)
     compiled = compile_lowered(_with_flushed(lowered), tvm_target, tuned_mods)
     export(compiled.executable, path, tools)
     return compiled
@@ -83,7 +92,7 @@ def time_block(
     settings: RunSettings,
     cache: Cache = "warm",
     *,
-    dtype: str = "float32",
+    dtype: str | Sequence[str] = "float32",
 ) -> RunResult:
     """Upload, load, warm up and time what ``build_block`` wrote: work for ``Fleet.submit``.
 
@@ -93,7 +102,7 @@ def time_block(
             ``timeout_s`` is kept by whoever runs the work.
         cache: ``warm``: run after run. ``cold``: before every run all cores that run kernels write
             ``FLUSH_BYTES`` of other memory (some 50 ms on a desktop core).
-        dtype: of all inputs.
+        dtype: of all inputs, or of each.
 
     Returns:
         Samples in seconds, or the error in one line where the block cannot be loaded or run.
@@ -107,7 +116,9 @@ def time_block(
     try:
         with uploaded(session, path) as library:
             loaded = time.perf_counter()
-            inputs = [tvm.runtime.empty(shape, dtype, session.device) for shape in input_shapes.values()]
+            dtypes = [dtype] * len(input_shapes) if isinstance(dtype, str) else dtype
+            pairs = zip(input_shapes.values(), dtypes, strict=True)
+            inputs = [tvm.runtime.empty(shape, kind, session.device) for shape, kind in pairs]
             samples_s = _samples(session, library, inputs, settings, cache)
     except Exception as reason:
         session.device.sync()  # raises where the session is the reason

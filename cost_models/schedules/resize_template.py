@@ -1,8 +1,8 @@
-"""Default CPU schedule of a linear resize: in one direction first, then in the other.
+"""Default CPU schedule of a linear or cubic resize: in one direction first, then in the other.
 
 One step would gather four inputs for every output. Of two, the one between rows loads whole vectors, and the
 one along rows gathers two. Either is the kernel's own expression with one coordinate fixed: the weights of
-the other direction add up to one then, whatever the corners are.
+the other direction add up to one then, whatever the corners are. Cubic ones: ``cubic_template``.
 
 The step along rows goes where the rows are fewer: first where their number grows, which is up to four times
 as fast as last (docs/profiling.md), and last where it shrinks.
@@ -11,6 +11,7 @@ as fast as last (docs/profiling.md), and last where it shrinks.
 from collections.abc import Mapping
 from typing import Any
 
+from cost_models.schedules import cubic_template
 from cost_models.schedules.conv_template import substitute
 from cost_models.schedules.tile_model import Cpu
 from cost_models.tvm_import import tvm
@@ -42,13 +43,16 @@ def write_resize(sch: Any, cpu: Cpu) -> Any:
     if not any(data.same_as(param) for param in params) or width > _SHORTER * new_width:
         raise ValueError("not a resize of the kernel's input, or one that makes rows far shorter")
     tensors = {param: te.placeholder(param.shape, param.dtype, param.name) for param in params[:-1]}
+    along, between = _along, _between
+    if cubic_template.is_cubic(resize):
+        along, between = cubic_template.along, cubic_template.between
     last = "resized" if epilogue else "out"
     if new_height > height and new_width >= 2 * cpu.lanes:
-        rows = _along(resize, tensors[data], (*data.shape[:3], resized.shape[3]), "along")
-        tensors[resized] = _between(resize, rows, resized.shape, last)
+        rows = along(resize, tensors[data], (*data.shape[:3], resized.shape[3]), "along")
+        tensors[resized] = between(resize, rows, resized.shape, last)
     else:
-        rows = _between(resize, tensors[data], (*resized.shape[:3], data.shape[3]), "between")
-        tensors[resized] = _along(resize, rows, resized.shape, last)
+        rows = between(resize, tensors[data], (*resized.shape[:3], data.shape[3]), "between")
+        tensors[resized] = along(resize, rows, resized.shape, last)
     result = _after(epilogue[0], tensors) if epilogue else tensors[resized]
     return te.create_prim_func([*(tensors[param] for param in params[:-1]), result])
 
@@ -93,7 +97,8 @@ def schedule_resize(func: Any, cpu: Cpu) -> Any:
     each with a scratch map, in as many pieces from left to right as give every core enough tasks.
     """
     sch = tvm.s_tir.Schedule(func)
-    first, *resized, out = sch.get_child_blocks(sch.get_sblock("root"))
+    named = ((sch.get(block).name_hint, block) for block in sch.get_child_blocks(sch.get_sblock("root")))
+    first, *resized, out = (block for name, block in named if name not in cubic_template.TABLES)
     for block in resized:
         sch.compute_inline(block)
     loops = sch.get_loops(out)

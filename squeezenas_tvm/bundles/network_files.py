@@ -11,6 +11,7 @@ from squeezenas_tvm.errors import UsageError
 from targets.support.strict_yaml import YAML_SUFFIXES
 from targets.support.text import near_miss
 
+NETWORK = "network.onnx"  # of a bundle
 _NAMED = 5
 _TORCHSCRIPT = "/constants.pkl"
 _OTHER_FORMATS = (*WEIGHTS, ".pb", ".h5", ".keras", ".tflite", ".mlmodel", ".engine", ".trt", ".so")
@@ -21,6 +22,11 @@ def is_onnx(name: str | Path) -> bool:
     return Path(name).suffix.lower() == ".onnx"
 
 
+def is_bundle(path: str | Path) -> bool:
+    """Whether a folder is, or claims to be, what ``deploy`` makes."""
+    return (Path(path) / "manifest.json").exists()
+
+
 def with_folders(names: Sequence[str]) -> list[str]:
     """The same names, a folder standing for the ONNX files in it.
 
@@ -29,7 +35,7 @@ def with_folders(names: Sequence[str]) -> list[str]:
     found: list[str] = []
     for name in names:
         folder = Path(name)
-        if not folder.is_dir() or (folder / "manifest.json").exists():
+        if not folder.is_dir() or is_bundle(folder):
             found.append(name)
             continue
         files = sorted(str(path) for path in folder.iterdir() if is_onnx(path))

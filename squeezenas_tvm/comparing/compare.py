@@ -13,7 +13,7 @@ from search.architecture import load_architecture
 from search.resolution import Resolution
 from search.tasks.words import WORDS, Column
 from squeezenas_tvm.bundles.manifest import own_manifest
-from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
+from squeezenas_tvm.bundles.network_files import NETWORK, is_onnx, refuse_other_formats
 from squeezenas_tvm.bundles.runner import Bundle
 from squeezenas_tvm.bundles.values import is_frame, statistics_ms
 from squeezenas_tvm.errors import FailedWork, UsageError
@@ -142,8 +142,8 @@ def _network(name: str, resolution: Resolution | None) -> tuple[str, Network]:
     """Its kind, and the network itself."""
     if Path(name).is_dir():
         manifest = own_manifest(Path(name))
-        network = read_network(Path(name) / "network.onnx")
-        return "bundle", replace(network, name=manifest["name"])
+        network = read_network(Path(name) / NETWORK)
+        return "bundle", replace(network, name=manifest["name"], file=name)
     refuse_other_formats(name)
     if is_onnx(name):
         return "onnx", read_at_own_size(Path(name), resolution)

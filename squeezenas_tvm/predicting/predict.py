@@ -38,6 +38,7 @@ class Network:
         notes: what is unusual about its file, a phrase each.
         space: its name; empty for a file.
         digest: of its layers, by which a profile knows it; empty for a network of a space.
+        file: what `profile` takes to measure it: an ONNX file or a bundle; empty for a network of a space.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Network:
     notes: tuple[str, ...] = ()
     space: str = ""
     digest: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def read_network(
         dtype=imported.dtype,
         notes=imported.notes,
         digest=imported.digest,
+        file=str(path),
     )
 
 
@@ -180,7 +183,7 @@ def predict_network(network: Network, model: CostModel, power_w: float | None = 
         total = model.network(graph, of_a_space=not network.foreign)
     except MissingEntry as missing:
         size = network.resolution
-        raise (missing.of(network.space, size) if network.space else missing.of_file(network.name)) from None
+        raise (missing.of(network.space, size) if network.space else missing.of_file(network.file)) from None
     calls = Counter(kernel.key for kernel in kernels)
     costs = dict(zip(kernels, model.estimates(kernels), strict=True))
     outside: Sequence[Outside] = ()

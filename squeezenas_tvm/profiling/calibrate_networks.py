@@ -1,9 +1,13 @@
-"""``profile --networks``: random networks of a space timed whole, and estimates calibrated on them."""
+"""Networks timed whole, random ones of a space or those of files, and estimates calibrated on them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from cost_models.database.network_records import AboutFile
 
 if TYPE_CHECKING:
     from cost_models.database.history import History
@@ -89,12 +93,13 @@ def fit_network_model(
 
     A calibration in ``folder`` that no longer holds goes; the timings stay in the store.
     """
+    from cost_models.database.profiled_networks import ProfiledNetworks
     from cost_models.network_models.network_model import MODEL
     from cost_models.profiling.networks import whole_networks
 
     networks = whole_networks(history, table)
-    found = calibrate(networks, table, f"{len(networks)} networks timed whole on {table.machine}")
-    if found is not None:
+    graphs = ProfiledNetworks.in_folder(folder, table.fingerprint).graphs
+    if (found := calibrate(networks, table, graphs)) is not None:
         model, told = found
         model.save(folder, told, made_by=made_by)
         return model
@@ -105,23 +110,45 @@ def fit_network_model(
 
 
 def calibrate(
-    networks: "Sequence[WholeNetwork]", table: "LatencyTable", origin: str
+    networks: "Sequence[WholeNetwork]",
+    table: "LatencyTable",
+    graphs: "Mapping[str, KernelGraph]" = MappingProxyType({}),
 ) -> "tuple[NetworkModel, list[WholeNetwork]] | None":
-    """The estimate of networks, fitted to those whose kernels the table has, and these; None if too few."""
+    """The estimate of networks, fitted to those whose kernels the table has, and these; None if too few.
+
+    Those of spaces tell those of spaces; both together tell those from files, in an interval of the latter's
+    errors. Where one sort is too few to be judged, the other tells both.
+
+    Args:
+        graphs: of networks from files, by digest.
+    """
     from cost_models.network_models.network_fit import LEAST_NETWORKS, TimedNetwork, fit_networks
 
-    timed, told = [], []
+    spaces: dict[WholeNetwork, TimedNetwork] = {}
+    files: dict[WholeNetwork, TimedNetwork] = {}
     for network in networks:
-        graph = graph_of(network.about)
-        if all(kernel.key in table.rows for kernel in graph.kernels):
+        about, of_file = network.about, isinstance(network.about, AboutFile)
+        graph = graphs.get(about.digest) if isinstance(about, AboutFile) else graph_of(about)
+        if graph is not None and all(kernel.key in table.rows for kernel in graph.kernels):
             alone_s = [table.statistics(kernel).median_s for kernel in graph.kernels]
-            timed.append(TimedNetwork(graph, alone_s, network.median_s))
-            told.append(network)
-    return (fit_networks(timed, table.fingerprint, origin), told) if len(timed) >= LEAST_NETWORKS else None
+            (files if of_file else spaces)[network] = TimedNetwork(graph, alone_s, network.median_s)
+    sorts = [sort for sort in (spaces, files) if len(sort) >= LEAST_NETWORKS]
+    models, used = [], list[TimedNetwork]()
+    for sort in sorts:
+        told = [*sort.values()]
+        origin = f"{len(used) + len(told)} networks timed whole on {table.machine}"
+        models.append(fit_networks(told, table.fingerprint, origin, used))
+        used = [*used, *told]
+    if not models:
+        return None
+    first, *others = models
+    return replace(first, files=others[0] if others else None), [
+        network for sort in sorts for network in sort
+    ]
 
 
 def graph_of(about: "About") -> "KernelGraph":
-    """The kernels of a network that was timed whole.
+    """The kernels of a network of a space.
 
     Raises:
         SearchError: no network of a space that this program knows.

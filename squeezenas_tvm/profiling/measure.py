@@ -17,6 +17,7 @@ from targets.support.files import refuse_others
 
 if TYPE_CHECKING:
     from cost_models.database.history import History
+    from cost_models.database.network_records import WholeNetwork
     from cost_models.database.profiled import Profiled
     from cost_models.database.table import LatencyTable
     from cost_models.ir.fusion import Kernel
@@ -51,6 +52,7 @@ class Measured:
         predicted: kernels that were not to be measured.
         left_out: where there are such, errors of the predictor on measured kernels of the space, each left
             out of its fit; None where too few are.
+        whole: all networks on record that were timed whole and still run as the table says.
     """
 
     table: "LatencyTable"
@@ -62,6 +64,7 @@ class Measured:
     network_model: "NetworkModel | None" = None
     predicted: "Sequence[Kernel]" = ()
     left_out: "Errors | None" = None
+    whole: "Sequence[WholeNetwork]" = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,7 @@ def measure_kernels(
     from cost_models.database.records import How
     from cost_models.database.store import MeasurementStore
     from cost_models.profiling.context import measure_context
+    from cost_models.profiling.networks import whole_networks
 
     refuse_others_results(folder)
     with MeasurementStore.open(folder / SAMPLES) as store:
@@ -128,8 +132,19 @@ def measure_kernels(
         tried = try_predictor(table, history, shown) if hold_outs else {}
         own = {*wanted.kernels, *wanted.predicted}
         left_out = try_on(table, history, own) if wanted.predicted else None
-    told = wanted.predicted
-    return Measured(table, tuning, additivity, problems, predictor, tried, network_model, told, left_out)
+        whole = whole_networks(history, table)
+    return Measured(
+        table=table,
+        tuning=tuning,
+        additivity=additivity,
+        problems=problems,
+        predictor=predictor,
+        hold_outs=tried,
+        network_model=network_model,
+        predicted=wanted.predicted,
+        left_out=left_out,
+        whole=whole,
+    )
 
 
 def time_default_schedules(

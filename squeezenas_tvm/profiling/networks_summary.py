@@ -5,7 +5,7 @@ from typing import Any
 from cost_models.lookup import results_folder
 from squeezenas_tvm.profiling.measure import SAMPLES
 from squeezenas_tvm.profiling.profile_networks import NetworksProfile
-from squeezenas_tvm.profiling.summary import quality, quality_text
+from squeezenas_tvm.profiling.summary import network_errors_text, quality, quality_text
 from squeezenas_tvm.profiling.time_of_kernels import network_document, network_lines
 from targets.support.commands import command_line
 
@@ -15,7 +15,10 @@ def networks_document(profile: NetworksProfile) -> dict[str, Any]:
     measured = profile.measured
     return {
         "target": measured.table.target,
-        "networks": [network_document(network) for network in profile.networks],
+        "networks": [
+            network_document(network) | {"whole_ms": None if s is None else s * 1e3}
+            for network, s in zip(profile.networks, profile.whole_s, strict=True)
+        ],
         "kernels": {
             **_counts(profile),
             "predicted": len(measured.predicted),
@@ -33,8 +36,9 @@ def networks_text(profile: NetworksProfile, target: str) -> str:
     """For people; ``target`` as it was given."""
     measured, counts = profile.measured, _counts(profile)
     lines: list[str] = []
-    for network in profile.networks:
-        lines += [*network_lines(network), ""]
+    for network, whole_s in zip(profile.networks, profile.whole_s, strict=True):
+        timed = [] if whole_s is None else [f"Timed whole: {whole_s * 1e3:.2f} ms."]
+        lines += [*network_lines(network), *timed, ""]
     if len(profile.networks) > 1:
         lines.append(
             f"{len(profile.networks)} networks of {counts['apart']} kernels have {counts['distinct']} "
@@ -43,7 +47,7 @@ def networks_text(profile: NetworksProfile, target: str) -> str:
     lines.append(f"{counts['of_spaces']} of {counts['distinct']} kernels are those that spaces have, too.")
     if measured.predicted:
         lines.append(f"{len(measured.predicted)} kernels were left out, and are predicted.")
-    lines += quality_text(quality(_rows(profile)), measured)
+    lines += quality_text(quality(_rows(profile)), measured) + network_errors_text(measured)
     own = profile.folder == results_folder(measured.table.target)
     given = () if own else ("--measurements", profile.folder)
     names = [network.name for network in profile.networks]

@@ -6,11 +6,12 @@ They come into the same store and table as those of a space; what equals a kerne
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cost_models.cost_model import CostModel
 from cost_models.database.environment import environment
+from cost_models.database.network_records import AboutFile
 from cost_models.database.profiled_networks import FILE, ProfiledNetwork, ProfiledNetworks
 from cost_models.database.store import MeasurementStore
 from cost_models.errors import CostModelError, InvalidGraph
@@ -25,9 +26,11 @@ from cost_models.lowering.network_cut import cut_as_lowered
 from cost_models.lowering.pipeline import lower, require_known
 from cost_models.onnx_io.importer import Imported, read_onnx
 from cost_models.onnx_io.whole_model import WholeModel, read_whole
+from cost_models.profiling.networks import Network
 from cost_models.tuning.effort import Effort
 from search.resolution import Resolution
-from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats, shapes_of
+from squeezenas_tvm.bundles.manifest import own_manifest
+from squeezenas_tvm.bundles.network_files import NETWORK, is_bundle, is_onnx, refuse_other_formats, shapes_of
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.profiling.measure import (
     SAMPLES,
@@ -41,6 +44,7 @@ from targets import Target
 from targets.support.interrupts import HeldInterrupts
 from targets.toolchain.tools import find_tools
 
+_ANY_NUMBERS = ("float32", "float16", "float64", "uint8")
 _MADE_BY = "squeezenas_tvm profile"
 _BALANCE = 10  # multiply-accumulates that take as long as a byte: only the order of kernels hangs on it
 
@@ -52,6 +56,7 @@ class NetworksProfile:
     Attributes:
         measured: the table, and how it came to be.
         networks: where the time of each goes.
+        whole_s: what each took when it ran as a whole; None where it did not.
         distinct: kernels of all networks together.
         of_spaces: how many of them are kernels of our own operations, which spaces have, too.
         in_several: how many of them more than one of the networks runs.
@@ -61,6 +66,7 @@ class NetworksProfile:
 
     measured: Measured
     networks: Sequence[NetworkTime]
+    whole_s: Sequence[float | None]
     distinct: Sequence[Kernel]
     of_spaces: int
     in_several: int
@@ -78,6 +84,7 @@ class _File:
     """A network before it is lowered: what its file tells, and what is compiled of it."""
 
     path: Path
+    name: str
     told: Imported
     whole: WholeModel
 
@@ -89,12 +96,20 @@ class _File:
     def entry(self, graph: KernelGraph) -> ProfiledNetwork:
         """What is kept of it."""
         return ProfiledNetwork(
-            name=self.path.name,
+            name=self.name,
             inputs={name: list(shape) for name, shape in self.told.inputs.items()},
             digest=self.told.digest,
             kernels=[kernel.key for kernel in graph.kernels],
             reads=[list(positions) for positions in graph.reads],
         )
+
+    def network(self, graph: KernelGraph) -> Network | None:
+        """To be timed whole; None where numbers drawn at random are no inputs: they may be places."""
+        if any(value.dtype not in _ANY_NUMBERS for value in self.whole.inputs):
+            return None
+        about = AboutFile(*self.what, self.told.digest)
+        inputs = {value.name: value.shape for value in self.whole.inputs}
+        return Network(about, self.told.graph, inputs, graph.kernels, self.whole.proto)
 
 
 def profile_networks(
@@ -113,7 +128,7 @@ def profile_networks(
     """Measure what is missing of the kernels of networks, and tell where the time of each goes.
 
     Args:
-        paths: ONNX files.
+        paths: ONNX files, or bundles, which have one.
         resolution: height and width of images that files leave open.
         shapes: of inputs by name, for whichever files have such inputs.
         kernels: how many are measured, those with most work first, the others being predicted; all when the
@@ -139,6 +154,10 @@ def profile_networks(
     graphs = _cut(files, target, dtype, folder)
     distinct = list(dict.fromkeys(kernel for graph in graphs for kernel in graph.kernels))
     wanted = _wanted(distinct, graphs, kernels, effort, seed)
+    if not wanted.predicted:
+        cut = zip(files, graphs, strict=True)
+        whole = [network for file, graph in cut if (network := file.network(graph))]
+        wanted = replace(wanted, networks=whole)
     with MeasurementStore.open(folder / SAMPLES):
         pass  # from now on what lies beside it is known as ours
     entries = [file.entry(graph) for file, graph in zip(files, graphs, strict=True)]
@@ -147,12 +166,15 @@ def profile_networks(
     model, roofline = _model(measured, folder, target, dtype), measured_roofline(measured.table, distinct)
     named = [(entry.name, entry.sizes) for entry in entries]
     times = [network_time(*name, g, model, roofline) for name, g in zip(named, graphs, strict=True)]
-    return _profile(measured, times, graphs, distinct, folder)
+    known = {own.about.digest: own.median_s for own in measured.whole if isinstance(own.about, AboutFile)}
+    whole_s = [known.get(entry.digest) for entry in entries]
+    return _profile(measured, times, whole_s, graphs, distinct, folder)
 
 
 def _profile(
     measured: Measured,
     times: Sequence[NetworkTime],
+    whole_s: Sequence[float | None],
     graphs: Sequence[KernelGraph],
     distinct: Sequence[Kernel],
     folder: Path,
@@ -161,6 +183,7 @@ def _profile(
     return NetworksProfile(
         measured=measured,
         networks=times,
+        whole_s=whole_s,
         distinct=distinct,
         of_spaces=sum(not kernel.module for kernel in distinct),
         in_several=sum(count > 1 for count in runs.values()),
@@ -173,17 +196,19 @@ def _read(
     paths: Sequence[Path], resolution: Resolution | None, shapes: Mapping[str, Shape]
 ) -> Sequence[_File]:
     """Every network, once. Raises UsageError or InvalidGraph for the first that cannot be."""
+    bundles = {path: str(own_manifest(path)["name"]) for path in paths if is_bundle(path)}
     for path in paths:
         refuse_other_formats(path)
-        if not is_onnx(path):
+        if not is_onnx(path) and path not in bundles:
             raise UsageError(
-                f"{path}: allowed: .onnx files; the kernels of an architecture are those of its space: "
-                "profile --space NAME"
+                f"{path}: allowed: .onnx files and bundles; the kernels of an architecture are those of its "
+                "space: profile --space NAME"
             )
     files: dict[tuple[str, str], _File] = {}
-    for path, own in shapes_of(paths, shapes).items():
+    named = {path / NETWORK if path in bundles else path: bundles.get(path, path.name) for path in paths}
+    for path, own in shapes_of(named, shapes).items():
         told = read_onnx(path, resolution, own)
-        file = _File(path, told, read_whole(path, resolution, own))
+        file = _File(path, named[path], told, read_whole(path, resolution, own))
         other = files.setdefault(file.what, file)
         if other.told.digest != told.digest:
             raise UsageError(f"{other.path}, {path}: two networks of one name; rename one of the files")

@@ -12,6 +12,7 @@ from cost_models.database.table import LatencyTable
 from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.predictor import LEAST_KERNELS
+from cost_models.network_models.network_model import NetworkModel
 from cost_models.runner.module_runner import CACHES
 from search.costs.kernel_table import CostTable, Extremes, cost_table
 from search.resolution import Resolution
@@ -102,7 +103,7 @@ class Profile:
         lines += [*chosen_text(self._chosen()), *quality_text(quality(self._rows()), measured)]
         lines += ["", *_predictor_text(measured)]
         samples = self.folder / "measurements.sqlite"
-        lines += [*_networks_text(measured), "", f"Table: {self.path} (raw samples: {samples})"]
+        lines += [*network_errors_text(measured), "", f"Table: {self.path} (raw samples: {samples})"]
         return "\n".join(lines)
 
     def _entries(self) -> dict[str, SampleStatistics | None]:
@@ -241,16 +242,28 @@ def _networks(measured: Measured) -> dict[str, Any] | None:
     }
 
 
-def _networks_text(measured: Measured) -> list[str]:
+def network_errors_text(measured: Measured) -> list[str]:
     model = measured.network_model
     if model is None or model.errors is None or model.plain_errors is None:
+        return []
+    head = ["", "networks", *ERRORS]
+    return ["", f"Networks ({model.origin}):", "", table(head, network_errors(model))]
+
+
+def network_errors(model: NetworkModel) -> list[list[str]]:
+    """Rows on networks timed whole; none where too few were."""
+    if model.errors is None or model.plain_errors is None:
         return []
     rows = [
         error_cells("estimates, each left out", model.errors),
         error_cells("plain sums of kernels", model.plain_errors),
     ]
-    head = ["", "networks", *ERRORS]
-    return ["", f"Networks ({model.origin}):", "", table(head, rows)]
+    if model.files and model.files.errors and model.files.plain_errors:
+        rows += [
+            error_cells("of files, each left out", model.files.errors),
+            error_cells("plain sums of their kernels", model.files.plain_errors),
+        ]
+    return rows
 
 
 def error_cells(name: str, errors: Errors) -> list[str]:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cost_models.database.network_records import WholeNetwork
+from cost_models.database.network_records import About, AboutFile, WholeNetwork
 from cost_models.kernel_models.accuracy import Errors
 from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel, load_networks
-from squeezenas_tvm.profiling.summary import ERRORS, LEFT_OUT, error_cells
+from squeezenas_tvm.profiling.summary import ERRORS, LEFT_OUT, error_cells, network_errors
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.marks import GREY
 from squeezenas_tvm.reports.page import Markup, PageSection, element, join, paragraph, table
@@ -51,14 +51,10 @@ def _networks(folder: Path, model: NetworkModel) -> Sequence[Markup]:
     if model.errors is None or model.plain_errors is None:
         return [paragraph("No network was timed whole: estimates are plain sums of kernels.")]
     measured = load_networks(folder)
-    rows = [
-        error_cells("estimates, each left out", model.errors),
-        error_cells("plain sums of kernels", model.plain_errors),
-    ]
     scale = ", ".join(f"{kind} {factor:.2f}" for kind, factor in model.scale.items())
     return [
         paragraph(f"Calibrated on {model.origin}."),
-        _errors(rows),
+        _errors(network_errors(model)),
         _points(measured, model),
         paragraph("Bars are the intervals that are meant to hold nine of ten."),
         paragraph(
@@ -71,14 +67,13 @@ def _networks(folder: Path, model: NetworkModel) -> Sequence[Markup]:
 
 def _points(measured: Sequence[WholeNetwork], model: NetworkModel) -> Markup:
     """What each network was told to take over what it took."""
-    pairs = list(zip(measured, model.left_out, strict=False))
-    times_ms = [(own.median_s * 1e3, own.median_s * 1e3 * math.exp(off)) for own, off in pairs]
-    wide = math.exp(model.width)
+    pairs = list(zip(measured, model.by_others(), strict=False))
+    times_ms = [(own.median_s * 1e3, own.median_s * 1e3 * math.exp(off)) for own, (off, _) in pairs]
+    wide = [math.exp(width) for _, (_, width) in pairs]
     told = [
-        f"{own.about.space} at {own.about.resolution[0]}x{own.about.resolution[1]}\n"
-        f"{' '.join(own.about.blocks)}\n"
-        f"measured {ms:.3g} ms, estimated {told_ms:.3g} ms ({told_ms / wide:.3g} to {told_ms * wide:.3g})"
-        for (own, _), (ms, told_ms) in zip(pairs, times_ms, strict=True)
+        f"{_named(own.about)}\n"
+        f"measured {ms:.3g} ms, estimated {told_ms:.3g} ms ({told_ms / factor:.3g} to {told_ms * factor:.3g})"
+        for own, (ms, told_ms), factor in zip(measured, times_ms, wide, strict=True)
     ]
     sums_ms = [(own.median_s * 1e3, own.sum_s * 1e3) for own in measured]
     picture = chart(
@@ -89,7 +84,10 @@ def _points(measured: Sequence[WholeNetwork], model: NetworkModel) -> Markup:
                 "estimate, by the others",
                 times_ms,
                 "dots",
-                uprights=[(told_ms / wide, told_ms * wide) for _, told_ms in times_ms],
+                uprights=[
+                    (told_ms / factor, told_ms * factor)
+                    for (_, told_ms), factor in zip(times_ms, wide, strict=True)
+                ],
                 told=told,
             ),
         ],
@@ -100,6 +98,12 @@ def _points(measured: Sequence[WholeNetwork], model: NetworkModel) -> Markup:
         wide=True,
     )
     return row([picture])
+
+
+def _named(about: About | AboutFile) -> str:
+    if isinstance(about, AboutFile):
+        return f"{about.file} at {about.sizes}"
+    return f"{about.space} at {about.resolution[0]}x{about.resolution[1]}\n{' '.join(about.blocks)}"
 
 
 def document(predictor: Predictor | None, model: NetworkModel) -> dict[str, object]:

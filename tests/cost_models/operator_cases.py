@@ -51,6 +51,13 @@ def layer_norm(*shape: int) -> Case:
     )
 
 
+def cubic(before: tuple[int, int], after: tuple[int, int], first: str, **attributes: Any) -> Case:
+    """A resize with the step along or between rows first."""
+    sizes = {"k": np.array([1, 3, *after])}
+    nodes = [node("Resize", ["a", "", "", "k"], ["y"], mode="cubic", **attributes)]
+    return Case(nodes, {"a": (1, 3, *before)}, "resize", (first, "columns", "weights"), sizes)
+
+
 def random(*shape: int) -> Any:
     return np.random.default_rng(2).standard_normal(shape).astype("float32")
 
@@ -127,13 +134,10 @@ CASES: dict[str, Case] = {
         (),
         {"k": np.array([1, 3, 10, 21])},
     ),
-    "cubic": Case(
-        [node("Resize", ["a", "", "", "k"], ["y"], mode="cubic", cubic_coeff_a=-0.75)],
-        {"a": (1, 3, 5, 7)},
-        "resize",
-        (),
-        {"k": np.array([1, 3, 11, 20])},
-    ),
+    "cubic": cubic((5, 6), (11, 7), "between", cubic_coeff_a=-0.75),
+    "cubic to wide rows": cubic((5, 7), (9, 40), "along", cubic_coeff_a=-0.5),
+    "cubic of corners": cubic((6, 9), (12, 64), "along", coordinate_transformation_mode="align_corners"),
+    "cubic to fewer": cubic((24, 40), (6, 20), "between", coordinate_transformation_mode="half_pixel"),
 }
 
 

@@ -23,7 +23,7 @@ from cost_models.kernel_models.predictor import MANIFEST
 from cost_models.lowering import pipeline
 from cost_models.onnx_io.whole_model import read_whole
 from cost_models.tuning.effort import Effort
-from squeezenas_tvm import deploy, networks, predict, profile, report
+from squeezenas_tvm import compare, deploy, networks, predict, profile, report
 from squeezenas_tvm.bundles.runner import Bundle
 from targets import load_target
 
@@ -33,7 +33,7 @@ from .helpers import quick_target, refused_by
 from .onnx_networks import STEM, UP, H, W, node, uneven, up, write
 
 TRIALS = 2
-KEPT = ("trials", "measurements")
+KEPT = ("trials", "measurements", "block_timings")
 refused = partial(refused_by, profile.main)
 
 
@@ -132,6 +132,15 @@ def test_every_kernel_was_tuned_and_stands_in_the_table(profiled: tuple[Path, An
         assert network["sources"] == {"measured": pytest.approx(1)}
 
 
+def test_each_network_was_timed_whole(profiled: tuple[Path, Any]) -> None:
+    folder, told = profiled
+    for network in told["networks"]:
+        assert 0 < network["whole_ms"] < 1000 * network["latency_ms"]["median"]
+    with MeasurementStore.open(folder / "measurements.sqlite", create=False) as store:
+        abouts = [described["network"] for described in store.blocks().values()]
+    assert sorted(about["file"] for about in abouts) == ["uneven.onnx", "up.onnx"]
+
+
 def test_the_same_again_measures_nothing_and_another_network_what_is_new(
     profiled: tuple[Path, Any], files: Path, quick: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +212,27 @@ def test_the_largest_kernels_alone(files: Path, quick: Path, tmp_path: Path) -> 
     assert (tmp_path / "out" / MANIFEST).exists()
 
 
+def test_a_bundle_is_measured_as_its_network(
+    profiled: tuple[Path, Any], files: Path, quick: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "bundle"
+    given = ("--target", str(quick))
+    assert deploy.main([str(files / "up.onnx"), *given, "--out", str(bundle)]) == 0
+    assert predict.main([str(files / "up.onnx"), *given, "--table", str(profiled[0])]) == 0
+    taller = tmp_path / "taller"
+    assert (
+        deploy.main([str(up(tmp_path / "t.onnx", shape=(1, 3, 2 * H, W))), *given, "--out", str(taller)]) == 0
+    )
+    capfd.readouterr()
+    table = ("--table", str(profiled[0]))
+    said = f"measure it with: squeezenas-tvm profile --target quick-cpu.yaml {taller}"
+    refused_by(compare.main, [str(bundle), str(taller), *given, *table], said, capfd)
+    done = document(profile.main, str(taller), *given, *into(tmp_path / "out"), "--trials", "0")
+    assert [network["name"] for network in done["networks"]] == ["t"]
+    told = document(compare.main, str(taller), *given, "--table", str(tmp_path / "out"))
+    assert told["networks"][0]["name"] == "t"
+
+
 # --- what is known of them then ---
 
 
@@ -221,9 +251,8 @@ def test_predict_says_measured(
     assert known["latency_ms"]["median"] == pytest.approx(by_name["up.onnx"]["latency_ms"]["median"])
     assert sum(kernel["calls"] for kernel in known["kernels"]) == by_name["up.onnx"]["calls"]
     taller = str(up(tmp_path / "taller.onnx", shape=(1, 3, 2 * H, W)))  # without a prior, and with few rows
-    told_so = (
-        "not measured on quick-cpu; measure it with: squeezenas-tvm profile --target quick-cpu.yaml taller"
-    )
+    measured_by = f"squeezenas-tvm profile --target quick-cpu.yaml {taller}"
+    told_so = f"not measured on quick-cpu; measure it with: {measured_by}"
     refused_by(predict.main, [taller, *given], told_so, capfd)
 
 

@@ -178,3 +178,15 @@ def test_evaluate_names_how_to_make_a_bundle() -> None:
         evaluate.execute(args)
     (line,) = suggested(str(refused.value))
     assert (parsed(line).architecture, parsed(line).target) == (AWKWARD, "local-cpu")
+
+
+def test_evaluate_names_what_makes_a_bundle_of_a_file() -> None:
+    parser = ArgumentParser()
+    evaluate.add_arguments(parser)
+    with pytest.raises(UsageError) as refused:
+        evaluate.execute(parser.parse_args([f"{AWKWARD}.onnx", "--data", "synthetic"]))
+    (line,) = suggested(str(refused.value))
+    given = parsed(line)
+    assert (given.architecture, given.target, given.end) == (f"{AWKWARD}.onnx", "local-cpu", "argmax")
+    with pytest.raises(UsageError, match="holds weights, not the layers that use them; allowed"):
+        evaluate.execute(parser.parse_args(["net.pth", "--data", "synthetic"]))

@@ -30,10 +30,12 @@ def test_a_type_is_slower_as_far_as_it_is_larger(asked: str, longer: float) -> N
     assert told.source == Source.PREDICTED
 
 
-def test_without_tuning_products_are_slow_and_the_rest_is_not() -> None:
+def test_without_tuning_what_has_a_template_is_a_little_slower_and_the_rest_is_not() -> None:
     by_default = DefaultSchedules(gpu=False)
-    assert 1 < by_default(CONVOLUTION, TOLD).median_s / TOLD.median_s < 1.5
-    assert by_default(PRODUCT, TOLD).median_s > 10 * TOLD.median_s
+    for templated in (CONVOLUTION, PRODUCT):
+        told = by_default(templated, TOLD)
+        assert 1 < told.median_s / TOLD.median_s < 1.5
+        assert told.low_s < TOLD.low_s < TOLD.high_s < told.high_s
     for as_it_runs in (UPWARDS, kernel(Activation("relu"))):
         assert by_default(as_it_runs, TOLD) == TOLD
 

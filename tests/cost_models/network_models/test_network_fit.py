@@ -125,6 +125,21 @@ def test_errors_are_of_networks_that_the_fit_had_not_seen() -> None:
     assert model.errors.within_10 < 1
 
 
+def test_networks_of_another_sort_help_and_are_not_judged() -> None:
+    truth = as_of(NetworkModel(gap_s=2e-5, overhead_s=1e-4))
+    few, many = timed(chains(seed=5, count=6), truth, noise=0.01), timed(chains(), truth, noise=0.01)
+    odd = [replace(network, seconds=2 * network.seconds) for network in many[:3]]
+    model = fit_networks(few, HERE, "few", [*many[3:], *odd])
+    assert model.errors is not None
+    assert (model.errors.count, len(model.left_out)) == (6, 6)
+    assert model.range_s == (min(n.seconds for n in few), max(n.seconds for n in few))
+    alone, helped = fit_networks(few, HERE, "few"), fit_networks(few, HERE, "few", many)
+    assert helped.errors is not None
+    assert alone.errors is not None
+    assert helped.errors.mape <= alone.errors.mape
+    assert helped.width < 0.05
+
+
 def test_the_same_networks_give_the_same_numbers() -> None:
     networks = timed(chains(), as_of(NetworkModel(gap_s=1e-5)), noise=0.05)
     assert fit(networks) == fit(networks)

@@ -46,9 +46,9 @@ def test_without_networks_it_is_the_plain_sum() -> None:
 
 
 def test_the_overhead_of_a_few_kernels_is_in_proportion() -> None:
-    overheads_s = {count: MODEL_OF_A_BOARD.of_few_kernels(count).overhead_s for count in (1, 20, 40, 400)}
+    overheads_s = {count: MODEL_OF_A_BOARD.of_a_file(count).overhead_s for count in (1, 20, 40, 400)}
     assert overheads_s == pytest.approx({1: 5e-6, 20: 1e-4, 40: 2e-4, 400: 2e-4})
-    assert MODEL_OF_A_BOARD.of_few_kernels(1).kernel_s(convolution(16, 32, 20, 40), 1e-4) > 1e-4
+    assert MODEL_OF_A_BOARD.of_a_file(1).kernel_s(convolution(16, 32, 20, 40), 1e-4) > 1e-4
 
 
 def test_a_kernel_adds_its_scaled_time_the_gap_and_what_is_cold() -> None:
@@ -96,12 +96,29 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert NetworkModel.load(tmp_path, fingerprint=HERE) == MODEL_OF_A_BOARD
     assert load_networks(tmp_path) == WHOLE
     document = json.loads((tmp_path / MODEL).read_text(encoding="utf-8"))
-    assert (document["made_by"], document["schema_version"]) == ("a test", 1)
+    assert (document["made_by"], document["schema_version"]) == ("a test", 2)
     assert document["errors"]["median"] == 0.015
     assert str(MODEL_OF_A_BOARD) == (
         "sums of kernels and what happens between them, calibrated on 24 networks timed whole on a board "
         "(median error of those left out 1.5%)"
     )
+
+
+def test_networks_from_files_have_a_calibration_of_their_own(tmp_path: Path) -> None:
+    of_files = replace(MODEL_OF_A_BOARD, width=0.3, overhead_s=4e-4, left_out=(0.2,))
+    model = replace(MODEL_OF_A_BOARD, files=of_files)
+    assert model.of_a_file(400) == of_files
+    assert model.of_a_file(20).overhead_s == 2e-4
+    assert model.by_others() == [(0.01, 0.1), (-0.02, 0.1), (0.2, 0.3)]
+    twice = model.scaled(2.0)
+    assert (twice.overhead_s, twice.of_a_file(400).overhead_s) == (4e-4, 8e-4)
+    model.save(tmp_path, WHOLE, made_by="a test")
+    assert NetworkModel.load(tmp_path, fingerprint=HERE) == model
+    document = json.loads((tmp_path / MODEL).read_text(encoding="utf-8"))
+    change(tmp_path, files=document["files"] | {"overlap": 2.0})
+    refused(tmp_path, "network.json: numbers below 0, or no range; profile again")
+    change(tmp_path, files=None, schema_version=1)
+    assert NetworkModel.load(tmp_path, fingerprint=HERE) == MODEL_OF_A_BOARD
 
 
 def change(folder: Path, **changes: object) -> None:
@@ -125,8 +142,8 @@ def test_another_environment_is_refused(tmp_path: Path) -> None:
 def test_another_schema_and_damage_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, "network.json: a calibration of networks cannot be read .*; profile again .*--networks")
     MODEL_OF_A_BOARD.save(tmp_path, WHOLE, made_by="a test")
-    change(tmp_path, schema_version=2)
-    refused(tmp_path, "schema 2, this program reads 1; update squeezenas_tvm, or profile again")
+    change(tmp_path, schema_version=3)
+    refused(tmp_path, "schema 3, this program reads 1 to 2; update squeezenas_tvm, or profile again")
     for changes in (
         {"gap_s": -1.0},
         {"overlap": 2.0},

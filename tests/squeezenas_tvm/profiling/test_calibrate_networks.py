@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 import squeezenas_tvm as st
 from cost_models.database.environment import environment
 from cost_models.database.history import History
+from cost_models.database.network_records import AboutFile
+from cost_models.database.profiled_networks import FILE, ProfiledNetwork, ProfiledNetworks
 from cost_models.database.records import BlockTiming, Measurement
 from cost_models.database.store import MeasurementStore
 from cost_models.database.table import LatencyTable
 from cost_models.errors import IncompatibleNetworkModel
+from cost_models.ir.kernel_graph import KernelGraph
 from cost_models.lookup import cost_model
 from cost_models.network_models.network_model import MODEL, NETWORKS, NetworkModel, load_networks
 from cost_models.profiling.blocks import describe
@@ -27,25 +31,27 @@ from squeezenas_tvm.networks import main as networks_main
 from squeezenas_tvm.predict import main as predict_main
 from squeezenas_tvm.profiling.calibrate_networks import calibrate, draw_networks, fit_network_model, graph_of
 from squeezenas_tvm.profiling.measure import Measured, Wanted, measure_kernels
-from targets import load_target
+from targets import Target, load_target
 
 from ..helpers import NAME, SIZE, fill, kernels_of, quick_target, seconds
 
 SMALL = get_space("small")
 GAP_S, OVERHEAD_S = 2e-5, 3e-4
 COUNT = 12
+FILES_TAKE = 1.5
 
 
 def hidden_s(network: Network) -> float:
-    """Made up: kernels as in the table, launches and an overhead."""
-    return sum(map(seconds, network.kernels)) + GAP_S * len(network.kernels) + OVERHEAD_S
+    """Made up: kernels as in the table, launches and an overhead; those from files take longer."""
+    times = FILES_TAKE if isinstance(network.about, AboutFile) else 1.0
+    return times * (sum(map(seconds, network.kernels)) + GAP_S * len(network.kernels) + OVERHEAD_S)
 
 
 def store_timings(store: MeasurementStore, where: str, networks: list[Network]) -> None:
     draw = random.Random(0)
     for network in networks:
         more = {"network": network.about.description}
-        key = describe(store, f"network of {network.about.space}", network.inputs, network.kernels, more)
+        key = describe(store, network.name, network.inputs, network.kernels, more)
         sum_s = sum(map(seconds, network.kernels))
         for _ in range(ROUNDS):
             samples_s = tuple(hidden_s(network) * math.exp(draw.gauss(0, 0.01)) for _ in range(3))
@@ -107,14 +113,14 @@ def test_a_profile_calibrates_on_what_is_on_record(folder: Path) -> None:
 
 def test_the_table_of_networks_is_enough_to_calibrate_again(folder: Path) -> None:
     model = model_of(folder)
-    again = calibrate(load_networks(folder), LatencyTable.load(folder), model.origin)
+    again = calibrate(load_networks(folder), LatencyTable.load(folder))
     assert again is not None
     assert again[0].gap_s == pytest.approx(model.gap_s, rel=1e-3)
     assert again[0].left_out == pytest.approx(model.left_out, abs=1e-4)
 
 
 def test_too_few_networks_leave_the_plain_sum(folder: Path) -> None:
-    assert calibrate(load_networks(folder)[:4], LatencyTable.load(folder), "few") is None
+    assert calibrate(load_networks(folder)[:4], LatencyTable.load(folder)) is None
 
 
 @pytest.mark.slow
@@ -162,6 +168,63 @@ def test_a_calibration_that_no_longer_holds_goes(tmp_path: Path, caplog: pytest.
         assert fit_network_model(table, History(store, where), tmp_path, "a test") is None
     assert not (tmp_path / MODEL).exists()
     assert "kernels run on other schedules now, so it no longer holds; removed" in caplog.text
+
+
+def as_files(networks: list[Network], folder: Path, target: Target) -> list[Network]:
+    """The same networks as ``profile`` keeps those from files."""
+    kept = ProfiledNetworks.in_folder(folder, environment(target))
+    found = []
+    for index, network in enumerate(networks):
+        about = AboutFile(f"net{index}.onnx", "1x3x64x128", f"digest{index}")
+        graph = KernelGraph.chain(network.kernels)
+        entry = ProfiledNetwork(
+            name=about.file,
+            inputs={"x": [1, 3, 64, 128]},
+            digest=about.digest,
+            kernels=[kernel.key for kernel in graph.kernels],
+            reads=[list(reads) for reads in graph.reads],
+        )
+        kept = kept.also([entry], graph.kernels, "a test")
+        found.append(replace(network, about=about))
+    kept.save(folder / FILE)
+    return found
+
+
+def test_networks_from_files_are_calibrated_on_all_and_judged_alone(tmp_path: Path) -> None:
+    target = load_target("local-cpu")
+    networks, others = draw_networks(SMALL, SIZE, COUNT), draw_networks(SMALL, SIZE, 8, seed=3)
+    with MeasurementStore.open(fill(tmp_path, target, kernels_of())) as store:
+        where = store.find_environment(environment(target))
+        store_timings(store, where, networks)
+        alone = measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0)), tmp_path)
+        store_timings(store, where, as_files(others, tmp_path, target))
+    measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0)), tmp_path)
+    model = model_of(tmp_path)
+    assert alone.network_model is not None
+    assert replace(model, files=None, origin="") == replace(alone.network_model, origin="")
+    assert model.files is not None
+    assert model.files.errors is not None
+    assert model.files.errors.count == 8
+    assert model.files.origin.startswith(f"{COUNT + 8} networks timed whole on ")
+    told = load_networks(tmp_path)
+    assert [isinstance(network.about, AboutFile) for network in told] == [False] * COUNT + [True] * 8
+    assert len(model.by_others()) == COUNT + 8
+    estimates = cost_model(target, tmp_path)
+    for network in others:
+        total = estimates.network(KernelGraph.chain(network.kernels), of_a_space=False)
+        same = estimates.network(KernelGraph.chain(network.kernels))
+        assert same.median_s < total.median_s < 2 * same.median_s
+        assert total.high_s / total.median_s == pytest.approx(math.exp(model.files.width), rel=0.3)
+
+
+def test_too_few_files_are_not_told_by_themselves(tmp_path: Path) -> None:
+    target, networks = load_target("local-cpu"), draw_networks(SMALL, SIZE, 4)
+    with MeasurementStore.open(fill(tmp_path, target, kernels_of())) as store:
+        where = store.find_environment(environment(target))
+        store_timings(store, where, as_files(networks, tmp_path, target))
+    done = measure_kernels(target, Wanted(kernels=[], effort=Effort.alone(0)), tmp_path)
+    assert done.network_model is None
+    assert len(done.whole) == 4
 
 
 # --- estimating ---
