@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cost_models.schedules.conv_template import substitute
+from cost_models.schedules.resize_steps import TABLES, Blend
 from cost_models.schedules.sblocks import blocks_of, reduces
 from cost_models.schedules.tile_model import Cpu
 from cost_models.tvm_import import tvm, tvm_ffi
@@ -51,6 +52,10 @@ class Labels:
             axes = dict(zip(self.moved[0], at, strict=True))
             at = tuple(substitute(index, axes, lambda load: load) for index in self.moved[1])
         return dict(zip(self.axes, at, strict=True))
+
+    def column(self, x: Any) -> Any:
+        """The resize's column at which a column of the comparison's input lies."""
+        return self.place(_ZERO, _ZERO, _ZERO, x)[self.axes[3]]
 
 
 def find_labels(sch: Any) -> Labels:
@@ -109,11 +114,9 @@ def write_labels(labels: Labels, cpu: Cpu) -> Any:
     padded = math.ceil(columns / cpu.lanes) * cpu.lanes
     data = te.placeholder(labels.data.shape, labels.data.dtype, labels.data.name)
 
-    def long_row(n: Any, c: Any, y: Any, x: Any) -> Any:
-        at = labels.place(n, c, _ZERO, x)
-        return substitute(labels.rows[0][0], at, lambda load: data(*load.indices[:2], y, load.indices[3]))
-
-    along = te.compute((batch, channels, height, padded), long_row, name="along")
+    along = Blend(labels.axes, labels.rows[0][0]).along(
+        data, (batch, channels, height, padded), "along", labels.column
+    )
 
     def blended(n: Any, c: Any, y: Any, x: Any) -> Any:
         at = labels.place(n, c, y, x)
@@ -162,7 +165,8 @@ def _source_row(row: Any, at: Mapping[Any, Any]) -> Any:
 def schedule_labels(func: Any, cpu: Cpu) -> Any:
     """The schedule of what ``write_labels`` wrote."""
     sch = tvm.s_tir.Schedule(func)
-    along, largest, out = blocks_of(sch)
+    named = ((sch.get(block).name_hint, block) for block in blocks_of(sch))
+    along, largest, out = (block for name, block in named if name not in TABLES)
     batch, row, column = sch.get_loops(out)
     _, channels, height, padded = (int(side) for side in sch.get(along).writes[0].source.shape)
     vectors = padded // cpu.lanes
