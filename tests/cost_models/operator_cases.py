@@ -51,10 +51,12 @@ def layer_norm(*shape: int) -> Case:
     )
 
 
-def cubic(before: tuple[int, int], after: tuple[int, int], first: str, **attributes: Any) -> Case:
+def resized(
+    mode: str, before: tuple[int, int], after: tuple[int, int], first: str, **attributes: Any
+) -> Case:
     """A resize with the step along or between rows first."""
     sizes = {"k": np.array([1, 3, *after])}
-    nodes = [node("Resize", ["a", "", "", "k"], ["y"], mode="cubic", **attributes)]
+    nodes = [node("Resize", ["a", "", "", "k"], ["y"], mode=mode, **attributes)]
     return Case(nodes, {"a": (1, 3, *before)}, "resize", (first, "columns", "weights"), sizes)
 
 
@@ -134,10 +136,29 @@ CASES: dict[str, Case] = {
         (),
         {"k": np.array([1, 3, 10, 21])},
     ),
-    "cubic": cubic((5, 6), (11, 7), "between", cubic_coeff_a=-0.75),
-    "cubic to wide rows": cubic((5, 7), (9, 40), "along", cubic_coeff_a=-0.5),
-    "cubic of corners": cubic((6, 9), (12, 64), "along", coordinate_transformation_mode="align_corners"),
-    "cubic to fewer": cubic((24, 40), (6, 20), "between", coordinate_transformation_mode="half_pixel"),
+    "nearest, uneven": resized(
+        "nearest",
+        (5, 7),
+        (8, 33),
+        "along",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    ),
+    "linear": resized("linear", (5, 6), (11, 7), "between"),
+    "linear to wide rows": resized("linear", (5, 7), (10, 40), "along"),
+    "linear of corners": resized(
+        "linear", (6, 9), (11, 65), "along", coordinate_transformation_mode="align_corners"
+    ),
+    "linear to fewer": resized("linear", (24, 40), (7, 21), "between"),
+    "linear of one column": resized("linear", (4, 1), (9, 34), "along"),
+    "cubic": resized("cubic", (5, 6), (11, 7), "between", cubic_coeff_a=-0.75),
+    "cubic to wide rows": resized("cubic", (5, 7), (9, 40), "along", cubic_coeff_a=-0.5),
+    "cubic of corners": resized(
+        "cubic", (6, 9), (12, 64), "along", coordinate_transformation_mode="align_corners"
+    ),
+    "cubic to fewer": resized(
+        "cubic", (24, 40), (6, 20), "between", coordinate_transformation_mode="half_pixel"
+    ),
 }
 
 
