@@ -245,6 +245,12 @@ MODELS: Mapping[str, Callable[[], OperatorModel]] = {
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     ),
+    "resize-linear-x2": lambda: resized("linear", (1, 128, 32, 64), 2),
+    "resize-linear-x2-64x128": lambda: resized("linear", (1, 128, 64, 128), 2),
+    "resize-linear-x8": lambda: resized("linear", (1, 19, 64, 128), 8),
+    "resize-corners-x2": lambda: resized(
+        "linear", (1, 128, 32, 64), 2, coordinate_transformation_mode="align_corners"
+    ),
     "resize-cubic": lambda: resized("cubic", (1, 19, 64, 128), 2, cubic_coeff_a=-0.75),
     "layer-norm": lambda: layer_norm((1, 8192, 64)),
     "group-norm": lambda: group_norm(MAP, 16),
