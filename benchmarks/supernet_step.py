@@ -41,6 +41,7 @@ from search.spaces.registry import SPACES, get_space
 from search.strategies.gas.draw import drawn
 from search.supernet import Supernet
 from search.supernet.gas.supernet import CellSupernet
+from squeezenas_tvm.cli import positive_int
 from targets.local_machine import LocalMachine
 
 CLASSES, LEFT, WARM_UP = 11, 4, 2
@@ -194,16 +195,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--forms", nargs="+", choices=sorted({*FORMS, *GRID_FORMS}))
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=positive_int, default=10)
     parser.add_argument("--space", default="small")
-    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--size", type=positive_int, default=192)
     parser.add_argument("--crop", default="224x448", metavar="HxW", help="of a grid")
-    parser.add_argument("--layers", type=int, help="of a grid")
-    parser.add_argument("--base", type=int, help="of a grid: channels at full width are this times the scale")
-    parser.add_argument("--batch", type=int, help="4 by default, 2 of a grid")
+    parser.add_argument("--layers", type=positive_int, help="of a grid")
+    parser.add_argument(
+        "--base", type=positive_int, help="of a grid: channels at full width are this times the scale"
+    )
+    parser.add_argument("--batch", type=positive_int, help="4 by default, 2 of a grid")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--paths", type=int)
+    parser.add_argument("--paths", type=positive_int)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--per-batch", action="store_true", help="one draw for all images of a batch")
@@ -270,7 +273,9 @@ class _Served:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"a form's process ended with exit code {self.process.wait()}, see above")
+            if (code := self.process.wait()) != 2:  # which has said in a line what is wrong
+                print(f"error: a form's process ended with exit code {code}, see above", file=sys.stderr)
+            sys.exit(code if code == 2 else 1)
         return line
 
 

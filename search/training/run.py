@@ -21,6 +21,7 @@ from search.parallel.ranks import Ranks
 from search.tasks.evaluation import evaluate_network
 from search.tasks.registry import TASKS
 from search.tasks.task import Meter
+from search.training.batches import check_batches
 from search.training.best import details, is_better, scores, write_best
 from search.training.checkpoint import (
     check_place,
@@ -53,7 +54,9 @@ class TrainingRun:
         teacher: for the same classes.
         about: is kept with the best weights as it is.
 
-    Raises InvalidArchitecture where a stage has heads for training alone, and the network's space has none.
+    Raises:
+        InvalidArchitecture: a stage has heads for training alone, and the network's space has none.
+        InvalidRecipe: a stage has batches of one image, too few for the network.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class TrainingRun:
         torch.manual_seed(recipe.seed)
         with_heads = any(stage.auxiliary for stage in recipe.training)
         self._network = TrainingNetwork(architecture) if with_heads else build_network(architecture)
+        check_batches(self._network.graph, recipe)
         if initial:
             tensors = {name: torch.from_numpy(values) for name, values in initial.items()}
             self._network.load_state_dict(tensors, strict=False)

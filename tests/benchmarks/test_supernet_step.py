@@ -1,8 +1,11 @@
 """The benchmark of supernets: what it refuses, and that a step of the grid learns what it should."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import supernet_step
 import torch
 from grid_training import GridTraining
 from supernet_step import main
@@ -23,6 +26,8 @@ from search.resolution import Resolution
             ["--space", "fastdense"],
             "--space fastdense: there is no supernet of it; allowed: squeezenas-small, ",
         ),
+        (["--rounds", "0"], "argument --rounds: '0' is not a whole number of 1 or more"),
+        (["--batch", "-1"], "argument --batch: '-1' is not a whole number of 1 or more"),
         (["--forms", "published"], "--forms published: space small has plain, plain-channels-last, fused"),
     ],
 )
@@ -33,6 +38,21 @@ def test_settings_of_other_spaces_are_refused(
     with pytest.raises(SystemExit, match=r"^2$"):
         main()
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--space", "gas", "--batch", "1", "--size", "64"], "crop 64x64, 1 image: the decoder's pooled map"),
+        (["--space", "gas", "--size", "72"], "crop 72x72: a supernet takes sides that 16 divides"),
+    ],
+)
+def test_what_a_form_refuses_is_one_line(arguments: list[str], said: str) -> None:
+    command = [sys.executable, str(Path(supernet_step.__file__)), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow

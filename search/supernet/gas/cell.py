@@ -48,7 +48,7 @@ class MixedCell(nn.ModuleDict):
         """
         inputs = [self["in0"](first), self["in1"](second)]
         if self._form == "fused" and self.training and self._is_alone:
-            nodes = fused_nodes(self, inputs, self._by_edge(weights))
+            nodes = fused_nodes(self, inputs, self._operations, weights)
         else:
             nodes = self._nodes(inputs, weights)
         given = torch.cat(nodes, 1)

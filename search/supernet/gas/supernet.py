@@ -51,7 +51,8 @@ class CellSupernet(nn.Module):
         Args:
             weights: (cells, edges, operations).
 
-        Raises InvalidResolution for sides that the chain does not divide, or that are too small.
+        Raises InvalidResolution for sides that the chain does not divide, or that are too small; and for one
+        image to learn from, where statistics are of one process.
         """
         self._check(images)
         if self._form == "fused":
@@ -70,6 +71,12 @@ class CellSupernet(nn.Module):
             nearest = Resolution(*(-(-side // stride) * stride for side in size))
             raise InvalidResolution(
                 f"crop {size}: a supernet takes sides that {stride} divides; the nearest is {nearest}"
+            )
+        alone = type(self.decoder.get_submodule("pooled.bn")) is nn.BatchNorm2d
+        if self.training and alone and len(images) < 2:
+            raise InvalidResolution(
+                f"crop {size}, {len(images)} image: the decoder's pooled map has one pixel, of which there "
+                "are no batch statistics; take 2 images or more"
             )
 
     def extract(self, genotype: Genotype, head: Head) -> dict[str, Tensor]:

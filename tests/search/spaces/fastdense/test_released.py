@@ -1,5 +1,7 @@
 """The released networks: parameters and work as counted independently of this code, in all their sizes."""
 
+from math import prod
+
 import pytest
 
 from cost_models.ir.graph import Graph, GraphBuilder
@@ -93,6 +95,9 @@ def test_auxiliary_cells_and_the_form_of_the_search(
         assert [shapes[output] for output in training.outputs] == [(2, 21, 65, 97)] * 4
         more = training.parameters().keys() - network.parameters().keys()
         assert {tensor.split(".")[0] for tensor in more} == {"auxiliary"}
+        classifiers = sum(prod(training.parameters()[tensor]) for tensor in more if ".classify." in tensor)
+        assert classifiers == 3 * 21 * (9 * form.channels + 1)
+        assert form is not FINAL or classifiers == 36_351
         found.append(training.num_parameters - network.num_parameters)
     assert tuple(found) == auxiliary
 

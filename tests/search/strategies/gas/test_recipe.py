@@ -86,3 +86,10 @@ def test_recipes_that_mean_nothing(more: str, said: str, file: Path) -> None:
     file.write_text(f"{TEXT}{more}\n")
     with pytest.raises(InvalidRecipe, match=said):
         load_recipe(file)
+
+
+def test_batches_of_one_image_are_refused(file: Path) -> None:
+    """Of which a pooled map has no batch statistics; so are those of all searches."""
+    file.write_text(TEXT.replace("batch_size: 2", "batch_size: 1"))
+    with pytest.raises(InvalidRecipe, match=r"batch_size: found 1; allowed: greater than or equal to 2"):
+        load_recipe(file)

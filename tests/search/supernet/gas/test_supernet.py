@@ -120,6 +120,12 @@ def test_what_it_does_not_take_is_refused() -> None:
     own = supernet()
     with pytest.raises(InvalidResolution, match=r"crop 64x65: .* that 8 divides; the nearest is 64x72$"):
         own(torch.zeros(2, 3, 64, 65), shares())
+    one = images(1)
+    with pytest.raises(
+        InvalidResolution, match=r"^crop 64x80, 1 image: .* no batch statistics; take 2 images"
+    ):
+        own.train()(one, shares())
+    assert own.eval()(one, shares()).isfinite().all()
     zeros = {name.name: "zero" for name in SPACE.decisions}
     with pytest.raises(InvalidArchitecture, match=r"gives nothing but zeros"):
         own.extract(zeros, HEAD)
