@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from cost_models.statistics import median_interval
-from squeezenas_tvm.errors import FailedWork
+from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.terminal.progress import progress
 from targets.support.child_python import child_python
 
@@ -86,7 +86,9 @@ def by_turns(
     Args:
         shown: draw how far it is.
 
-    Raises FailedWork where a bundle does not run here.
+    Raises:
+        UsageError: a bundle is damaged, or for another machine.
+        FailedWork: one does not run here.
     """
     found: list[list[list[float]]] = [[] for _ in folders]
     places = list(range(len(folders)))
@@ -113,6 +115,8 @@ def _turn(folder: Path, repeats: int) -> list[float]:
         raise FailedWork(f"{folder}: {repeats} runs took more than {_TIMEOUT_S:.0f} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        if done.returncode == UsageError.exit_code:
+            raise UsageError(last)
         raise FailedWork(f"{folder}: it does not run here: {last}")
     samples_ms: list[float] = json.loads(done.stdout)
     return samples_ms

@@ -1,12 +1,13 @@
 """Bundles timed by turns: in which order, in which processes, and what is said of it."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from squeezenas_tvm.comparing import turns
 from squeezenas_tvm.comparing.turns import Pair, by_turns
-from squeezenas_tvm.errors import FailedWork
+from squeezenas_tvm.errors import FailedWork, UsageError
 
 
 def test_bundles_run_here_in_processes_of_their_own(sealed_bundle: Path) -> None:
@@ -28,9 +29,15 @@ def test_the_order_turns_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [[[1, 1], [4, 4], [5, 5]], [[2, 2], [3, 3], [6, 6]]]
 
 
-def test_one_that_does_not_run_says_whose_it_is(tmp_path: Path) -> None:
-    with pytest.raises(FailedWork, match=r"nothing: it does not run here: .*nothing"):
+def test_what_is_no_bundle_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing"):
         by_turns([tmp_path / "nothing"], rounds=1, shown=False)
+
+
+def test_one_that_crashes_says_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "child_python", lambda *_: [sys.executable, "-c", "raise ValueError('no')"])
+    with pytest.raises(FailedWork, match=r"broken: it does not run here: ValueError: no"):
+        by_turns([tmp_path / "broken"], rounds=1, shown=False)
 
 
 def rounds_of(*medians_ms: float) -> list[list[float]]:
