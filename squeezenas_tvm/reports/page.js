@@ -303,11 +303,15 @@
     sort(column) { // by the number that cells begin with, if all of them do; what is empty stays last
       const next = { none: "ascending", ascending: "descending", descending: "none" };
       const way = next[this.heads[column].getAttribute("aria-sort")];
-      for (const [place, head] of this.heads.entries()) head.setAttribute("aria-sort", place === column ? way : "none");
+      for (const [place, head] of this.heads.entries())
+        head.setAttribute("aria-sort", place === column ? way : "none");
       const text = (row) => row.cells[column].textContent.trim();
       const given = this.rows.filter((row) => !["", "-"].includes(text(row)));
-      const numbers = given.every((row) => /^[-\u2212]?\d/.test(text(row)));
-      const key = (row) => parseFloat(text(row).replace("\u2212", "-"));
+      const numbers = given.every((row) => /^(< )?[-\u2212]?\d/.test(text(row)));
+      const key = (row) => {
+        const below = text(row).startsWith("< "), number = text(row).replace("< ", "").replace("\u2212", "-");
+        return parseFloat(number) - (below ? 1e-9 : 0);
+      };
       const by = numbers ? (one, other) => key(one) - key(other)
         : (one, other) => text(one).localeCompare(text(other), "en", { numeric: true });
       if (way === "ascending") given.sort(by);
