@@ -2,7 +2,7 @@
 
 Deploys a network on default schedules and shows what it sees, for a first picture in a minute; then profiles
 the Small space, estimates the published networks from that table, deploys again with the schedules that were
-found, and runs that.
+found, runs that, and times both by turns.
 """
 
 import argparse
@@ -11,10 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from squeezenas_tvm.cli import Result, dispatch, leave, run_command
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.options import trials_count
+
+if TYPE_CHECKING:
+    from squeezenas_tvm.comparing.turns import Pair
 
 EXAMPLE = "squeezenas-tvm demo\nsqueezenas-tvm demo --image street.jpg --weights lat_small.pth"
 KEPT = "what was measured is stored in {out}; the same command goes on from there"
@@ -43,6 +47,7 @@ def execute(args: argparse.Namespace) -> Result:
     """Run the steps one after another, each as its own command line."""
     from search.data.image_files import read_image
     from search.resolution import Resolution
+    from squeezenas_tvm.comparing.turns import Pair, by_turns
 
     started = time.monotonic()
     Resolution.parse(args.resolution)
@@ -53,31 +58,39 @@ def execute(args: argparse.Namespace) -> Result:
     if args.image:
         read_image(args.image)  # which is needed last: in minutes
     image = args.image or _draw(out / "scene.png")
-    table, bundle, seen = out / "profile", out / "bundle", out / "seen"
+    table, default, bundle, seen = (out / name for name in ("profile", "default", "bundle", "seen"))
     size = ["--resolution", args.resolution]
     network = [PUBLISHED, "--weights", str(args.weights)] if args.weights else [TRAINED]
     on = ["--target", TARGET]
-    deploy = ["deploy", *network, *on, *size, "--out", str(bundle)]
-    run = ["run", str(bundle), str(image), "--out", str(seen)]
+    deploy = ["deploy", *network, *on, *size]
     overlay = seen / f"{image.stem}-overlay.png"
-    if not (table / "table.json").exists():  # nothing is measured yet: first a look
-        for step in (deploy, run):
-            _run(step)
-        sys.stderr.write(
-            f"\nFirst picture: {overlay}, on default schedules. Now they are measured and tuned.\n"
-        )
+    for step in (
+        [*deploy, "--measurements", str(out / "none"), "--out", str(default)],
+        ["run", str(default), str(image), "--out", str(seen)],
+    ):
+        _run(step)
+    sys.stderr.write(f"\nFirst picture: {overlay}, on default schedules. Now they are measured and tuned.\n")
     for step in (
         ["profile", *on, "--space", SPACE, *size, "--trials", str(args.trials), "--out", str(table)],
         ["networks", *on, "--space", SPACE, *size, "--table", str(table)],
-        [*deploy, "--measurements", str(table)],
-        run,
+        [*deploy, "--measurements", str(table), "--out", str(bundle)],
+        ["run", str(bundle), str(image), "--out", str(seen)],
     ):
         _run(step)
+    sys.stderr.write("\nBoth again by turns, since this machine may be faster or slower than minutes ago.\n")
+    timed = Pair(*by_turns([default, bundle]))
     places = {"table": str(table), "overlay": str(overlay), "module": str(bundle / "model.so")}
     minutes = (time.monotonic() - started) / 60
     lines = [f"Done in {minutes:.1f} minutes.", *(f"{name:<8} {path}" for name, path in places.items())]
+    lines.append(timed.said("default schedules", "tuned ones"))
     text = "\n".join(lines if args.image else [*lines, DRAWN])
-    return Result(document=places | {"minutes": minutes}, text=text)
+    return Result(document=places | {"minutes": minutes, "by_turns": _document(timed)}, text=text)
+
+
+def _document(timed: "Pair") -> dict[str, Any]:
+    (default_ms, tuned_ms), (low, high) = timed.medians_ms, timed.interval
+    told = {"default_ms": default_ms, "tuned_ms": tuned_ms, "ratio": timed.ratio, "low": low, "high": high}
+    return {**told, "told_apart": timed.told_apart, "rounds": len(timed.ratios)}
 
 
 def _run(step: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ networks is their inner product. So costs, penalties and strategies need no word
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -161,6 +161,14 @@ class SearchSpace(Protocol):
 
     def from_short_form(self, options: Sequence[str]) -> dict[str, str]:
         """What ``short_form`` gave. Raises InvalidArchitecture."""
+
+
+@runtime_checkable
+class HasIdle(Protocol):
+    """A space in whose networks not every decision changes something."""
+
+    def idle(self, genotype: Genotype) -> frozenset[str]:
+        """Names of the decisions that change nothing in a network, whatever their option."""
 
 
 def require_decisions(space: SearchSpace, genotype: Genotype) -> None:

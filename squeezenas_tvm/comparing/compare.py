@@ -4,18 +4,17 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from search.architecture import load_architecture
 from search.resolution import Resolution
 from search.tasks.words import WORDS, Column
 from squeezenas_tvm.bundles.manifest import own_manifest
 from squeezenas_tvm.bundles.network_files import NETWORK, is_onnx, refuse_other_formats
-from squeezenas_tvm.bundles.runner import Bundle
-from squeezenas_tvm.bundles.values import is_frame, statistics_ms
+from squeezenas_tvm.bundles.values import statistics_ms
+from squeezenas_tvm.comparing.turns import ROUNDS, Rounds, by_turns
 from squeezenas_tvm.errors import FailedWork, UsageError
 from squeezenas_tvm.predicting.models import Models
 from squeezenas_tvm.predicting.predict import (
@@ -31,8 +30,6 @@ from squeezenas_tvm.terminal.shares import share_text
 from targets import Target
 from targets.support.child_python import child_python
 
-_REPEATS, _WARM_UP = 30, 5
-_GRAY = 128
 MEASURES = {words.primary.name: words.primary for words in WORDS.values()}
 """The first score of each task, by its name."""
 ERROR = WORDS["depth"].primary.name
@@ -104,7 +101,7 @@ def compare_networks(
     table: Path | None = None,
     shown: bool = True,
 ) -> list[Compared]:
-    """What is known of networks on a target, the fastest first.
+    """What is known of networks on a target, the fastest first. Bundles that run here are timed, by turns.
 
     Args:
         names: architectures by name or YAML file, ONNX files, folders of bundles.
@@ -124,10 +121,18 @@ def compare_networks(
     models = Models(target, table)
     power_w = usual_power(models.of(None), table)
     found = [_priced(kind, network, models, power_w) for _, kind, network in sources]
+    here = [
+        place
+        for place, (name, kind, _) in enumerate(sources)
+        if kind == "bundle" and _runs_here(Path(name), target)
+    ]
+    rounds = ROUNDS if len(here) > 1 else 1
+    for place, samples_ms in zip(
+        here, by_turns([Path(names[place]) for place in here], rounds=rounds, shown=shown), strict=True
+    ):
+        found[place] = _timed(found[place], samples_ms, power_w)
     with progress("compare", len(names), shown=shown) as step:
-        for index, (name, kind, _) in enumerate(sources):
-            if kind == "bundle" and _runs_here(Path(name), target):
-                found[index] = _timed(found[index], Path(name), power_w)
+        for index, (name, _, _) in enumerate(sources):
             found[index] = _judged(found[index], name, data, split)
             step(found[index].name)
     return sorted(_with_front(found), key=lambda network: network.latency_ms)
@@ -171,13 +176,9 @@ def _runs_here(folder: Path, target: Target) -> bool:
     return target.kind == "local" and own_manifest(folder)["target"]["name"] == target.name
 
 
-def _timed(network: Compared, folder: Path, power_w: float | None) -> Compared:
+def _timed(network: Compared, rounds_ms: Rounds, power_w: float | None) -> Compared:
     """With the latency of the bundle on this machine."""
-    bundle = Bundle.load(folder)
-    inputs = [
-        np.full(own["shape"], _GRAY if is_frame(own) else 0, np.dtype(own["dtype"])) for own in bundle.inputs
-    ]
-    stats = statistics_ms(bundle.time_ms(inputs, _REPEATS, _WARM_UP))
+    stats = statistics_ms([*chain.from_iterable(rounds_ms)])
     return replace(
         network,
         latency_ms=stats["median"],

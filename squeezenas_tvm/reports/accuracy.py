@@ -51,18 +51,29 @@ def _networks(folder: Path, model: NetworkModel) -> Sequence[Markup]:
     if model.errors is None or model.plain_errors is None:
         return [paragraph("No network was timed whole: estimates are plain sums of kernels.")]
     measured = load_networks(folder)
-    scale = ", ".join(f"{kind} {factor:.2f}" for kind, factor in model.scale.items())
     return [
         paragraph(f"Calibrated on {model.origin}."),
         _errors(network_errors(model)),
         _points(measured, model),
         paragraph("Bars are the intervals that are meant to hold nine of ten."),
-        paragraph(
-            f"A network takes {model.overhead_s * 1e3:.3g} ms, each kernel's own time by a factor of its "
-            f"kind ({scale}), and {model.cold_s_per_byte * 1e12:.3g} ps for each byte that others moved out "
-            "of the cache."
-        ),
+        paragraph(_composition(model)),
     ]
+
+
+def _composition(model: NetworkModel) -> str:
+    """Of what a network's latency is made, in a sentence."""
+    factors = {f"{factor:.2f}" for factor in model.scale.values()}
+    kinds = ", ".join(f"{kind} {factor:.2f}" for kind, factor in model.scale.items())
+    times = f"times {', '.join(factors)}" if len(factors) == 1 else f"times a factor of its kind ({kinds})"
+    more = {
+        f"{model.gap_s * 1e6:.3g} µs for each call": model.gap_s,
+        f"{model.cold_s_per_byte * 1e12:.3g} ps for each byte that it no longer finds in the cache": (
+            model.cold_s_per_byte
+        ),
+        f"{model.overhead_s * 1e3:.3g} ms for each run": model.overhead_s,
+    }
+    parts = [f"the time of each kernel alone {times}", *(said for said, spent in more.items() if spent)]
+    return f"A network takes {', and '.join(parts)}."
 
 
 def _points(measured: Sequence[WholeNetwork], model: NetworkModel) -> Markup:

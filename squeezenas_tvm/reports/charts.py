@@ -118,8 +118,9 @@ def chart(
         lines.insert(0, _path([(across.start, up.start), (across.end, up.end)], "limit"))
     if limit is not None:
         lines.insert(0, _limit(axes, limit[0], limit[1]))
-    labelled: list[_Box] = []
-    marks = [_dots(one, axes, labelled) for one in drawn if one.kind == "dots"]
+    dots = [one for one in drawn if one.kind == "dots"]
+    taken = [box for one in dots for box in _boxes(one, axes)] if any(one.labels for one in dots) else []
+    marks = [_dots(one, axes, taken) for one in dots]
     moved = element("g", *lines, class_="moved")
     plot = _frame_of(axes, moved, *marks)
     svg = element(
@@ -254,11 +255,22 @@ def _lines(series: Series, axes: _Axes, *, dashed: bool) -> Markup:
     return element("g", _path(places, "line", **told), class_=group)
 
 
-def _dots(series: Series, axes: _Axes, labelled: list[_Box]) -> Markup:
-    """Args: labelled: where labels are already; those that find no room beside them are left out."""
+def _boxes(series: Series, axes: _Axes) -> Iterable[_Box]:
+    """Where its marks are."""
+    for index, (x, y) in enumerate(series.points):
+        radius, (left, top) = _radius(series, index), (axes.across.at(x), axes.up.at(y))
+        yield left - radius, top - radius, left + radius, top + radius
+
+
+def _radius(series: Series, index: int) -> float:
+    return series.radii[index] if series.radii else series.radius
+
+
+def _dots(series: Series, axes: _Axes, taken: list[_Box]) -> Markup:
+    """Args: taken: where marks and labels are already; labels that find no room between are left out."""
     marks, labels, outlines = [], [], dict[float, str]()
     for index, (x, y) in enumerate(series.points):
-        radius = series.radii[index] if series.radii else series.radius
+        radius = _radius(series, index)
         outline = outlines.setdefault(radius, shape(series.colour, radius))
         place = axes.across.at(x), axes.up.at(y)
         said = series.told[index] if series.told else _coordinates(series.name, (x, y), axes)
@@ -266,7 +278,7 @@ def _dots(series: Series, axes: _Axes, labelled: list[_Box]) -> Markup:
         marks.append(element("path", d=outline, class_="dot", transform=at, **{"data-t": said}))
         name = series.labels[index] if series.labels else ""
         if name and axes.holds(place):
-            labels.append(_label(place, name, radius, labelled))
+            labels.append(_label(place, name, radius, taken))
     return element("g", *marks, *labels, class_=f"c{series.colour}")
 
 
@@ -275,16 +287,16 @@ def _coordinates(name: str, point: Point, axes: _Axes) -> str:
     return "\n".join([*lines, f"{axes.x}: {point[0]:.4g}", f"{axes.y}: {point[1]:.4g}"])
 
 
-def _label(place: Point, name: str, radius: float, labelled: list[_Box]) -> Markup:
-    """Beside its mark, where nothing is written yet; nothing where all is."""
+def _label(place: Point, name: str, radius: float, taken: list[_Box]) -> Markup:
+    """Beside its mark, where nothing is yet; nothing where there is no such place."""
     (x, y), wide = place, _LETTER * len(name)
     for down in (3.5, -6.0, 13.0):
         for right in (True, False):
             start = x + radius + 3 if right else x - radius - 3 - wide
             box = (start, y + down - 9, start + wide, y + down + 2)
             inside = start >= _LEFT and box[2] <= WIDTH
-            if inside and not any(_meet(box, other) for other in labelled):
-                labelled.append(box)
+            if inside and not any(_meet(box, other) for other in taken):
+                taken.append(box)
                 words = {"x": f"{start - x if right else -radius - 3:.1f}", "y": f"{down:g}"}
                 words |= {"text-anchor": "start" if right else "end", "class_": "label"}
                 return element("text", name, transform=f"translate({x:.1f} {y:.1f})", **words)

@@ -61,11 +61,12 @@ class FoundNetworks:
     def finished(self) -> bool:
         return bool(self.judged)
 
-    def document(self) -> dict[str, Any] | None:
-        """The chosen one, for JSON."""
+    def document(self, told: SearchDocument | None) -> dict[str, Any] | None:
+        """The chosen one, for JSON; ``blocks`` has its options."""
         for one in self.judged:
             if one.numbers["chosen"] == 1:
-                return {**one.numbers, "blocks": one.texts["blocks"].split()}
+                known = told.chosen if told is not None else None
+                return {**one.numbers, "blocks": known.options if known else one.texts["blocks"].split()}
         return None
 
 

@@ -1,6 +1,6 @@
 "use strict";
-// What a page does by itself: shows what is under the pointer, zooms charts, loads itself anew where it is
-// served. Everything else is there without it. All texts become text, never HTML.
+// What a page does by itself: shows what is under the pointer, zooms charts, sorts tables, loads itself anew
+// where it is served. Everything else is there without it. All texts become text, never HTML.
 (() => {
   const NEAR = 24, FARTHEST = 60, STEP = 1.6;
   const told = document.createElement("div");
@@ -282,7 +282,47 @@
     }
   }
 
+  class Table { // a column's head is pressed: rising, falling, as it was
+    constructor(table) {
+      this.body = table.tBodies[0];
+      this.rows = [...this.body.rows];
+      this.heads = [...table.tHead.rows[0].cells];
+      if (this.rows.length < 2) return;
+      for (const [column, head] of this.heads.entries()) {
+        head.tabIndex = 0;
+        head.title = "sort by this column";
+        head.setAttribute("aria-sort", "none");
+        head.addEventListener("click", () => this.sort(column));
+        head.addEventListener("keydown", (event) => {
+          if (event.key !== "Enter" && event.key !== " ") return;
+          event.preventDefault();
+          this.sort(column);
+        });
+      }
+    }
+    sort(column) { // by the number that cells begin with, if all of them do; what is empty stays last
+      const next = { none: "ascending", ascending: "descending", descending: "none" };
+      const way = next[this.heads[column].getAttribute("aria-sort")];
+      for (const [place, head] of this.heads.entries())
+        head.setAttribute("aria-sort", place === column ? way : "none");
+      const text = (row) => row.cells[column].textContent.trim();
+      const given = this.rows.filter((row) => !["", "-"].includes(text(row)));
+      const numbers = given.every((row) => /^(< )?[-\u2212]?\d/.test(text(row)));
+      const key = (row) => {
+        const below = text(row).startsWith("< "), number = text(row).replace("< ", "").replace("\u2212", "-");
+        return parseFloat(number) - (below ? 1e-9 : 0);
+      };
+      const by = numbers ? (one, other) => key(one) - key(other)
+        : (one, other) => text(one).localeCompare(text(other), "en", { numeric: true });
+      if (way === "ascending") given.sort(by);
+      else if (way === "descending") given.sort((one, other) => by(other, one));
+      const rest = this.rows.filter((row) => !given.includes(row));
+      this.body.append(...(way === "none" ? this.rows : [...given, ...rest]));
+    }
+  }
+
   for (const svg of document.querySelectorAll("svg[data-frame]")) new Chart(svg);
+  for (const table of document.querySelectorAll("table")) new Table(table);
   addEventListener("scroll", hide, { passive: true });
   addEventListener("beforeprint", () => { for (const one of document.querySelectorAll("details")) one.open = true; });
 

@@ -1,7 +1,7 @@
 """The report of a search: the network that was chosen, the front it is on, how the search went."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from search.costs.objectives import shown
 from search.results import document as search_document
 from search.results.document import SearchDocument
 from search.spaces.drawing import Drawable
+from search.spaces.space import HasIdle
 from search.strategies.registry import named
 from squeezenas_tvm.reports.blocks import beside_published
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.drawing import drawn
 from squeezenas_tvm.reports.files import CsvRow, header, read_csv
 from squeezenas_tvm.reports.front import FoundNetworks, front_section, read_networks
-from squeezenas_tvm.reports.moved import moved_section
+from squeezenas_tvm.reports.moved import by_kind, moved_section
 from squeezenas_tvm.reports.page import (
     NONE,
     Heat,
@@ -53,6 +54,7 @@ _CURVES: Mapping[str, tuple[str, str, str, float, int]] = {
     "best": ("best score so far", "best", "score", 1.0, 1),
 }
 _LIKELIEST = 3  # other candidates of a position that are named
+_MOST_COLUMNS = 20  # of a map of probabilities
 
 
 def search_report(folder: Path) -> Report:
@@ -81,9 +83,11 @@ def search_report(folder: Path) -> Report:
         beside = beside_published(told) if told is not None else Markup()
         sections.append(PageSection("Chosen network", join([blocks, beside])))
     sections.append(PageSection("Curves", _curves(rows, told)))
-    sections += moved_section(folder, told)
+    sections += moved_section(folder, told, _idle(chosen))
     if told is not None and told.chosen is not None and told.choices:
-        sections.append(PageSection("Final distribution", _distribution(told, told.chosen.options)))
+        sections.append(
+            PageSection("Final distribution", _distribution(told, told.chosen.options, _idle(chosen)))
+        )
     if told is not None and told.sureness:
         sections.append(PageSection("How sure it is", _sureness(told)))
     sections.append(PageSection("Task", _task(told, chosen)))
@@ -94,7 +98,7 @@ def search_report(folder: Path) -> Report:
         "state": state,
         "epochs": len(rows),
         "judged": len(networks.judged),
-        "chosen": networks.document(),
+        "chosen": networks.document(told),
         "search": told.model_dump(mode="json") if told else None,
     }
     return Report(f"Search for {target}", state, sections, document, _figures(told, rows, networks))
@@ -225,25 +229,57 @@ def _chosen(told: SearchDocument, blocks: Sequence[str]) -> Markup:
     return join([table(header, lines), paragraph(f"What is around the blocks takes {around}.")])
 
 
-def _distribution(told: SearchDocument, blocks: Sequence[str]) -> Markup:
+def _idle(chosen: Architecture | None) -> frozenset[str]:
+    """Decisions that change nothing in the chosen network."""
+    space = chosen.search_space if chosen is not None else None
+    return space.idle(chosen.genotype) if chosen is not None and isinstance(space, HasIdle) else frozenset()
+
+
+def _distribution(told: SearchDocument, blocks: Sequence[str], idle: Set[str]) -> Markup:
+    """A map for each kind of decision; of those with many options, the likeliest."""
+    kinds = by_kind(told, len(blocks)).values()
+    removed = " † and the epoch stand where a candidate was removed." if told.removed else ""
+    content = [paragraph(f"Probability of each candidate in percent; the chosen one is framed.{removed}")]
+    many = [places for places in kinds if _has_many(told, places)]
+    content += [_likeliest(told, blocks, [place for own in many for place in own], idle)] if many else []
+    content += [_map(told, blocks, own, idle) for own in kinds if own not in many]
+    return join(content)
+
+
+def _has_many(told: SearchDocument, places: Sequence[int]) -> bool:
+    """Whether they have more options than a map has room for."""
+    return any(len(told.choices[place]) > _MOST_COLUMNS for place in places)
+
+
+def _likeliest(told: SearchDocument, blocks: Sequence[str], places: Sequence[int], idle: Set[str]) -> Markup:
+    lines = []
+    for place in places:
+        choices, block = told.choices[place], blocks[place]
+        others = sorted((name for name in choices if name != block), key=lambda name: -choices[name])
+        likely = ", ".join(f"{name} {_percent(choices[name])} %" for name in others[:_LIKELIEST])
+        chosen = NONE if told.decisions[place] in idle else f"{block} {_percent(choices[block])} %"
+        lines.append([told.decisions[place], chosen, likely, str(len(choices))])
+    return table(["decision", "chosen", "likeliest others", "options"], lines)
+
+
+def _map(told: SearchDocument, blocks: Sequence[str], places: Sequence[int], idle: Set[str]) -> Markup:
     offered = told.latency_s.positions if told.is_chain else told.choices
-    names = list(dict.fromkeys(name for own in offered for name in own))
+    names = list(dict.fromkeys(name for place in places for name in offered[place]))
     gone = {(one.position, one.candidate): one.epoch + 1 for one in told.removed}
     rows = {}
-    for index, (choices, block) in enumerate(zip(told.choices, blocks, strict=True)):
-        rows[str(index) if told.is_chain else told.decisions[index]] = [
-            Heat(_percent(choices[name]), math.sqrt(choices[name]), marked=name == block)
+    for place in places:
+        choices, decision = told.choices[place], told.decisions[place]
+        rows[str(place) if told.is_chain else decision] = [
+            Heat(
+                _percent(choices[name]),
+                math.sqrt(choices[name]),
+                marked=name == blocks[place] and decision not in idle,
+            )
             if name in choices
-            else Heat(f"†{gone[index, name]}" if (index, name) in gone else "")
+            else Heat(f"†{gone[place, name]}" if (place, name) in gone else "")
             for name in names
         ]
-    removed = " † and the epoch stand where a candidate was removed." if gone else ""
-    return join(
-        [
-            paragraph(f"Probability of each candidate in percent; the chosen one is framed.{removed}"),
-            heat_map("position" if told.is_chain else "decision", names, rows),
-        ]
-    )
+    return heat_map("position" if told.is_chain else "decision", names, rows)
 
 
 def _sureness(told: SearchDocument) -> Markup:

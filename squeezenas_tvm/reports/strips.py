@@ -9,7 +9,8 @@ from squeezenas_tvm.reports.marks import GREY, STYLES
 from squeezenas_tvm.reports.page import Markup, element
 
 _SIDE, _TOP, _ROW, _BAR, _BOTTOM = 14, 4, 38, 18, 42
-_LEFT, _NAMES, _HIGH, _UNDER = 14, 110, 54, 18  # of a strip of shares
+_LEFT, _HIGH, _UNDER = 14, 54, 18  # of a strip of shares
+_NAMES, _MOST_NAMES, _WIDE_LETTER = 110, 180, 6.7  # room for names beside its end, and of a letter of them
 _LETTER, _INNER = 5.6, 3.5  # of a kind's name in its part: width of a letter, and how far below the middle
 _LEGIBLE = 11.0  # pixels from which a share is named at the end
 
@@ -142,7 +143,8 @@ def share_strip(
         chosen: the option that won; the others are paler.
     """
     last = steps[-1] if len(steps) > 1 else steps[0] + 1  # an epoch alone is as wide as there is room
-    across = Axis(steps[0], last, _LEFT, WIDTH - _NAMES)
+    names = _names_room(shares)
+    across = Axis(steps[0], last, _LEFT, WIDTH - names)
     up = Axis(0.0, 1.0, _TOP + _HIGH, _TOP)
     below, areas, ends = [0.0] * len(steps), [], dict[str, tuple[float, float]]()
     for option, own in shares.items():
@@ -154,37 +156,45 @@ def share_strip(
             areas.append(element("path", d=outline, class_=style, **said))
         ends[option] = (up.at((below[-1] + above[-1]) / 2), own[-1])
         below = above
-    bottom, wide = _TOP + _HIGH, WIDTH - _NAMES - _LEFT
+    bottom, wide = _TOP + _HIGH, WIDTH - names - _LEFT
     whole = {"x": f"{_LEFT}", "y": f"{_TOP}", "width": f"{wide}", "height": f"{_HIGH}"}
     moved = element("g", *areas, class_="moved")
     plot = element("svg", moved, viewBox=f"{_LEFT} {_TOP} {wide} {_HIGH}", **whole)
     ticks = [text(_LEFT, bottom + 13, str(steps[0]), "start")]
-    ticks += [text(WIDTH - _NAMES, bottom + 13, str(last), "end")] if len(steps) > 1 else []
+    ticks += [text(WIDTH - names, bottom + 13, str(last), "end")] if len(steps) > 1 else []
     svg = element(
         "svg",
-        *(element("g", *ticks, class_="ticks"), *_ends(ends, chosen), plot),
+        *(element("g", *ticks, class_="ticks"), *_ends(ends, chosen, names), plot),
         viewBox=f"0 0 {WIDTH} {_TOP + _HIGH + _UNDER}",
         role="img",
         tabindex="0",
-        **{"aria-label": title, "data-frame": f"{_LEFT} {_TOP} {WIDTH - _NAMES} {bottom}"},
+        **{"aria-label": title, "data-frame": f"{_LEFT} {_TOP} {WIDTH - names} {bottom}"},
         **{"data-x": across.words(), "data-xname": "epoch", "data-steps": " ".join(map(str, steps))},
     )
     return element("figure", svg, element("figcaption", title), class_="strip")
 
 
-def _ends(ends: Mapping[str, tuple[float, float]], chosen: str) -> list[Markup]:
+def _names_room(options: Iterable[str]) -> float:
+    """So much that the longest name fits, with a mark and a share."""
+    return min(max(_NAMES, 10 + _WIDE_LETTER * max(len(f"● {own} 100%") for own in options)), _MOST_NAMES)
+
+
+def _ends(ends: Mapping[str, tuple[float, float]], chosen: str, room: float) -> list[Markup]:
     """Beside the end of a strip: the option that won, and others as far as there is room.
 
     Args:
         ends: of each option, where its share lies at the end, and how large it is.
+        room: for names; what is longer is cut.
     """
     names, taken = [], list[float]()
+    most = int((room - 10) / _WIDE_LETTER) - len("●  100%")
     for option in sorted(ends, key=lambda name: (name != chosen, -ends[name][1])):
         (middle, share), mark = ends[option], "● " if option == chosen else ""
         legible = mark or share * _HIGH >= _LEGIBLE
         if legible and all(abs(middle - other) >= _LEGIBLE for other in taken):
             taken.append(middle)
-            names.append(text(WIDTH - _NAMES + 5, middle + 4, f"{mark}{option} {share:.0%}", "start"))
+            shown = option if len(option) <= most else f"{option[: most - 1]}…"
+            names.append(text(WIDTH - room + 5, middle + 4, f"{mark}{shown} {share:.0%}", "start"))
     return names
 
 

@@ -20,6 +20,33 @@ _WORDS = (
     *("--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe"),
 )
 
+# Text that leaves its picture, and what leaves the window where nothing scrolls.
+CUT_OFF = """(() => {
+  const found = [];
+  const inside = (one, frame, what) => {
+    if (one.left < frame.left - 1 || one.right > frame.right + 1 || one.top < frame.top - 1
+        || one.bottom > frame.bottom + 1) found.push(what);
+  };
+  for (const text of document.querySelectorAll("svg text")) {
+    let svg = text.ownerSVGElement;
+    while (svg.ownerSVGElement) svg = svg.ownerSVGElement;
+    inside(text.getBoundingClientRect(), svg.getBoundingClientRect(), `picture: ${text.textContent}`);
+  }
+  for (const one of document.querySelectorAll("main *, header *")) {
+    const { left, right } = one.getBoundingClientRect();
+    if (!one.closest(".scroll") && !one.closest("svg") && (left < -1 || right > innerWidth + 1))
+      found.push(`window: ${one.tagName} ${one.textContent.slice(0, 40)}`);
+  }
+  if (document.scrollingElement.scrollWidth > innerWidth) found.push("the page scrolls sideways");
+  return found;
+})()"""
+NOT_DRAWN = """[...document.querySelectorAll("svg[data-frame]")].filter((svg) => {
+  const { width, height } = svg.getBoundingClientRect();
+  const marks = [...svg.querySelectorAll(".dot, .line, .area, .part")];
+  const buttons = svg.closest("figure").querySelectorAll("button").length;
+  return width < 200 || height < 30 || !marks.length || (buttons !== 3 && !svg.closest(".strip"));
+}).length"""
+
 
 def find_browser() -> str:
     """Its path; skips the test where there is none."""

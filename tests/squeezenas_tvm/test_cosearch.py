@@ -10,6 +10,7 @@ from PIL import Image
 from search.architecture import load_architecture
 from squeezenas_tvm import deploy, evaluate, predict, report, run, search, train
 
+from .browser import CUT_OFF, NOT_DRAWN, Browser
 from .pages import Page
 from .test_add_a_space import TRAIN
 
@@ -52,6 +53,11 @@ def test_the_page_draws_the_grid(searched: Path, tmp_path: Path, capfd: pytest.C
     drawing = space.drawing(chosen.genotype)  # type: ignore[attr-defined]
     doubled = sum(len(box.branches) == 2 for box in drawing.boxes)
     assert page.tags.count("rect") == len(drawing.boxes) + doubled  # shared cells once, in a double frame
+    strips = [name for name in page.charts if name.split(".")[0] in ("branches", "path", "cells", "width")]
+    assert sorted(strips) == sorted(decision.name for decision in space.decisions)
+    in_use = len(strips) - len(space.idle(chosen.genotype))  # type: ignore[attr-defined]
+    assert page.words.count("● ") == in_use + 1  # the sentence above them says what it is
+    assert page.text.count('class="on"') == in_use
     for box in drawing.boxes:
         words = [*box.label, f"{box.detail} ↓" if box.down else box.detail]
         assert all(f">{word}</text>" in text.replace("&gt;", ">") for word in words)
@@ -66,6 +72,35 @@ def test_the_page_draws_the_grid(searched: Path, tmp_path: Path, capfd: pytest.C
     assert sure == ["operation", "path"]
     assert "each judged by the supernet's head on its pair of branches" in page.words
     assert "not finished" not in page.words
+
+
+def test_of_many_options_the_likeliest_are_told(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths of a grid of 16 layers are such; here widths and operations stand for them."""
+    monkeypatch.setattr("squeezenas_tvm.reports.search._MOST_COLUMNS", 4)
+    assert report.main([str(searched), "--out", str(tmp_path / "page.html")]) == 0
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    chosen = load_architecture(searched / "chosen.yaml")
+    idle = chosen.search_space.idle(chosen.genotype)  # type: ignore[attr-defined]
+    for name in ("cells.deep.0", "width.deep.0", "width.fine.6"):
+        _, option, others, count = page.row(name)
+        assert option.split(" ")[0] == ("-" if name in idle else chosen.genotype[name])
+        assert (others.count(" %"), count) == (3, "5")
+    assert "width.fine.6" in idle  # the last cell's width is not chosen
+    assert page.row("branches")[1:] == ["50", "50"]
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_how_its_choices_moved_is_drawn_whole(searched: Path, width: int, tmp_path: Path) -> None:
+    assert report.main([str(searched), "--out", str(tmp_path / "page.html")]) == 0
+    decisions = len(load_architecture(searched / "chosen.yaml").search_space.decisions)
+    with Browser(tmp_path / "browser") as browser:
+        browser.see((tmp_path / "page.html").as_uri(), width)
+        assert browser.tell("document.querySelectorAll('.strip svg[data-frame]').length") == decisions
+        assert browser.tell(NOT_DRAWN) == 0
+        assert browser.tell(CUT_OFF) == []
+        assert browser.complaints == []
 
 
 def test_from_the_search_to_the_device(

@@ -33,6 +33,11 @@ def check_everything_is_there(folder: Path, document: dict[str, Any]) -> None:
     assert manifest["weights"]["trained"] is True
     assert (labels == NAMES.index("road")).mean() > 0.2
     assert (labels == NAMES.index("tree")).mean() > 0.05
+    told = document["by_turns"]
+    assert 0 < told["low"] <= told["ratio"] <= told["high"]
+    assert told["told_apart"] == (not told["low"] <= 1 <= told["high"])
+    assert min(told["default_ms"], told["tuned_ms"]) > 0
+    assert (told["rounds"], read_manifest(folder / "demo" / "default")["resolution"]) == (7, list(SIZE))
 
 
 @pytest.mark.slow
@@ -50,8 +55,9 @@ def test_every_step_with_a_profile_that_has_little_left_to_do(tmp_path: Path) ->
     assert "Traceback" not in said
     code, out, said = finish(command(*given, cwd=tmp_path))  # goes on where it stopped: at the end
     assert code == 0, said
-    assert "First picture" not in said
     assert out.startswith("Done in ")
+    assert "By turns, 7 rounds: default schedules " in out
+    assert "times as long (" in out
     for place in ("demo/profile", "demo/seen/scene-overlay.png", "demo/bundle/model.so"):
         assert place in out
     assert DRAWN in out

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
@@ -63,24 +65,41 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the wheel is unpacked, as pip does."""
-    folder = tmp_path_factory.mktemp("installed")
+    """A new environment with the wheel; what it depends on is that of this one, without our sources."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(folder, symlinks=True)
     (wheel,) = made.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
+    python = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--python",
+        str(folder / "bin/python"),
+    ]
+    said = subprocess.run([*python, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=False)
+    assert said.returncode == 0
+    place = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    others = sysconfig.get_path(
+        "purelib"
+    )  # its .pth files, such as that of an editable install, do not count
+    (place / "dependencies.pth").write_text(f"{others}\n", encoding="utf-8")
     return folder
 
 
+def around() -> dict[str, str]:
+    """The environment of somebody who has the wheel alone."""
+    left_out = ("LC_ALL", "PYTHONUTF8", "PYTHONPATH", "TERM", "VIRTUAL_ENV")
+    environ = {name: value for name, value in os.environ.items() if name not in left_out}
+    return environ | {"HOME": "/proc/no-home", "LANG": "C", "COLUMNS": "80"}
+
+
 def typed(installed: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command as somebody types it who has the wheel alone."""
-    environ = {
-        name: value for name, value in os.environ.items() if name not in ("LC_ALL", "PYTHONUTF8", "TERM")
-    }
-    environ |= {"PYTHONPATH": str(installed), "HOME": "/proc/no-home", "LANG": "C", "COLUMNS": "80"}
+    """A command as somebody types it."""
     return subprocess.run(
-        [sys.executable, "-m", "squeezenas_tvm", *words],
+        [str(installed / "bin/squeezenas-tvm"), *words],
         cwd=cwd,
-        env=environ,
+        env=around(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -108,14 +127,13 @@ def test_all_files_travel(made: Path) -> None:
 def test_every_command_helps_from_elsewhere(installed: Path, tmp_path: Path) -> None:
     where = "import squeezenas_tvm as s, sys; from squeezenas_tvm.cli import COMMANDS, dispatch\n"
     where += "print(s.__file__); sys.exit(max(dispatch([name, '--help']) for name in COMMANDS))"
-    environ = os.environ | {
-        "PYTHONPATH": str(installed),
-        "COLUMNS": "80",
-        "LANG": "C",
-        "HOME": "/proc/no-home",
-    }
     done = subprocess.run(
-        [sys.executable, "-c", where], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        [str(installed / "bin/python"), "-c", where],
+        cwd=tmp_path,
+        env=around(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(str(installed))
@@ -125,7 +143,10 @@ def test_every_command_helps_from_elsewhere(installed: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "words",
     [
+        ["--version"],
+        ["--completion", "bash"],
         ["targets"],
+        ["targets", "check", "local-cpu"],
         ["networks", "--space", "small"],
         ["predict", "squeezenas-lat-small", "--target", "local-cpu", "--resolution", "256x512"],
         ["compare", "squeezenas-lat-small", "squeezenas-mac-small", "--target", "jetson-xavier"],
@@ -140,7 +161,7 @@ def test_what_is_known_without_a_device(words: list[str], installed: Path, tmp_p
 
 @pytest.mark.slow
 def test_the_whole_way(installed: Path, tmp_path: Path) -> None:
-    """Search, train, evaluate, deploy, run, report, and a profile that is asked for no trials."""
+    """Search, train, evaluate, deploy, run, report, a profile that is asked for no trials, and its table."""
     (tmp_path / "tiny.yaml").write_text(RECIPE, encoding="utf-8")
     (tmp_path / "training.yaml").write_text(TRAINING, encoding="utf-8")
     image = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
@@ -168,6 +189,8 @@ def test_the_whole_way(installed: Path, tmp_path: Path) -> None:
         ["report", "found"],
         ["report", "seen"],
         ["profile", "bundle/network.onnx", "--target", "local-cpu", "--trials", "0", "--out", "table"],
+        ["table", "export", "table", "--out", "table.zip"],
+        ["table", "import", "table.zip", "--out", "again"],
     ]
     for words in steps:
         done = typed(installed, tmp_path, *words, "--json")

@@ -109,6 +109,16 @@ class FastersegSpace:
         """Whether the fine branch ends at the second scale; else at the first."""
         return genotype["branches"] == self.decisions[0].options[0]
 
+    def idle(self, genotype: Genotype) -> frozenset[str]:
+        """Decisions that change nothing in the network: widths behind layers without a cell and behind the
+        last one, and a path that is not gone."""
+        found = set() if self.ends_at_second(self.check(genotype)) else {"path.fine"}
+        for name in BRANCHES:
+            chosen = {f"width.{name}.{cell.layer}" for cell in self.branch(genotype, name)[:-1]}
+            own = (decision.name for decision in self.decisions if decision.kind == "width")
+            found |= {width for width in own if width.startswith(f"width.{name}.")} - chosen
+        return frozenset(found)
+
     def branches(self, genotype: Genotype) -> tuple[Branch, Branch, int]:
         """The deep and the fine one, and how many cells they share."""
         deep, fine = (self.branch(genotype, name) for name in BRANCHES)

@@ -1,7 +1,7 @@
 """Networks drawn by a controller that learns from the log of those before."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from search.networks.names import HasEncoder
 from search.problem.problem import SearchProblem
 from search.strategies.fastdense.controller import Action, Controller
 from search.strategies.fastdense.policy import Policy, PolicySettings
+from search.strategies.sampling.choosers import Options, tried_before
 from search.strategies.sampling.recipe import PpoRecipe
 from search.strategies.sampling.tried import Tried
 from targets.support.interrupts import HeldInterrupts
@@ -35,11 +36,13 @@ class PolicyChooser:
         settings = PolicySettings(**own.model_dump(exclude={"feedback"}))
         self.policy = Policy(controller, settings, recipe.seed)
 
-    def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]:
+    def __call__(
+        self, log: Sequence[Tried], random: np.random.Generator, beside: Collection[Options] = ()
+    ) -> dict[str, str]:
         with HeldInterrupts():  # a policy that learned half of a round is none that can be gone on with
             self._learn(log[self.policy.count :])
         generator = torch.Generator().manual_seed(int(random.integers(1 << 62)))
-        before = {tried.options for tried in log}
+        before = tried_before(log, beside)
         budget = self._problem.budget
         most = math.inf if budget is None else budget.value
         drawn: list[tuple[bool, float, int, dict[str, str]]] = []

@@ -21,6 +21,7 @@ from search.problem.judged import Judged
 from search.problem.strategy import Progress
 from search.spaces.fasterseg.derive import score
 from search.spaces.fasterseg.logits import Logits
+from search.spaces.fasterseg.probabilities import option_probabilities
 from search.spaces.space import Genotype
 from search.strategies.fasterseg.derived import PAIRS, DerivedNetworks
 from search.strategies.fasterseg.flatness import sureness
@@ -326,11 +327,19 @@ class CoSearch:
             }
         return self._rewards
 
+    def choices(self) -> list[dict[str, float]]:
+        """The student's."""
+        space = self._networks[STUDENT].space
+        rows = option_probabilities(space, self._learned(STUDENT)).values()
+        pairs = zip(space.decisions, rows, strict=True)
+        return [dict(zip(own.options, row.tolist(), strict=True)) for own, row in pairs]
+
     def summary(self) -> dict[str, Any]:
-        """What the student costs, and how sure it and its teacher are of what they found."""
+        """What the student costs, its distribution, and how sure it and its teacher are."""
         sure = {name: sureness(self._learned(name)) for name in (STUDENT, TEACHER)}
         return {
             "expected": self._expected(),
+            "choices": self.choices(),
             "sureness": {
                 name: {kind: asdict(own) for kind, own in kinds.items()} for name, kinds in sure.items()
             },

@@ -1,6 +1,6 @@
 """Which network is tried next: at random, or a child of those that were tried."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,16 +14,31 @@ from search.strategies.sampling.within import mutated, sample_within
 _TRIES = 50  # for a network that was not tried yet, or that keeps the budget
 
 
+Options = tuple[str, ...]
+
+
 class Chooser(Protocol):
     """Which network is tried next."""
 
-    def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]: ...
+    def __call__(
+        self, log: Sequence[Tried], random: np.random.Generator, beside: Collection[Options] = ()
+    ) -> dict[str, str]:
+        """One that was not tried yet, as far as there is one.
+
+        Args:
+            beside: options of networks that other processes are about to try: they count as tried.
+        """
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain data: what would take long to find again from the log."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """What ``state`` gave."""
+
+
+def tried_before(log: Sequence[Tried], beside: Collection[Options]) -> set[Options]:
+    """Options of networks that need not be tried."""
+    return {tried.options for tried in log} | set(beside)
 
 
 class _Stateless:
@@ -43,8 +58,10 @@ class RandomChooser(_Stateless):
     def __init__(self, problem: SearchProblem) -> None:
         self._problem = problem
 
-    def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]:
-        before = {tried.options for tried in log}
+    def __call__(
+        self, log: Sequence[Tried], random: np.random.Generator, beside: Collection[Options] = ()
+    ) -> dict[str, str]:
+        before = tried_before(log, beside)
         for _ in range(_TRIES):
             genotype = sample_within(self._problem.costs, self._problem.budget, random)
             if tuple(genotype.values()) not in before:
@@ -64,20 +81,22 @@ class EvolutionChooser(_Stateless):
         self._problem, self._recipe = problem, recipe
         self._first = RandomChooser(problem)
 
-    def __call__(self, log: Sequence[Tried], random: np.random.Generator) -> dict[str, str]:
+    def __call__(
+        self, log: Sequence[Tried], random: np.random.Generator, beside: Collection[Options] = ()
+    ) -> dict[str, str]:
         if len(log) < self._recipe.population:
-            return self._first(log, random)
-        before = {tried.options for tried in log}
+            return self._first(log, random, beside)
+        before = tried_before(log, beside)
         born = [self._child(log, before, random) for _ in range(self._recipe.guesses)]
         children = [child for child in born if child is not None]
         new = [child for child in children if tuple(child.values()) not in before]
-        candidates = new or children or [self._first(log, random)]
+        candidates = new or children or [self._first(log, random, beside)]
         if self._recipe.guesses == 1:
             return candidates[0]
         return candidates[int(guessed(self._problem.costs, log, candidates).argmax())]
 
     def _child(
-        self, log: Sequence[Tried], before: Set[tuple[str, ...]], random: np.random.Generator
+        self, log: Sequence[Tried], before: Set[Options], random: np.random.Generator
     ) -> dict[str, str] | None:
         """Of the best of a sample, within the budget, rather one that was not tried; None if none is."""
         recipe, problem = self._recipe, self._problem

@@ -2,7 +2,8 @@
 
 What comes next is a function of the seed and the log alone, so that a search that was stopped and resumed
 tries the same networks as one that was not. Where processes score a network each, the networks of a round are
-chosen by what was known before it, and join the log in their order, whoever was faster.
+chosen by what was known before it, each also by which come before it in the round, and join the log in their
+order, whoever was faster. So no two processes try the same network while there is another one.
 """
 
 import math
@@ -81,17 +82,21 @@ class SampledSearch:
         done = len(self.log)
         before = self.log[: done // self._at_once * self._at_once]
         numbers = range(done, min(len(before) + self._at_once, self._candidates))
-        chosen = [self._choose(before, np.random.default_rng([self._seed, number])) for number in numbers]
+        beside, chosen = [tried.options for tried in self.log[len(before) :]], list[dict[str, str]]()
+        for number in numbers:
+            chosen.append(self._choose(before, np.random.default_rng([self._seed, number]), beside))
+            beside.append(tuple(chosen[-1].values()))
         if self._at_once == 1:
             return [self._tried(chosen[0], before)]
         chosen = self._ranks.gather(chosen)[0]  # machines may differ in the last digit
-        own = self._tried(chosen[self._ranks.rank], before) if self._ranks.rank < len(chosen) else None
+        scorers, rank = [chosen.index(genotype) for genotype in chosen], self._ranks.rank
+        own = self._tried(chosen[rank], before) if rank in scorers else None  # equal ones are scored once
         told = self._ranks.gather(own and (own[0].plain(), own[1]))
-        return [(Tried.of(plain), seconds) for plain, seconds in told[: len(chosen)]]
+        return [(Tried.of(plain), seconds) for plain, seconds in (told[scorer] for scorer in scorers)]
 
     def _tried(self, genotype: Genotype, before: Sequence[Tried]) -> tuple[Tried, float]:
         options, start_s = tuple(genotype.values()), time.monotonic()
-        tried = known(before, options)
+        tried = known(self.log, options)
         if tried is None:
             try:
                 tried = self._scorer.score(genotype, before)

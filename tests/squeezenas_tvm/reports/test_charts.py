@@ -104,6 +104,21 @@ def test_labels_stand_beside_each_other_or_not_at_all() -> None:
     assert svg.count(">another</text>") == 1
 
 
+def test_a_label_hides_no_mark() -> None:
+    """Of another series, right beside it: the label goes to the other side."""
+    one = Series("one", [(1.0, 1.0), (0.0, 0.0), (2.0, 2.0)], "dots", labels=["a name", "", ""])
+    beside = Series("other", [(1.1, 1.0), (2.0, 2.0)], "dots", 2)
+    (anchor,) = re.findall(
+        r'text-anchor="(\w+)" class="label">a name', chart("c", [one, beside], x="x", y="y")
+    )
+    assert anchor == "end"
+    (anchor,) = re.findall(r'text-anchor="(\w+)" class="label">a name', chart("c", [one], x="x", y="y"))
+    assert anchor == "start"
+    around = [(1 + x, 1 + y) for x in (-0.25, 0.25) for y in (-0.1, 0, 0.1)]
+    among = Series("other", [*around, (2.0, 2.0)], "dots", 2)
+    assert ">a name<" not in chart("c", [one, among], x="x", y="y")
+
+
 def test_series_differ_by_more_than_their_colour() -> None:
     for kind in get_args(Kind):
         own = [Series("s", [(1, 1), (2, 2)], kind, style) for style in STYLES]

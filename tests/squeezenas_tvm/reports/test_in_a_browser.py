@@ -12,10 +12,10 @@ from squeezenas_tvm.bundles.kept_run import write_profile
 from squeezenas_tvm.bundles.kernel_times import KernelTime, KernelTimes, Peaks
 from squeezenas_tvm.bundles.overlay import png
 from squeezenas_tvm.reports.charts import Series, chart, row
-from squeezenas_tvm.reports.page import PageSection, Report, page, paragraph
+from squeezenas_tvm.reports.page import PageSection, Report, page, paragraph, table
 from squeezenas_tvm.reports.write import write_report
 
-from ..browser import Browser
+from ..browser import CUT_OFF, NOT_DRAWN, Browser
 from ..helpers import ROOT
 
 HOSTILE = '"><script>window.ran = 1</script><img src=x onerror="window.ran = 2">&amp;'
@@ -25,32 +25,6 @@ FOLDERS = {
     "search": RESULTS / "search-local-cpu",
     "training": RESULTS / "found-local-cpu",
 }
-# Text that leaves its picture, and what leaves the window where nothing scrolls.
-CUT_OFF = """(() => {
-  const found = [];
-  const inside = (one, frame, what) => {
-    if (one.left < frame.left - 1 || one.right > frame.right + 1 || one.top < frame.top - 1
-        || one.bottom > frame.bottom + 1) found.push(what);
-  };
-  for (const text of document.querySelectorAll("svg text")) {
-    let svg = text.ownerSVGElement;
-    while (svg.ownerSVGElement) svg = svg.ownerSVGElement;
-    inside(text.getBoundingClientRect(), svg.getBoundingClientRect(), `picture: ${text.textContent}`);
-  }
-  for (const one of document.querySelectorAll("main *, header *")) {
-    const { left, right } = one.getBoundingClientRect();
-    if (!one.closest(".scroll") && !one.closest("svg") && (left < -1 || right > innerWidth + 1))
-      found.push(`window: ${one.tagName} ${one.textContent.slice(0, 40)}`);
-  }
-  if (document.scrollingElement.scrollWidth > innerWidth) found.push("the page scrolls sideways");
-  return found;
-})()"""
-NOT_DRAWN = """[...document.querySelectorAll("svg[data-frame]")].filter((svg) => {
-  const { width, height } = svg.getBoundingClientRect();
-  const marks = [...svg.querySelectorAll(".dot, .line, .area, .part")];
-  const buttons = svg.closest("figure").querySelectorAll("button").length;
-  return width < 200 || height < 30 || !marks.length || (buttons !== 3 && !svg.closest(".strip"));
-}).length"""
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +177,38 @@ def test_a_chart_is_zoomed_and_shown_whole_again(logarithmic: str, browser: Brow
     for label, larger in (("zoom in", True), ("zoom out", False)):
         browser.tell(f"document.querySelector('button[title=\"{label}\"]').click()")
         assert browser.tell("document.querySelector('figure').classList.contains('zoomed')") == larger
+    assert browser.complaints == []
+
+
+def column(browser: Browser, index: int) -> list[str]:
+    told = browser.tell(
+        f"[...document.querySelectorAll('tbody tr')].map((r) => r.cells[{index}].textContent)"
+    )
+    return list(told)
+
+
+def test_tables_are_sorted_by_a_press_on_a_head(browser: Browser, tmp_path: Path) -> None:
+    rows = [["net10", "10.5 (9 to 12)", "< 7 %"], ["net9", "9.25 (8 to 10)", "-"], [HOSTILE, "100", "7 %"]]
+    browser.see(drawn(tmp_path, table(["network", "ms", "share"], rows)), 1600)
+    names = [row[0] for row in rows]
+    heads = [place_of(browser, f"thead th:nth-child({number})") for number in (1, 2, 3)]
+
+    def press(number: int) -> list[str]:
+        browser.mouse("mousePressed", *heads[number], button="left", buttons=1, clickCount=1)
+        browser.mouse("mouseReleased", *heads[number], button="left", clickCount=1)
+        return column(browser, 0)
+
+    assert press(1) == ["net9", "net10", HOSTILE]
+    assert press(1) == [HOSTILE, "net10", "net9"]
+    assert press(1) == names  # as it was
+    assert press(0)[-2:] == ["net9", "net10"]
+    assert press(2) == ["net10", HOSTILE, "net9"]  # what has nothing is last, whichever way
+    assert press(2) == [HOSTILE, "net10", "net9"]
+    browser.tell("document.querySelector('thead th').focus()")
+    browser("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter")
+    assert column(browser, 0)[-2:] == ["net9", "net10"]
+    sorts = browser.tell("[...document.querySelectorAll('th')].map((one) => one.getAttribute('aria-sort'))")
+    assert sorts == ["ascending", "none", "none"]
     assert browser.complaints == []
 
 

@@ -64,3 +64,19 @@ def test_an_epoch_alone_is_a_strip_too() -> None:
     svg = share_strip("position 0", {"a": [0.25], "b": [0.75]}, [1], {"a": 1}, "b")
     assert svg.count('class="area') == 2
     assert "● b 75%" in svg
+
+
+def test_long_names_have_more_room_and_the_longest_are_cut() -> None:
+    def right(*options: str) -> tuple[float, str]:
+        svg = share_strip("cells.0", {option: [1 / len(options)] for option in options}, [1], {}, "")
+        found = re.search(r'data-frame="14 4 ([\d.]+) 58"', svg)
+        assert found is not None
+        return float(found[1]), svg
+
+    assert right("k3")[0] == right("k3", "k5")[0] == 290
+    longer, svg = right("k3", "conv_2x_downup")
+    assert 220 < longer < 290
+    assert ">conv_2x_downup 50%<" in svg
+    longest, svg = right("a name that is longer than any plot has room for")
+    assert longest == 220
+    assert re.search(r">a name that is lo\w*… 100%<", svg)

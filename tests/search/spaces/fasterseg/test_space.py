@@ -263,3 +263,19 @@ def test_what_the_grid_does_not_have_is_refused() -> None:
 def test_a_grid_that_cannot_be(changes: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidArchitecture, match=f"^grid: {said}"):
         Grid(**{"ratio": 8, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_idle_decisions_change_nothing_and_others_may(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    genotype = SCALED_DOWN.sample(random)
+    idle = SCALED_DOWN.idle(genotype)
+    network = SCALED_DOWN.network(genotype, HEAD)
+    for decision in SCALED_DOWN.decisions:
+        others = [{**genotype, decision.name: option} for option in decision.options]
+        alike = [SCALED_DOWN.network(other, HEAD) == network for other in others]
+        if decision.name in idle:
+            assert all(alike), decision.name
+        elif decision.name.startswith(("width.deep", "path.deep", "branches")):  # of no other branch
+            assert not all(alike), decision.name
+    assert ("path.fine" in idle) != SCALED_DOWN.ends_at_second(genotype)

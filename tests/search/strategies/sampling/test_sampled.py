@@ -227,32 +227,72 @@ class Together(Ranks):
         return found
 
 
-def test_processes_score_a_network_each_and_the_log_is_in_order() -> None:
-    """Of five networks: rounds of two, two and one, each chosen by what was known before it."""
-    wanted = evolving(candidates=5)
-    scorers = [Alone(), Alone()]
+def both(wanted: SearchProblem, choose: Any, scorers: Sequence[Alone], log: Sequence[Tried] = ()) -> Any:
+    """Two processes that search on from a log, to the end."""
+    count = wanted.recipe.networks
     searches = [
-        SampledSearch(
-            wanted,
-            own,
-            RandomChooser(wanted),
-            Together(rank, 2, torch.device("cpu")),
-            candidates=5,
-            seed=0,
-        )
+        SampledSearch(wanted, own, choose, Together(rank, 2, torch.device("cpu")), candidates=count, seed=0)
         for rank, own in enumerate(scorers)
     ]
+    for search in searches:
+        search.log = [*log]
     threads = [threading.Thread(target=list, args=(search.steps(),)) for search in searches]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    first, second = (search.log for search in searches)
-    assert first == second
-    assert [tried.options for tried in first] == [
+    assert searches[0].log == searches[1].log
+    return searches
+
+
+def test_processes_score_a_network_each_and_the_log_is_in_order() -> None:
+    """Of five networks: rounds of two, two and one, each chosen by what was known before it."""
+    wanted = evolving(candidates=5)
+    scorers = [Alone(), Alone()]
+    searches = both(wanted, RandomChooser(wanted), scorers)
+    assert [tried.options for tried in searches[0].log] == [
         options for pair in zip_longest(*(own.scored for own in scorers)) for options in pair if options
     ]
     assert [own.seen for own in scorers] == [[0, 2, 4], [0, 2]]
     alone = SampledSearch(wanted, Alone(), RandomChooser(wanted), ALONE, candidates=5, seed=0)
     with pytest.raises(InvalidCheckpoint, match="begun with 2 processes, each scoring its own"):
         alone.restore(searches[0].state())
+
+
+def test_processes_never_guess_the_same_child() -> None:
+    """With so many guesses both hold the same for the best."""
+    wanted = evolving(sample=6, candidates=16, guesses=64)
+    choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
+    tried = searched(evolving(sample=6, candidates=10))
+    first, second = (choose(tried, np.random.default_rng([0, number])) for number in (10, 11))
+    assert first == second  # as long as neither knows of the other
+    log = both(wanted, choose, [Alone(), Alone()], tried)[0].log
+    assert log[10].options == tuple(first.values())
+    assert len({tried.options for tried in log}) == len(log) == 16
+
+
+def test_a_round_that_was_stopped_within_goes_on_with_other_networks_than_its_first() -> None:
+    wanted = evolving(candidates=12, guesses=8)
+    choose = EvolutionChooser(wanted, wanted.recipe)  # type: ignore[arg-type]
+    whole = both(wanted, choose, [Alone(), Alone()])[0].log
+    assert both(wanted, choose, [Alone(), Alone()], whole[:9])[0].log == whole
+
+
+def test_equal_networks_of_a_round_are_scored_once() -> None:
+    """Where the space has no other: the first process scores it for both."""
+
+    class Counting(Alone):
+        def score(self, genotype: Genotype, log: Sequence[Tried]) -> Tried:
+            tried = super().score(genotype, log)
+            return Tried(tried.options, float(len(self.scored)))  # scores of processes differ
+
+    wanted = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=2)
+
+    class Stubborn(RandomChooser):
+        def __call__(self, log: Any, random: Any, beside: Any = ()) -> dict[str, str]:
+            return wanted.space.sample(np.random.default_rng(0))
+
+    scorers = [Counting(), Counting()]
+    log = both(wanted, Stubborn(wanted), scorers)[0].log
+    assert [len(own.scored) for own in scorers] == [1, 0]
+    assert log[0] == log[1]
