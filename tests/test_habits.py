@@ -41,6 +41,14 @@ def test_a_release_has_one_version_and_notes() -> None:
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", date)
 
 
+def test_the_readme_is_short_and_shows_a_picture() -> None:
+    text = read("README.md")
+    assert len(text.splitlines()) < 150
+    for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text):
+        assert (ROOT / picture).is_file()
+    assert "![" in text
+
+
 def test_actions_run_the_gates_on_every_python_that_is_promised() -> None:
     jobs = loaded(".github/workflows/ci.yml")["jobs"]
     versions = jobs["gates"]["strategy"]["matrix"]["python"]

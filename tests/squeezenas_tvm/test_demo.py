@@ -63,6 +63,33 @@ def test_every_step_with_a_profile_that_has_little_left_to_do(tmp_path: Path) ->
     assert DRAWN in out
 
 
+def test_it_ends_by_timing_what_it_deployed_first_and_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Commands are only noted here."""
+    steps: list[list[str]] = []
+    timed: list[list[Path]] = []
+
+    def by_turns(folders: list[Path]) -> list[list[list[float]]]:
+        timed.append(folders)
+        return [[[4.0]] * 7, [[3.0]] * 7]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("squeezenas_tvm.demo.dispatch", lambda step: steps.append(list(step)) or 0)
+    monkeypatch.setattr("squeezenas_tvm.comparing.turns.by_turns", by_turns)
+    assert main([]) == 0
+    assert [step[0] for step in steps] == [*LOOK, *STEPS]
+    deployed = [step for step in steps if step[0] == "deploy"]
+    assert [step[step.index("--out") + 1] for step in deployed] == ["demo/default", "demo/bundle"]
+    measured = [step[step.index("--measurements") + 1] for step in deployed]
+    assert measured == ["demo/none", "demo/profile"]  # never what a profile of the user's left
+    assert timed == [[Path("demo/default"), Path("demo/bundle")]]
+    assert (
+        "By turns, 7 rounds: default schedules 4 ms, tuned ones 3 ms, 0.75 times as long (0.75 to 0.75)."
+        in capfd.readouterr().out
+    )
+
+
 @pytest.mark.slow
 def test_demo_from_nothing(tmp_path: Path) -> None:
     given = ["demo", "--resolution", str(SIZE), "--trials", "0", "--json"]
