@@ -118,7 +118,8 @@ def test_numbers_say_whether_they_are_of_tuned_kernels(capfd: pytest.CaptureFixt
     assert "Latencies are of tuned kernels; without tuning: --default-schedules." in said
     tuned, default = told(capfd, *asked), told(capfd, *asked, "--default-schedules")
     assert default["notes"] == ["latencies are of default schedules"]
-    assert default["latency_ms"]["median"] > 4 * tuned["latency_ms"]["median"]
+    # products have default schedules of their own: their factor is a small one, like that of kernels
+    assert 1.1 < default["latency_ms"]["median"] / tuned["latency_ms"]["median"] < 2
     ours, theirs = (entry["kernels"][0]["median_ms"] for entry in (tuned, default))
     assert ours < theirs < 2 * ours
     assert main([*asked, "--default-schedules"]) == 0
