@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from search.architecture import Architecture
+from search.costs.objectives import OBJECTIVES
 from search.errors import InvalidCheckpoint
 from search.kept import CHECKPOINT, is_kept
 from search.parallel.ranks import Ranks
@@ -146,7 +147,11 @@ class _Curves:
         self._records = None
         if ranks.first:
             out.mkdir(parents=True, exist_ok=True)
-            columns = ("epoch", *strategy.curves, *(f"expected_{name}" for name in SEARCHED))
+            columns = (
+                "epoch",
+                *strategy.curves,
+                *(f"expected_{OBJECTIVES[name].column}" for name in SEARCHED),
+            )
             self._records = Records(out, columns, purge_step=strategy.step)
 
     def add(self, now: Progress) -> None:
@@ -155,14 +160,17 @@ class _Curves:
             self._losses.append(loss)
         if self._records is None:
             return
-        expected = {f"expected/{name}": value for name, value in now.expected.items()}
+        expected = {
+            f"expected/{OBJECTIVES[name].column}": value / OBJECTIVES[name].size
+            for name, value in now.expected.items()
+        }
         known = {name: value for name, value in now.values.items() if math.isfinite(value)}
         self._records.scalars(now.step - 1, {**known, **expected})
         if now.tried is not None:
             self._tried.append(json_text(now.tried) + "\n")
         if now.ends_epoch:
             self._rows.append(_row(now, self._losses))
-            self._records.rows(self._rows)
+            self._records.rows(list(map(_in_units, self._rows)))
             self._losses = []
             if isinstance(self._strategy, Distributed):
                 self._choices.append(distribution.distribution_line(now.epoch, self._strategy.choices()))
@@ -189,12 +197,24 @@ class _Curves:
 
 
 def _row(last: Progress, losses: Sequence[float]) -> dict[str, float | None]:
-    """An epoch of curves.csv: its mean loss, and how it left the rest; None where nothing is known."""
+    """An epoch: its mean loss, and how it left the rest; None where nothing is known."""
     expected = {f"expected_{name}": value for name, value in last.expected.items()}
     own = {name: value if math.isfinite(value) else None for name, value in last.values.items()}
     if "loss" in own:
         own["loss"] = sum(losses) / len(losses) if losses else None
     return {"epoch": last.epoch, **own, **expected}
+
+
+def _in_units(row: Mapping[str, float | None]) -> dict[str, float | None]:
+    """A line of curves.csv: costs in units that columns name. Checkpoints hold them as they are counted."""
+    columns = {f"expected_{name}": own for name, own in OBJECTIVES.items()}
+    line: dict[str, float | None] = {}
+    for name, value in row.items():
+        if (own := columns.get(name)) and value is not None:
+            line[f"expected_{own.column}"] = value / own.size
+        else:
+            line[name] = value
+    return line
 
 
 def _finish(

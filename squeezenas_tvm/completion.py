@@ -44,7 +44,7 @@ def _all_commands() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print it")
     commands = parser.add_subparsers()
     known = {"target": [*list_targets()], "architecture": list_architectures()}
-    known["network"] = known["architecture"]
+    known["network"] = known["what"] = known["architecture"]
     for name, summary in COMMANDS.items():
         module = importlib.import_module(f"squeezenas_tvm.{name}")
         own = build_parser(name, module.add_arguments, example=module.EXAMPLE)

@@ -25,7 +25,7 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_table(parser: argparse.ArgumentParser) -> None:
+def add_table(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
     """``--table DIR``: where costs on ``--target`` are from."""
     parser.add_argument(
         "--table",

@@ -15,23 +15,25 @@ class Objective:
 
     Attributes:
         unit, size: what people read it in, and how much of it one of that is.
+        column: what it is called, in that unit, in CSV files.
         peak: a network's is the largest of its parts', not their sum.
     """
 
     unit: str
     size: float
+    column: str
     peak: bool = False
 
 
 OBJECTIVES: Mapping[str, Objective] = {
-    "latency": Objective("ms", 1e-3),
-    "latency_low": Objective("ms", 1e-3),
-    "latency_high": Objective("ms", 1e-3),
-    "macs": Objective("GMACs", 1e9),
-    "params": Objective("M parameters", 1e6),
-    "bytes": Objective("MiB moved", 2**20),  # what each kernel reads and writes, once
-    "memory": Objective("MiB of maps alive at once", 2**20, peak=True),
-    "energy": Objective("mJ", 1e-3),
+    "latency": Objective("ms", 1e-3, "latency_ms"),
+    "latency_low": Objective("ms", 1e-3, "low_ms"),
+    "latency_high": Objective("ms", 1e-3, "high_ms"),
+    "macs": Objective("GMACs", 1e9, "gmacs"),
+    "params": Objective("M parameters", 1e6, "mparams"),
+    "bytes": Objective("MiB moved", 2**20, "moved_mib"),  # what each kernel reads and writes, once
+    "memory": Objective("MiB of maps alive at once", 2**20, "memory_mib", peak=True),
+    "energy": Objective("mJ", 1e-3, "energy_mj"),
 }
 
 

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 from search.architecture import Architecture, dump_architecture
+from search.costs.objectives import OBJECTIVES
 from search.problem.judged import Judged
 from search.problem.problem import SearchProblem
 from search.results.front_plot import draw_front
@@ -71,8 +72,9 @@ def genotype_of(problem: SearchProblem, network: Judged) -> Mapping[str, str]:
 def _csv(problem: SearchProblem, networks: Sequence[Judged], front: set[Judged], chosen: Judged) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = [problem.task.primary, "latency_ms", "low_ms", "high_ms", "gmacs", "mparams", "memory_mib"]
-    writer.writerow([*header, "moved_mib", "front", "chosen", "blocks"])
+    costs = ("latency", "latency_low", "latency_high", "macs", "params", "memory", "bytes")
+    header = [problem.task.primary, *(OBJECTIVES[name].column for name in costs)]
+    writer.writerow([*header, "front", "chosen", "blocks"])
     for n in sorted(networks, key=lambda n: -n.score):
         numbers = [problem.task.score_of(n.score), n.latency_s * 1e3, n.low_s * 1e3, n.high_s * 1e3]
         numbers += [n.macs / 1e9, n.params / 1e6, n.memory / 2**20, n.bytes / 2**20]

@@ -82,12 +82,19 @@ class NetworkTime:
 
 
 def network_time(
-    name: str, sizes: str, graph: KernelGraph, model: CostModel, roofline: PhysicalModel | None
+    name: str,
+    sizes: str,
+    graph: KernelGraph,
+    model: CostModel,
+    roofline: PhysicalModel | None,
+    *,
+    of_a_space: bool = False,
 ) -> NetworkTime:
     """Of a network that a cost model knows.
 
     Args:
         roofline: as ``measured_roofline`` gives it.
+        of_a_space: which whole networks it is calibrated by.
 
     Raises:
         MissingEntry: a kernel that nobody tells.
@@ -109,7 +116,7 @@ def network_time(
         )
         for kernel, estimate in told.items()
     ]
-    total = model.network(graph, of_a_space=False)
+    total = model.network(graph, of_a_space=of_a_space)
     longest_first = tuple(sorted(kernels, key=lambda kernel: -kernel.share))
     return NetworkTime(name, sizes, total, longest_first, roofline)
 
@@ -136,7 +143,9 @@ def cells(kernel: KernelTime) -> list[str]:
 
 
 def far_text(network: NetworkTime) -> str:
-    """One line on kernels far from the roofline."""
+    """One line on kernels far from the roofline; empty where there is none."""
+    if network.roofline is None:
+        return ""
     far = network.far
     if not far:
         return f"No kernel of {WORTH:.0%} of the time or more is {FAR:g} times the roofline or longer."
@@ -155,7 +164,7 @@ def network_lines(network: NetworkTime) -> Sequence[str]:
     if distinct > LISTED:
         share = sum(kernel.share for kernel in network.kernels[LISTED:])
         lines.append(f"{distinct - LISTED} others take {share:.0%} of the time.")
-    return [*lines, far_text(network)]
+    return [*lines, *filter(None, [far_text(network)])]
 
 
 def network_document(network: NetworkTime) -> dict[str, Any]:

@@ -23,13 +23,6 @@ _NUMBERS = (
     *("latency_ms", "low_ms", "high_ms", "gmacs", "mparams", "memory_mib"),
     *("front", "chosen"),
 )
-_COLUMNS = {
-    "latency": "latency_ms",
-    "macs": "gmacs",
-    "params": "mparams",
-    "memory": "memory_mib",
-    "bytes": "moved_mib",
-}
 
 
 @dataclass(frozen=True)
@@ -174,7 +167,7 @@ def _lower(networks: FoundNetworks) -> str:
 def _cost_column(told: SearchDocument | None) -> tuple[str, str]:
     """What the front was drawn over, and where networks.csv has it."""
     cost = told.cost if told else "latency"
-    return cost, _COLUMNS[cost]
+    return cost, OBJECTIVES[cost].column
 
 
 def _table(networks: FoundNetworks, front: Sequence[CsvRow]) -> str:

@@ -98,7 +98,8 @@ def _marks(shown: Sequence[PlacedKernel], model: PhysicalModel, whose: str) -> I
 
 
 def _told(own: PlacedKernel, model: PhysicalModel, whose: str) -> str:
-    roof = min(model.rates.get(own.kind, math.inf), own.intensity * model.bandwidth) / 1e9
+    highest = model.rates.get(own.kind, max(model.rates.values(), default=math.inf))
+    roof = min(highest, own.intensity * model.bandwidth) / 1e9
     reached = f", {own.gmacs_per_s / roof:.0%} of its roof" if math.isfinite(roof) and roof else ""
     return (
         f"{own.name}\n{own.share:.1%} of {whose} latency\n{own.seconds * 1e3:.3f} ms a call, "
@@ -110,7 +111,8 @@ def _told(own: PlacedKernel, model: PhysicalModel, whose: str) -> str:
 def _roofs(shown: Sequence[PlacedKernel], model: PhysicalModel) -> Iterable[Series]:
     """The bandwidth, up to the highest rate, and to its right the rate of each kind."""
     gbytes = model.bandwidth / 1e9
-    rates = {kind: rate / 1e9 for kind, rate in model.rates.items() if any(o.kind == kind for o in shown)}
+    kinds = {own.kind for own in shown} & set(model.rates) or set(model.rates)  # of none: one roof for all
+    rates = {kind: rate / 1e9 for kind, rate in model.rates.items() if kind in kinds}
     first, last = min(own.intensity for own in shown), max(own.intensity for own in shown)
     highest = max(rates.values(), default=last * gbytes)
     end = max(highest / gbytes, first)

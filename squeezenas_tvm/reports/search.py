@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.architecture import Architecture, load_architecture
-from search.costs.objectives import shown
+from search.costs.objectives import OBJECTIVES, shown
 from search.results import document as search_document
 from search.results.document import SearchDocument
 from search.spaces.drawing import Drawable
@@ -37,7 +37,7 @@ from squeezenas_tvm.training.command import teacher_command, train_command
 
 CURVES, CHOSEN = "curves.csv", "chosen.yaml"
 _AGAIN = "the search command with --resume writes it again from the last checkpoint"
-_NUMBERS = ("epoch", "loss", "expected_latency")
+_NUMBERS = ("epoch", "loss")
 _MAY_LACK = ("loss", "score", "best")  # before, or after, a strategy tries networks out
 # Column of curves.csv -> title, column, y axis, scale, colour; which ones there are depends on the strategy.
 _CURVES: Mapping[str, tuple[str, str, str, float, int]] = {
@@ -64,11 +64,7 @@ def search_report(folder: Path) -> Report:
         UsageError, SearchError: a file is damaged, or of a newer schema.
     """
     told = search_document.load(folder) if (folder / search_document.FILE).exists() else None
-    costs = () if told is None or told.cost == "latency" else (f"expected_{told.cost}",)
-    rows = []
-    if (folder / CURVES).exists():
-        own = [column for column in header(folder / CURVES) if column in _CURVES]
-        rows = read_csv(folder / CURVES, (*_NUMBERS, *own, *costs), again=_AGAIN, optional=_MAY_LACK)
+    rows = _rows(folder / CURVES, told) if (folder / CURVES).exists() else []
     networks = read_networks(folder, told)
     chosen = load_architecture(folder / CHOSEN) if (folder / CHOSEN).exists() else None
     state = _state(told, rows, networks)
@@ -102,6 +98,20 @@ def search_report(folder: Path) -> Report:
         "search": told.model_dump(mode="json") if told else None,
     }
     return Report(f"Search for {target}", state, sections, document, _figures(told, rows, networks))
+
+
+def _rows(path: Path, told: SearchDocument | None) -> list[CsvRow]:
+    """Epochs, each with what its network costs in the unit of the column's name."""
+    cost = told.cost if told else "latency"
+    own = OBJECTIVES[cost]
+    columns, column, older = header(path), f"expected_{own.column}", f"expected_{cost}"
+    wanted = [*_NUMBERS, *(name for name in columns if name in _CURVES)]
+    if column in columns or older not in columns:
+        return read_csv(path, (*wanted, column), again=_AGAIN, optional=_MAY_LACK)
+    rows = read_csv(
+        path, (*wanted, older), again=_AGAIN, optional=_MAY_LACK
+    )  # up to 0.2.0: seconds, bytes, ...
+    return [CsvRow(row.texts, row.numbers | {column: row.numbers[older] / own.size}) for row in rows]
 
 
 def _figures(
@@ -177,13 +187,11 @@ def _budget(told: SearchDocument) -> str:
 def _curves(rows: Sequence[CsvRow], told: SearchDocument | None) -> Markup:
     if not rows:
         return paragraph("No epoch has ended yet.")
-    from search.costs.objectives import OBJECTIVES
-
     cost = told.cost if told else "latency"
-    unit, size = OBJECTIVES[cost].unit, OBJECTIVES[cost].size
+    own = OBJECTIVES[cost]
     limit: tuple[Any, float, str] | None = None
     if told and told.budget:
-        limit = ("y", told.budget.value / size, f"budget {_budget(told)}")
+        limit = ("y", told.budget.value / own.size, f"budget {_budget(told)}")
 
     def curve(title: str, column: str, y: str, scale: float = 1.0, colour: int = 1, **more: Any) -> Markup:
         numbers = [one.numbers for one in rows if math.isfinite(one.numbers[column])]
@@ -192,7 +200,7 @@ def _curves(rows: Sequence[CsvRow], told: SearchDocument | None) -> Markup:
 
     known = rows[0].numbers
     pictures = [curve("loss", "loss", "loss")] if _told("loss", rows) else []
-    pictures.append(curve(f"expected {cost}", f"expected_{cost}", f"{cost} ({unit})", size, limit=limit))
+    pictures.append(curve(f"expected {cost}", f"expected_{own.column}", f"{cost} ({own.unit})", limit=limit))
     pictures += [
         curve(*shown) for column, shown in _CURVES.items() if column in known and _told(column, rows)
     ]

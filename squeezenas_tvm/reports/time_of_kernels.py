@@ -50,16 +50,13 @@ def network_section(network: NetworkTime) -> PageSection:
     told = f"At {network.sizes}: {total.median_s * 1e3:.2f} ms ({ends}), {total.kernels} calls of kernels."
     others = network.kernels[LISTED:]
     left = f" {len(others)} others take {sum(kernel.share for kernel in others):.0%}." if others else ""
-    explained = (
-        "The roofline is the least time at the best rates that measured kernels of its kind reached here: of "
-        "multiply-accumulates, and of bytes when each moves once."
-    )
-    parts = [
-        paragraph(f"{told}{left}"),
-        _picture(network),
-        table(list(HEADER), rows),
-        paragraph(f"{far_text(network)} {explained}"),
-    ]
+    parts = [paragraph(f"{told}{left}"), _picture(network), table(list(HEADER), rows)]
+    if network.roofline is not None:
+        explained = (
+            "The roofline is the least time at the best rates that measured kernels of its kind reached: of "
+            "multiply-accumulates, and of bytes when each moves once."
+        )
+        parts.append(paragraph(f"{far_text(network)} {explained}"))
     return PageSection(f"Where the time of {network.name} goes", join(parts))
 
 

@@ -1,9 +1,12 @@
-"""What ``report`` does: one HTML page of a folder, with nothing outside itself."""
+"""What ``report`` does: one HTML page of a folder or a network, with nothing outside itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from cost_models.ir.op import Shape
+from search.resolution import Resolution
 from squeezenas_tvm.about import __version__
 from squeezenas_tvm.bundles.kept_run import PROFILE
 from squeezenas_tvm.errors import UsageError
@@ -13,6 +16,7 @@ from squeezenas_tvm.reports.page import Report, page
 from squeezenas_tvm.reports.run import run_report
 from squeezenas_tvm.reports.search import search_report
 from squeezenas_tvm.reports.training import training_report
+from targets import PublishedDevice, Target
 from targets.support.sealed import HTML, write_sealed
 from targets.support.text import printable
 
@@ -24,7 +28,7 @@ class WrittenReport:
     """A page that was written.
 
     Attributes:
-        kind: ``profile``, ``search``, ``training``, ``evaluation`` or ``run``.
+        kind: ``profile``, ``search``, ``training``, ``evaluation``, ``run`` or ``network``.
         page: the file.
         report: what it says.
     """
@@ -46,12 +50,48 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
         InTheWay: another page is there, or ours with changes.
         CostModelError, SearchError: a file in the folder that cannot be read.
     """
-    out = out or folder / PAGE
+    out = _checked(out or folder / PAGE)
+    kind, report = report_of(folder)
+    return _written(kind, report, out, folder)
+
+
+def write_network_report(
+    name: str | Path,
+    target: Target | PublishedDevice,
+    out: Path | None = None,
+    *,
+    resolution: Resolution | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+    table: Path | None = None,
+) -> WrittenReport:
+    """Write the page of a network: what it costs on a target, and where its time goes.
+
+    Args:
+        name: of an architecture, or a YAML or ONNX file.
+        out: the page, an .html file; ``NAME-TARGET.html`` in the current folder when None.
+        resolution, shapes, table: as ``reports.predicted`` takes them.
+
+    Raises:
+        UsageError: no such network, or the page cannot be written.
+        InTheWay: another page is there, or ours with changes.
+        InvalidGraph, SearchError, CostModelError: what cannot be read, or told.
+    """
+    from squeezenas_tvm.reports.predicted import predicted_report
+
+    out = _checked(out or Path(f"{Path(name).stem}-{target.name}.html"))
+    report = predicted_report(name, target, resolution, shapes, table)
+    return _written("network", report, out, name)
+
+
+def _checked(out: Path) -> Path:
     if out.suffix not in (".html", ".htm"):
         raise UsageError(f"--out {out}: must end in .html")
-    kind, report = report_of(folder)
+    return out
+
+
+def _written(kind: str, report: Report, out: Path, source: str | Path) -> WrittenReport:
     try:
-        write_sealed({out: page_text(report, folder)}, "name another place with --out", HTML)
+        write_sealed({out: page_text(report, source)}, "name another place with --out", HTML)
     except OSError as error:
         raise UsageError(
             f"{out}: cannot be written ({error.strerror}); name another place with --out"
@@ -65,14 +105,15 @@ def report_of(folder: Path) -> tuple[str, Report]:
     return kind, _report(kind, folder)
 
 
-def page_text(report: Report, folder: Path, version: str = "") -> str:
+def page_text(report: Report, source: str | Path, version: str = "") -> str:
     """The page, without control characters.
 
     Args:
+        source: what it is of.
         version: of one that is served.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="minutes")
-    made = f"squeezenas_tvm {__version__}, from {folder}, {now}"
+    made = f"squeezenas_tvm {__version__}, from {source}, {now}"
     return printable(page(report, made, version), kept="\n\t")
 
 

@@ -26,7 +26,7 @@ CELLS = st.sampled_from(
 ROWS = b"kernel,how,trials,samples_s,estimate_s,reason\nk,default,3,0.1 0.2,,\nl,estimated,1,,0.5,why\n"
 NETWORKS = b"space,blocks,num_classes,resolution,sum_s,rounds_s\nsmall,a b,19,64x128,0.5,0.1 0.2; 0.3\n"
 MEASURED = b"network,resolution,latency_ms,note\nsqueezenas-lat-small,64x128,4.5,\n./x.yaml,64x128,4,\n"
-CURVES = b"epoch,loss,expected_latency\n0,0.5,0.001\n1,,0.001\n"
+CURVES = b"epoch,loss,expected_latency_ms\n0,0.5,1.5\n1,,1.25\n"
 
 
 def spoilt(sound: bytes) -> st.SearchStrategy[bytes]:

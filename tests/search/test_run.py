@@ -27,8 +27,8 @@ def test_a_search_writes_its_curves_its_front_and_the_chosen_network(tmp_path: P
     )
     rows = list(csv.DictReader((tmp_path / "curves.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert float(rows[1]["expected_latency"]) == pytest.approx(
-        result.summary["expected"]["latency"], rel=1e-5
+    assert float(rows[1]["expected_latency_ms"]) == pytest.approx(
+        1e3 * result.summary["expected"]["latency"], rel=1e-5
     )
     chosen = load_architecture(tmp_path / "chosen.yaml")
     assert chosen.searched_for == problem().target

@@ -1,5 +1,6 @@
 """Pages of profiles, searches and trainings: whole, valid, self-contained, with the numbers of the files."""
 
+import csv
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ from cost_models.kernel_models.hold_outs import HoldOut
 from cost_models.kernel_models.predictor import Predictor
 from cost_models.network_models.network_model import NetworkModel
 from search.costs.kernel_table import cost_table
+from search.costs.objectives import OBJECTIVES
 from search.resolution import Resolution
 from search.spaces.camera import segmentation_head
 from search.spaces.registry import get_space
@@ -305,6 +307,26 @@ def test_page_that_cannot_be_written(
     check_refused(words, "page.html: cannot be written (Is a directory); name another place", capsys)
 
 
+def test_curves_of_the_second_release_are_read(search_copy: Path, tmp_path: Path) -> None:
+    """Its columns had no units: seconds, counts and bytes."""
+    now = page_of(search_copy, tmp_path / "now.html")
+    with (search_copy / "curves.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = {f"expected_{own.column}": (f"expected_{name}", own.size) for name, own in OBJECTIVES.items()}
+    older = [
+        {names[key][0] if key in names else key: float(value) * names[key][1] if key in names else value
+         for key, value in row.items()}
+        for row in rows
+    ]  # fmt: skip
+    with (search_copy / "curves.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(older[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(older)
+    assert "expected_latency," in (search_copy / "curves.csv").read_text()
+    again = page_of(search_copy, tmp_path / "again.html")
+    assert (again.charts, again.marks) == (now.charts, now.marks)
+
+
 def edited(name: str, old: str, new: str) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         text = (folder / name).read_text()
@@ -322,8 +344,8 @@ def edited(name: str, old: str, new: str) -> Callable[[Path], None]:
             "curves.csv, line 3: epoch is 'second', where a number is",
         ),
         (
-            edited("curves.csv", "expected_latency", "hoped"),
-            "line 1: no column expected_latency;",
+            edited("curves.csv", "expected_latency_ms", "hoped"),
+            "line 1: no column expected_latency_ms;",
         ),
         (edited("curves.csv", "\n2,", "\n"), "curves.csv, line 4: 10 cells, the header has 11; the search"),
         (edited("networks.csv", "miou_percent", "miou"), "networks.csv, line 1: no column miou_percent"),

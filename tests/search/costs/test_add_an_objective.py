@@ -30,7 +30,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
         _, _, kernels, _ = given
         return {**prices(*given), LAUNCHES: np.array([float(len(own)) for own in kernels])}
 
-    monkeypatch.setitem(OBJECTIVES, LAUNCHES, Objective("launches", 1))  # type: ignore[arg-type]
+    monkeypatch.setitem(OBJECTIVES, LAUNCHES, Objective("launches", 1, "launches"))  # type: ignore[arg-type]
     monkeypatch.setattr(space_costs, "_prices", with_launches)
     monkeypatch.setattr(goal, "SEARCHED", (*goal.SEARCHED, LAUNCHES))
     monkeypatch.setitem(goal.UNITS, "launches", (LAUNCHES, 1.0))

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from search.resolution import Resolution
 from squeezenas_tvm.bundles.kept_run import write_profile
 from squeezenas_tvm.bundles.kernel_times import KernelTime, KernelTimes, Peaks
 from squeezenas_tvm.bundles.overlay import png
 from squeezenas_tvm.reports.charts import Series, chart, row
 from squeezenas_tvm.reports.page import PageSection, Report, page, paragraph, table
-from squeezenas_tvm.reports.write import write_report
+from squeezenas_tvm.reports.write import write_network_report, write_report
+from targets import load_target
 
 from ..browser import CUT_OFF, NOT_DRAWN, Browser
 from ..helpers import ROOT
@@ -25,6 +27,7 @@ FOLDERS = {
     "search": RESULTS / "search-local-cpu",
     "training": RESULTS / "found-local-cpu",
 }
+KINDS = (*FOLDERS, "run", "network")
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +38,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Addresses of the pages of a profile, a search and a training that are kept in the repository."""
+    """Addresses of the pages of a profile, a search and a training that are kept here, and of a network."""
     out = tmp_path_factory.mktemp("pages")
     folders = FOLDERS | {"run": profiled_run(out)}
-    return {
-        name: write_report(folder, out / f"{name}.html").page.as_uri() for name, folder in folders.items()
-    }
+    written = {name: write_report(folder, out / f"{name}.html") for name, folder in folders.items()}
+    written["network"] = write_network_report(
+        *("squeezenas-lat-small", load_target("local-cpu"), out / "network.html"),
+        resolution=Resolution(256, 512),
+        table=FOLDERS["profile"],
+    )
+    return {name: own.page.as_uri() for name, own in written.items()}
 
 
 def profiled_run(folder: Path) -> Path:
@@ -68,7 +75,7 @@ def drawn(tmp_path: Path, *figures: str) -> str:
 
 @pytest.mark.parametrize("width", [400, 1600])
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("kind", [*FOLDERS, "run"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_all_is_drawn_and_nothing_is_cut_off(
     kind: str, dark: bool, width: int, browser: Browser, pages: dict[str, str]
 ) -> None:
@@ -82,7 +89,7 @@ def test_all_is_drawn_and_nothing_is_cut_off(
     assert browser.complaints == []
 
 
-@pytest.mark.parametrize("kind", [*FOLDERS, "run"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_on_paper_it_is_light_and_without_buttons(kind: str, browser: Browser, pages: dict[str, str]) -> None:
     browser.see(pages[kind], 800, dark=True, media="print")
     assert browser.tell("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
