@@ -61,12 +61,13 @@ def test_measuring_and_deploying(almost_all: Path, quick: Path, tmp_path: Path) 
         "measure.try_predictor, profile_space.sample_blocks = lambda *_: {}, lambda *_, **__: []",
         after="import sys\nassert 'torch' not in sys.modules\nassert profile.holes == []",
     )
-    estimate, page, rows, seen, miou, predicted = said.splitlines()
+    estimate, page, of_network, rows, seen, miou, predicted = said.splitlines()
     median, low, high = map(float, estimate.split())
     assert 0 < low < median < high < 1
     assert int(rows) > 100
     assert Path(page) == Path("results/quick-cpu/report.html")
-    assert (tmp_path / page).is_file()
+    assert of_network == "squeezenas-lat-small-quick-cpu.html"
+    assert all((tmp_path / written).is_file() for written in (page, of_network))
     assert (tmp_path / seen.split()[0]).is_file()
     assert float(seen.split()[1]) > 0
     assert 0 <= float(miou) <= 100
