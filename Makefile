@@ -22,7 +22,7 @@ demo: compiler $(VENV)/installed
 	$(BIN)/python -m squeezenas_tvm.demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: compiler $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: compiler $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)

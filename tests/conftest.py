@@ -12,11 +12,38 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("targets", "cost_models", "search", "squeezenas_tvm")
+LONGEST = (
+    "squeezenas_tvm/test_deploy_onnx.py",
+    "search/strategies/fasterseg/test_cosearch.py",
+    "squeezenas_tvm/manual/test_python.py",
+    "squeezenas_tvm/test_profile_onnx.py",
+    "cost_models/profiling/test_profiler_faults.py",
+    "squeezenas_tvm/test_search.py",
+    "squeezenas_tvm/test_emulated.py",
+    "squeezenas_tvm/test_deploy.py",
+    "squeezenas_tvm/test_profile.py",
+    "squeezenas_tvm/test_train.py",
+    "squeezenas_tvm/test_profile_stops.py",
+    "search/strategies/gumbel/test_gumbel.py",
+    "cost_models/profiling/test_profiler_boards.py",
+    "search/strategies/gas/test_gas.py",
+    "search/parallel/test_ranks.py",
+    "cost_models/builder/test_pool.py",
+    "squeezenas_tvm/test_emulated_board.py",
+    "squeezenas_tvm/test_kills.py",
+)
+"""Files of a minute and more. They come first: begun last, they would keep one process at work alone."""
 
 
 def pytest_configure() -> None:
     """Ctrl-C works in tests and in what they start, also where pytest was started in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest first."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ import yaml
 
 from squeezenas_tvm.about import __version__
 
+from .conftest import LONGEST
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -108,3 +110,7 @@ def test_templates_of_issues_are_forms_and_name_pages_that_there_are(name: str) 
         assert field["attributes"]["label"]
         for page in re.findall(r"docs/[\w-]+\.md", field["attributes"].get("description", "")):
             assert (ROOT / page).is_file()
+
+
+def test_files_that_come_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
