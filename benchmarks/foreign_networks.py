@@ -3,6 +3,7 @@
     python benchmarks/foreign_networks.py --write nets
     squeezenas-tvm profile nets --target local-cpu --trials 0
     python benchmarks/foreign_networks.py --table results/local-cpu --out rows.jsonl --json
+    python benchmarks/foreign_networks.py --again rows.jsonl --json
     python benchmarks/foreign_networks.py enet squeezenas-lat-small --resolution 256x512 --trials 64 --json
 
 The networks of ``benchmarks/networks`` and some of the house's own, all as ONNX files from a normalised
@@ -12,7 +13,8 @@ there before a run, and what comes out stays where it is, of both. A row that fa
 on. ``--out`` keeps finished rows; a run that was stopped goes on from there, and tries failed rows again.
 
 Predictions are of the shipped table unless ``--table`` names one of this machine. Where a network is among
-those that its calibration was fitted to, it is told by a fit to the others (``left_out``).
+those that its calibration was fitted to, it is told by a fit to the others (``left_out``). ``--again`` takes
+the times of rows that a run has kept, and makes predictions alone anew: those of another table.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,23 @@ def row_of(name: str, size: Resolution, setting: Setting, folder: Path) -> dict[
     except (FailedWork, CostModelError, SearchError) as error:
         row["error"] = str(error)
     return row
+
+
+def _told_again(timed: Records) -> Callable[[str, Resolution, Setting, Path], dict[str, Any]]:
+    """As ``row_of``, with the times that another run has kept."""
+
+    def row_again(name: str, size: Resolution, setting: Setting, folder: Path) -> dict[str, Any]:
+        key = _key(name, size, setting)
+        row = timed.find(**key)
+        if row is None or "error" in row:
+            return {**key, "error": "not among the rows that were timed"}
+        try:
+            path = _write(name, size, folder / f"{name}.onnx", setting.limit_s)
+            return {**row, "left_out": False, **_predicted(path, setting)}
+        except (FailedWork, CostModelError, SearchError) as error:
+            return {**key, "error": str(error)}
+
+    return row_again
 
 
 def _key(name: str, size: Resolution, setting: Setting) -> dict[str, Any]:
@@ -266,6 +285,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="timed runs of a turn (default %(default)s)")
     parser.add_argument("--limit-s", type=float, default=600, help="of each step (default %(default)s)")
     parser.add_argument("--out", type=Path, help="file that keeps finished rows, a line each")
+    parser.add_argument("--again", type=Path, metavar="ROWS", help="what --out kept: predict alone, anew")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     args = parser.parse_args()
     names = args.networks or [*NETWORKS, *OWN]
@@ -276,7 +296,7 @@ def main() -> None:
     if args.write:
         _write_all(names, sizes, args.write, setting.limit_s)
         return
-    rows = _rows(names, sizes, setting, Records(args.out))
+    rows = _rows(names, sizes, setting, Records(args.out), Records(args.again) if args.again else None)
     if all("error" in row for row in rows):
         raise FailedWork("no network ran, see above")
     summary = summary_of(rows)
@@ -297,15 +317,21 @@ def _write_all(names: Sequence[str], sizes: Sequence[Resolution], folder: Path, 
 
 
 def _rows(
-    names: Sequence[str], sizes: Sequence[Resolution], setting: Setting, records: Records
+    names: Sequence[str],
+    sizes: Sequence[Resolution],
+    setting: Setting,
+    records: Records,
+    timed: Records | None = None,
 ) -> list[dict[str, Any]]:
+    """Args: timed: rows whose times are taken."""
     rows = []
     for size in sizes:
         for name in names:
             row = records.find(**_key(name, size, setting))
             if row is None or "error" in row:
                 with tempfile.TemporaryDirectory() as folder:
-                    row = records.add(row_of(name, size, setting, Path(folder)))
+                    make = row_of if timed is None else _told_again(timed)
+                    row = records.add(make(name, size, setting, Path(folder)))
             say(line_of(row))
             rows.append(row)
     return rows

@@ -14,6 +14,7 @@ import pytest
 from foreign_networks import (
     Setting,
     _apart,
+    _told_again,
     _write_all,
     left_out_ms,
     line_of,
@@ -21,6 +22,7 @@ from foreign_networks import (
     summary_line,
     summary_of,
 )
+from records import Records
 
 from cost_models.database.network_records import AboutFile, WholeNetwork
 from cost_models.database.rows import Row
@@ -116,6 +118,20 @@ def test_files_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
         _write_all(names, sizes, tmp_path, 100.0)
         assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["squeezenas-lat-small-64x128.onnx"]
+
+
+def test_predictions_alone_are_made_anew(tmp_path: Path) -> None:
+    kept = Records(tmp_path / "rows.jsonl")
+    about = {"target": "local-cpu", "trials": 0, "threads": 1}
+    kept.add(row("squeezenas-lat-small", 10.0, 1.0, 2.0, 3.0, **about))
+    timed = Records(tmp_path / "rows.jsonl")
+    first, other = (
+        _told_again(timed)(name, SIZE, SETTING, tmp_path) for name in ("squeezenas-lat-small", "enet")
+    )
+    assert first["tvm_ms"] == {"median": 10.0}
+    assert first["predicted_ms"] != {"low": 1.0, "median": 2.0, "high": 3.0}
+    assert first["predicted_ms"]["low"] < first["predicted_ms"]["median"] < first["predicted_ms"]["high"]
+    assert other["error"] == "not among the rows that were timed"
 
 
 def test_unknown_networks_are_refused() -> None:
