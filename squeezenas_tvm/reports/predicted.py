@@ -55,7 +55,7 @@ def predicted_report(
     time = network_time(
         network.name, network.resolution, graph, model, _roofs(model), of_a_space=not network.foreign
     )
-    about = f"{predicted.median_s * 1e3:.2f} ms at {network.resolution}, {model.basis}"
+    about = f"{predicted.median_s * 1e3:.2f} ms at {network.resolution}, {share_text(predicted.sources)}"
     sections = [PageSection("What it costs", facts(_facts(predicted, model))), network_section(time)]
     figures = [
         (f"{predicted.median_s * 1e3:.2f} ms", "latency"),
