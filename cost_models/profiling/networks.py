@@ -1,8 +1,8 @@
 """Times networks whole, as they would ship: what the estimate of a network is calibrated on.
 
 All are built before the first is timed, and then timed in rounds, one after the other, so that a slow minute
-hits all of them alike. It counts for none: rounds that are slower than a network's fastest are left out, and
-networks that have too few others get more.
+hits all of them alike. It counts for none: each waits until the reference says that the device is quiet,
+rounds that are slower than a network's fastest are left out, and networks that have too few others get more.
 """
 
 import logging
@@ -31,7 +31,8 @@ from cost_models.profiling.blocks import describe
 from cost_models.profiling.context import MeasureContext
 from cost_models.runner.module_runner import build_block, build_model, time_block
 from cost_models.runner.outcome import checked, outcome, remove
-from cost_models.runner.runner import RunResult, RunSettings
+from cost_models.runner.reference import Reference
+from cost_models.runner.runner import DeviceSession, RunResult, RunSettings
 from targets import CompileError
 from targets.support.text import brief
 
@@ -43,6 +44,7 @@ _SAME = 0.02  # what the sum of a network's kernels may have changed since it wa
 _POLL_S = 0.2
 LEAST_SAMPLES = 3  # of a round
 _ROUND_S = 5.0  # of a network that takes so long that the usual number of samples would not end
+_WAIT_S = 10.0  # for a quiet device, before a round of a network
 _SLOWER = 5  # times as slow as the sum of its kernels, a network has hung
 
 
@@ -219,7 +221,10 @@ def _time_round(context: MeasureContext, built: Mapping[Path, _Due]) -> set[str]
     ended: Exception | None = None
     with context.quiet():
         pending = {
-            context.fleet.submit(partial(_timed, path, job, settings), timeout_s=settings.timeout_s): job
+            context.fleet.submit(
+                partial(_timed, context.reference, path, job, settings),
+                timeout_s=settings.timeout_s + _WAIT_S,
+            ): job
             for path, job in built.items()
             for settings in [_settings(usual, job.sum_s)]
         }
@@ -246,8 +251,11 @@ def _settings(usual: RunSettings, sum_s: float) -> RunSettings:
     return replace(usual, repeat=repeat, timeout_s=max(usual.timeout_s, _SLOWER * (repeat + 1) * sum_s))
 
 
-def _timed(path: Path, job: _Due, settings: RunSettings, session: Any) -> RunResult:
+def _timed(
+    reference: Reference, path: Path, job: _Due, settings: RunSettings, session: DeviceSession
+) -> RunResult:
     network = job.network
+    reference.wait_for_quiet(session, _WAIT_S)
     return checked(time_block(session, path, network.inputs, settings, dtype=network.dtypes))
 
 

@@ -3,6 +3,8 @@
 A convolution bound by computing, since a clock that drops and a neighbour that takes cores both slow it down.
 """
 
+import statistics
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from cost_models.ir.ops import Activation, Conv2d
 from cost_models.lowering.pipeline import kernels, lower
 from cost_models.onnx_io.exporter import to_onnx
 from cost_models.runner.runner import (
+    SLOW,
     DeviceSession,
     RunSettings,
     arguments_of,
+    fastest_reference_s,
     make_arguments,
     sample,
     uploaded,
@@ -27,6 +31,7 @@ from targets.support.interrupts import HeldInterrupts
 
 _SETTINGS = RunSettings(repeat=3, min_repeat_s=0.005)  # a burst lasts about 20 ms
 _PROBES = 3
+_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,29 @@ class Reference:
     def probe(self, session: DeviceSession) -> float:
         """Seconds a run on the device at its least disturbed: the fastest sample of a few bursts."""
         return min(min(self.burst(session)) for _ in range(_PROBES))
+
+    def wait_for_quiet(self, session: DeviceSession, most_s: float) -> float:
+        """Wait until it is as fast as at its fastest in this session, but for a quarter.
+
+        Two cores of a virtual machine may share one for a second or two, and then nothing else tells. What
+        lasts longer than ``most_s`` is how the device is now: that session does not wait again.
+
+        Args:
+            most_s: how long.
+
+        Returns:
+            How many times its fastest it takes now.
+        """
+        started_s = time.monotonic()
+        if "reference_fastest_s" not in session.scratch:
+            fastest_reference_s(session, [self.probe(session)])
+        while True:
+            level_s = statistics.median(self.burst(session))
+            ratio = level_s / fastest_reference_s(session, [level_s])
+            if ratio <= SLOW or session.scratch.get("waited_in_vain"):
+                return ratio
+            session.scratch["waited_in_vain"] = time.monotonic() - started_s >= most_s
+            time.sleep(_PAUSE_S)
 
 
 def reference_kernel() -> Kernel:

@@ -24,7 +24,7 @@ from targets.support.text import brief
 
 _LONGER = 4  # times as long are the samples where the clock is too coarse
 _FINEST_S = 1e-3  # TVM takes the least duration of a sample in whole milliseconds
-_SLOW = 1.25  # on a quiet machine the reference scatters by up to 10 %: this is another state of the machine
+SLOW = 1.25  # on a quiet machine the reference scatters by up to 10 %: this is another state of the machine
 
 
 class DeviceSession(Protocol):
@@ -230,10 +230,15 @@ def _slow_state(session: DeviceSession, levels_s: Sequence[float]) -> list[str]:
     """A note where the device was slower all along than it was before in the same session."""
     if not levels_s:
         return []
-    fastest_s = min(*levels_s, session.scratch.get("reference_fastest_s", math.inf))
+    ratio = statistics.median(levels_s) / fastest_reference_s(session, levels_s)
+    return [f"slow state: the reference took {ratio:.2f} times its fastest so far"] if ratio > SLOW else []
+
+
+def fastest_reference_s(session: DeviceSession, levels_s: Sequence[float]) -> float:
+    """The fastest level of the reference in this session, the latest ones among them."""
+    fastest_s: float = min(*levels_s, session.scratch.get("reference_fastest_s", math.inf))
     session.scratch["reference_fastest_s"] = fastest_s
-    ratio = statistics.median(levels_s) / fastest_s
-    return [f"slow state: the reference took {ratio:.2f} times its fastest so far"] if ratio > _SLOW else []
+    return fastest_s
 
 
 @contextlib.contextmanager

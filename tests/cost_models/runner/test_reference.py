@@ -63,6 +63,38 @@ def test_probe_is_the_fastest_of_some_bursts(
     assert reference.probe(session) == 1.5
 
 
+def pretend_levels(monkeypatch: pytest.MonkeyPatch, *levels_s: float) -> list[float]:
+    """What is left of the bursts to come."""
+    left = list(levels_s)
+    monkeypatch.setattr(Reference, "burst", lambda self, session: (left.pop(0),) * 3)
+    monkeypatch.setattr("cost_models.runner.reference._PAUSE_S", 0.01)
+    return left
+
+
+def test_it_waits_until_the_device_is_quiet(
+    reference: Reference, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.scratch.clear()
+    left = pretend_levels(monkeypatch, 1.0, 1.1, 1.2, 2.0, 1.9, 1.2, 1.0, 1.3, 1.25)
+    assert reference.wait_for_quiet(session, 60) == pytest.approx(1.2)  # three probes, then 2.0, 1.9, 1.2
+    assert reference.wait_for_quiet(session, 60) == 1.0
+    assert reference.wait_for_quiet(session, 60) == 1.25
+    assert left == []
+
+
+def test_what_lasts_is_waited_for_once(
+    reference: Reference, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.scratch.clear()
+    left = pretend_levels(monkeypatch, 1.0, 1.0, 1.0, *(3.0 for _ in range(1000)))
+    assert reference.wait_for_quiet(session, 0.05) == 3.0
+    assert 1 < 1000 - len(left) < 50
+    before = len(left)
+    assert reference.wait_for_quiet(session, 60) == 3.0
+    assert len(left) == before - 1
+    session.scratch.clear()
+
+
 def test_a_careful_timing_has_it_between_its_rounds(reference: Reference, session: Session) -> None:
     care = Care(interval_width=1e9, drift=1e9, burst=3)
     settings = RunSettings(min_repeat_s=0.001)
