@@ -105,7 +105,7 @@ def other_processor(target: Target, table: LatencyTable) -> OtherProcessor | Non
     measured = load_calibration(folder)
     if measured is not None and (measured.here, measured.table) == (here, table.digest()):
         return measured.scale(there)
-    if there == here:
+    if there is not None and there.is_like(here):
         return None
     if measured is not None:
         _log.warning("%s: its calibration is of %s or of another table, and left out", folder, measured.here)

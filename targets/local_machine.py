@@ -36,13 +36,25 @@ _X86_VECTORS = ("avx", "fma", "amx", "f16c")
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """What latencies are of: a processor as the system names it, and how many of its cores are used."""
+    """What latencies are of: a processor as the system names it, and how many of its cores are used.
+
+    Attributes:
+        vectors: the widest instructions, ``AVX-512`` or ``AVX2``; empty where that is not known. Virtual
+            machines call processors of several generations alike.
+    """
 
     name: str
     cores: int
+    vectors: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.cores} core{'s' * (self.cores > 1)})"
+        cores = f"{self.cores} core{'s' * (self.cores > 1)}"
+        return f"{self.name} ({', '.join(filter(None, (cores, self.vectors)))})"
+
+    def is_like(self, other: "Processor") -> bool:
+        """Whether latencies of one are latencies of the other, as far as can be told."""
+        alike = self.vectors == other.vectors or not (self.vectors and other.vectors)
+        return (self.name, self.cores) == (other.name, other.cores) and alike
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +75,12 @@ class LocalMachine:
     vector_extensions: tuple[str, ...]
     memory_bytes: int
     governor: str | None
+
+    @property
+    def vectors(self) -> str:
+        """As ``Processor.vectors``."""
+        known = {"avx512f": "AVX-512", "avx2": "AVX2"}
+        return next((name for flag, name in known.items() if flag in self.vector_extensions), "")
 
     @classmethod
     def detect(cls) -> "LocalMachine":

@@ -71,7 +71,8 @@ class Target(TargetSpec):
         if self.kind != "local" or self.tvm.get("kind") != "llvm":
             return None
         machine, cores = LocalMachine.detect(), self.tvm.get("num-cores")
-        return Processor(machine.cpu_model, cores if isinstance(cores, int) else machine.physical_cores)
+        count = cores if isinstance(cores, int) else machine.physical_cores
+        return Processor(machine.cpu_model, count, machine.vectors)
 
     @property
     def uses_cuda(self) -> bool:

@@ -7,7 +7,9 @@ default schedules, which are the same everywhere, tell how much faster or slower
 """
 
 import hashlib
+import json
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,13 @@ from targets.support.document import Document
 FILE = "processor.json"
 LEAST_KERNELS = 4
 UNMEASURED = 3.0  # core for core: vectors of 512 bits or 256, and half as much again by clocks and caches
+
+_BUILT_FOR = {
+    "AVX-512": "znver[4-9]|skylake-avx512|skx|(cascade|cooper|cannon|ice|tiger|rocket)lake.*|"
+    "(sapphire|emerald|granite|diamond)rapids.*|x86-64-v4",
+    "AVX2": "znver[1-3]|haswell|broadwell|skylake|(alder|raptor|meteor|arrow|lunar|panther)lake.*|x86-64-v3",
+}
+"""Widest vectors -> processors by LLVM's names."""
 
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -167,4 +176,14 @@ def processor_of(fingerprint: Mapping[str, object]) -> Processor | None:
     device, cores = fingerprint.get("device"), fingerprint.get("cores")
     if not isinstance(device, str) or not isinstance(cores, int) or cores < 1:
         return None
-    return Processor(device, cores)
+    return Processor(device, cores, _vectors(str(fingerprint.get("tvm_target", ""))))
+
+
+def _vectors(tvm_target: str) -> str:
+    """As ``Processor.vectors``, by LLVM's name of what TVM built for: TVM need not be asked."""
+    try:
+        told = json.loads(tvm_target)
+    except ValueError:
+        return ""
+    name = str(told.get("mcpu", "")) if isinstance(told, dict) else ""
+    return next((vectors for vectors, names in _BUILT_FOR.items() if re.fullmatch(names, name)), "")

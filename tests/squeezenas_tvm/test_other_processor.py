@@ -19,7 +19,7 @@ from squeezenas_tvm.profiling import calibrate_processor as work
 from targets import load_target
 from targets.local_machine import LocalMachine
 
-from .helpers import NAME, XEON, pretend_processor, quick_target, refused_by
+from .helpers import NAME, SHIPPED_ON, pretend_processor, quick_target, refused_by
 
 SIZE = "256x512"
 ARGUMENTS = [NAME, "--target", "local-cpu", "--resolution", SIZE]
@@ -46,13 +46,16 @@ def test_predict_says_whose_latency_it_is(
 ) -> None:
     network, said = predicted(capfd)
     assert network["sources"] == {"other processor": pytest.approx(1)}
-    assert f"predictions for {EPYC} (2 cores) from another processor, {XEON} (2 cores)" in said
+    assert (
+        f"predictions for {EPYC} (2 cores, AVX-512) from another processor, {SHIPPED_ON} (2 cores, AVX-512)"
+        in said
+    )
     assert "scale them: squeezenas-tvm predict NETWORK --target local-cpu --calibrate" in said
     assert network["processor"]["here"]["name"] == EPYC  # type: ignore[index]
     here = network["latency_ms"]
     assert predict.main(ARGUMENTS) == 0
     assert "100% other processor" in capfd.readouterr().out
-    pretend_processor(monkeypatch, XEON)
+    pretend_processor(monkeypatch, SHIPPED_ON)
     own, said = predicted(capfd)
     assert own["sources"] == {"measured": pytest.approx(1)}
     assert own["processor"] is None
@@ -66,10 +69,23 @@ def test_predict_says_whose_latency_it_is(
 def test_other_cores_are_another_processor(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pretend_processor(monkeypatch, XEON, cores=16)
+    pretend_processor(monkeypatch, SHIPPED_ON, cores=16)
     network, said = predicted(capfd)
     assert network["sources"] == {"other processor": pytest.approx(1)}
-    assert f"predictions for {XEON} (16 cores) from another processor, {XEON} (2 cores)" in said
+    assert (
+        f"predictions for {SHIPPED_ON} (16 cores, AVX-512) from another processor, {SHIPPED_ON} (2 cores"
+        in said
+    )
+
+
+def test_other_vectors_are_another_processor_of_the_same_name(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Hypervisors call a Zen 1 and a Zen 4 alike, and one takes twice as long as the other."""
+    pretend_processor(monkeypatch, SHIPPED_ON, vectors="avx")
+    network, said = predicted(capfd)
+    assert network["sources"] == {"other processor": pytest.approx(1)}
+    assert f"for {SHIPPED_ON} (2 cores, AVX2) from another processor, {SHIPPED_ON} (2 cores, AVX-512)" in said
 
 
 def test_networks_search_and_api_say_so_too(capfd: pytest.CaptureFixture[str]) -> None:
@@ -126,14 +142,14 @@ def test_a_few_kernels_measured_here_scale_the_table_from_then_on(
     pretend_processor(monkeypatch, "AMD EPYC 9654 96-Core Processor")
     moved, said = predicted(capfd)
     assert moved["sources"] == {"other processor": pytest.approx(1)}
-    assert f"its calibration is of {EPYC} (2 cores) or of another table, and left out" in said
+    assert f"its calibration is of {EPYC} (2 cores, AVX-512) or of another table, and left out" in said
 
 
 def test_a_processor_of_the_same_name_can_be_calibrated(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Hypervisors call many processors alike."""
-    pretend_processor(monkeypatch, XEON)
+    pretend_processor(monkeypatch, SHIPPED_ON)
     with timed(monkeypatch, 0.8):
         network, said = predicted(capfd, "--calibrate")
     assert network["sources"] == {"predicted": pytest.approx(1)}

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,7 @@ import pytest
 
 import targets
 from targets import LocalMachine
-from targets.local_machine import cpu_flags, needed_flags, unsupported_features
+from targets.local_machine import Processor, cpu_flags, needed_flags, unsupported_features
 
 CPUINFO = Path("/proc/cpuinfo").read_text()
 
@@ -76,6 +77,23 @@ def test_vector_extensions_are_among_the_flags() -> None:
     words = set(re.findall(r"\w+", CPUINFO))
     assert extensions <= words
     assert {"avx2", "fma", "avx512f", "asimd", "sve"} & words <= extensions
+
+
+@pytest.mark.parametrize(
+    ("flags", "vectors"), [(("avx", "avx2"), "AVX2"), (("avx2", "avx512f"), "AVX-512"), (("asimd",), "")]
+)
+def test_the_widest_vectors_are_named(flags: tuple[str, ...], vectors: str) -> None:
+    machine = replace(LocalMachine.detect(), vector_extensions=flags)
+    assert machine.vectors == vectors
+
+
+def test_processors_are_alike_as_far_as_is_known() -> None:
+    zen4, zen1 = Processor("AMD EPYC", 2, "AVX-512"), Processor("AMD EPYC", 2, "AVX2")
+    assert (str(zen4), str(Processor("AMD EPYC", 1))) == ("AMD EPYC (2 cores, AVX-512)", "AMD EPYC (1 core)")
+    assert not zen4.is_like(zen1)
+    assert not zen4.is_like(replace(zen4, cores=4))
+    assert not zen4.is_like(replace(zen4, name="AMD EPYC 9654"))
+    assert zen4.is_like(replace(zen1, vectors=""))
 
 
 def test_memory_is_what_psutil_says() -> None:

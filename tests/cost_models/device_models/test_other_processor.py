@@ -80,6 +80,29 @@ def test_a_table_that_names_no_processor_is_another_ones() -> None:
     assert "one that the table does not name" in str(OtherProcessor.unmeasured(None, EPYC))
 
 
+@pytest.mark.parametrize(
+    ("mcpu", "vectors"),
+    [
+        ("znver4", "AVX-512"),
+        ("icelake-server", "AVX-512"),
+        ("rocketlake", "AVX-512"),
+        ("skylake-avx512", "AVX-512"),
+        ("skylake", "AVX2"),
+        ("znver1", "AVX2"),
+        ("alderlake", "AVX2"),
+        ("cortex-a72", ""),
+    ],
+)
+def test_what_tvm_built_for_tells_the_vectors(mcpu: str, vectors: str) -> None:
+    fingerprint = {"device": "AMD EPYC", "cores": 2, "tvm_target": json.dumps({"kind": "llvm", "mcpu": mcpu})}
+    assert processor_of(fingerprint) == Processor("AMD EPYC", 2, vectors)
+
+
+@pytest.mark.parametrize("told", ["", "{", "[]", '{"kind":"llvm"}', '{"mcpu":7}'])
+def test_targets_that_tell_no_vectors(told: str) -> None:
+    assert processor_of({"device": "AMD EPYC", "cores": 2, "tvm_target": told}) == EPYC
+
+
 def test_a_prior_stays_a_prior() -> None:
     guess = Estimate.within(1e-3, 4.0, Source.PRIOR, far=True)
     told = OtherProcessor.measured(XEON, EPYC, [2.0] * 9).estimate(guess)
