@@ -18,7 +18,7 @@ from cost_models.ir.fusion import Kernel
 from cost_models.kernel_models.roofline import PhysicalModel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.profiling.context import MeasureContext
-from cost_models.profiling.finalists import BATCH, time_defaults, time_disturbed, time_finalists
+from cost_models.profiling.finalists import BATCH, time_again, time_defaults, time_disturbed, time_finalists
 from cost_models.tuning import told
 from cost_models.tuning.adaptation import Adapted
 from cost_models.tuning.effort import Effort
@@ -28,6 +28,7 @@ from cost_models.tuning.transfer import Plan, fallbacks, lent, plan
 
 _log = logging.getLogger(__name__)
 _OTHER_SPEED = 1.15  # between runs: more than ordinary noise
+_VISIT_S = 0.5  # at most, of a visit after the first
 
 
 def measure(
@@ -88,6 +89,9 @@ class _Run:
         time_finalists(context, kernels, effort.timing_s)
         status.phase = "timing again what was disturbed"
         time_disturbed(context, kernels, effort.timing_s)
+        for visit in range(2, effort.visits + 1):
+            status.phase = f"timing again, visit {visit} of {effort.visits}"
+            time_again(context, kernels, visit, min(effort.timing_s, _VISIT_S))
         status.done = len(kernels)
 
     def _try_told(self, kernels: Sequence[Kernel]) -> None:

@@ -20,6 +20,7 @@ class Effort:
             kernels are of too many families for that.
         budget: all trials, as a share of what searching every kernel alone would take.
         timing_s: at most, for the careful timing of one schedule; the target's own budget where that is less.
+        visits: careful timings of each kernel's fastest schedule, minutes apart.
         most: kernels that are measured of a space with more than ``MANY``, the others being predicted; all
             when None.
 
@@ -33,13 +34,14 @@ class Effort:
     anchors: float = 1.0
     budget: float = 1.0
     timing_s: float = math.inf
+    visits: int = 1
     most: int | None = None
 
     def __post_init__(self) -> None:
-        for field in ("trials", "transfers"):
-            if getattr(self, field) < 0:
+        for field, least in (("trials", 0), ("transfers", 0), ("visits", 1)):
+            if getattr(self, field) < least:
                 raise CostModelError(
-                    f"effort {self.name}: {field} must be >= 0, found {getattr(self, field)}"
+                    f"effort {self.name}: {field} must be >= {least}, found {getattr(self, field)}"
                 )
         for field in ("anchors", "budget"):
             if not 0 < getattr(self, field) <= 1:
@@ -75,8 +77,8 @@ EFFORTS = {
         # about 570 trials for the 161 kernels of Small: three minutes at 200 a minute, and as much for timing
         Effort(name="quick", trials=16, transfers=2, anchors=0.14, budget=0.22, timing_s=0.5, most=120),
         # 1850 trials for them: less than a fifth of thorough, whose searches often find no more than 50
-        Effort(name="standard", trials=40, transfers=4, anchors=0.14, budget=0.2875, most=240),
-        Effort(name="thorough", trials=64),
+        Effort(name="standard", trials=40, transfers=4, anchors=0.14, budget=0.2875, visits=3, most=240),
+        Effort(name="thorough", trials=64, visits=3),
     )
 }
 """Those that the command line knows, least work first."""

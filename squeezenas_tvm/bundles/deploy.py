@@ -82,8 +82,10 @@ class Wishes:
 
     @property
     def tuning(self) -> Effort | None:
-        """What is spent on faster schedules; None: nothing."""
-        return self.effort or (Effort.alone(self.trials) if self.trials else None)
+        """What is spent on faster schedules; None: nothing. Numbers for a table are nobody's wish here."""
+        if self.effort is not None:
+            return replace(self.effort, visits=1)
+        return Effort.alone(self.trials) if self.trials else None
 
 
 USUAL = Wishes()

@@ -15,7 +15,7 @@ from cost_models.database.store import MeasurementStore
 from cost_models.ir.fusion import Kernel
 from cost_models.lowering.best_schedules import kernel_module
 from cost_models.profiling.context import MeasureContext, measure_context
-from cost_models.profiling.finalists import time_defaults, time_disturbed, time_finalists
+from cost_models.profiling.finalists import time_again, time_defaults, time_disturbed, time_finalists
 from cost_models.profiling.status import Status
 from cost_models.runner.runner import Timing
 from cost_models.schedules.serialization import Proposal
@@ -145,6 +145,24 @@ def test_what_counts_is_timed_again_where_the_device_was_disturbed(
     assert context.status.timed == context.status.timings == 1
     counts = [len(history.timings(kernel)[None]) for kernel in (disturbed, quiet, beaten, hopeless)]
     assert counts == [2, 1, 1, 3]
+
+
+def test_the_fastest_schedule_is_visited_again(
+    context: MeasureContext, history: History, target: Target
+) -> None:
+    """As often as is asked for, what is there counted; where the default schedule is beaten, the other."""
+    fresh, visited, beaten = known(history, 8, 16, 24)
+    for kernel, count in ((fresh, 1), (visited, 2), (beaten, 1)):
+        for _ in range(count):
+            add_default(history, kernel, 1.0)
+    (trial,) = add_trials(history, beaten, target, [1e-9])
+    better = Measurement(kernel=beaten.key, how="tuned", samples_s=(1e-9,))
+    history.store.add_measurement(history.environment, better, trial=trial)
+    for visits in (2, 2, 3):
+        time_again(context, [fresh, visited, beaten], visits, 0.01)
+    assert [len(history.timings(kernel)[None]) for kernel in (fresh, visited, beaten)] == [3, 3, 1]
+    assert len(history.timings(beaten)[trial]) == 3
+    assert context.status.timed == context.status.timings == 5
 
 
 def test_of_a_searched_schedule_it_is_that_one(

@@ -53,6 +53,7 @@ def test_the_total_is_never_less_than_one_search() -> None:
     [
         ({"trials": -1}, "effort e: trials must be >= 0, found -1"),
         ({"trials": 8, "transfers": -2}, "effort e: transfers must be >= 0, found -2"),
+        ({"trials": 8, "visits": 0}, "effort e: visits must be >= 1, found 0"),
         ({"trials": 8, "anchors": 0.0}, "anchors is a share, above 0 and at most 1, found 0.0"),
         ({"trials": 8, "budget": 1.5}, "budget is a share, above 0 and at most 1, found 1.5"),
         (
