@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,15 @@ def test_no_trials_is_the_default_schedule_alone(context: MeasureContext) -> Non
     table = LatencyTable.from_history(context.history, "quick-cpu")
     assert table.rows[kernel.key].samples_s == counts.samples_s
     assert (table.rows[kernel.key].how, table.rows[kernel.key].trials) == ("default", 0)
+
+
+def test_an_effort_may_ask_for_visits_and_more_of_them_are_the_difference(context: MeasureContext) -> None:
+    kernels, phases = [kernel_of(8), kernel_of(16)], list[str]()
+    for visits, least in ((1, 1), (3, 3), (3, 3), (2, 3)):  # no schedule is timed more than three times
+        effort = replace(DEFAULTS, visits=visits)
+        measure(context, kernels, effort, lambda: phases.append(context.status.phase))
+        assert all(least <= len(context.history.timings(kernel)[None]) <= 3 for kernel in kernels)
+    assert "timing again, visit 3 of 3" in phases
 
 
 def test_failed_default_timing_is_tried_again(context: MeasureContext) -> None:
