@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from squeezenas_tvm.cli import Result, leave, run_command
 from squeezenas_tvm.errors import UsageError
 from squeezenas_tvm.options import add_shapes, add_table, whole_number
-from targets.support.commands import command_line
 
 if TYPE_CHECKING:
     from squeezenas_tvm.reports.write import WrittenReport
@@ -78,6 +77,7 @@ def _folder(args: argparse.Namespace) -> "WrittenReport":
     from search.architecture import list_architectures
     from squeezenas_tvm.bundles.network_files import is_onnx
     from squeezenas_tvm.reports.write import write_report
+    from targets.support.commands import command_line
     from targets.support.strict_yaml import YAML_SUFFIXES
 
     folder = Path(args.what)
