@@ -108,9 +108,8 @@ def _rows(path: Path, told: SearchDocument | None) -> list[CsvRow]:
     wanted = [*_NUMBERS, *(name for name in columns if name in _CURVES)]
     if column in columns or older not in columns:
         return read_csv(path, (*wanted, column), again=_AGAIN, optional=_MAY_LACK)
-    rows = read_csv(
-        path, (*wanted, older), again=_AGAIN, optional=_MAY_LACK
-    )  # up to 0.2.0: seconds, bytes, ...
+    # up to 0.2.0: seconds, bytes, counts
+    rows = read_csv(path, (*wanted, older), again=_AGAIN, optional=_MAY_LACK)
     return [CsvRow(row.texts, row.numbers | {column: row.numbers[older] / own.size}) for row in rows]
 
 
