@@ -103,13 +103,17 @@ class NetworkModel:
     def of_a_file(self, count: int) -> "NetworkModel":
         """For a network from a file: other kernels than those of spaces, and maybe a few.
 
-        Nobody has seen the overhead on its own: of fewer kernels than usual, it is in proportion.
+        Nobody has seen the overhead on its own, nor that kernels are faster than alone: of fewer kernels than
+        usual, both are in proportion. Where files were timed, their own numbers are taken.
 
         Args:
             count: of its kernels.
         """
-        model = self.files or self
-        return replace(model, overhead_s=model.overhead_s * min(1.0, count / _USUAL_KERNELS))
+        model, share = self.files or self, min(1.0, count / _USUAL_KERNELS)
+        scale = model.scale
+        if self.files is None:
+            scale = {kind: own if own >= 1 else 1 - share * (1 - own) for kind, own in scale.items()}
+        return replace(model, scale=scale, overhead_s=model.overhead_s * share)
 
     def kernel_s(self, kernel: Kernel, alone_s: float) -> float:
         """Seconds that a kernel adds to a network in which none overlaps.

@@ -163,5 +163,4 @@ def test_a_kernel_of_any_length_is_named_in_a_line(capfd: pytest.CaptureFixture[
 def test_a_network_of_one_kernel_has_no_overhead_of_forty(capfd: pytest.CaptureFixture[str]) -> None:
     network = told(capfd, saved("one.onnx", model([CONV, RELU])), "--target", "local-cpu")
     (kernel,) = network["kernels"]
-    least_ms = 0.9 * kernel["median_ms"]  # what kernels of a kind take in a network is fitted to whole ones
-    assert least_ms < network["latency_ms"]["median"] < kernel["median_ms"] + 0.02
+    assert kernel["median_ms"] < network["latency_ms"]["median"] < kernel["median_ms"] + 0.02

@@ -176,3 +176,13 @@ def test_numbers_that_are_none_are_refused_with_the_files_name(
     (tmp_path / MODEL).write_text(text)
     with pytest.raises(IncompatibleNetworkModel, match=rf"{MODEL}: .*profile again"):
         NetworkModel.load(tmp_path, fingerprint=HERE)
+
+
+def test_a_file_of_few_kernels_is_no_faster_than_they_are_alone() -> None:
+    """Scales are of whole networks: what is below 1 is so in proportion to the number of kernels."""
+    model = replace(NetworkModel(), scale={"dense": 0.8, "pointwise": 1.1})
+    assert model.of_a_file(1).scale["dense"] > 0.99
+    assert model.of_a_file(1).scale["pointwise"] == 1.1
+    assert model.of_a_file(1000).scale == model.scale
+    own = replace(model, files=model)
+    assert own.of_a_file(1).scale == model.scale
