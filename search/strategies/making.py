@@ -1,11 +1,15 @@
 """A strategy for a problem, new or as a checkpoint left it."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from search.errors import InvalidSearch, SearchError
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.problem.strategy import Remapped, SearchStrategy
+from search.remapping.donor import find_donor
+from search.spaces.space import Genotype
 from search.strategies.fastdense.chooser import PolicyChooser
 from search.strategies.fasterseg import making as fasterseg
 from search.strategies.gas import making as gas
@@ -17,6 +21,7 @@ from search.strategies.sampling.scorers import make_scorer
 
 State = Mapping[str, Any]
 
+_log = logging.getLogger(__name__)
 _AROUND = ("schema_version", "fingerprint", "rows", "losses")  # what is not the strategy's of a checkpoint
 
 
@@ -56,8 +61,31 @@ def _chooser(problem: SearchProblem, recipe: SampledRecipe) -> Chooser:
     if isinstance(recipe, PpoRecipe):
         return PolicyChooser(problem, recipe)
     if isinstance(recipe, EvolutionRecipe):
-        return EvolutionChooser(problem, recipe)
+        return EvolutionChooser(problem, recipe, _donor(problem, recipe))
     return RandomChooser(problem)
+
+
+def _donor(problem: SearchProblem, recipe: EvolutionRecipe) -> Genotype | None:
+    """The network that evolution begins near, if it is to. Raises InvalidSearch where there is none."""
+    if recipe.begin == "random":
+        return None
+    init = getattr(recipe.scoring, "init", None)
+    if init is None:
+        raise InvalidSearch(
+            f"recipe {recipe.name} begins with the network whose weights it is given: name them, --init "
+            "WEIGHTS, or let it begin at random (begin: random)"
+        )
+    donor = find_donor(init).architecture
+    try:
+        return problem.space.check(donor.genotype)
+    except SearchError:
+        _log.warning(
+            "%s is of %s, no network of space %s: the first networks are drawn at random, none is near it",
+            init,
+            donor.name,
+            problem.space.name,
+        )
+        return None
 
 
 MAKERS: Mapping[str, Callable[[SearchProblem, Ranks, State | None], SearchStrategy]] = {

@@ -3,6 +3,7 @@
 import csv
 import io
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,7 +29,9 @@ class Records:
         self._path, self._columns = folder / CURVES, columns
         if not isinstance(threading.excepthook, _UnlessEvents):
             threading.excepthook = _UnlessEvents(threading.excepthook)
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
+        events = folder / "tensorboard"
+        _wait_for_a_new_second(events)
+        self._events = SummaryWriter(str(events), purge_step=purge_step)
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Points of TensorBoard's curves, by name, such as ``train/loss``; none where there is no value."""
@@ -48,6 +51,12 @@ class Records:
     def close(self) -> None:
         """Write the last events. Raises OSError, as all that writes, also for what failed before."""
         self._events.close()
+
+
+def _wait_for_a_new_second(events: Path) -> None:
+    """TensorBoard reads event files by their names, whose only order is the second of their beginning."""
+    while any(events.glob(f"events.out.tfevents.{int(time.time())}.*")):
+        time.sleep(0.02)
 
 
 class _UnlessEvents:

@@ -6,13 +6,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from search.problem.problem import SearchProblem
+from search.spaces.space import Genotype
 from search.strategies.sampling.guesses import guessed
 from search.strategies.sampling.recipe import EvolutionRecipe
 from search.strategies.sampling.tried import Tried
-from search.strategies.sampling.within import mutated, sample_within
+from search.strategies.sampling.within import made_to_keep, mutated, sample_within
 
 _TRIES = 50  # for a network that was not tried yet, or that keeps the budget
-
+_FAR = 4  # decisions that a network near the donor has otherwise, at most
 
 Options = tuple[str, ...]
 
@@ -69,17 +70,44 @@ class RandomChooser(_Stateless):
         return genotype
 
 
+class NearChooser(_Stateless):
+    """The network that weights come from, then such as differ from it in a few decisions.
+
+    What costs more than the budget is made cheaper, decision by decision, until it keeps it.
+    """
+
+    def __init__(self, problem: SearchProblem, donor: Genotype) -> None:
+        self._problem, self._donor = problem, donor
+
+    def __call__(
+        self, log: Sequence[Tried], random: np.random.Generator, beside: Collection[Options] = ()
+    ) -> dict[str, str]:
+        problem, before = self._problem, tried_before(log, beside)
+        for _ in range(_TRIES):
+            changes = int(random.integers(1, _FAR + 1)) if before else 0
+            near = mutated(problem.space, self._donor, changes, random)
+            genotype = made_to_keep(problem.costs, problem.budget, near, random)
+            if tuple(genotype.values()) not in before:
+                break
+        return genotype
+
+
 class EvolutionChooser(_Stateless):
     """Regularised evolution (Real et al., arXiv:1802.01548, section 3.2).
 
     The population is a queue: who is born joins it, the oldest leaves it. So it is the end of the log. A
     child that breaks the budget is not born; its parent tries again. Of several children that are guessed
     at, the one is tried that trees fitted to the log hold for the best.
+
+    Args:
+        donor: what the first population is near; drawn at random when None.
     """
 
-    def __init__(self, problem: SearchProblem, recipe: EvolutionRecipe) -> None:
+    def __init__(
+        self, problem: SearchProblem, recipe: EvolutionRecipe, donor: Genotype | None = None
+    ) -> None:
         self._problem, self._recipe = problem, recipe
-        self._first = RandomChooser(problem)
+        self._first = RandomChooser(problem) if donor is None else NearChooser(problem, donor)
 
     def __call__(
         self, log: Sequence[Tried], random: np.random.Generator, beside: Collection[Options] = ()

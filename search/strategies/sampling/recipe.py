@@ -214,7 +214,10 @@ class EvolutionRecipe(SampledRecipe):
     """Regularised evolution (arXiv:1802.01548): the oldest dies, the best of a sample has a child.
 
     Attributes:
-        population: of which the first are drawn at random.
+        population: of networks that may have children.
+        begin: how the first population is made: drawn at ``random``; or by the ``donor``, whose weights
+            the scoring begins with (``init``): that network itself and such as are near it, made cheaper
+            where they cost more than the budget. A donor of another space is near none.
         sample: of the population, whose best is the parent.
         mutations: decisions that a child has otherwise.
         guesses: children, each of a parent of its own, of which one is tried: the one that trees fitted to
@@ -223,6 +226,7 @@ class EvolutionRecipe(SampledRecipe):
 
     kind: Literal["evolution"]
     population: int = Field(default=32, ge=2, lt=1 << 31)
+    begin: Literal["random", "donor"] = "random"
     sample: Count = 8
     mutations: Count = 1
     guesses: Annotated[int, Field(ge=1, le=4096)] = 1

@@ -25,14 +25,16 @@ def sample_within(costs: SpaceCosts, budget: Budget | None, random: np.random.Ge
     keeping = np.flatnonzero(spent <= budget.value)
     if keeping.size:
         return drawn[int(keeping[0])]
-    return _cheaper(costs, budget, drawn[0], random)
+    return made_to_keep(costs, budget, drawn[0], random)
 
 
-def _cheaper(
-    costs: SpaceCosts, budget: Budget, genotype: Genotype, random: np.random.Generator
+def made_to_keep(
+    costs: SpaceCosts, budget: Budget | None, genotype: Genotype, random: np.random.Generator
 ) -> dict[str, str]:
     """Decisions in random order take a random cheaper option each, until the budget is kept."""
     best = dict(genotype)
+    if budget is None:
+        return best
     for _ in range(_TRIES):
         moved = False
         for index in random.permutation(len(costs.space.decisions)):

@@ -139,7 +139,7 @@ def test_no_trials_is_the_default_schedule_alone(context: MeasureContext) -> Non
 
 
 def test_an_effort_may_ask_for_visits_and_more_of_them_are_the_difference(context: MeasureContext) -> None:
-    kernels = [kernel_of(8), kernel_of(16)]
+    kernels = [kernel_of(112), kernel_of(120)]
     for visits, least in ((1, 1), (3, 3), (3, 3), (2, 3)):  # no schedule is timed more than three times
         measure(context, kernels, replace(DEFAULTS, visits=visits))
         assert all(least <= len(context.history.timings(kernel)[None]) <= 3 for kernel in kernels)

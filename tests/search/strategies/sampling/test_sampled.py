@@ -128,6 +128,30 @@ def test_guesses_follow_from_the_seed_and_the_log_and_keep_the_budget() -> None:
     assert costs_s(wanted, whole).max() <= wanted.budget.value
 
 
+def test_the_first_networks_are_the_donor_and_such_as_are_near_it() -> None:
+    wanted = evolving(population=20, candidates=30)
+    donor = {decision.name: decision.options[-2] for decision in wanted.space.decisions}
+    log = searched(wanted, EvolutionChooser(wanted, wanted.recipe, donor))  # type: ignore[arg-type]
+    assert log[0].options == tuple(donor.values())
+    distances = [differences(tried.options, log[0].options) for tried in log[:20]]
+    assert set(distances) == {0, 1, 2, 3, 4}
+    assert distances.count(0) == 1
+    assert len({tried.options for tried in log}) == 30
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_a_donor_above_the_budget_is_made_cheaper(share: float) -> None:
+    wanted = with_budget(evolving(population=20, candidates=20), share)
+    heavy = max(
+        (wanted.space.sample(np.random.default_rng(seed)) for seed in range(50)),
+        key=lambda genotype: wanted.costs.cost([genotype], ["latency"])["latency"][0],
+    )
+    log = searched(wanted, EvolutionChooser(wanted, wanted.recipe, heavy))  # type: ignore[arg-type]
+    assert wanted.budget is not None
+    assert costs_s(wanted, log).max() <= wanted.budget.value
+    assert len({tried.options for tried in log}) == 20
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.7])
 @pytest.mark.parametrize("strategy", ["random", "evolution"])
 def test_every_network_that_is_tried_keeps_the_budget(strategy: str, share: float) -> None:
