@@ -13,7 +13,7 @@ from squeezenas_tvm.terminal.shares import share_text
 if TYPE_CHECKING:
     from cost_models.cost_model import CostModel
     from search.resolution import Resolution
-    from squeezenas_tvm.predicting.predict import Network, Outside, PredictedNetwork
+    from squeezenas_tvm.predicting.predict import Outside, PredictedNetwork
     from targets import PublishedDevice, Target
 
 EXAMPLE = (
@@ -66,6 +66,7 @@ def execute(args: argparse.Namespace) -> Result:
     """Add up what the kernels of each network cost: measured, else predicted, else by the target's prior."""
     from search.resolution import Resolution
     from squeezenas_tvm.bundles.network_files import with_folders
+    from squeezenas_tvm.predicting.asked import asked_networks
     from squeezenas_tvm.predicting.models import Models
     from squeezenas_tvm.predicting.predict import predict_network
     from squeezenas_tvm.profiling.energy import usual_power
@@ -79,7 +80,7 @@ def execute(args: argparse.Namespace) -> Result:
     if args.dtype:
         target.require_dtype(args.dtype)
     resolution = None if args.resolution is None else Resolution.read(args.resolution)
-    networks = _networks(args, resolution)
+    networks = asked_networks(args.architecture, resolution, dict(args.shape))
     if args.calibrate:
         from squeezenas_tvm.profiling.calibrate_processor import calibrate_processor
 
@@ -102,24 +103,17 @@ def execute(args: argparse.Namespace) -> Result:
 
 def _of_others(args: argparse.Namespace, device: "PublishedDevice") -> Result:
     """Add up the rows of a table that others measured."""
-    from cost_models.lookup import cost_model
-    from search.architecture import load_architecture
     from search.resolution import Resolution
-    from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats
     from squeezenas_tvm.errors import UsageError
-    from squeezenas_tvm.predicting.predict import network_of, predict_network
+    from squeezenas_tvm.predicting.asked import asked_of_published
+    from squeezenas_tvm.predicting.predict import predict_network
 
     given = {"--dtype": args.dtype, "--default-schedules": args.default_schedules}
     given |= {"--check": args.check, "--calibrate": args.calibrate, "--shape": args.shape}
     if wrong := [option for option, value in given.items() if value]:
         raise UsageError(f"{', '.join(wrong)}: {device.name} is a table that others measured; leave it out")
-    for name in args.architecture:
-        refuse_other_formats(name)
-        if is_onnx(name):
-            raise UsageError(f"{name}: {device.name} is a table of operations; allowed: architectures")
     size = None if args.resolution is None else Resolution.parse(args.resolution)
-    model = cost_model(device, args.table)
-    asked = [network_of(load_architecture(name), size, model) for name in args.architecture]
+    asked, model = asked_of_published(args.architecture, device, size, args.table)
     predicted = [predict_network(network, model) for network in asked]
     described = [_document(network) for network in predicted]
     document = {"target": device.name, "processor": None, "power_w": None, "networks": described}
@@ -131,23 +125,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         "predict", add_arguments, execute, argv, example=EXAMPLE, kept="what was measured is kept"
     )
-
-
-def _networks(args: argparse.Namespace, resolution: "Resolution | None") -> "list[Network]":
-    """What is asked about. Raises UsageError for a shape of an input that no file has."""
-    from search.architecture import load_architecture
-    from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats, shapes_of
-    from squeezenas_tvm.predicting.predict import network_of, read_network
-
-    for name in args.architecture:
-        refuse_other_formats(name)
-    shapes = shapes_of([Path(name) for name in args.architecture if is_onnx(name)], dict(args.shape))
-    return [
-        read_network(Path(name), resolution, shapes[Path(name)])
-        if is_onnx(name)
-        else network_of(load_architecture(name), resolution and resolution.checked())
-        for name in args.architecture
-    ]
 
 
 def _faults(

@@ -6,20 +6,11 @@ from pathlib import Path
 from cost_models.cost_model import CostModel
 from cost_models.ir.op import Shape
 from cost_models.kernel_models.roofline import PhysicalModel
-from cost_models.lookup import cost_model
-from search.architecture import load_architecture
 from search.costs.objectives import shown
 from search.resolution import Resolution
-from squeezenas_tvm.bundles.network_files import is_onnx, refuse_other_formats, shapes_of
-from squeezenas_tvm.errors import UsageError
+from squeezenas_tvm.predicting.asked import asked_networks, asked_of_published
 from squeezenas_tvm.predicting.models import Models
-from squeezenas_tvm.predicting.predict import (
-    Network,
-    PredictedNetwork,
-    network_of,
-    predict_network,
-    read_network,
-)
+from squeezenas_tvm.predicting.predict import Network, PredictedNetwork, predict_network
 from squeezenas_tvm.profiling.energy import usual_power
 from squeezenas_tvm.profiling.time_of_kernels import network_document, network_time
 from squeezenas_tvm.reports.page import PageSection, Report, facts
@@ -73,18 +64,11 @@ def _asked(
     table: Path | None,
 ) -> tuple[Network, CostModel]:
     """The network, and who tells what its kernels cost."""
-    refuse_other_formats(name)
-    own = shapes_of([Path(name)] if is_onnx(name) else [], shapes)
     if isinstance(target, PublishedDevice):
-        if is_onnx(name):
-            raise UsageError(f"{name}: {target.name} is a table of operations; allowed: architectures")
-        model = cost_model(target, table)
-        return network_of(load_architecture(name), resolution and resolution.checked(), model), model
+        (network,), model = asked_of_published([name], target, resolution, table)
+        return network, model
     target.require_timings("report")
-    if is_onnx(name):
-        network = read_network(Path(name), resolution, own[Path(name)])
-    else:
-        network = network_of(load_architecture(name), resolution and resolution.checked())
+    (network,) = asked_networks([name], resolution, shapes)
     return network, Models(target, table).of(network.dtype)
 
 
