@@ -42,15 +42,13 @@ def test_nine_of_ten_kernels_left_out_are_inside_their_interval(document: dict[s
     parts = {"random": document["random"][0], **document["hard"]}
     inside = {name: part["overall"]["coverage"] for name, part in parts.items()}
     assert 0.85 <= inside["random"] <= 0.95
-    # of two channel counts a few kernels are left out: 15 of 93 outside are no more than chance
-    least = {name: 0.85 if part["overall"]["count"] > 150 else 0.8 for name, part in parts.items()}
-    assert all(inside[name] >= least[name] for name in parts), inside
+    assert min(inside.values()) >= 0.85, inside
 
 
 def test_kernels_left_out_are_told_in_order_and_mostly_to_a_tenth(document: dict[str, Any]) -> None:
     parts = {"random": document["random"][0], **document["hard"]}
     assert all(part["overall"]["spearman"] > 0.95 for part in parts.values())
-    assert parts["random"]["overall"]["within_10"] > 0.7
+    assert parts["random"]["overall"]["within_10"] > 0.75
     assert parts["resolution"]["overall"]["within_10"] > 0.55
 
 

@@ -10,9 +10,11 @@ import pytest
 import squeezenas_tvm as st
 from cost_models.cost_model import CostModel
 from cost_models.errors import IncompatibleTable, InvalidGraph, MissingEntry
+from cost_models.lookup import cost_model
 from cost_models.tuning.effort import Effort
 from search.costs.kernel_table import network_graph
 from search.errors import InvalidResolution
+from search.resolution import Resolution
 from squeezenas_tvm.networks import _describe
 from squeezenas_tvm.profiling.measure import Wanted, measure_kernels
 
@@ -78,6 +80,12 @@ def test_what_was_not_measured_is_predicted_and_says_so(folder: Path) -> None:
     )
     assert small.shares == {"measured": pytest.approx(1)}
     assert large.shares["predicted"] > 0.85
+    rows = st.LatencyTable.load(folder / "results" / "local-cpu").rows
+    kernels = network_graph(architecture, Resolution(128, 256)).kernels
+    told = cost_model(target, folder / "results" / "local-cpu").estimates(kernels)
+    sources = ["measured" if kernel.key in rows else "predicted" for kernel in kernels]
+    assert [estimate.source for estimate in told] == sources
+    assert 0 < sources.count("measured") < len(kernels) / 3
     assert sum(large.shares.values()) == pytest.approx(1)
     assert large.median_s > small.median_s
     assert not large.calibrated
