@@ -37,11 +37,12 @@ int __tvm_ffi_count(void *self, const void *args, int count, void *result) {
 }
 """
 
-# One process that has loaded TVM forks a tracker, and a server for each line of stdin: "PORT VERSION KEY",
-# where VERSION may be "own". Every one is a process group of its own, so that it can be stopped with its
-# workers, and the kernel kills what this process leaves behind, even what is stopped.
+# One process that has loaded TVM forks a tracker, and a server for each line of stdin: "PORT VERSION KEY
+# SLOWER", where VERSION may be "own", and kernels take SLOWER times as long as they do. Every one is a process
+# group of its own, so that it can be stopped with its workers, and the kernel kills what this process leaves
+# behind, even what is stopped.
 YARD = """
-import base64, ctypes, os, signal, sys, time
+import array, base64, ctypes, os, signal, sys, time
 from targets.tvm_import import tvm
 from tvm.rpc import server, tracker
 import tvm_ffi
@@ -68,9 +69,21 @@ def as_version(version):
         return tvm.runtime.convert(["", base64.b64encode(text.encode()).decode()])
     tvm_ffi.register_global_func("s_tir.meta_schedule.WorkloadAsJSON", workload_as_json, override=True)
 
-def start_server(port, version, key):
+def be_slower(factor):
+    evaluator_of = tvm_ffi.get_global_func("runtime.RPCTimeEvaluator")
+    def slower_evaluator_of(*given):
+        evaluate = evaluator_of(*given)
+        def evaluate_slower(*arguments):
+            seconds = array.array("d", bytes(evaluate(*arguments)))
+            return array.array("d", [factor * value for value in seconds]).tobytes()
+        return evaluate_slower
+    tvm_ffi.register_global_func("runtime.RPCTimeEvaluator", slower_evaluator_of, override=True)
+
+def start_server(port, version, key, slower):
     if version != "own":
         as_version(version)
+    if slower != 1:
+        be_slower(slower)
     address = ("127.0.0.1", tracker_port)
     State = server.PopenRPCServerState
     return State("127.0.0.1", port, port + 1, tracker_addr=address, key=key, silent=True)
@@ -80,8 +93,8 @@ os.register_at_fork(after_in_child=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.S
 tracker_port, Tracker = int(sys.argv[1]), tracker.PopenTrackerServerState
 spawn(lambda: Tracker("127.0.0.1", tracker_port, tracker_port + 1, silent=True))
 for line in sys.stdin:
-    port, version, key = line.split()
-    spawn(lambda: start_server(int(port), version, key))
+    port, version, key, slower = line.split()
+    spawn(lambda: start_server(int(port), version, key, float(slower)))
 """
 
 # Moves a board to one CPU and keeps that busy with other processes, each a session of its own, since Linux
@@ -141,10 +154,10 @@ class Yard:
         self.address = f"127.0.0.1:{port}"
         self._boards: list[Board] = []
 
-    def board(self, port: int = 0, version: str = "own", key: str = "board") -> Board:
-        """A new board, on a given port if that matters."""
+    def board(self, port: int = 0, version: str = "own", key: str = "board", slower: float = 1.0) -> Board:
+        """A new board, on a given port if that matters; kernels take ``slower`` times as long there."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{port or free_port()} {version} {key}\n")
+        self._process.stdin.write(f"{port or free_port()} {version} {key} {slower}\n")
         self._process.stdin.flush()
         self._boards.append(Board(*self._answer()))
         return self._boards[-1]
