@@ -38,7 +38,7 @@ int __tvm_ffi_count(void *self, const void *args, int count, void *result) {
 """
 
 # One process that has loaded TVM forks a tracker, and a server for each line of stdin: "PORT VERSION KEY
-# SLOWER", where VERSION may be "own", and kernels take SLOWER times as long as they do. Every one is a process
+# SLOWER", where VERSION may be "own"; kernels take SLOWER times as long as they do. Every one is a process
 # group of its own, so that it can be stopped with its workers, and the kernel kills what this process leaves
 # behind, even what is stopped.
 YARD = """
