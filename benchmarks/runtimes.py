@@ -92,20 +92,10 @@ def _mnn(path: Path, threads: int) -> Run:
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "net.mnn"
-        command = [
-            sys.executable,
-            "-m",
-            "MNN.tools.mnnconvert",
-            "-f",
-            "ONNX",
-            "--modelFile",
-            str(path),
-            "--MNNModel",
-            str(file),
-            "--bizCode",
-            "x",
-        ]
-        _converted(command, file)
+        # not by MNN.tools.mnnconvert: that installs a package by itself and tells a server of each use
+        convert = [sys.executable, "-c", "import sys, _tools; _tools.mnnconvert(sys.argv)"]
+        given = ["-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(file), "--bizCode", "x"]
+        _converted([*convert, *given], file)
         settings = {"backend": "CPU", "numThread": threads, "precision": "high"}
         manager = MNN.nn.create_runtime_manager((settings,))
         names = _ends(path)
@@ -113,10 +103,10 @@ def _mnn(path: Path, threads: int) -> Run:
             str(file), *([name] for name in names[:2]), runtime_manager=manager
         )
     frame = frame_of(names[2])
-    given = MNN.expr.const(frame, frame.shape, MNN.expr.NCHW, MNN.expr.uint8)
+    value = MNN.expr.const(frame, frame.shape, MNN.expr.NCHW, MNN.expr.uint8)
 
     def run() -> Any:
-        (told,) = network.onForward([given])
+        (told,) = network.onForward([value])
         return np.array(told.read())
 
     return run
