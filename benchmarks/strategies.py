@@ -85,8 +85,9 @@ def _log(folder: Path) -> tuple[list[Tried], list[float]]:
         raise UsageError(
             f"{folder}: no {TRIED} with networks; give folders of search --strategy ppo, random, ..."
         )
-    seconds = [row.pop("seconds") for row in rows]
-    return [Tried.of(row) for row in rows], seconds
+    tried = [(Tried.of(row), seconds) for row in rows for seconds in [row.pop("seconds")]]
+    first = [(own, seconds) for own, seconds in tried if not own.final]  # of finalists scores are others
+    return [own for own, _ in first], [seconds for _, seconds in first]
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], marks: Sequence[int]) -> str:

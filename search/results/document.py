@@ -58,6 +58,7 @@ class TriedNetwork(_Part):
     rewards: list[float] = Field(default_factory=list)
     stopped: str | None = None
     failed: str | None = None
+    final: bool = False
 
 
 class SearchDocument(Document):

@@ -17,7 +17,7 @@ from search.strategies.gumbel import making as gumbel
 from search.strategies.sampling.choosers import Chooser, EvolutionChooser, RandomChooser
 from search.strategies.sampling.recipe import EvolutionRecipe, PpoRecipe, SampledRecipe
 from search.strategies.sampling.sampled import SampledSearch
-from search.strategies.sampling.scorers import make_scorer
+from search.strategies.sampling.scorers import final_scoring, make_scorer
 
 State = Mapping[str, Any]
 
@@ -49,7 +49,13 @@ def _make_sampled(problem: SearchProblem, ranks: Ranks, state: State | None) -> 
     recipe = cast(SampledRecipe, problem.recipe)
     scorer = make_scorer(problem, recipe, ranks, goes_on=state is not None)
     search = SampledSearch(
-        problem, scorer, _chooser(problem, recipe), ranks, candidates=recipe.candidates, seed=recipe.seed
+        problem,
+        scorer,
+        _chooser(problem, recipe),
+        ranks,
+        candidates=recipe.candidates,
+        seed=recipe.seed,
+        finals=final_scoring(problem, recipe, ranks),
     )
     search.remapped = scorer.remapped if isinstance(scorer, Remapped) else None
     if state:

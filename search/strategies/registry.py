@@ -103,11 +103,16 @@ def _gumbel_free(state: State, now: State) -> tuple[str, ...]:
 
 
 def _sampled_free(state: State, now: State) -> tuple[str, ...]:
-    """More networks may be tried: which ones hangs on those before alone."""
-    more = now["recipe"].get("candidates", 0) >= len(state["search"].get("log", ()))
+    """More networks may be tried: which ones hangs on those before alone; finals come after all of them."""
+    log, own = state["search"].get("log", ()), state["fingerprint"].get("recipe", {})
     # Of paths what they began with is in the state; what is in files is compared.
-    files = tuple(f"recipe.scoring.{name}" for name in ("init", "new_head", "teacher"))
-    return ("recipe.workers", *files, *["recipe.candidates"] * more)
+    free = ["recipe.workers", *(f"recipe.scoring.{name}" for name in ("init", "new_head", "teacher"))]
+    if not any(isinstance(tried, Mapping) and tried.get("final") for tried in log):
+        free += ["recipe.scoring.finalists", "recipe.scoring.final_epochs"]
+        free += ["recipe.candidates"] * (now["recipe"].get("candidates", 0) >= len(log))
+    if "begin" not in own and now["recipe"].get("begin") == "random":  # as 0.2.0 began
+        free.append("recipe.begin")
+    return tuple(free)
 
 
 def _sampled_reward(recipe: "SearchRecipe") -> str | None:

@@ -66,6 +66,8 @@ class TrainingScoring(Section):
     Attributes:
         learning_rate: falls along half a cosine.
         average: decay of a moving average of weights, which is what is scored; the weights themselves at 0.
+        finalists: the best of all networks are trained once more, for ``final_epochs``, and of these one is
+            chosen: scores of short trainings have luck in them, that of the best most of all. 0: none.
         init, new_head: as of paths: weights that each network begins with, remapped.
     """
 
@@ -74,8 +76,16 @@ class TrainingScoring(Section):
     learning_rate: Positive = 0.05
     weight_decay: float = Field(default=1e-5, ge=0)
     average: Decay = 0.0
+    finalists: int = Field(default=0, ge=0, lt=1 << 31)
+    final_epochs: int | None = Field(default=None, ge=1, lt=1 << 31)
     init: Text | None = None
     new_head: bool = False
+
+    @model_validator(mode="after")
+    def _finalists_are_trained(self) -> "TrainingScoring":
+        if (self.finalists > 0) != (self.final_epochs is not None):
+            raise ValueError("finalists and final_epochs go together: give both or neither")
+        return self
 
 
 class DecoderStage(Section):
@@ -178,9 +188,14 @@ class SampledRecipe(LearningRecipe):
     frames: int | None = Field(default=None, ge=1)
 
     @property
+    def finalists(self) -> int:
+        """How many are scored once more."""
+        return self.scoring.finalists if isinstance(self.scoring, TrainingScoring) else 0
+
+    @property
     def networks(self) -> int:
-        """All that were tried out are judged: their scores are known."""
-        return self.candidates
+        """All that were tried out are judged, their scores are known; or the finalists alone."""
+        return self.finalists or self.candidates
 
     @property
     def out_of_memory(self) -> str:

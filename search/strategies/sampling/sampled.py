@@ -8,8 +8,9 @@ order, whoever was faster. So no two processes try the same network while there 
 
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,32 @@ from search.problem.strategy import Progress
 from search.spaces.space import Genotype
 from search.strategies.sampling.choosers import Chooser
 from search.strategies.sampling.scorer import Scorer
-from search.strategies.sampling.tried import Tried, known
+from search.strategies.sampling.tried import Tried, best_of, known
 from search.training.failures import is_no_memory
 from targets.support.interrupts import HeldInterrupts
 from targets.support.text import one_line
 
 
+@dataclass(frozen=True)
+class Finals:
+    """How the best networks are scored once more, when all are tried.
+
+    Attributes:
+        networks: how many of them.
+        make: their scorer, which needs no preparation.
+    """
+
+    networks: int
+    make: Callable[[], Scorer]
+
+
 class SampledSearch:
-    """A ``SearchStrategy``: the scorer prepares itself, then networks are tried out, each an epoch."""
+    """A ``SearchStrategy``: the scorer prepares itself, then networks are tried out, each an epoch.
+
+    Args:
+        candidates: how many.
+        finals: after them, for the best; their scores count then. None: there are none.
+    """
 
     curves = ("loss", "score", "best", "tried")
 
@@ -44,9 +63,10 @@ class SampledSearch:
         *,
         candidates: int,
         seed: int,
+        finals: Finals | None = None,
     ) -> None:
         self._problem, self._scorer, self._choose, self._ranks = problem, scorer, choose, ranks
-        self._candidates, self._seed = candidates, seed
+        self._candidates, self._seed, self._finals = candidates, seed, finals
         self._at_once = ranks.world_size if scorer.alone else 1
         self.log: list[Tried] = []
         self.remapped: str | None = None  # see ``search.problem.strategy.Remapped``
@@ -59,7 +79,7 @@ class SampledSearch:
     @property
     def steps_wanted(self) -> int:
         """In all."""
-        return self._scorer.steps_wanted + self._candidates
+        return self._scorer.steps_wanted + self._candidates + self._final_count()
 
     def steps(self) -> Generator[Progress, None, None]:
         """Go on to the end."""
@@ -69,7 +89,7 @@ class SampledSearch:
             with HeldInterrupts(errors_first=True):
                 loss = self._scorer.prepare()
                 yield self._progress(loss, mean, f"shared weights, loss {loss:.3f}")
-        while len(self.log) < self._candidates:
+        while len(self.log) < self._candidates + self._final_count():
             for tried, seconds in self._round():
                 with HeldInterrupts(errors_first=True):  # what is in the log is also told
                     self.log.append(tried)
@@ -79,12 +99,16 @@ class SampledSearch:
 
     def _round(self) -> list[tuple[Tried, float]]:
         """The next networks, one a process where each scores its own, and how long each took."""
-        done = len(self.log)
-        before = self.log[: done // self._at_once * self._at_once]
-        numbers = range(done, min(len(before) + self._at_once, self._candidates))
-        beside, chosen = [tried.options for tried in self.log[len(before) :]], list[dict[str, str]]()
-        for number in numbers:
-            chosen.append(self._choose(before, np.random.default_rng([self._seed, number]), beside))
+        done, count = len(self.log), self._candidates
+        first, end = (count, count + self._final_count()) if done >= count else (0, count)
+        start = first + (done - first) // self._at_once * self._at_once
+        before, beside = self.log[:start], [tried.options for tried in self.log[start:]]
+        chosen = list[dict[str, str]]()
+        for number in range(done, min(start + self._at_once, end)):
+            if number >= count:
+                chosen.append(self._genotype(self._finalists()[number - count]))
+            else:
+                chosen.append(self._choose(before, np.random.default_rng([self._seed, number]), beside))
             beside.append(tuple(chosen[-1].values()))
         if self._at_once == 1:
             return [self._tried(chosen[0], before)]
@@ -96,16 +120,17 @@ class SampledSearch:
 
     def _tried(self, genotype: Genotype, before: Sequence[Tried]) -> tuple[Tried, float]:
         options, start_s = tuple(genotype.values()), time.monotonic()
-        tried = known(self.log, options)
+        final = len(self.log) >= self._candidates
+        scorer, tried = (self._final_scorer, None) if final else (self._scorer, known(self.log, options))
         if tried is None:
             try:
-                tried = self._scorer.score(genotype, before)
+                tried = replace(scorer.score(genotype, before), final=final)
             except Diverged as error:
-                tried = Tried(options, None, failed=one_line(str(error)))
+                tried = Tried(options, None, failed=one_line(str(error)), final=final)
             except (MemoryError, RuntimeError) as error:
                 if not is_no_memory(error):
                     raise
-                tried = Tried(options, None, failed="out of memory")
+                tried = Tried(options, None, failed="out of memory", final=final)
         return tried, time.monotonic() - start_s
 
     def _said(self, tried: Tried, best: Tried) -> str:
@@ -113,9 +138,10 @@ class SampledSearch:
         told = f"failed ({tried.failed})" if tried.score is None else shown(tried.score)
         behind = f" (given up behind {tried.stopped})" if tried.stopped else ""
         about = f"; {self._scorer.about}" if self._scorer.about else ""
-        return (
-            f"network {len(self.log)} of {self._candidates}: {told}{behind}, best {shown(best.reward)}{about}"
-        )
+        number, of, what = len(self.log), self._candidates, "network"
+        if tried.final:
+            number, of, what = number - self._candidates, self._final_count(), "finalist"
+        return f"{what} {number} of {of}: {told}{behind}, best {shown(best.reward)}{about}"
 
     def _progress(self, loss: float, expected: Mapping[str, float], said: str) -> Progress:
         last = self.log[-1].score if self.log else None
@@ -132,20 +158,19 @@ class SampledSearch:
         )
 
     def score(self, genotype: Genotype) -> float:
-        """Of the log, where the network is in it."""
-        genotype = self._problem.space.check(genotype)
-        tried = known(self.log, tuple(genotype.values())) or self._scorer.score(genotype, self.log)
-        return tried.reward
+        """Of the log, where the network is in it; of the finals rather than of its first trial."""
+        options = tuple(self._problem.space.check(genotype).values())
+        tried = known(self.log[self._candidates :], options) or known(self.log, options)
+        return (tried or self._scorer.score(genotype, self.log)).reward
 
     def propose(self, count: int, seed: int) -> list[Genotype]:
-        """The best of the log. Raises FailedTraining where all of them failed."""
-        scored = [tried for tried in dict.fromkeys(self.log) if tried.score is not None]
+        """The best of the finals, or else of the log. Raises FailedTraining where all of them failed."""
+        scored = best_of(self.log[self._candidates :]) or best_of(self.log)
         if not scored:
             raise FailedTraining(
                 f"none of {len(self.log)} networks has a score; the first failed: {self.log[0].failed}"
             )
-        ranked = sorted(scored, key=lambda tried: -tried.reward)
-        return [self._genotype(tried) for tried in ranked[:count]]
+        return [self._genotype(tried) for tried in scored[:count]]
 
     def worth(self, network: Judged) -> float:
         """Its score."""
@@ -180,8 +205,23 @@ class SampledSearch:
         tried = [entry.plain() for entry in self.log]
         return {"expected": self._expected(self._best()), "tried": tried}
 
+    def _finalists(self) -> list[Tried]:
+        """The best of the candidates, where these are scored once more."""
+        return best_of(self.log[: self._candidates])[: self._finals.networks if self._finals else 0]
+
+    def _final_count(self) -> int:
+        """Of finalists; as many as wanted until it is known how many there are."""
+        if len(self.log) < self._candidates:
+            return self._finals.networks if self._finals else 0
+        return len(self._finalists())
+
+    @cached_property
+    def _final_scorer(self) -> Scorer:
+        assert self._finals is not None
+        return self._finals.make()
+
     def _best(self) -> Tried:
-        return max(self.log, key=lambda tried: tried.reward)
+        return max(self.log[self._candidates :] or self.log, key=lambda tried: tried.reward)
 
     def _genotype(self, tried: Tried) -> dict[str, str]:
         names = (decision.name for decision in self._problem.space.decisions)

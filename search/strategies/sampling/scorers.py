@@ -4,7 +4,13 @@ from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.strategies.sampling.paths import PathScorer
 from search.strategies.sampling.progressive import ProgressiveScorer
-from search.strategies.sampling.recipe import PathScoring, ProgressiveScoring, SampledRecipe
+from search.strategies.sampling.recipe import (
+    PathScoring,
+    ProgressiveScoring,
+    SampledRecipe,
+    TrainingScoring,
+)
+from search.strategies.sampling.sampled import Finals
 from search.strategies.sampling.scorer import Scorer
 from search.strategies.sampling.trained import TrainingScorer
 
@@ -25,3 +31,12 @@ def make_scorer(
     if isinstance(recipe.scoring, ProgressiveScoring):
         return ProgressiveScorer(problem, recipe, recipe.scoring, ranks)
     return TrainingScorer(problem, recipe, recipe.scoring, ranks)
+
+
+def final_scoring(problem: SearchProblem, recipe: SampledRecipe, ranks: Ranks) -> Finals | None:
+    """How the best are scored once more: by longer trainings, where the recipe says so."""
+    scoring = recipe.scoring
+    if not isinstance(scoring, TrainingScoring) or scoring.final_epochs is None:
+        return None
+    longer = scoring.model_copy(update={"epochs": scoring.final_epochs})
+    return Finals(scoring.finalists, lambda: TrainingScorer(problem, recipe, longer, ranks))

@@ -15,6 +15,7 @@ class Tried:
         rewards: of each validation on the way, where there were several.
         stopped: the part of its training behind which it was given up; None where it went through all.
         failed: why there is no score, one line.
+        final: scored once more, as one of the best.
     """
 
     options: tuple[str, ...]
@@ -22,6 +23,7 @@ class Tried:
     rewards: tuple[float, ...] = ()
     stopped: str | None = None
     failed: str | None = None
+    final: bool = False
 
     @property
     def reward(self) -> float:
@@ -29,8 +31,9 @@ class Tried:
         return 0.0 if self.score is None else self.score
 
     def plain(self) -> dict[str, Any]:
-        """For JSON and checkpoints."""
-        return {**asdict(self), "options": list(self.options), "rewards": list(self.rewards)}
+        """For JSON and checkpoints; says ``final`` only where it is."""
+        plain = {**asdict(self), "options": list(self.options), "rewards": list(self.rewards)}
+        return plain if self.final else {key: value for key, value in plain.items() if key != "final"}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any] | Sequence[Any]) -> "Tried":
@@ -40,6 +43,12 @@ class Tried:
             return cls(tuple(options), score)
         more = {**plain, "options": tuple(plain["options"]), "rewards": tuple(plain["rewards"])}
         return cls(**more)
+
+
+def best_of(log: Sequence[Tried]) -> list[Tried]:
+    """Each network that has a score once, the best first."""
+    distinct = {tried.options: tried for tried in log if tried.score is not None}
+    return sorted(distinct.values(), key=lambda tried: -tried.reward)
 
 
 def known(log: Sequence[Tried], options: Sequence[str]) -> Tried | None:

@@ -33,7 +33,7 @@ def test_shipped_recipes_load(strategy: str) -> None:
     for name in list_recipes(strategy):
         recipe = load_recipe(strategy, name)
         assert type(recipe) is KINDS[strategy]
-        assert recipe.networks == recipe.candidates
+        assert recipe.networks == (recipe.finalists or recipe.candidates)
         assert STRATEGIES[strategy].load_recipe(name, {}) == recipe
     assert STRATEGIES[strategy].list_recipes() == list_recipes(strategy)
 
@@ -86,6 +86,9 @@ def test_all_faults_are_in_one_line(file: Path) -> None:
         ("scoring: {kind: paths, epochs: 1, sampling: just}", "sampling: found 'just'"),
         ("scoring: {kind: paths, epochs: 1, distillation: -1}", "distillation: found -1"),
         ("scoring: {kind: training, epochs: 1, average: 1}", "average: found 1"),
+        ("scoring: {kind: training, epochs: 1, finalists: 2}", "finalists and final_epochs go together"),
+        ("scoring: {kind: training, epochs: 1, final_epochs: 2}", "finalists and final_epochs go together"),
+        ("begin: nowhere", "begin: found 'nowhere'"),
     ],
 )
 def test_what_does_not_fit_is_refused(more: str, said: str, file: Path) -> None:

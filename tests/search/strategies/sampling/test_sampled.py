@@ -1,5 +1,6 @@
 """Which networks random search and evolution try, by scores that are made up."""
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, zip_longest
@@ -10,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from search.errors import InvalidCheckpoint
+from search.errors import Diverged, InvalidCheckpoint
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
 from search.run import run_search
 from search.spaces.space import Genotype
 from search.strategies.sampling.choosers import EvolutionChooser, RandomChooser
-from search.strategies.sampling.sampled import SampledSearch
-from search.strategies.sampling.tried import Tried
+from search.strategies.sampling.sampled import Finals, SampledSearch
+from search.strategies.sampling.tried import Tried, best_of
 
 from ...spaces.toy_space import TOY
 from ..helpers import ALONE, TRAINING, Log, problem, with_budget
@@ -251,12 +252,19 @@ class Together(Ranks):
         return found
 
 
-def both(wanted: SearchProblem, choose: Any, scorers: Sequence[Alone], log: Sequence[Tried] = ()) -> Any:
+def both(
+    wanted: SearchProblem,
+    choose: Any,
+    scorers: Sequence[Alone],
+    log: Sequence[Tried] = (),
+    finals: Finals | None = None,
+) -> Any:
     """Two processes that search on from a log, to the end."""
     count = wanted.recipe.networks
+    ranks = (Together(rank, 2, torch.device("cpu")) for rank in range(2))
     searches = [
-        SampledSearch(wanted, own, choose, Together(rank, 2, torch.device("cpu")), candidates=count, seed=0)
-        for rank, own in enumerate(scorers)
+        SampledSearch(wanted, own, choose, rank, candidates=count, seed=0, finals=finals)
+        for own, rank in zip(scorers, ranks, strict=True)
     ]
     for search in searches:
         search.log = [*log]
@@ -320,3 +328,93 @@ def test_equal_networks_of_a_round_are_scored_once() -> None:
     log = both(wanted, Stubborn(wanted), scorers)[0].log
     assert [len(own.scored) for own in scorers] == [1, 0]
     assert log[0] == log[1]
+
+
+class Otherwise(Alone):
+    """A scorer that prefers blocks of expansion 3, or finds nothing out."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        super().__init__()
+        self._fails = fails
+
+    def score(self, genotype: Genotype, log: Sequence[Tried]) -> Tried:
+        super().score(genotype, log)
+        if self._fails:
+            raise Diverged("the loss is nan")
+        options = tuple(genotype.values())
+        return Tried(options, sum("e3" in option for option in options) / len(options))
+
+
+def with_finals(wanted: SearchProblem, scorer: Otherwise, networks: int = 3) -> SampledSearch:
+    finals, choose = Finals(networks, lambda: scorer), RandomChooser(wanted)
+    count = wanted.recipe.networks
+    return SampledSearch(wanted, Alone(), choose, ALONE, candidates=count, seed=0, finals=finals)
+
+
+def test_the_best_are_scored_once_more_and_these_scores_count() -> None:
+    wanted, scorer = evolving(candidates=8), Otherwise()
+    search = with_finals(wanted, scorer)
+    assert search.steps_wanted == 11
+    said = [now.said for now in search.steps()]
+    first, finals = search.log[:8], search.log[8:]
+    assert [tried.final for tried in search.log] == [False] * 8 + [True] * 3
+    assert scorer.scored == [tried.options for tried in best_of(first)[:3]]
+    assert scorer.scored == [tried.options for tried in finals]
+    assert [tuple(own.values()) for own in search.propose(3, 0)] == [own.options for own in best_of(finals)]
+    for tried in finals:
+        genotype = dict(zip((d.name for d in wanted.space.decisions), tried.options, strict=True))
+        assert search.score(genotype) == tried.score
+    assert said[7].startswith("network 8 of 8: ")
+    assert said[10].startswith("finalist 3 of 3: ")
+
+
+def test_where_all_finalists_fail_the_first_scores_count() -> None:
+    search = with_finals(evolving(candidates=6), Otherwise(fails=True), networks=2)
+    list(search.steps())
+    assert [tried.failed for tried in search.log[6:]] == ["the loss is nan"] * 2
+    assert tuple(search.propose(1, 0)[0].values()) == best_of(search.log)[0].options
+
+
+def test_finals_that_were_stopped_go_on() -> None:
+    wanted = evolving(candidates=6)
+    whole = with_finals(wanted, Otherwise())
+    list(whole.steps())
+    for done in (5, 6, 7, 9):
+        parts = with_finals(wanted, Otherwise())
+        parts.restore({"scorer": {}, "log": [tried.plain() for tried in whole.log[:done]]} | {"at_once": 1})
+        assert parts.steps_wanted == 9
+        list(parts.steps())
+        assert parts.log == whole.log
+
+
+def test_no_more_finalists_than_networks_with_a_score() -> None:
+    wanted = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=20)
+    search = with_finals(wanted, Otherwise(), networks=40)
+    list(search.steps())
+    assert len(search.log) == search.steps_wanted == 20 + 12  # so many networks are there
+
+
+def test_processes_score_a_finalist_each() -> None:
+    wanted = evolving(candidates=5)
+    finals = Finals(3, Otherwise)
+    log = both(wanted, RandomChooser(wanted), [Alone(), Alone()], finals=finals)[0].log
+    alone = with_finals(wanted, Otherwise())
+    alone.log = log[:5]
+    list(alone.steps())
+    assert alone.log == log
+    assert both(wanted, RandomChooser(wanted), [Alone(), Alone()], log[:6], finals)[0].log == log
+
+
+def test_finals_may_be_wanted_later_and_then_no_more_networks(tmp_path: Path) -> None:
+    more = {"kind": "training", "epochs": 1, "finalists": 2, "final_epochs": 2}
+    five = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=5)
+    finals = problem(strategy="random", space=TOY, scoring=more, candidates=5)
+    run_search(five, tmp_path, ALONE, resume=False, watch=Log())
+    result = run_search(finals, tmp_path, ALONE, resume=True, watch=Log())
+    lines = [json.loads(line) for line in (tmp_path / "tried.jsonl").read_text().splitlines()]
+    assert [line.get("final", False) for line in lines] == [False] * 5 + [True] * 2
+    assert {network.options for network in result.networks} == {tuple(line["options"]) for line in lines[5:]}
+    assert result.chosen.score == max(line["score"] for line in lines[5:])
+    again = problem(strategy="random", space=TOY, scoring=more, candidates=9)
+    with pytest.raises(InvalidCheckpoint, match=r"recipe\.candidates was 5, is 9"):
+        run_search(again, tmp_path, ALONE, resume=True, watch=Log())
