@@ -112,7 +112,11 @@ def _saved(
         raise InvalidCheckpoint(f"{out} holds a search already; go on with --resume, or name another --out")
     free = STRATEGIES[problem.strategy].free
     return load_checkpoint(
-        out / CHECKPOINT, fingerprint, free=free, new=NEW_IN_FINGERPRINT, upgraded=upgraded
+        out / CHECKPOINT,
+        fingerprint,
+        free=lambda state, now: ("recipe.name", "recipe.summary", *free(state, now)),  # for people
+        new=NEW_IN_FINGERPRINT,
+        upgraded=upgraded,
     )
 
 

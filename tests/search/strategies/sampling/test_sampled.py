@@ -408,7 +408,7 @@ def test_processes_score_a_finalist_each() -> None:
 def test_finals_may_be_wanted_later_and_then_no_more_networks(tmp_path: Path) -> None:
     more = {"kind": "training", "epochs": 1, "finalists": 2, "final_epochs": 2}
     five = problem(strategy="random", space=TOY, scoring=TRAINING, candidates=5)
-    finals = problem(strategy="random", space=TOY, scoring=more, candidates=5)
+    finals = problem(strategy="random", space=TOY, scoring=more, candidates=5, name="more", summary="finals")
     run_search(five, tmp_path, ALONE, resume=False, watch=Log())
     result = run_search(finals, tmp_path, ALONE, resume=True, watch=Log())
     lines = [json.loads(line) for line in (tmp_path / "tried.jsonl").read_text().splitlines()]
