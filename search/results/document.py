@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from search.errors import InvalidSearch
 from search.problem.judged import Judged
@@ -59,6 +59,12 @@ class TriedNetwork(_Part):
     stopped: str | None = None
     failed: str | None = None
     final: bool = False
+
+    @model_serializer(mode="wrap")
+    def _final_only_where_it_is(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What earlier releases do not know is written only where it says something."""
+        told: dict[str, Any] = dump(self)
+        return told if self.final else {key: value for key, value in told.items() if key != "final"}
 
 
 class SearchDocument(Document):

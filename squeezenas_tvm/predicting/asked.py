@@ -30,11 +30,10 @@ def asked_networks(
     for name in names:
         refuse_other_formats(name)
     own = shapes_of([Path(name) for name in names if is_onnx(name)], shapes)
-    size = resolution and resolution.checked()
     return [
         read_network(Path(name), resolution, own[Path(name)])
         if is_onnx(name)
-        else network_of(load_architecture(name), size)
+        else network_of(load_architecture(name), resolution and resolution.checked())
         for name in names
     ]
 

@@ -14,6 +14,7 @@ import torch
 from search.errors import Diverged, InvalidCheckpoint
 from search.parallel.ranks import Ranks
 from search.problem.problem import SearchProblem
+from search.results.document import load
 from search.run import run_search
 from search.spaces.space import Genotype
 from search.strategies.sampling.choosers import EvolutionChooser, RandomChooser
@@ -413,6 +414,7 @@ def test_finals_may_be_wanted_later_and_then_no_more_networks(tmp_path: Path) ->
     result = run_search(finals, tmp_path, ALONE, resume=True, watch=Log())
     lines = [json.loads(line) for line in (tmp_path / "tried.jsonl").read_text().splitlines()]
     assert [line.get("final", False) for line in lines] == [False] * 5 + [True] * 2
+    assert [tried.final for tried in load(tmp_path).tried] == [False] * 5 + [True] * 2
     assert {network.options for network in result.networks} == {tuple(line["options"]) for line in lines[5:]}
     assert result.chosen.score == max(line["score"] for line in lines[5:])
     again = problem(strategy="random", space=TOY, scoring=more, candidates=9)
