@@ -16,6 +16,7 @@ from squeezenas_tvm.bundles.network_files import NETWORK, is_onnx, refuse_other_
 from squeezenas_tvm.bundles.values import statistics_ms
 from squeezenas_tvm.comparing.turns import ROUNDS, Rounds, by_turns
 from squeezenas_tvm.errors import FailedWork, UsageError
+from squeezenas_tvm.predicting.asked import told_apart
 from squeezenas_tvm.predicting.models import Models
 from squeezenas_tvm.predicting.predict import (
     Network,
@@ -117,7 +118,8 @@ def compare_networks(
         FailedWork: an evaluation failed.
     """
     target.require_timings("compare")
-    sources = [(name, *_network(name, resolution)) for name in names]
+    kinds, networks = zip(*(_network(name, resolution) for name in names), strict=True)
+    sources = list(zip(names, kinds, told_apart(names, networks), strict=True))
     models = Models(target, table)
     power_w = usual_power(models.of(None), table)
     found = [_priced(kind, network, models, power_w) for _, kind, network in sources]

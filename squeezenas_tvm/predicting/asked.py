@@ -1,6 +1,8 @@
 """What a command is asked about: architectures and ONNX files, by what people call them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cost_models.cost_model import CostModel
@@ -30,12 +32,13 @@ def asked_networks(
     for name in names:
         refuse_other_formats(name)
     own = shapes_of([Path(name) for name in names if is_onnx(name)], shapes)
-    return [
+    networks = [
         read_network(Path(name), resolution, own[Path(name)])
         if is_onnx(name)
         else network_of(load_architecture(name), resolution and resolution.checked())
         for name in names
     ]
+    return told_apart(names, networks)
 
 
 def asked_of_published(
@@ -53,4 +56,14 @@ def asked_of_published(
             raise UsageError(f"{name}: {device.name} is a table of operations; allowed: architectures")
     model = cost_model(device, table)
     size = resolution and resolution.checked()
-    return [network_of(load_architecture(name), size, model) for name in names], model
+    networks = [network_of(load_architecture(name), size, model) for name in names]
+    return told_apart(names, networks), model
+
+
+def told_apart(given: Sequence[str], networks: Sequence[Network]) -> list[Network]:
+    """Networks that are called alike, as each search calls its own ``chosen``, by what was given for them."""
+    times = Counter(network.name for network in networks)
+    return [
+        replace(network, name=name) if times[network.name] > 1 else network
+        for name, network in zip(given, networks, strict=True)
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from search.architecture import load_architecture
+from search.architecture import dump_architecture, load_architecture
 from squeezenas_tvm.compare import main
 from squeezenas_tvm.comparing.compare import Compared, _with_front
 from squeezenas_tvm.predict import main as predict
@@ -69,6 +69,24 @@ def network(name: str, latency_ms: float, miou_percent: float | None) -> Compare
     costs = {"macs": 1, "params": 1, "memory_bytes": 1, "energy_mj": None}
     sides = {"latency_ms": latency_ms, "low_ms": latency_ms, "high_ms": latency_ms}
     return Compared(name, "onnx", "1x1", **sides, latency_source="", **costs, miou_percent=miou_percent)  # type: ignore[arg-type]
+
+
+def test_networks_of_one_name_are_told_apart_by_their_files(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every search calls its own ``chosen``."""
+    names = []
+    for folder, like in (("one", "squeezenas-lat-small"), ("other", "squeezenas-mac-small")):
+        (tmp_path / folder).mkdir()
+        named = load_architecture(like).model_copy(update={"name": "chosen"})
+        (tmp_path / folder / "chosen.yaml").write_text(dump_architecture(named), encoding="utf-8")
+        names.append(f"{folder}/chosen.yaml")
+    asked = [*names, "squeezenas-lat-large"]
+    found = compared(capfd, *asked, "--resolution", SIZE)["networks"]
+    assert {own["name"] for own in found} == {*asked}
+    assert predict([*asked, "--target", "local-cpu", "--resolution", SIZE, "--json"]) == 0
+    assert [own["name"] for own in json.loads(capfd.readouterr().out)["networks"]] == asked
+    assert [own["name"] for own in compared(capfd, names[0], "--resolution", SIZE)["networks"]] == ["chosen"]
 
 
 def test_the_front_is_of_those_that_nothing_beats() -> None:
