@@ -85,9 +85,9 @@ def _log(folder: Path) -> tuple[list[Tried], list[float]]:
         raise UsageError(
             f"{folder}: no {TRIED} with networks; give folders of search --strategy ppo, random, ..."
         )
-    tried = [(Tried.of(row), seconds) for row in rows for seconds in [row.pop("seconds")]]
-    first = [(own, seconds) for own, seconds in tried if not own.final]  # of finalists scores are others
-    return [own for own, _ in first], [seconds for _, seconds in first]
+    rows = [row for row in rows if not row.get("final")]  # their scores are of longer trainings
+    seconds = [row.pop("seconds") for row in rows]
+    return [Tried.of(row) for row in rows], seconds
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], marks: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from search.data import Data, open_data
 from search.errors import FailedTraining, InvalidCheckpoint
 from search.training.checkpoint import load_checkpoint, save_checkpoint
+from search.training.records import Records
 from search.training.trainer import StepLoss, Trainer
 from targets.support.interrupts import termination_stops
 
@@ -68,6 +69,17 @@ def test_stopped_within_a_step_it_loses_nothing_of_it(
         (row["step"], row["loss"]) for row in rows_of(tmp_path / "whole")
     ]
     assert points(parts) == points(tmp_path / "whole")
+
+
+def test_event_files_are_read_in_the_order_in_which_they_were_begun(tmp_path: Path) -> None:
+    """TensorBoard sorts them by name, in which numbers of one second have no order: 10 comes before 9."""
+    for step in range(3):
+        records = Records(tmp_path, ["epoch"], purge_step=step)
+        records.scalars(step, {"train/loss": float(step)})
+        records.close()
+    names = sorted(path.name for path in (tmp_path / "tensorboard").iterdir())
+    assert len({name.split(".")[3] for name in names}) == 3  # seconds
+    assert points(tmp_path) == {0: 0.0, 1: 1.0, 2: 2.0}
 
 
 def points(out: Path) -> dict[int, float]:

@@ -20,6 +20,7 @@ from search.spaces.space import Genotype
 from search.strategies.sampling.choosers import EvolutionChooser, RandomChooser
 from search.strategies.sampling.sampled import Finals, SampledSearch
 from search.strategies.sampling.tried import Tried, best_of
+from search.training.checkpoint import load_checkpoint, save_checkpoint
 
 from ...spaces.toy_space import TOY
 from ..helpers import ALONE, TRAINING, Log, problem, with_budget
@@ -420,3 +421,17 @@ def test_finals_may_be_wanted_later_and_then_no_more_networks(tmp_path: Path) ->
     again = problem(strategy="random", space=TOY, scoring=more, candidates=9)
     with pytest.raises(InvalidCheckpoint, match=r"recipe\.candidates was 5, is 9"):
         run_search(again, tmp_path, ALONE, resume=True, watch=Log())
+
+
+def test_a_search_of_0_2_0_knows_neither_donors_nor_finals_and_goes_on(tmp_path: Path) -> None:
+    wanted = problem(strategy="evolution", space=TOY, scoring=TRAINING, candidates=3, population=2, sample=1)
+    run_search(wanted, tmp_path, ALONE, resume=False, watch=Log())
+    state = load_checkpoint(tmp_path / "last.ckpt", wanted.fingerprint())
+    recipe = state["fingerprint"]["recipe"]
+    del recipe["begin"], recipe["scoring"]["finalists"], recipe["scoring"]["final_epochs"]
+    save_checkpoint(tmp_path / "last.ckpt", state)
+    assert len(run_search(wanted, tmp_path, ALONE, resume=True, watch=Log()).networks) > 0
+    state["fingerprint"]["recipe"]["begin"] = "donor"
+    save_checkpoint(tmp_path / "last.ckpt", state)
+    with pytest.raises(InvalidCheckpoint, match=r"recipe\.begin was 'donor', is 'random'"):
+        run_search(wanted, tmp_path, ALONE, resume=True, watch=Log())
